@@ -1,0 +1,161 @@
+//! The configuration file and where things are.
+
+use std::path::{Path, PathBuf};
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use rctr_registry_client::HostConfigs;
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// Everything the engine needs to know of its surroundings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What outlives a reboot: `/var/lib/rctr`.
+    pub root: PathBuf,
+    /// What does not: `/run/rctr`.
+    pub state: PathBuf,
+    /// The configuration file that was asked for.
+    pub file: PathBuf,
+    /// Its content.
+    pub settings: Settings,
+}
+
+/// The configuration file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// `[registry."docker.io"]` …
+    pub registry: HostConfigs,
+    /// `[network]`.
+    pub network: NetworkSettings,
+    /// `[cgroup]`.
+    pub cgroup: CgroupSettings,
+    /// `[log]`.
+    pub log: LogSettings,
+}
+
+/// `[network]`: the default bridge.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkSettings {
+    /// Interface name of the bridge.
+    pub bridge: String,
+    /// Its IPv4 subnet; the gateway is the first address.
+    pub subnet: Ipv4Net,
+    /// Its IPv6 subnet; none means a unique local one if the host has IPv6.
+    pub subnet_v6: Option<Ipv6Net>,
+}
+
+impl Default for NetworkSettings {
+    fn default() -> Self {
+        NetworkSettings {
+            bridge: "rctr0".into(),
+            subnet: Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 88, 0, 0), 16),
+            subnet_v6: None,
+        }
+    }
+}
+
+/// `[cgroup]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CgroupSettings {
+    /// Who makes cgroups.
+    pub driver: CgroupDriver,
+    /// Directory of the containers' cgroups below the hierarchy's root (cgroupfs), `rctr` if not given;
+    /// or a slice (systemd), `system.slice` if not given.
+    pub parent: Option<String>,
+}
+
+/// `cgroup.driver`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupDriver {
+    /// systemd where it is pid 1 on cgroup v2, else cgroupfs.
+    #[default]
+    Auto,
+    /// Directories made by rctr.
+    Cgroupfs,
+    /// Transient scopes made by systemd.
+    Systemd,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// Where output goes.
+    pub driver: LogDriver,
+    /// Size at which a log file is rotated: bytes, or text such as `10m`.
+    #[serde(deserialize_with = "crate::options::deserialize_size")]
+    pub max_size: u64,
+    /// How many files are kept, the current one included.
+    pub max_file: u32,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        LogSettings { driver: LogDriver::default(), max_size: 10_000_000, max_file: 3 }
+    }
+}
+
+/// `log.driver`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum LogDriver {
+    /// CRI-format files in the container's directory (Docker's name for its own files is accepted).
+    #[default]
+    #[serde(rename = "json-file", alias = "file", alias = "local")]
+    File,
+    /// Nothing is kept.
+    #[serde(rename = "none")]
+    None,
+}
+
+impl Config {
+    /// Reads the file; a missing file is an empty one unless `explicit` says that the user named it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the file, and for a wrong key or value its line.
+    pub fn load(root: &Path, state: &Path, file: &Path, explicit: bool) -> Result<Config> {
+        let fail = |reason: String| Error::Config { file: file.into(), reason };
+        let settings = match std::fs::read_to_string(file) {
+            Ok(text) => toml::from_str(&text).map_err(|e| fail(e.to_string()))?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !explicit => Settings::default(),
+            Err(e) => return Err(fail(e.to_string())),
+        };
+        let absolute = |path: &Path| std::path::absolute(path).map_err(|e| fail(e.to_string()));
+        Ok(Config { root: absolute(root)?, state: absolute(state)?, file: file.into(), settings })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        std::fs::write(&file, text).unwrap();
+        Config::load(dir.path(), dir.path(), &file, true)
+    }
+
+    #[test]
+    fn the_documented_keys_are_read() {
+        let config = load(
+            "[registry.\"docker.io\"]\nmirrors = [\"http://127.0.0.1:5000\"]\n\
+             [network]\nbridge = \"br7\"\nsubnet = \"10.7.0.0/24\"\n[cgroup]\ndriver = \"cgroupfs\"\n\
+             [log]\nmax_size = \"1m\"\nmax_file = 2\n",
+        )
+        .unwrap();
+        assert_eq!(config.settings.registry["docker.io"].mirrors, ["http://127.0.0.1:5000"]);
+        assert_eq!(config.settings.network.bridge, "br7");
+        assert_eq!(config.settings.log.max_size, 1_048_576);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_line() {
+        let message = load("[network]\nbridge = \"b\"\ncolour = \"red\"\n").unwrap_err().to_string();
+        assert!(message.contains("colour") && message.contains("line 3"), "{message}");
+    }
+}
