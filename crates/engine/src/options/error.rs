@@ -1,0 +1,369 @@
+//! What can be wrong with a flag's value, in Docker's words where Docker has some.
+
+use std::path::PathBuf;
+
+/// A flag's value, or a combination of flags, that makes no sense.
+///
+/// The text is the inner part of the message: the command line puts `invalid argument … for … flag:` around
+/// it where Docker does.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseError {
+    /// `-p`: nothing that names a container port.
+    #[error("no port specified: {value}<empty>")]
+    NoPort {
+        /// What was given.
+        value: String,
+    },
+    /// `-p`, `--expose`: the container's port is no port or range of ports.
+    #[error("invalid containerPort: {value}")]
+    ContainerPort {
+        /// What was given.
+        value: String,
+    },
+    /// `-p`: the host's port is no port or range of ports.
+    #[error("invalid hostPort: {value}")]
+    HostPort {
+        /// What was given.
+        value: String,
+    },
+    /// `-p`, `--dns`: no IP address.
+    #[error("invalid IP address: {value}")]
+    IpAddress {
+        /// What was given.
+        value: String,
+    },
+    /// `-p`: ranges of different lengths.
+    #[error("invalid ranges specified for container and host Ports: {container} and {host}")]
+    PortRanges {
+        /// The container's range.
+        container: String,
+        /// The host's range.
+        host: String,
+    },
+    /// `-p`, `--expose`: a protocol other than tcp, udp and sctp.
+    #[error("invalid proto: {value}")]
+    Protocol {
+        /// What was given.
+        value: String,
+    },
+    /// A size that is none.
+    #[error("invalid size: '{value}'")]
+    Size {
+        /// What was given.
+        value: String,
+    },
+    /// `--cpus`: not a number.
+    #[error("failed to parse {value} as a rational number")]
+    Cpus {
+        /// What was given.
+        value: String,
+    },
+    /// `--cpus`: more than nine decimals.
+    #[error("value is too precise: {value}")]
+    CpusPrecision {
+        /// What was given.
+        value: String,
+    },
+    /// `--cpus`: negative or beyond any machine.
+    #[error("invalid number of CPUs: {value}")]
+    CpusRange {
+        /// What was given.
+        value: String,
+    },
+    /// `--cpuset-cpus`, `--cpuset-mems`: no list of numbers and ranges.
+    #[error("invalid value {value} for cpuset {kind}")]
+    Cpuset {
+        /// `cpus` or `mems`.
+        kind: &'static str,
+        /// What was given.
+        value: String,
+    },
+    /// `--ulimit` without `=`, or with values that are no numbers.
+    #[error("invalid ulimit argument: {value}")]
+    Ulimit {
+        /// What was given.
+        value: String,
+    },
+    /// `--ulimit` of a limit the kernel does not have.
+    #[error("invalid ulimit type: {name}")]
+    UlimitName {
+        /// What was given.
+        name: String,
+    },
+    /// `--ulimit` with a soft limit above the hard one.
+    #[error("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")]
+    UlimitOrder {
+        /// Soft limit.
+        soft: i64,
+        /// Hard limit.
+        hard: i64,
+    },
+    /// `-e`, `--env-file`: no name before the `=`, or a NUL byte.
+    #[error("invalid environment variable: {value}")]
+    Env {
+        /// What was given.
+        value: String,
+    },
+    /// A line of an `--env-file` or `--label-file` that is no variable or label.
+    #[error("poorly formatted environment: {reason} ({} line {line})", file.display())]
+    EnvFileLine {
+        /// The file.
+        file: PathBuf,
+        /// The line's number from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that a flag names cannot be read.
+    #[error("open {}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// `--label` without a name.
+    #[error("invalid label '{value}': empty name")]
+    LabelName {
+        /// What was given.
+        value: String,
+    },
+    /// `--label` with white space in the name.
+    #[error("label '{name}' contains whitespaces")]
+    LabelSpace {
+        /// The name.
+        name: String,
+    },
+    /// `--add-host` without `name:ip`.
+    #[error("bad format for add-host: {value:?}")]
+    AddHost {
+        /// What was given.
+        value: String,
+    },
+    /// `--add-host` with an address that is none.
+    #[error("invalid IP address in add-host: {value:?}")]
+    AddHostAddress {
+        /// The address.
+        value: String,
+    },
+    /// `--dns-search` that is no domain.
+    #[error("{value} is not a valid domain")]
+    Domain {
+        /// What was given.
+        value: String,
+    },
+    /// `--network` that this version does not have.
+    #[error("network {value} not found: only bridge, none, host and container:NAME are known")]
+    Network {
+        /// What was given.
+        value: String,
+    },
+    /// `--network container:` without a name.
+    #[error("invalid container format container:<name|id>")]
+    NetworkContainer,
+    /// `-v` that cannot be split into source, target and options.
+    #[error("invalid volume specification: '{value}'")]
+    Volume {
+        /// What was given.
+        value: String,
+    },
+    /// `-v` with `::` or a colon at an end.
+    #[error("invalid spec: {value}: empty section between colons")]
+    VolumeEmptySection {
+        /// What was given.
+        value: String,
+    },
+    /// `-v` with an option that is unknown or contradicts another.
+    #[error("invalid mode: {mode}")]
+    VolumeMode {
+        /// The options.
+        mode: String,
+    },
+    /// A volume's name with characters that are not allowed.
+    #[error(
+        "{name:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are \
+         allowed. If you intended to pass a host directory, use absolute path"
+    )]
+    VolumeName {
+        /// The name.
+        name: String,
+    },
+    /// A mount's target that is not absolute.
+    #[error("invalid mount path: '{path}' mount path must be absolute")]
+    MountPath {
+        /// The target.
+        path: String,
+    },
+    /// A mount over the root directory.
+    #[error("invalid specification: destination can't be '/'")]
+    MountRoot,
+    /// `--mount`: a field without the value it needs.
+    #[error("invalid field '{field}' must be a key=value pair")]
+    MountField {
+        /// The field.
+        field: String,
+    },
+    /// `--mount`: a key nobody knows, or one this version does not have.
+    #[error("unexpected key '{key}' in '{field}'")]
+    MountKey {
+        /// The key.
+        key: String,
+        /// The whole field.
+        field: String,
+    },
+    /// `--mount`: a key with a value it does not take.
+    #[error("invalid value for {key}: {value}")]
+    MountValue {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+    },
+    /// `--mount` of a kind nobody knows, or one this version does not have.
+    #[error("mount type unknown: \"{value}\": only bind, volume and tmpfs are known")]
+    MountType {
+        /// The kind.
+        value: String,
+    },
+    /// `--mount` without a key it needs.
+    #[error("{key} is required")]
+    MountMissing {
+        /// `type` or `target`.
+        key: &'static str,
+    },
+    /// `--mount`: a key that does not belong to the kind of mount.
+    #[error("cannot mix '{key}' with mount type '{kind}'")]
+    MountMix {
+        /// The key.
+        key: String,
+        /// The kind.
+        kind: &'static str,
+    },
+    /// `--mount type=bind` without an absolute source.
+    #[error("invalid mount config for type \"bind\": invalid mount path: '{source_path}' mount path must be absolute")]
+    BindSource {
+        /// The source.
+        source_path: String,
+    },
+    /// `--tmpfs` with an option tmpfs does not have.
+    #[error("invalid tmpfs option {option:?}")]
+    TmpfsOption {
+        /// The option.
+        option: String,
+    },
+    /// Two mounts at one place.
+    #[error("Duplicate mount point: {target}")]
+    DuplicateMount {
+        /// The place in the container.
+        target: String,
+    },
+    /// `--security-opt` nobody knows, or one this version does not have.
+    #[error("invalid --security-opt: {value:?}")]
+    SecurityOpt {
+        /// What was given.
+        value: String,
+    },
+    /// `--security-opt seccomp=FILE` whose content is no profile.
+    #[error("decoding seccomp profile {} failed: {reason}", file.display())]
+    SeccompProfile {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// `--sysctl` without a value, or one that is no namespace's.
+    #[error("sysctl '{value}' is not allowed")]
+    Sysctl {
+        /// What was given.
+        value: String,
+    },
+    /// A signal without such a name or number.
+    #[error("invalid signal: {value}")]
+    Signal {
+        /// What was given.
+        value: String,
+    },
+    /// A capability the kernel does not have.
+    #[error("invalid capability: {value:?}")]
+    Capability {
+        /// What was given.
+        value: String,
+    },
+    /// `--platform` that is no `os[/arch[/variant]]`.
+    #[error("{value:?}: cannot parse platform specifier")]
+    Platform {
+        /// What was given.
+        value: String,
+    },
+    /// `--name` with characters that are not allowed.
+    #[error("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// `--hostname` that the kernel does not take.
+    #[error("invalid hostname: {value:?}")]
+    Hostname {
+        /// The name.
+        value: String,
+    },
+    /// `-w` that is not absolute.
+    #[error("the working directory '{path}' is invalid, it needs to be an absolute path")]
+    WorkingDir {
+        /// The directory.
+        path: String,
+    },
+    /// `--pull` other than always, missing and never.
+    #[error("invalid pull option: '{value}': must be one of \"always\", \"missing\" or \"never\"")]
+    Pull {
+        /// What was given.
+        value: String,
+    },
+    /// A text with a NUL byte where the kernel takes none.
+    #[error("{what} contains a NUL byte: {value:?}")]
+    Nul {
+        /// Which text.
+        what: &'static str,
+        /// What was given.
+        value: String,
+    },
+    /// `-m` below what a container can start in.
+    #[error("Minimum memory limit allowed is 6MB")]
+    MemoryMinimum,
+    /// `--memory-swap` below `-m`.
+    #[error("Minimum memoryswap limit should be larger than memory limit, see usage")]
+    SwapBelowMemory,
+    /// `--memory-swap` without `-m`.
+    #[error("You should always set the Memory limit when using Memoryswap limit, see usage")]
+    SwapWithoutMemory,
+    /// `--memory-reservation` above `-m`.
+    #[error("Minimum memory limit can not be less than memory reservation limit, see usage")]
+    ReservationAboveMemory,
+    /// `--memory-reservation` below the minimum.
+    #[error("Minimum memory reservation allowed is 6MB")]
+    ReservationMinimum,
+    /// `--oom-score-adj` out of range.
+    #[error("Invalid value {value}, range for oom score adj is [-1000, 1000]")]
+    OomScoreAdj {
+        /// What was given.
+        value: i32,
+    },
+    /// A number beyond what its flag takes.
+    #[error("{flag} {value} is out of range")]
+    OutOfRange {
+        /// The flag.
+        flag: &'static str,
+        /// What was given.
+        value: i64,
+    },
+    /// Two flags that exclude each other.
+    #[error("conflicting options: {first} and {second}")]
+    Conflict {
+        /// One.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+}
