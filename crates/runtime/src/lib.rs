@@ -1,2 +1,31 @@
-//! TODO
+//! Runs OCI bundles.
+//!
+//! [`launch()`] starts one `rctr-monitor` per container; the monitor mounts the root filesystem in a mount
+//! namespace of its own, starts the container, keeps its logs and waits for its end. Everything else asks
+//! the monitor through [`MonitorClient`], or reads what it left behind with [`status()`].
+//! This crate knows bundles (config.json and a root filesystem), never image names.
 #![deny(missing_docs)]
+
+mod attach;
+pub mod cgroup;
+mod client;
+pub mod defaults;
+mod error;
+mod launch;
+pub mod logs;
+pub mod monitor;
+mod protocol;
+pub mod seccomp;
+mod spec;
+mod state;
+
+pub use attach::{AttachEvent, AttachStream};
+pub use cgroup::clean_up_dead;
+pub use client::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WaitHandle};
+pub use error::{Error, Result, StartError};
+pub use launch::{LaunchError, Launched, launch};
+pub use spec::{
+    AttachOptions, Launch, LaunchFds, LogConfig, LowerDir, Rootfs, SeccompPolicy, StdioConfig,
+    WindowSize,
+};
+pub use state::{ExitStatus, Status, status};

@@ -1,0 +1,1 @@
+pub(crate) fn attach_device_filter() {}

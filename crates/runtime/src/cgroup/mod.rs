@@ -1,0 +1,489 @@
+//! A container's cgroup, seen from outside: where it is, what it uses, freezing, killing, removing.
+//! Making it and setting limits is libcgroups' work, inside the monitor.
+
+mod device;
+mod oom;
+mod stats;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::state::{self, State};
+
+pub(crate) use device::attach_device_filter;
+pub(crate) use oom::OomWatch;
+pub use stats::{BlockIo, Stats};
+
+/// Who makes cgroups on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupDriver {
+    /// We make directories below /sys/fs/cgroup ourselves.
+    Cgroupfs,
+    /// systemd makes a scope for us, asked over D-Bus (cgroup v2 only).
+    Systemd,
+}
+
+/// The driver for a host: systemd where it is init and cgroups are v2, else cgroupfs.
+pub fn detect_driver() -> CgroupDriver {
+    let systemd_runs = Path::new("/run/systemd/system").is_dir();
+    match Hierarchies::detect() {
+        Ok(Hierarchies::V2 { .. }) if systemd_runs => CgroupDriver::Systemd,
+        _ => CgroupDriver::Cgroupfs,
+    }
+}
+
+/// The value of `linux.cgroupsPath` for a container. `parent` is `--cgroup-parent`: a path for
+/// cgroupfs (default `/rctr`), a slice for systemd (default `system.slice`).
+pub fn cgroups_path(driver: CgroupDriver, parent: Option<&str>, id: &str) -> PathBuf {
+    match driver {
+        CgroupDriver::Cgroupfs => {
+            let parent = parent.unwrap_or("rctr").trim_matches('/');
+            PathBuf::from(format!("/{parent}/{id}"))
+        }
+        CgroupDriver::Systemd => {
+            PathBuf::from(format!("{}:rctr:{id}", parent.unwrap_or("system.slice")))
+        }
+    }
+}
+
+/// Where the kernel's cgroup hierarchies are mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hierarchies {
+    /// One hierarchy with all controllers.
+    V2 {
+        /// Its mount point.
+        root: PathBuf,
+    },
+    /// A hierarchy per controller, perhaps with a v2 hierarchy without controllers beside them (hybrid).
+    V1 {
+        /// Controllers (or `name=…`) and mount point of each hierarchy.
+        mounts: Vec<(Vec<String>, PathBuf)>,
+    },
+}
+
+impl Hierarchies {
+    /// Reads them from /proc/self/mountinfo.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it cannot be read, [`Error::MissingController`] if no cgroups are mounted.
+    pub fn detect() -> Result<Self> {
+        let path = Path::new("/proc/self/mountinfo");
+        let text = fs::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
+        Self::parse(&text).ok_or_else(|| Error::MissingController {
+            controller: "cgroup".to_owned(),
+        })
+    }
+
+    fn parse(mountinfo: &str) -> Option<Self> {
+        let mut mounts = Vec::new();
+        let mut unified = None;
+        for line in mountinfo.lines() {
+            let (before, after) = line.split_once(" - ")?;
+            let mount_point = PathBuf::from(before.split(' ').nth(4)?);
+            let mut after = after.split(' ');
+            match (after.next(), after.nth(1)) {
+                (Some("cgroup2"), _) if unified.is_none() => unified = Some(mount_point),
+                (Some("cgroup"), Some(options)) => {
+                    let controllers = options.split(',').filter(|o| !is_mount_option(o));
+                    mounts.push((controllers.map(String::from).collect(), mount_point));
+                }
+                _ => {}
+            }
+        }
+        match unified {
+            Some(root) if mounts.is_empty() => Some(Self::V2 { root }),
+            None if mounts.is_empty() => None,
+            _ => Some(Self::V1 { mounts }),
+        }
+    }
+
+    /// The mount point of the hierarchy that has a controller (v1 names: `cpuacct`, `blkio`, …).
+    pub fn mount_of(&self, controller: &str) -> Option<&Path> {
+        match self {
+            Self::V2 { root } => Some(root),
+            Self::V1 { mounts } => mounts
+                .iter()
+                .find(|(names, _)| names.iter().any(|n| n == controller))
+                .map(|(_, path)| path.as_path()),
+        }
+    }
+
+    /// Whether the host can enforce what a controller does (v2 names: `memory`, `cpu`, `io`, …).
+    pub fn has_controller(&self, controller: &str) -> bool {
+        match self {
+            Self::V2 { root } => fs::read_to_string(root.join("cgroup.controllers"))
+                .is_ok_and(|list| list.split_whitespace().any(|c| c == controller)),
+            Self::V1 { .. } => {
+                let name = if controller == "io" {
+                    "blkio"
+                } else {
+                    controller
+                };
+                self.mount_of(name).is_some()
+            }
+        }
+    }
+}
+
+fn is_mount_option(option: &str) -> bool {
+    matches!(
+        option,
+        "rw" | "ro"
+            | "relatime"
+            | "noatime"
+            | "nosuid"
+            | "nodev"
+            | "noexec"
+            | "xattr"
+            | "clone_children"
+    ) || option.starts_with("release_agent=")
+}
+
+/// One container's cgroup.
+#[derive(Clone, Debug)]
+pub struct Cgroup {
+    hierarchies: Hierarchies,
+    /// Below each hierarchy's mount point; relative.
+    path: PathBuf,
+}
+
+impl Cgroup {
+    /// The cgroup named by `linux.cgroupsPath`; it need not exist.
+    ///
+    /// # Errors
+    /// As [`Hierarchies::detect`]; [`Error::Corrupt`] for a path that climbs.
+    pub fn open(driver: CgroupDriver, cgroups_path: &Path) -> Result<Self> {
+        let text = cgroups_path.to_string_lossy();
+        let parts: Vec<&str> = text.split(':').collect();
+        let path = match (driver, parts.as_slice()) {
+            (CgroupDriver::Systemd, [slice, prefix, name]) => {
+                let slice = if slice.is_empty() {
+                    "system.slice"
+                } else {
+                    slice
+                };
+                expand_slice(slice).join(format!("{prefix}-{name}.scope"))
+            }
+            _ => PathBuf::from(text.trim_start_matches('/')),
+        };
+        let climbs = path
+            .components()
+            .any(|c| !matches!(c, std::path::Component::Normal(_)));
+        if climbs || path.as_os_str().is_empty() {
+            return Err(Error::Corrupt {
+                path: cgroups_path.to_owned(),
+                reason: "not a cgroup path".to_owned(),
+            });
+        }
+        Ok(Self {
+            hierarchies: Hierarchies::detect()?,
+            path,
+        })
+    }
+
+    /// The cgroup's directory in the hierarchy that has a controller (v1 names), if the host has one.
+    pub fn directory(&self, controller: &str) -> Option<PathBuf> {
+        self.hierarchies
+            .mount_of(controller)
+            .map(|mount| mount.join(&self.path))
+    }
+
+    /// Whether this is a v2 cgroup.
+    pub fn is_v2(&self) -> bool {
+        matches!(self.hierarchies, Hierarchies::V2 { .. })
+    }
+
+    /// The cgroup's directories in all hierarchies.
+    fn directories(&self) -> Vec<PathBuf> {
+        match &self.hierarchies {
+            Hierarchies::V2 { root } => vec![root.join(&self.path)],
+            Hierarchies::V1 { mounts } => mounts.iter().map(|(_, m)| m.join(&self.path)).collect(),
+        }
+    }
+
+    /// Whether it exists in any hierarchy.
+    pub fn exists(&self) -> bool {
+        self.directories().iter().any(|d| d.exists())
+    }
+
+    /// What it uses now.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it does not exist (any more).
+    pub fn stats(&self) -> Result<Stats> {
+        stats::read(self)
+    }
+
+    /// The processes in it and in cgroups below it.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let mut pids = Vec::new();
+        for directory in self.process_directories() {
+            collect_processes(&directory, &mut pids)
+                .map_err(|e| Error::file("read", &directory, e))?;
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+
+    /// All processes of a container are in every hierarchy; those a privileged one has moved are not.
+    fn process_directories(&self) -> Vec<PathBuf> {
+        self.directories()
+            .into_iter()
+            .filter(|d| d.is_dir())
+            .collect()
+    }
+
+    /// Freezes (true) or thaws it and waits until that has happened, at most a few seconds.
+    ///
+    /// # Errors
+    /// [`Error::MissingController`] on v1 without a freezer; [`Error::File`].
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        let missing = || Error::MissingController {
+            controller: "freezer".to_owned(),
+        };
+        let directory = self.directory("freezer").ok_or_else(missing)?;
+        let (file, word, probe, want) = match (self.is_v2(), frozen) {
+            (true, true) => ("cgroup.freeze", "1", "cgroup.events", "frozen 1"),
+            (true, false) => ("cgroup.freeze", "0", "cgroup.events", "frozen 0"),
+            (false, true) => ("freezer.state", "FROZEN", "freezer.state", "FROZEN"),
+            (false, false) => ("freezer.state", "THAWED", "freezer.state", "THAWED"),
+        };
+        let file = directory.join(file);
+        let probe = directory.join(probe);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            // Written again each time: v1 drops processes that fork at the wrong moment.
+            fs::write(&file, word).map_err(|e| Error::file("write", &file, e))?;
+            let now = fs::read_to_string(&probe).map_err(|e| Error::file("read", &probe, e))?;
+            if now.lines().any(|line| line.trim() == want) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let late = io::Error::from(io::ErrorKind::TimedOut);
+                return Err(Error::file("write", &file, late));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Whether it is frozen.
+    pub fn is_frozen(&self) -> bool {
+        let (file, line) = if self.is_v2() {
+            ("cgroup.freeze", "1")
+        } else {
+            ("freezer.state", "FROZEN")
+        };
+        self.directory("freezer")
+            .and_then(|d| fs::read_to_string(d.join(file)).ok())
+            .is_some_and(|text| text.trim() == line)
+    }
+
+    /// Kills every process in it, thawing it if needed. Does not wait for them to be gone.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the processes cannot be listed.
+    pub fn kill_all(&self) -> Result<()> {
+        if self.is_v2() {
+            let killed = self
+                .directories()
+                .iter()
+                .all(|d| fs::write(d.join("cgroup.kill"), "1").is_ok());
+            if killed {
+                return Ok(());
+            }
+        }
+        for pid in self.processes()? {
+            // It may be gone by now; that is what we want.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        if self.is_frozen() {
+            self.freeze(false)?;
+        }
+        Ok(())
+    }
+
+    /// Removes it from all hierarchies, with the cgroups below it. Its processes must have ended;
+    /// the kernel may need a moment to notice, which is waited for.
+    ///
+    /// # Errors
+    /// [`Error::File`] if one of its directories stays busy for two seconds.
+    pub fn remove(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let mut failed = None;
+        for directory in self.directories() {
+            while let Err(error) = remove_tree(&directory) {
+                if error.kind() != io::ErrorKind::ResourceBusy || Instant::now() > deadline {
+                    failed.get_or_insert(Error::file("remove", &directory, error));
+                    break;
+                }
+                std::thread::sleep(Duration::from_micros(500));
+            }
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `a-b.slice` lies in `a.slice/a-b.slice`; `-.slice` is the root.
+fn expand_slice(slice: &str) -> PathBuf {
+    let Some(name) = slice.strip_suffix(".slice") else {
+        return PathBuf::from(slice);
+    };
+    let mut path = PathBuf::new();
+    let mut prefix = String::new();
+    for part in name.split('-').filter(|part| !part.is_empty()) {
+        if !prefix.is_empty() {
+            prefix.push('-');
+        }
+        prefix.push_str(part);
+        path.push(format!("{prefix}.slice"));
+    }
+    path
+}
+
+fn collect_processes(directory: &Path, pids: &mut Vec<i32>) -> io::Result<()> {
+    let list = match fs::read_to_string(directory.join("cgroup.procs")) {
+        Ok(list) => list,
+        // A v2 cgroup in threaded mode, or one that has just been removed.
+        Err(e)
+            if e.kind() == io::ErrorKind::NotFound
+                || e.raw_os_error() == Some(libc::EOPNOTSUPP) =>
+        {
+            return Ok(());
+        }
+        Err(e) => return Err(e),
+    };
+    pids.extend(list.lines().filter_map(|line| line.parse::<i32>().ok()));
+    for child in subdirectories(directory)? {
+        collect_processes(&child, pids)?;
+    }
+    Ok(())
+}
+
+fn subdirectories(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn remove_tree(directory: &Path) -> io::Result<()> {
+    // The usual case first: nothing below it.
+    match fs::remove_dir(directory) {
+        Ok(()) => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(_) => {}
+    }
+    for child in subdirectories(directory)? {
+        remove_tree(&child)?;
+    }
+    match fs::remove_dir(directory) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Puts an end to what a killed monitor left: kills its container's processes, removes the cgroup.
+/// Mounts and namespaces go with the last process. Does nothing unless [`crate::status`] says
+/// [`crate::Status::Gone`], so that it may be called at any time. The state directory stays.
+///
+/// # Errors
+/// [`Error::File`] if processes stay or the cgroup cannot be removed.
+pub fn clean_up_dead(state_dir: &Path) -> Result<()> {
+    if state::status(state_dir)? != state::Status::Gone {
+        return Ok(());
+    }
+    let Some(state) = State::load(state_dir)? else {
+        return Ok(());
+    };
+    let cgroup = Cgroup::open(state.cgroup_driver, &state.cgroup_path)?;
+    if let Some(container) = state.container.filter(|c| c.is_alive()) {
+        let _ = kill(Pid::from_raw(container.pid), Signal::SIGKILL);
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while cgroup.exists() {
+        cgroup.kill_all()?;
+        match cgroup.remove() {
+            Ok(()) => break,
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hybrid_hosts_count_as_v1() {
+        let text = "\
+26 25 0:23 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+27 26 0:24 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct
+28 26 0:25 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
+29 26 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
+        let found = Hierarchies::parse(text).unwrap();
+        assert_eq!(
+            found.mount_of("cpuacct"),
+            Some(Path::new("/sys/fs/cgroup/cpu"))
+        );
+        assert_eq!(found.mount_of("memory"), None);
+        assert!(!found.has_controller("io"));
+
+        let v2 = "29 26 0:26 / /sys/fs/cgroup rw shared:1 - cgroup2 cgroup2 rw,nsdelegate";
+        assert_eq!(
+            Hierarchies::parse(v2),
+            Some(Hierarchies::V2 {
+                root: "/sys/fs/cgroup".into()
+            })
+        );
+        assert_eq!(Hierarchies::parse(""), None);
+    }
+
+    #[test]
+    fn systemd_paths_are_expanded_as_systemd_does() {
+        assert_eq!(
+            expand_slice("kubepods-pod1.slice"),
+            Path::new("kubepods.slice/kubepods-pod1.slice")
+        );
+        assert_eq!(expand_slice("-.slice"), Path::new(""));
+        let path = cgroups_path(CgroupDriver::Systemd, None, "abc");
+        let cgroup = Cgroup::open(CgroupDriver::Systemd, &path).unwrap();
+        assert_eq!(cgroup.path, Path::new("system.slice/rctr-abc.scope"));
+    }
+
+    #[test]
+    fn a_climbing_path_is_refused() {
+        for bad in ["/a/../../b", "/", ""] {
+            assert!(Cgroup::open(CgroupDriver::Cgroupfs, Path::new(bad)).is_err());
+        }
+        assert_eq!(
+            cgroups_path(CgroupDriver::Cgroupfs, Some("/a/b/"), "x"),
+            Path::new("/a/b/x")
+        );
+    }
+}

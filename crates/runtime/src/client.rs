@@ -1,0 +1,296 @@
+//! Talking to a running container's monitor.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Process;
+
+use crate::attach::AttachStream;
+use crate::error::{Error, Result};
+use crate::protocol::{
+    ExecSpec, Fill, FrameReader, FrameType, Reply, Request, is_terminal, json_frame, parse,
+    send_with_fds,
+};
+use crate::spec::{AttachOptions, WindowSize};
+use crate::state::{ExitStatus, SOCKET_FILE};
+
+/// A blocking connection that carries requests and replies.
+pub(crate) struct Connection {
+    pub(crate) socket: UnixStream,
+    pub(crate) reader: FrameReader,
+}
+
+impl Connection {
+    pub(crate) fn new(socket: UnixStream) -> Self {
+        Self {
+            socket,
+            reader: FrameReader::default(),
+        }
+    }
+
+    fn open(state_dir: &Path) -> Result<Self> {
+        // Through the directory's descriptor, since a socket address holds 107 bytes and a path may be longer.
+        let gone = || Error::NotRunning {
+            state_dir: state_dir.to_owned(),
+        };
+        let directory = rustix::fs::open(
+            state_dir,
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .map_err(|_| gone())?;
+        let path: PathBuf = format!("/proc/self/fd/{}/{SOCKET_FILE}", directory.as_raw_fd()).into();
+        let socket = UnixStream::connect(path).map_err(|_| gone())?;
+        Ok(Self::new(socket))
+    }
+
+    pub(crate) fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        let bytes = json_frame(FrameType::Request, request);
+        send_with_fds(&self.socket, &bytes, fds).map_err(|_| Error::MonitorLost)
+    }
+
+    pub(crate) fn receive(&mut self) -> Result<Reply> {
+        loop {
+            match self.reader.next()? {
+                Some((FrameType::Reply, payload)) => return parse(&payload),
+                Some((other, _)) => {
+                    return Err(Error::Protocol {
+                        reason: format!("{other:?} where a reply was due"),
+                    });
+                }
+                None => {
+                    if self.reader.fill(&self.socket)? == Fill::Closed {
+                        return Err(Error::MonitorLost);
+                    }
+                }
+            }
+        }
+    }
+
+    fn done(&mut self) -> Result<()> {
+        match self.receive()? {
+            Reply::Done => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+}
+
+fn unexpected(reply: Reply) -> Error {
+    match reply {
+        Reply::Refused(reason) => Error::Refused { reason },
+        Reply::StartFailed { error, .. } => Error::Start(error),
+        other => Error::Protocol {
+            reason: format!("unexpected reply {other:?}"),
+        },
+    }
+}
+
+/// A process to run in a running container.
+#[derive(Clone, Debug)]
+pub struct ExecRequest {
+    /// The process, complete: the engine has resolved user, groups, HOME, environment and capabilities.
+    pub process: Process,
+    /// A pseudo terminal of this size instead of the three descriptors.
+    pub tty: Option<WindowSize>,
+}
+
+/// The exec'd process's standard streams: pipes or files, never a terminal of the host.
+pub struct ExecStdio<'a> {
+    /// Read by the process.
+    pub stdin: BorrowedFd<'a>,
+    /// Written by the process.
+    pub stdout: BorrowedFd<'a>,
+    /// Written by the process.
+    pub stderr: BorrowedFd<'a>,
+}
+
+/// A connection to the monitor of one running container. One request at a time; [`exec`](Self::exec),
+/// [`attach`](Self::attach) and [`wait`](Self::wait) use the connection up.
+pub struct MonitorClient {
+    connection: Connection,
+}
+
+impl MonitorClient {
+    /// Connects to the monitor of the container with this state directory.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] if there is none; see then [`crate::status`].
+    pub fn connect(state_dir: &Path) -> Result<Self> {
+        Ok(Self {
+            connection: Connection::open(state_dir)?,
+        })
+    }
+
+    /// Sends a signal (its number) to the container's init process.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it has just ended; [`Error::MonitorLost`].
+    pub fn signal(&mut self, signal: i32) -> Result<()> {
+        self.connection.send(&Request::Signal(signal), &[])?;
+        self.connection.done()
+    }
+
+    /// Sets the size of the container's terminal.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it has none; [`Error::MonitorLost`].
+    pub fn resize(&mut self, size: WindowSize) -> Result<()> {
+        self.connection.send(&Request::Resize(size), &[])?;
+        self.connection.done()
+    }
+
+    /// Attaches to the container's standard streams. Output from before is not repeated.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] or [`Error::MonitorLost`].
+    pub fn attach(mut self, options: AttachOptions) -> Result<AttachStream> {
+        self.connection.send(&Request::Attach(options), &[])?;
+        self.connection.done()?;
+        AttachStream::new(self.connection)
+    }
+
+    /// Blocks until the container has ended.
+    ///
+    /// # Errors
+    /// [`Error::MonitorLost`] if the monitor was killed.
+    pub fn wait(self) -> Result<ExitStatus> {
+        self.start_wait()?.wait()
+    }
+
+    /// Like [`wait`](Self::wait) for callers with an event loop.
+    ///
+    /// # Errors
+    /// [`Error::MonitorLost`].
+    pub fn start_wait(self) -> Result<WaitHandle> {
+        self.connection.send(&Request::Wait, &[])?;
+        Ok(WaitHandle {
+            connection: self.connection,
+        })
+    }
+
+    /// Runs a process in the container. Without a tty `stdio` is what it gets as descriptors 0, 1 and 2;
+    /// with one `stdio` must be `None` and the handle has the terminal.
+    /// The process outlives the handle; dropping the handle just forgets it.
+    ///
+    /// # Errors
+    /// [`Error::Start`] with 126 or 127 as [`Error::exit_code`], [`Error::HostTerminal`], [`Error::MonitorLost`].
+    pub fn exec(
+        mut self,
+        request: ExecRequest,
+        stdio: Option<ExecStdio<'_>>,
+    ) -> Result<ExecHandle> {
+        let fds = match &stdio {
+            Some(stdio) => vec![stdio.stdin, stdio.stdout, stdio.stderr],
+            None => Vec::new(),
+        };
+        // A process in the container could push input into a terminal it holds.
+        if fds.iter().any(is_terminal) {
+            return Err(Error::HostTerminal);
+        }
+        let spec = ExecSpec {
+            process: request.process,
+            tty: request.tty,
+        };
+        self.connection.send(&Request::Exec(Box::new(spec)), &fds)?;
+        match self.connection.receive()? {
+            Reply::ExecStarted { pid } => Ok(ExecHandle {
+                pid,
+                pty: self.connection.reader.take_fds().pop(),
+                connection: self.connection,
+            }),
+            other => Err(unexpected(other)),
+        }
+    }
+}
+
+/// A pending [`MonitorClient::wait`].
+pub struct WaitHandle {
+    connection: Connection,
+}
+
+impl WaitHandle {
+    /// Blocks until the container has ended.
+    ///
+    /// # Errors
+    /// [`Error::MonitorLost`] if the monitor was killed.
+    pub fn wait(mut self) -> Result<ExitStatus> {
+        match self.connection.receive()? {
+            Reply::Exit(status) => Ok(status),
+            other => Err(unexpected(other)),
+        }
+    }
+}
+
+impl AsFd for WaitHandle {
+    /// Readable once [`WaitHandle::wait`] will not block.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.socket.as_fd()
+    }
+}
+
+/// A process that runs in a container beside its init.
+pub struct ExecHandle {
+    /// Its pid on the host.
+    pub pid: i32,
+    /// The terminal's master side, if one was asked for: read it for output, write it for input.
+    pub pty: Option<OwnedFd>,
+    connection: Connection,
+}
+
+impl ExecHandle {
+    /// Blocks until the process has ended; gives its exit code, or 128 + the signal that killed it.
+    ///
+    /// # Errors
+    /// [`Error::MonitorLost`] if the monitor was killed.
+    pub fn wait(&mut self) -> Result<i32> {
+        loop {
+            match self.connection.receive()? {
+                Reply::ExecExit(code) => return Ok(code),
+                // The late answer to a signal that came when the process had ended.
+                Reply::Refused(_) | Reply::Done => {}
+                other => return Err(unexpected(other)),
+            }
+        }
+    }
+
+    /// Sends the process a signal (its number). If it has already ended nothing happens.
+    ///
+    /// # Errors
+    /// [`Error::MonitorLost`].
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        self.connection.send(&Request::Signal(signal), &[])
+    }
+
+    /// Sets its terminal's size; without a terminal nothing happens.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn resize(&self, size: WindowSize) -> Result<()> {
+        match &self.pty {
+            Some(pty) => set_window_size(pty.as_fd(), size),
+            None => Ok(()),
+        }
+    }
+}
+
+impl AsFd for ExecHandle {
+    /// Readable once [`ExecHandle::wait`] will not block (for long).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.socket.as_fd()
+    }
+}
+
+pub(crate) fn set_window_size(pty: BorrowedFd<'_>, size: WindowSize) -> Result<()> {
+    let size = libc::winsize {
+        ws_row: size.rows,
+        ws_col: size.cols,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: TIOCSWINSZ reads one winsize, which lives until the call returns.
+    match unsafe { libc::ioctl(pty.as_raw_fd(), libc::TIOCSWINSZ, &size) } {
+        0 => Ok(()),
+        _ => Err(Error::system("TIOCSWINSZ", std::io::Error::last_os_error())),
+    }
+}

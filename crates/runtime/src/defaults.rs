@@ -1,0 +1,171 @@
+//! What a container gets unless it asks for something else: Docker's defaults, as data for the engine's spec.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use oci_spec::runtime::{
+    Capability, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType, Mount, MountBuilder,
+};
+
+/// The `PATH` used when neither image nor user sets one.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The capabilities of an ordinary container.
+pub fn capabilities() -> HashSet<Capability> {
+    HashSet::from([
+        Capability::AuditWrite,
+        Capability::Chown,
+        Capability::DacOverride,
+        Capability::Fowner,
+        Capability::Fsetid,
+        Capability::Kill,
+        Capability::Mknod,
+        Capability::NetBindService,
+        Capability::NetRaw,
+        Capability::Setfcap,
+        Capability::Setgid,
+        Capability::Setpcap,
+        Capability::Setuid,
+        Capability::SysChroot,
+    ])
+}
+
+/// Paths hidden from an ordinary container.
+pub fn masked_paths() -> Vec<String> {
+    [
+        "/proc/asound",
+        "/proc/acpi",
+        "/proc/interrupts",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/timer_list",
+        "/proc/timer_stats",
+        "/proc/sched_debug",
+        "/proc/scsi",
+        "/sys/firmware",
+        "/sys/devices/virtual/powercap",
+    ]
+    .map(String::from)
+    .to_vec()
+}
+
+/// Paths an ordinary container can only read.
+pub fn readonly_paths() -> Vec<String> {
+    [
+        "/proc/bus",
+        "/proc/fs",
+        "/proc/irq",
+        "/proc/sys",
+        "/proc/sysrq-trigger",
+    ]
+    .map(String::from)
+    .to_vec()
+}
+
+/// The mounts of an ordinary container, in order. `shm_size` is the size of /dev/shm in bytes
+/// (Docker's default is 64 MiB). A privileged container wants /sys and the cgroups writable.
+pub fn mounts(shm_size: u64, privileged: bool) -> Vec<Mount> {
+    let access = if privileged { "rw" } else { "ro" };
+    let shm = format!("size={shm_size}");
+    let table: [(&str, &str, &str, &[&str]); 7] = [
+        ("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        (
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
+        (
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
+        ),
+        (
+            "/sys",
+            "sysfs",
+            "sysfs",
+            &["nosuid", "noexec", "nodev", access],
+        ),
+        (
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", access],
+        ),
+        (
+            "/dev/mqueue",
+            "mqueue",
+            "mqueue",
+            &["nosuid", "noexec", "nodev"],
+        ),
+        (
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            &["nosuid", "noexec", "nodev", "mode=1777", &shm],
+        ),
+    ];
+    table
+        .iter()
+        .filter_map(|(destination, kind, source, options)| {
+            MountBuilder::default()
+                .destination(*destination)
+                .typ(*kind)
+                .source(*source)
+                .options(options.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>())
+                .build()
+                .ok()
+        })
+        .collect()
+}
+
+/// The device rules of an ordinary container: nothing, except making nodes and using the harmless ones.
+pub fn device_rules() -> Vec<LinuxDeviceCgroup> {
+    use LinuxDeviceType::{A, B, C};
+    let table: [(bool, LinuxDeviceType, Option<i64>, Option<i64>, &str); 13] = [
+        (false, A, None, None, "rwm"),
+        (true, C, None, None, "m"),
+        (true, B, None, None, "m"),
+        (true, C, Some(1), Some(3), "rwm"),     // null
+        (true, C, Some(1), Some(5), "rwm"),     // zero
+        (true, C, Some(1), Some(7), "rwm"),     // full
+        (true, C, Some(1), Some(8), "rwm"),     // random
+        (true, C, Some(1), Some(9), "rwm"),     // urandom
+        (true, C, Some(5), Some(0), "rwm"),     // tty
+        (true, C, Some(5), Some(1), "rwm"),     // console
+        (true, C, Some(5), Some(2), "rwm"),     // ptmx
+        (true, C, Some(136), None, "rwm"),      // pts
+        (false, C, Some(10), Some(229), "rwm"), // fuse
+    ];
+    table
+        .iter()
+        .filter_map(|&(allow, kind, major, minor, access)| {
+            let mut rule = LinuxDeviceCgroupBuilder::default()
+                .allow(allow)
+                .typ(kind)
+                .access(access);
+            if let Some(major) = major {
+                rule = rule.major(major);
+            }
+            if let Some(minor) = minor {
+                rule = rule.minor(minor);
+            }
+            rule.build().ok()
+        })
+        .collect()
+}
+
+/// Where the engine mounts the monitor's binary, read-only, for `--init`; `args` then becomes
+/// `[INIT_PATH, "--", command…]`.
+pub fn init_path() -> PathBuf {
+    PathBuf::from("/sbin/docker-init")
+}

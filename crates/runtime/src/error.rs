@@ -1,0 +1,196 @@
+//! The crate's errors. [`Error`] is what callers on this side of the socket get; [`StartError`] is
+//! plain data, because it is found in the monitor and crosses over to whoever asked.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Anything that can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The container, or a process in it, could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+
+    /// No monitor answers for this state directory: the container does not run (any more).
+    #[error("no monitor answers in {}", .state_dir.display())]
+    NotRunning {
+        /// The container's state directory.
+        state_dir: PathBuf,
+    },
+
+    /// The monitor went away in the middle of a conversation: it was killed.
+    #[error("the monitor of this container is gone")]
+    MonitorLost,
+
+    /// The other end of a monitor socket said something that is not the protocol.
+    #[error("bad message from the other end of a monitor socket: {reason}")]
+    Protocol {
+        /// What was wrong with it.
+        reason: String,
+    },
+
+    /// The monitor refused a request, for example a signal to a container that has just ended.
+    #[error("{reason}")]
+    Refused {
+        /// The monitor's reason, one line.
+        reason: String,
+    },
+
+    /// A terminal was about to be handed into a container as a process's stdio, which would let it inject input.
+    #[error(
+        "a terminal of the host cannot be handed into a container; use pipes, or ask for a tty"
+    )]
+    HostTerminal,
+
+    /// A seccomp profile that cannot be read, resolved or compiled.
+    #[error("seccomp profile: {reason}")]
+    SeccompProfile {
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The kernel has no controller that a request needs.
+    #[error("cgroup controller {controller} is not available on this host")]
+    MissingController {
+        /// The controller's name, as in /proc/cgroups.
+        controller: String,
+    },
+
+    /// A file of this crate (state, log, cgroup) is not what this crate writes.
+    #[error("{}: not valid: {reason}", .path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A system call failed on a file.
+    #[error("{action} {}: {source}", .path.display())]
+    File {
+        /// What was being done, as a verb: "read", "create".
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+
+    /// A system call failed that is not about a file.
+    #[error("{call}: {source}")]
+    System {
+        /// The system call or what it was for.
+        call: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn file(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+        Error::File {
+            action,
+            path: path.to_owned(),
+            source: source.into(),
+        }
+    }
+
+    pub(crate) fn system(call: &'static str, source: impl Into<io::Error>) -> Self {
+        Error::System {
+            call,
+            source: source.into(),
+        }
+    }
+
+    /// The exit code Docker uses for this failure of a `run`, `start` or `exec`:
+    /// 127 command not found, 126 not executable, 125 anything else.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Error::Start(StartError::NotFound { .. }) => 127,
+            Error::Start(StartError::NotExecutable { .. }) => 126,
+            _ => 125,
+        }
+    }
+}
+
+/// Why a container or an exec'd process did not start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum StartError {
+    /// There is no such command (exit code 127).
+    #[error("exec: {command:?}: {reason}")]
+    NotFound {
+        /// `args[0]` as it was asked for.
+        command: String,
+        /// "executable file not found in $PATH", "no such file or directory".
+        reason: String,
+    },
+
+    /// The command exists and cannot be executed (exit code 126).
+    #[error("exec: {command:?}: {reason}")]
+    NotExecutable {
+        /// `args[0]` as it was asked for.
+        command: String,
+        /// "permission denied", "is a directory", "exec format error".
+        reason: String,
+    },
+
+    /// The image would lead a mount or a device out of its root filesystem.
+    #[error("refusing this image: {path} {reason}")]
+    HostileImage {
+        /// The path inside the image.
+        path: String,
+        /// What is wrong with it: "is a symbolic link".
+        reason: String,
+    },
+
+    /// The root filesystem or something in it could not be prepared.
+    #[error("root filesystem: {step}: {reason}")]
+    Rootfs {
+        /// What was being done, with the path it was done to.
+        step: String,
+        /// The kernel's answer.
+        reason: String,
+    },
+
+    /// A resource limit or the cgroup itself could not be set up.
+    #[error("cgroup: {reason}")]
+    Cgroup {
+        /// Which controller or file, and the kernel's answer.
+        reason: String,
+    },
+
+    /// The seccomp filter could not be made or loaded.
+    #[error("seccomp: {reason}")]
+    Seccomp {
+        /// What went wrong.
+        reason: String,
+    },
+
+    /// The bundle's config.json asks for something that does not exist or is not valid.
+    #[error("container configuration: {reason}")]
+    Config {
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// libcontainer gave up; its words.
+    #[error("{reason}")]
+    Init {
+        /// The cause chain, one line.
+        reason: String,
+    },
+
+    /// The monitor itself could not be set up, or died before it could say why.
+    #[error("monitor: {step}: {reason}")]
+    Monitor {
+        /// What was being done.
+        step: String,
+        /// The kernel's answer.
+        reason: String,
+    },
+}
+
+/// `std::result::Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,129 @@
+//! Writing and rotating a log.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::SystemTime;
+
+use super::{MAX_RECORD, Stream, format_time, rotated};
+use crate::error::{Error, Result};
+use crate::spec::LogConfig;
+
+/// Appends output to a log. Bytes wait in memory until their line is complete or 16 KiB long.
+pub struct LogWriter {
+    config: LogConfig,
+    file: File,
+    size: u64,
+    pending: [Vec<u8>; 2],
+    records: Vec<u8>,
+}
+
+impl LogWriter {
+    /// Opens the log, appending to one that exists.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn open(config: LogConfig) -> Result<Self> {
+        let (file, size) = open(&config).map_err(|e| Error::file("open", &config.path, e))?;
+        Ok(Self {
+            config,
+            file,
+            size,
+            pending: [Vec::new(), Vec::new()],
+            records: Vec::new(),
+        })
+    }
+
+    /// Takes output and writes the lines it completes.
+    ///
+    /// # Errors
+    /// [`Error::File`], for example on a full disk; those lines are lost, later ones may succeed.
+    pub fn write(&mut self, stream: Stream, mut bytes: &[u8]) -> Result<()> {
+        let now = format_time(SystemTime::now());
+        while !bytes.is_empty() {
+            let room = MAX_RECORD - self.pending[stream as usize].len();
+            let line_end = bytes.iter().take(room + 1).position(|&b| b == b'\n');
+            let taken = line_end.unwrap_or(bytes.len().min(room));
+            self.pending[stream as usize].extend_from_slice(&bytes[..taken]);
+            bytes = &bytes[taken..];
+            if line_end.is_some() {
+                bytes = &bytes[1..];
+                self.record(&now, stream, b'F');
+            } else if taken == room {
+                self.record(&now, stream, b'P');
+            }
+        }
+        self.flush()
+    }
+
+    /// Writes what waits for the end of its line, as partial records. Call when the output has ended.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn finish(&mut self) -> Result<()> {
+        let now = format_time(SystemTime::now());
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if !self.pending[stream as usize].is_empty() {
+                self.record(&now, stream, b'P');
+            }
+        }
+        self.flush()
+    }
+
+    /// Moves a stream's pending bytes into a record.
+    fn record(&mut self, time: &str, stream: Stream, flag: u8) {
+        let text = &mut self.pending[stream as usize];
+        self.records.extend_from_slice(time.as_bytes());
+        self.records.push(b' ');
+        self.records.extend_from_slice(stream.name().as_bytes());
+        self.records.extend_from_slice(&[b' ', flag, b' ']);
+        self.records.append(text);
+        self.records.push(b'\n');
+        // An idle container's monitor keeps no buffers.
+        if text.capacity() > 1024 {
+            *text = Vec::new();
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.records.is_empty() {
+            return Ok(());
+        }
+        let records = std::mem::take(&mut self.records);
+        let length = records.len() as u64;
+        let result = self.rotate_before(length).and_then(|()| {
+            self.size += length;
+            self.file.write_all(&records)
+        });
+        result.map_err(|e| Error::file("write", &self.config.path, e))
+    }
+
+    fn rotate_before(&mut self, length: u64) -> io::Result<()> {
+        let limit = self.config.max_size;
+        if limit == 0 || self.size == 0 || self.size + length <= limit {
+            return Ok(());
+        }
+        let path = &self.config.path;
+        if self.config.max_file <= 1 {
+            fs::remove_file(path)?;
+        }
+        for n in (1..self.config.max_file.max(1)).rev() {
+            match fs::rename(rotated(path, n - 1), rotated(path, n)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
+        (self.file, self.size) = open(&self.config)?;
+        Ok(())
+    }
+}
+
+fn open(config: &LogConfig) -> io::Result<(File, u64)> {
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(&config.path)?;
+    let size = file.metadata()?.len();
+    Ok((file, size))
+}

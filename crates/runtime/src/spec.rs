@@ -1,0 +1,142 @@
+//! What the engine hands a monitor besides the OCI bundle itself.
+
+use std::os::fd::{BorrowedFd, RawFd};
+use std::path::PathBuf;
+
+use oci_spec::runtime::LinuxSeccomp;
+use serde::{Deserialize, Serialize};
+
+pub use crate::cgroup::CgroupDriver;
+
+/// Everything a monitor needs to run one container; crosses over as JSON in a memfd.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Launch {
+    /// The container's id: a directory name, and part of cgroup and error texts.
+    pub id: String,
+    /// The bundle: holds `config.json`, written by the engine. `process.env` must contain HOME;
+    /// `linux.seccomp` is ignored (see `seccomp`); `root.path` is ignored (see `rootfs`).
+    /// The monitor creates `rootfs/` in it as the mount point.
+    pub bundle: PathBuf,
+    /// Where the monitor puts `monitor.sock`, `state.json`, `exit.json`. Must exist; on tmpfs.
+    /// Anything left in it by an earlier run of this container must have been removed.
+    pub state_dir: PathBuf,
+    /// What the container's root filesystem is made of.
+    pub rootfs: Rootfs,
+    /// Where output is logged; none for no log.
+    pub log: Option<LogConfig>,
+    /// Standard input, output and terminal.
+    pub stdio: StdioConfig,
+    /// Who makes the cgroup. Its path is `linux.cgroupsPath` in config.json.
+    pub cgroup: CgroupDriver,
+    /// The system call filter for the container and everything exec'd into it.
+    pub seccomp: SeccompPolicy,
+    /// Directory of compiled seccomp programs, shared by all containers; made if missing.
+    pub seccomp_cache: PathBuf,
+    /// Run by the monitor once the container has ended and `exit.json` is written, unless a client that
+    /// promised to settle says that it has ([`crate::AttachStream::settled`]). Empty: nothing is run.
+    pub exit_command: Vec<String>,
+}
+
+/// What a root filesystem is made of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Rootfs {
+    /// An overlay, mounted by the monitor in its own mount namespace.
+    Overlay {
+        /// Layers, top first, each with its short alias.
+        lower: Vec<LowerDir>,
+        /// The writable layer.
+        upper: PathBuf,
+        /// Overlay's work directory, on the filesystem of `upper`.
+        work: PathBuf,
+    },
+    /// A directory used as it is.
+    Directory(PathBuf),
+}
+
+/// One read-only layer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LowerDir {
+    /// The unpacked layer.
+    pub path: PathBuf,
+    /// A short symbolic link to `path`, for kernels whose mount options must fit into one page.
+    /// All the links of one overlay share a directory.
+    pub short: Option<PathBuf>,
+}
+
+/// Where and how output is logged.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// The current log file; rotated ones are `path.1`, `path.2`, …
+    pub path: PathBuf,
+    /// Bytes after which a file is rotated; 0 for never.
+    pub max_size: u64,
+    /// How many files are kept in all, at least 1.
+    pub max_file: u32,
+}
+
+/// The container's standard streams.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct StdioConfig {
+    /// A pseudo terminal with this initial size instead of three pipes.
+    /// `process.terminal` in config.json must agree.
+    pub terminal: Option<WindowSize>,
+    /// Keep standard input open for attached clients; otherwise it is /dev/null (without a terminal).
+    pub open_stdin: bool,
+    /// Close standard input when the first attached client that had it goes away.
+    pub stdin_once: bool,
+}
+
+/// A terminal's size in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters a line.
+    pub cols: u16,
+}
+
+/// Which system call filter is loaded.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub enum SeccompPolicy {
+    /// None: `--privileged` and `--security-opt seccomp=unconfined`.
+    Unconfined,
+    /// [`crate::seccomp::default_profile`] for the capabilities in config.json.
+    #[default]
+    Default,
+    /// This one, already resolved for the architecture and capabilities.
+    Custom(Box<LinuxSeccomp>),
+}
+
+/// File descriptors a monitor is started with, besides its own.
+#[derive(Default)]
+pub struct LaunchFds<'a> {
+    /// Kept open by the monitor until the container has ended: a network namespace, port reservations.
+    /// The n-th is reachable in the monitor, and so in config.json, as [`LaunchFds::path`]`(n)`.
+    pub inherited: Vec<BorrowedFd<'a>>,
+    /// Attach from before the first byte of output.
+    pub attach: Option<AttachOptions>,
+}
+
+impl LaunchFds<'_> {
+    pub(crate) const FIRST: RawFd = 6;
+
+    /// The path under which the n-th inherited descriptor is found inside the monitor,
+    /// for example as the `path` of the network namespace in config.json.
+    pub fn path(n: usize) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", Self::FIRST as usize + n))
+    }
+}
+
+/// How a client attaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachOptions {
+    /// Feed standard input.
+    pub stdin: bool,
+    /// Receive standard output (a terminal's output counts as this).
+    pub stdout: bool,
+    /// Receive standard error.
+    pub stderr: bool,
+    /// This client promises to settle the container's end itself and then to call
+    /// [`crate::AttachStream::settled`]; if it dies first the monitor runs the exit command.
+    pub settle: bool,
+}
