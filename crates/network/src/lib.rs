@@ -1,2 +1,29 @@
-//! TODO
+//! The network of containers on one host: bridges, cables into network namespaces, addresses, published ports.
+//!
+//! Everything is done over netlink by the calling thread; nothing is spawned and nothing runs in the background.
+//! All calls act on the network namespace of the calling thread. [`new_netns`] and [`connect`] leave it for a moment
+//! and come back: in a process with several threads only the calling one is affected.
+//!
+//! The usual order is [`ensure_bridge`], [`reserve`] or [`free_port`], [`new_netns`], [`connect`], [`publish`];
+//! at the end [`unpublish`], then close the reservation and the namespace.
 #![deny(missing_docs)]
+
+mod bridge;
+mod config;
+mod error;
+mod host;
+mod link;
+mod netlink;
+mod netns;
+mod nft;
+mod port;
+mod sysctl;
+
+pub use bridge::{
+    EnsureOutcome, Warning, connect, ensure_bridge, publish, remove_bridge, unpublish,
+};
+pub use config::{BridgeConfig, Endpoint, Protocol, PublishedPort, mac_for};
+pub use error::{Error, Result};
+pub use host::host_has_ipv6;
+pub use netns::new_netns;
+pub use port::{free_port, reserve};

@@ -1,0 +1,227 @@
+//! The bridge on the host and the cables that lead to it.
+
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+
+use ipnet::IpNet;
+use nix::net::if_::if_nametoindex;
+
+use crate::config::check_interface_name;
+use crate::link::{self, Addressing, Link, VethPair};
+use crate::netlink::Socket;
+use crate::{
+    BridgeConfig, Endpoint, Error, PublishedPort, Result, host, mac_for, netns, nft, sysctl,
+};
+
+/// What [`ensure_bridge`] had to do, and what it could not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnsureOutcome {
+    /// The nftables table did not know the bridge, so no port behind it is published any more:
+    /// publish those of all running containers again.
+    pub publish_again: bool,
+    /// What may keep packets from flowing, for the user to read.
+    pub warnings: Vec<Warning>,
+}
+
+/// A circumstance outside our reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Warning {
+    /// Rules made by iptables-legacy are in force; one with policy DROP stops forwarded packets.
+    #[error(
+        "iptables-legacy rules are in force: if their FORWARD policy is DROP, containers have no network"
+    )]
+    LegacyIptables,
+    /// A network with IPv6 was asked for, and the kernel has none.
+    #[error("the kernel has no IPv6: containers get IPv4 only")]
+    NoIpv6,
+}
+
+/// Makes the bridge, its addresses, kernel parameters and nftables rules as far as they are missing.
+///
+/// Several processes may do so at once. When all is there nothing is written.
+///
+/// # Errors
+/// [`Error::InvalidName`], [`Error::SubnetTooSmall`], [`Error::SubnetInUse`] and [`Error::NotABridge`] for a
+/// configuration that cannot work; [`Error::NoNftables`]; [`Error::Netlink`] and [`Error::Sysctl`] without CAP_NET_ADMIN.
+pub fn ensure_bridge(bridge: &BridgeConfig) -> Result<EnsureOutcome> {
+    bridge.validate()?;
+    let mut outcome = EnsureOutcome::default();
+    let effective = match bridge.subnet_v6 {
+        Some(_) if !host::kernel_has_ipv6() => {
+            outcome.warnings.push(Warning::NoIpv6);
+            &without_ipv6(bridge)
+        }
+        _ => bridge,
+    };
+    let socket = Socket::route()?;
+    ensure_link(&socket, effective)?;
+    ensure_parameters(effective)?;
+    outcome.publish_again = nft::ensure(effective)?.bridge_added;
+    if nft::legacy_filter_in_use() {
+        outcome.warnings.push(Warning::LegacyIptables);
+    }
+    Ok(outcome)
+}
+
+fn without_ipv6(bridge: &BridgeConfig) -> BridgeConfig {
+    BridgeConfig {
+        subnet_v6: None,
+        ..bridge.clone()
+    }
+}
+
+fn ensure_link(socket: &Socket, bridge: &BridgeConfig) -> Result<()> {
+    let name = &bridge.name;
+    let link = match Link::find(socket, name)? {
+        Some(link) => link,
+        None => {
+            check_subnets(socket, bridge)?;
+            Link::create_bridge(socket, name, mac_for(bridge.gateway()), bridge.mtu)?;
+            Link::find(socket, name)?.ok_or_else(|| Error::NoSuchBridge {
+                bridge: name.clone(),
+            })?
+        }
+    };
+    if !link.is_bridge {
+        return Err(Error::NotABridge { name: name.clone() });
+    }
+    let new_mtu = bridge.mtu.filter(|&mtu| mtu != link.mtu);
+    if !link.is_up || new_mtu.is_some() {
+        Link::set_up(socket, name, link.index, new_mtu)?;
+    }
+    link::ensure_addresses(socket, name, link.index, &bridge.gateways())
+}
+
+/// Refuses a subnet that is reachable elsewhere: either side would lose its packets.
+fn check_subnets(socket: &Socket, bridge: &BridgeConfig) -> Result<()> {
+    let wanted = [
+        Some((libc::AF_INET, IpNet::from(bridge.subnet))),
+        bridge.subnet_v6.map(|net| (libc::AF_INET6, net.into())),
+    ];
+    for (family, subnet) in wanted.into_iter().flatten() {
+        let routes = link::routed_networks(socket, family)?;
+        let overlapping = |net: &IpNet| net.contains(&subnet) || subnet.contains(net);
+        if let Some(&(other, index)) = routes.iter().find(|(net, _)| overlapping(net)) {
+            let interface = link::name_of(socket, index)?;
+            // Another process made our bridge since we looked.
+            if interface == bridge.name {
+                return Ok(());
+            }
+            return Err(Error::SubnetInUse {
+                bridge: bridge.name.clone(),
+                subnet,
+                other,
+                interface,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn ensure_parameters(bridge: &BridgeConfig) -> Result<()> {
+    let name = &bridge.name;
+    sysctl::ensure("ipv4/ip_forward", "1")?;
+    sysctl::ensure(&format!("ipv4/conf/{name}/route_localnet"), "1")?;
+    sysctl::ensure_if_present(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
+    if bridge.subnet_v6.is_some() {
+        sysctl::ensure_ipv6_forwarding()?;
+    }
+    Ok(())
+}
+
+/// Connects a namespace to the bridge: a cable with its end inside configured, up and routed.
+///
+/// If it fails, or when the container ends, close the namespace: the kernel takes the cable away with it.
+///
+/// # Errors
+/// [`Error::InterfaceExists`] if the host end's name is taken: call again with another;
+/// [`Error::NoSuchBridge`] if [`ensure_bridge`] was not called; [`Error::Netlink`], [`Error::Namespace`], [`Error::Sysctl`].
+pub fn connect(netns: BorrowedFd<'_>, bridge: &BridgeConfig, endpoint: &Endpoint) -> Result<()> {
+    check_interface_name(&endpoint.host_ifname)?;
+    check_interface_name(&endpoint.ifname)?;
+    let host = Socket::route()?;
+    let link = Link::find(&host, &bridge.name)?.ok_or_else(|| Error::NoSuchBridge {
+        bridge: bridge.name.clone(),
+    })?;
+    let pair = VethPair {
+        host_name: &endpoint.host_ifname,
+        bridge_index: link.index,
+        peer_name: &endpoint.ifname,
+        peer_mac: endpoint.mac,
+        netns,
+        mtu: link.mtu,
+    };
+    Link::create_veth(&host, &pair)?;
+    let v6 = endpoint.address_v6.zip(bridge.gateway_v6());
+    let v6 = v6.filter(|_| host::kernel_has_ipv6());
+    let mut addresses = vec![IpNet::from(endpoint.address)];
+    let mut gateways = vec![IpAddr::from(bridge.gateway())];
+    if let Some((address, gateway)) = v6 {
+        addresses.push(address.into());
+        gateways.push(gateway.into());
+    }
+    let (inside, index) = netns::within(netns, || prepare_inside(&endpoint.ifname, v6.is_some()))?;
+    let wanted = Addressing {
+        name: &endpoint.ifname,
+        index,
+        addresses: &addresses,
+        gateways: &gateways,
+    };
+    link::configure(&inside, &wanted)
+}
+
+/// What only a thread inside the namespace can do: its kernel parameters, and a socket that stays there.
+fn prepare_inside(ifname: &str, with_ipv6: bool) -> Result<(Socket, u32)> {
+    if with_ipv6 {
+        // Duplicate address detection would hold back the link-local address for a second or two.
+        sysctl::ensure_if_present(&format!("ipv6/conf/{ifname}/accept_dad"), "0")?;
+        sysctl::ensure_if_present(&format!("ipv6/conf/{ifname}/accept_ra"), "0")?;
+    } else {
+        sysctl::ensure_if_present(&format!("ipv6/conf/{ifname}/disable_ipv6"), "1")?;
+    }
+    let socket = Socket::route()?;
+    let index = if_nametoindex(ifname).map_err(|errno| Error::Netlink {
+        operation: format!("find interface {ifname} in the namespace"),
+        kernel_message: None,
+        source: errno.into(),
+    })?;
+    Ok((socket, index))
+}
+
+/// Makes ports of the host lead to containers behind the bridge, at once and all together.
+///
+/// A port that led elsewhere leads to the new container afterwards; [`crate::reserve`] keeps it from being
+/// taken away from a running one.
+///
+/// # Errors
+/// [`Error::NoSuchBridge`] if [`ensure_bridge`] was not called; [`Error::FamilyMismatch`]; [`Error::Netlink`].
+pub fn publish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<()> {
+    nft::publish(bridge, ports)
+}
+
+/// Takes published ports back; those that are not published, or lead elsewhere by now, are left alone.
+///
+/// # Errors
+/// [`Error::FamilyMismatch`]; [`Error::Netlink`].
+pub fn unpublish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<()> {
+    nft::unpublish(bridge, ports)
+}
+
+/// Removes the bridge, what it added to nftables and to the firewall, and with the last bridge the table.
+///
+/// Kernel parameters of the host stay as they are: others may rely on them by now.
+///
+/// # Errors
+/// [`Error::NotABridge`]; [`Error::Netlink`]. A bridge that is not there is none.
+pub fn remove_bridge(bridge: &BridgeConfig) -> Result<()> {
+    let socket = Socket::route()?;
+    let link = Link::find(&socket, &bridge.name)?;
+    if link.is_some_and(|link| !link.is_bridge) {
+        return Err(Error::NotABridge {
+            name: bridge.name.clone(),
+        });
+    }
+    nft::remove(bridge)?;
+    Link::delete(&socket, &bridge.name)
+}

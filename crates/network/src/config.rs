@@ -1,0 +1,229 @@
+//! What a caller describes: a bridge, a container's end of a cable, a published port.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// All our generated IPv6 networks lie in this one (RFC 4193: `fd`, then the letters r, c, t, r).
+pub(crate) const GENERATED_V6: Ipv6Net =
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfd72, 0x6374, 0x7200, 0, 0, 0, 0, 0), 40);
+
+/// The bridge of a network and the addresses behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeConfig {
+    /// Name of the bridge interface, at most 15 bytes.
+    pub name: String,
+    /// Addresses of the containers; the first one is the bridge's own.
+    pub subnet: Ipv4Net,
+    /// The same for IPv6; without it containers get no IPv6.
+    pub subnet_v6: Option<Ipv6Net>,
+    /// Largest packet in bytes; the kernel's default (1500) without it.
+    pub mtu: Option<u32>,
+}
+
+impl Default for BridgeConfig {
+    /// `rctr0` with 10.88.0.0/16 and no IPv6.
+    fn default() -> Self {
+        Self {
+            name: "rctr0".to_owned(),
+            subnet: Ipv4Net::new_assert(Ipv4Addr::new(10, 88, 0, 0), 16),
+            subnet_v6: None,
+            mtu: None,
+        }
+    }
+}
+
+impl BridgeConfig {
+    /// The bridge's IPv4 address: the containers' default route.
+    #[must_use]
+    pub fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.subnet.network().to_bits().wrapping_add(1))
+    }
+
+    /// The bridge's IPv6 address, if the network has IPv6.
+    #[must_use]
+    pub fn gateway_v6(&self) -> Option<Ipv6Addr> {
+        self.subnet_v6
+            .map(|net| Ipv6Addr::from_bits(net.network().to_bits().wrapping_add(1)))
+    }
+
+    /// A private /64 (RFC 4193) that always is the same for the same bridge name.
+    #[must_use]
+    pub fn generated_subnet_v6(bridge: &str) -> Ipv6Net {
+        // FNV-1a: stable between releases, which std's hasher does not promise.
+        let hash = bridge.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let folded = u128::from((hash ^ (hash >> 24)) & 0x00ff_ffff);
+        let bits = GENERATED_V6.network().to_bits() | (folded << 64);
+        Ipv6Net::new_assert(Ipv6Addr::from_bits(bits), 64)
+    }
+
+    /// The gateway with its prefix length, for each address family the network has.
+    pub(crate) fn gateways(&self) -> Vec<IpNet> {
+        let mut gateways = vec![IpNet::V4(Ipv4Net::new_assert(
+            self.gateway(),
+            self.subnet.prefix_len(),
+        ))];
+        if let (Some(address), Some(net)) = (self.gateway_v6(), self.subnet_v6) {
+            gateways.push(IpNet::V6(Ipv6Net::new_assert(address, net.prefix_len())));
+        }
+        gateways
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        check_interface_name(&self.name)?;
+        let too_small = |subnet| Error::SubnetTooSmall {
+            bridge: self.name.clone(),
+            subnet,
+        };
+        if self.subnet.prefix_len() > 30 {
+            return Err(too_small(self.subnet.into()));
+        }
+        match self.subnet_v6 {
+            Some(net) if net.prefix_len() > 126 => Err(too_small(net.into())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A container's end of its cable to the bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Name of the end that stays on the host; unique on the host, at most 15 bytes.
+    pub host_ifname: String,
+    /// Name inside the namespace, usually `eth0`.
+    pub ifname: String,
+    /// Hardware address inside the namespace, usually [`mac_for`] its address.
+    pub mac: [u8; 6],
+    /// IPv4 address with the subnet's prefix length.
+    pub address: Ipv4Net,
+    /// IPv6 address with the subnet's prefix length.
+    pub address_v6: Option<Ipv6Net>,
+}
+
+/// Docker's hardware address for a container: 02:42 and the four bytes of its IPv4 address.
+///
+/// An address that passes to another container keeps its hardware address, so no neighbour's
+/// ARP cache is ever wrong.
+#[must_use]
+pub fn mac_for(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0x02, 0x42, a, b, c, d]
+}
+
+/// The transport protocol of a published port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Transmission Control Protocol.
+    Tcp,
+    /// User Datagram Protocol.
+    Udp,
+    /// Stream Control Transmission Protocol.
+    Sctp,
+}
+
+impl Protocol {
+    /// The protocol number of the IP header.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        })
+    }
+}
+
+/// One port of the host that leads to a port of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// `0.0.0.0` and `::` mean every address of the host of that family, loopback included.
+    pub host_ip: IpAddr,
+    /// Port on the host.
+    pub host_port: u16,
+    /// Address of the container, of the same family as `host_ip`.
+    pub container_ip: IpAddr,
+    /// Port of the container.
+    pub container_port: u16,
+    /// Transport protocol.
+    pub protocol: Protocol,
+}
+
+/// The kernel's rules (`dev_valid_name`).
+pub(crate) fn check_interface_name(name: &str) -> Result<()> {
+    let refused = |byte: u8| byte == b'/' || byte == b':' || byte == 0 || byte.is_ascii_whitespace();
+    let bad = name.is_empty()
+        || name.len() >= libc::IFNAMSIZ
+        || name == "."
+        || name == ".."
+        || name.bytes().any(refused);
+    if bad {
+        return Err(Error::InvalidName {
+            name: name.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gateways_are_the_first_addresses() {
+        let mut bridge = BridgeConfig::default();
+        assert_eq!(bridge.gateway(), Ipv4Addr::new(10, 88, 0, 1));
+        assert_eq!(bridge.gateway_v6(), None);
+        bridge.subnet_v6 = Some("fd00:1::/64".parse().unwrap());
+        assert_eq!(bridge.gateway_v6(), Some("fd00:1::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn generated_v6_networks_are_stable_and_differ() {
+        let first = BridgeConfig::generated_subnet_v6("rctr0");
+        assert_eq!(first, BridgeConfig::generated_subnet_v6("rctr0"));
+        assert_ne!(first, BridgeConfig::generated_subnet_v6("rctr1"));
+        assert_eq!(first.prefix_len(), 64);
+        assert!(GENERATED_V6.contains(&first));
+    }
+
+    #[test]
+    fn interface_names_follow_the_kernels_rules() {
+        for good in ["rctr0", "a", "fifteen-chars--", "rv0123456789"] {
+            check_interface_name(good).unwrap();
+        }
+        for bad in ["", ".", "..", "a/b", "a:b", "a b", "sixteen-chars---"] {
+            assert!(
+                matches!(check_interface_name(bad), Err(Error::InvalidName { .. })),
+                "{bad:?} was accepted"
+            );
+        }
+    }
+
+    #[test]
+    fn subnets_without_room_are_refused() {
+        let config = BridgeConfig {
+            subnet: "10.0.0.0/31".parse().unwrap(),
+            ..BridgeConfig::default()
+        };
+        assert!(matches!(
+            config.validate(),
+            Err(Error::SubnetTooSmall { .. })
+        ));
+    }
+}

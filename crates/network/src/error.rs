@@ -1,0 +1,165 @@
+use std::io;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::Protocol;
+
+/// The result of every call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong, with the object it went wrong with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An interface of this name exists already; pick another name.
+    #[error("network interface {name} exists already")]
+    InterfaceExists {
+        /// The name that is taken.
+        name: String,
+    },
+    /// The bridge a call needs is not there; `ensure_bridge` makes it.
+    #[error("bridge {bridge} does not exist")]
+    NoSuchBridge {
+        /// Name of the bridge.
+        bridge: String,
+    },
+    /// An interface has the bridge's name but is something else, e.g. a physical card.
+    #[error("network interface {name} exists and is not a bridge")]
+    NotABridge {
+        /// Name of the interface.
+        name: String,
+    },
+    /// A name the kernel would not take for an interface.
+    #[error(
+        "{name:?} is not an interface name: 1 to 15 characters without spaces, ':' or '/' are allowed"
+    )]
+    InvalidName {
+        /// The refused name.
+        name: String,
+    },
+    /// The bridge's subnet is in use on another interface.
+    #[error("subnet {subnet} of bridge {bridge} overlaps {other} on interface {interface}")]
+    SubnetInUse {
+        /// Name of the bridge to be made.
+        bridge: String,
+        /// The subnet that was asked for.
+        subnet: IpNet,
+        /// The network that is already reachable.
+        other: IpNet,
+        /// The interface it is reachable on.
+        interface: String,
+    },
+    /// The subnet has no room for a gateway and one container.
+    #[error("subnet {subnet} of bridge {bridge} is too small")]
+    SubnetTooSmall {
+        /// Name of the bridge to be made.
+        bridge: String,
+        /// The subnet that was asked for.
+        subnet: IpNet,
+    },
+    /// The host port is taken by another process or container.
+    #[error("port {host_ip}:{port}/{protocol} is already in use")]
+    PortInUse {
+        /// Address on the host.
+        host_ip: IpAddr,
+        /// Port on the host.
+        port: u16,
+        /// Transport protocol.
+        protocol: Protocol,
+    },
+    /// Every port of the range is taken.
+    #[error("no free {protocol} port between {} and {}", range.start(), range.end())]
+    NoFreePort {
+        /// The range that was searched.
+        range: RangeInclusive<u16>,
+        /// Transport protocol.
+        protocol: Protocol,
+    },
+    /// The host has no such address to publish a port on.
+    #[error("{host_ip} is not an address of this host")]
+    AddressNotAvailable {
+        /// The address that was asked for.
+        host_ip: IpAddr,
+    },
+    /// The kernel does not speak the protocol (SCTP without its module).
+    #[error("the kernel does not support {protocol}")]
+    ProtocolUnsupported {
+        /// Transport protocol.
+        protocol: Protocol,
+    },
+    /// A published port joins an IPv4 with an IPv6 address.
+    #[error("cannot publish {host_ip} to {container_ip}: address families differ")]
+    FamilyMismatch {
+        /// Address on the host.
+        host_ip: IpAddr,
+        /// Address of the container.
+        container_ip: IpAddr,
+    },
+    /// A port could not be bound for another reason.
+    #[error("cannot bind port {host_ip}:{port}/{protocol}")]
+    Bind {
+        /// Address on the host.
+        host_ip: IpAddr,
+        /// Port on the host.
+        port: u16,
+        /// Transport protocol.
+        protocol: Protocol,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel was built or booted without nftables.
+    #[error("the kernel has no nftables (module nf_tables): cannot {operation}")]
+    NoNftables {
+        /// What was being done.
+        operation: String,
+    },
+    /// The nftables rules changed under our hands again and again.
+    #[error("nftables rules kept changing while trying to {operation}")]
+    Contended {
+        /// What was being done.
+        operation: String,
+    },
+    /// The kernel refused a netlink request.
+    #[error("cannot {operation}{}", detail(kernel_message))]
+    Netlink {
+        /// What was being done, with the object's name.
+        operation: String,
+        /// The kernel's own words, if it gave any.
+        kernel_message: Option<String>,
+        /// The errno.
+        source: io::Error,
+    },
+    /// The kernel's answer could not be read.
+    #[error("unexpected netlink answer to: {operation}")]
+    MalformedReply {
+        /// What was being done.
+        operation: String,
+    },
+    /// A kernel parameter could not be read or set.
+    #[error("cannot set {} to {value}", path.display())]
+    Sysctl {
+        /// The file below /proc/sys.
+        path: PathBuf,
+        /// The value it should have.
+        value: &'static str,
+        /// The error of read or write.
+        source: io::Error,
+    },
+    /// A network namespace could not be made or entered.
+    #[error("cannot {operation}")]
+    Namespace {
+        /// What was being done.
+        operation: &'static str,
+        /// The error of the system call.
+        source: io::Error,
+    },
+}
+
+fn detail(message: &Option<String>) -> String {
+    message
+        .as_ref()
+        .map_or_else(String::new, |text| format!(" ({text})"))
+}

@@ -1,0 +1,339 @@
+//! Links, addresses and routes over rtnetlink.
+
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use ipnet::IpNet;
+use nix::errno::Errno;
+
+use crate::netlink::{Requests, Socket, attribute, ne32, text};
+use crate::{Error, Result};
+
+// include/uapi/linux/if_link.h, veth.h, rtnetlink.h
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_BRPORT_MODE: u16 = 4;
+const VETH_INFO_PEER: u16 = 1;
+
+const ACK: u16 = libc::NLM_F_ACK as u16;
+const CREATE: u16 = ACK | libc::NLM_F_CREATE as u16 | libc::NLM_F_EXCL as u16;
+const DUMP: u16 = libc::NLM_F_DUMP as u16;
+const UP: u32 = libc::IFF_UP as u32;
+const LOOPBACK_INDEX: u32 = 1;
+
+/// What the kernel says of an interface.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) is_bridge: bool,
+    pub(crate) is_up: bool,
+    pub(crate) mtu: u32,
+}
+
+/// Both ends of a cable between the host and a namespace.
+pub(crate) struct VethPair<'a> {
+    pub(crate) host_name: &'a str,
+    pub(crate) bridge_index: u32,
+    pub(crate) peer_name: &'a str,
+    pub(crate) peer_mac: [u8; 6],
+    pub(crate) netns: BorrowedFd<'a>,
+    pub(crate) mtu: u32,
+}
+
+impl Link {
+    /// Looks an interface up; none if there is none of that name.
+    pub(crate) fn find(socket: &Socket, name: &str) -> Result<Option<Self>> {
+        let operation = format!("look up interface {name}");
+        let mut requests = Requests::default();
+        requests.push(libc::RTM_GETLINK, 0, &ifinfo(0, 0, 0), |a| {
+            a.string(IFLA_IFNAME, name);
+        });
+        let replies = match socket.exchange(&requests, &operation)?.into_result() {
+            Ok(replies) => replies,
+            Err(refusal) if refusal.errno == Errno::ENODEV => return Ok(None),
+            Err(refusal) => return Err(refusal.into_error(operation)),
+        };
+        match replies.first().and_then(|reply| Self::parse(&reply.body)) {
+            Some(link) => Ok(Some(link)),
+            None => Err(Error::MalformedReply { operation }),
+        }
+    }
+
+    fn parse(body: &[u8]) -> Option<Self> {
+        let attrs = body.get(16..)?;
+        let kind = attribute(attrs, IFLA_LINKINFO).and_then(|i| attribute(i, IFLA_INFO_KIND));
+        Some(Self {
+            index: ne32(&body[4..8])?,
+            is_bridge: kind.is_some_and(|kind| text(kind) == "bridge"),
+            is_up: ne32(&body[8..12])? & UP != 0,
+            mtu: attribute(attrs, IFLA_MTU).and_then(ne32).unwrap_or(0),
+        })
+    }
+
+    /// Makes a bridge that is up. A fixed hardware address keeps it from changing with every port.
+    ///
+    /// Another process may have been quicker: that is no error.
+    pub(crate) fn create_bridge(
+        socket: &Socket,
+        name: &str,
+        mac: [u8; 6],
+        mtu: Option<u32>,
+    ) -> Result<()> {
+        let mut requests = Requests::default();
+        requests.push(libc::RTM_NEWLINK, CREATE, &ifinfo(0, UP, UP), |a| {
+            a.string(IFLA_IFNAME, name);
+            a.bytes(IFLA_ADDRESS, &mac);
+            if let Some(mtu) = mtu {
+                a.u32(IFLA_MTU, mtu);
+            }
+            a.nest(IFLA_LINKINFO, |a| a.string(IFLA_INFO_KIND, "bridge"));
+        });
+        run(socket, &requests, &format!("create bridge {name}"), |errno| {
+            errno == Errno::EEXIST
+        })
+    }
+
+    /// Brings an interface up, and sets its MTU if one is given.
+    pub(crate) fn set_up(socket: &Socket, name: &str, index: u32, mtu: Option<u32>) -> Result<()> {
+        let mut requests = Requests::default();
+        requests.push(libc::RTM_NEWLINK, ACK, &ifinfo(index, UP, UP), |a| {
+            if let Some(mtu) = mtu {
+                a.u32(IFLA_MTU, mtu);
+            }
+        });
+        run(socket, &requests, &format!("bring up {name}"), |_| false)
+    }
+
+    /// Brings up the loopback interface of the socket's namespace.
+    pub(crate) fn set_loopback_up(socket: &Socket) -> Result<()> {
+        Self::set_up(socket, "lo", LOOPBACK_INDEX, None)
+    }
+
+    /// Deletes an interface; a missing one is fine.
+    pub(crate) fn delete(socket: &Socket, name: &str) -> Result<()> {
+        let mut requests = Requests::default();
+        requests.push(libc::RTM_DELLINK, ACK, &ifinfo(0, 0, 0), |a| {
+            a.string(IFLA_IFNAME, name);
+        });
+        run(socket, &requests, &format!("delete {name}"), |errno| {
+            errno == Errno::ENODEV
+        })
+    }
+
+    /// Makes a veth pair: one end on the bridge and up, the other inside the namespace and still down.
+    pub(crate) fn create_veth(socket: &Socket, pair: &VethPair<'_>) -> Result<()> {
+        let mut requests = Requests::default();
+        requests.push(libc::RTM_NEWLINK, CREATE, &ifinfo(0, UP, UP), |a| {
+            a.string(IFLA_IFNAME, pair.host_name);
+            a.u32(IFLA_MTU, pair.mtu);
+            a.u32(IFLA_MASTER, pair.bridge_index);
+            a.nest(IFLA_LINKINFO, |a| {
+                a.string(IFLA_INFO_KIND, "veth");
+                a.nest(IFLA_INFO_DATA, |a| {
+                    a.nest_after(VETH_INFO_PEER, &ifinfo(0, 0, 0), |a| {
+                        a.string(IFLA_IFNAME, pair.peer_name);
+                        a.bytes(IFLA_ADDRESS, &pair.peer_mac);
+                        a.u32(IFLA_MTU, pair.mtu);
+                        a.u32(IFLA_NET_NS_FD, pair.netns.as_raw_fd() as u32);
+                    });
+                });
+            });
+        });
+        // With br_netfilter a container's packet to its own published port is turned round on the bridge.
+        requests.push(libc::RTM_NEWLINK, ACK, &ifinfo(0, 0, 0), |a| {
+            a.string(IFLA_IFNAME, pair.host_name);
+            a.nest(IFLA_LINKINFO, |a| {
+                a.string(IFLA_INFO_SLAVE_KIND, "bridge");
+                a.nest(IFLA_INFO_SLAVE_DATA, |a| a.u8(IFLA_BRPORT_MODE, 1));
+            });
+        });
+        let operation = format!("create interface {}", pair.host_name);
+        match socket.exchange(&requests, &operation)?.into_result() {
+            Ok(_) => Ok(()),
+            Err(refusal) if refusal.errno == Errno::EEXIST => Err(Error::InterfaceExists {
+                name: pair.host_name.to_owned(),
+            }),
+            Err(refusal) => Err(refusal.into_error(operation)),
+        }
+    }
+}
+
+/// What an interface inside a namespace is to have.
+pub(crate) struct Addressing<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) index: u32,
+    pub(crate) addresses: &'a [IpNet],
+    pub(crate) gateways: &'a [IpAddr],
+}
+
+/// Brings an interface up with addresses and default routes, in one datagram.
+pub(crate) fn configure(socket: &Socket, wanted: &Addressing<'_>) -> Result<()> {
+    let mut requests = Requests::default();
+    for &address in wanted.addresses {
+        push_address(&mut requests, wanted.index, address);
+    }
+    requests.push(libc::RTM_NEWLINK, ACK, &ifinfo(wanted.index, UP, UP), |_| {});
+    for &gateway in wanted.gateways {
+        push_default_route(&mut requests, wanted.index, gateway);
+    }
+    let operation = format!("configure {}", wanted.name);
+    run(socket, &requests, &operation, |_| false)
+}
+
+/// Gives an interface the addresses it lacks; another process may be doing the same.
+pub(crate) fn ensure_addresses(
+    socket: &Socket,
+    name: &str,
+    index: u32,
+    addresses: &[IpNet],
+) -> Result<()> {
+    let present = addresses_of(socket, name, index)?;
+    let mut requests = Requests::default();
+    let missing = addresses.iter().filter(|a| !present.contains(a));
+    missing.for_each(|&address| push_address(&mut requests, index, address));
+    if requests.is_empty() {
+        return Ok(());
+    }
+    let operation = format!("give {name} its addresses");
+    run(socket, &requests, &operation, |errno| errno == Errno::EEXIST)
+}
+
+fn addresses_of(socket: &Socket, name: &str, index: u32) -> Result<Vec<IpNet>> {
+    let operation = format!("list the addresses of {name}");
+    let mut requests = Requests::default();
+    let filter = ifaddr(libc::AF_UNSPEC, 0, 0, index);
+    requests.push(libc::RTM_GETADDR, DUMP, &filter, |_| {});
+    let answer = socket.dump(&requests, &operation)?;
+    let replies = answer
+        .into_result()
+        .map_err(|refusal| refusal.into_error(operation))?;
+    let mine = replies.iter().filter_map(|reply| {
+        let header = reply.body.get(..8)?;
+        let value = attribute(&reply.body[8..], libc::IFA_ADDRESS)?;
+        // Kernels before 4.20 list the addresses of all interfaces.
+        (ne32(&header[4..8])? == index).then_some(())?;
+        IpNet::new(ip(value)?, header[1]).ok()
+    });
+    Ok(mine.collect())
+}
+
+/// The networks that the main routing table reaches directly or by a gateway, with the interface's name.
+pub(crate) fn routed_networks(socket: &Socket, family: libc::c_int) -> Result<Vec<(IpNet, u32)>> {
+    let operation = "list the routes";
+    let mut requests = Requests::default();
+    let mut filter = [0; 12];
+    filter[0] = family as u8;
+    requests.push(libc::RTM_GETROUTE, DUMP, &filter, |_| {});
+    let replies = socket
+        .dump(&requests, operation)?
+        .into_result()
+        .map_err(|refusal| refusal.into_error(operation))?;
+    let networks = replies.iter().filter_map(|reply| {
+        let header = reply.body.get(..12)?;
+        let prefix = header[1];
+        let main = header[4] == libc::RT_TABLE_MAIN && header[7] == libc::RTN_UNICAST;
+        // A default route overlaps everything and means nothing.
+        (main && prefix != 0).then_some(())?;
+        let attrs = &reply.body[12..];
+        let network = IpNet::new(ip(attribute(attrs, libc::RTA_DST)?)?, prefix).ok()?;
+        Some((network, ne32(attribute(attrs, libc::RTA_OIF)?)?))
+    });
+    Ok(networks.collect())
+}
+
+/// The name of an interface; its number if it is gone by now.
+pub(crate) fn name_of(socket: &Socket, index: u32) -> Result<String> {
+    let operation = "look up an interface";
+    let mut requests = Requests::default();
+    requests.push(libc::RTM_GETLINK, 0, &ifinfo(index, 0, 0), |_| {});
+    let answer = socket.exchange(&requests, operation)?;
+    let reply = answer.replies.first().and_then(|r| r.body.get(16..));
+    let name = reply.and_then(|attrs| attribute(attrs, IFLA_IFNAME));
+    Ok(name.map_or_else(|| index.to_string(), |name| text(name).to_owned()))
+}
+
+fn push_address(requests: &mut Requests, index: u32, address: IpNet) {
+    let family = family_of(address.addr());
+    let header = ifaddr(family, address.prefix_len(), 0, index);
+    requests.push(libc::RTM_NEWADDR, CREATE, &header, |a| {
+        let octets = octets(address.addr());
+        a.bytes(libc::IFA_LOCAL, &octets);
+        a.bytes(libc::IFA_ADDRESS, &octets);
+        match address {
+            IpNet::V4(net) => a.bytes(libc::IFA_BROADCAST, &net.broadcast().octets()),
+            // Duplicate address detection would hold the address back for a second.
+            IpNet::V6(_) => a.u32(libc::IFA_FLAGS, libc::IFA_F_NODAD),
+        }
+    });
+}
+
+fn push_default_route(requests: &mut Requests, index: u32, gateway: IpAddr) {
+    let mut header = [0; 12];
+    header[0] = family_of(gateway) as u8;
+    header[4] = libc::RT_TABLE_MAIN;
+    header[5] = libc::RTPROT_BOOT;
+    header[6] = libc::RT_SCOPE_UNIVERSE;
+    header[7] = libc::RTN_UNICAST;
+    requests.push(libc::RTM_NEWROUTE, CREATE, &header, |a| {
+        a.bytes(libc::RTA_GATEWAY, &octets(gateway));
+        a.u32(libc::RTA_OIF, index);
+    });
+}
+
+fn run(
+    socket: &Socket,
+    requests: &Requests,
+    operation: &str,
+    harmless: impl Fn(Errno) -> bool,
+) -> Result<()> {
+    let answer = socket.exchange(requests, operation)?;
+    match answer.refusals.into_iter().find(|r| !harmless(r.errno)) {
+        Some(refusal) => Err(refusal.into_error(operation)),
+        None => Ok(()),
+    }
+}
+
+/// struct ifinfomsg
+fn ifinfo(index: u32, flags: u32, change: u32) -> [u8; 16] {
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..12].copy_from_slice(&flags.to_ne_bytes());
+    header[12..16].copy_from_slice(&change.to_ne_bytes());
+    header
+}
+
+/// struct ifaddrmsg
+fn ifaddr(family: libc::c_int, prefix: u8, scope: u8, index: u32) -> [u8; 8] {
+    let [a, b, c, d] = index.to_ne_bytes();
+    [family as u8, prefix, 0, scope, a, b, c, d]
+}
+
+fn family_of(address: IpAddr) -> libc::c_int {
+    match address {
+        IpAddr::V4(_) => libc::AF_INET,
+        IpAddr::V6(_) => libc::AF_INET6,
+    }
+}
+
+/// An address in the byte order of the wire.
+pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+fn ip(value: &[u8]) -> Option<IpAddr> {
+    if let Ok(v4) = <[u8; 4]>::try_from(value) {
+        return Some(v4.into());
+    }
+    Some(<[u8; 16]>::try_from(value).ok()?.into())
+}
