@@ -1,0 +1,83 @@
+# make            a release build            make test       everything under tests/, guest suite included
+# make demo       see it work               make bench      figures beside other runtimes
+# make install    PREFIX= DESTDIR= SYSTEMD_UNIT_DIR=         make audit      licences, bans, advisories
+PREFIX ?= /usr/local
+DESTDIR ?=
+SYSTEMD_UNIT_DIR ?= $(PREFIX)/lib/systemd/system
+CARGO ?= cargo
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+TARGET := $(shell uname -m)-unknown-linux-gnu
+RELEASE := target/$(TARGET)/release
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+BUILD_PACKAGES := gcc libc6-dev libseccomp-dev pkg-config ca-certificates curl
+DEMO_PACKAGES := $(BUILD_PACKAGES) busybox-static docker-registry python3 util-linux
+TEST_PACKAGES := $(DEMO_PACKAGES) mmdebstrap skopeo nftables iproute2 procps zstd \
+	qemu-system-x86 kmod cpio e2fsprogs passwd systemd-sysv dbus
+BENCH_PACKAGES := $(TEST_PACKAGES) docker.io podman runc crun
+
+.DELETE_ON_ERROR:
+.PHONY: all build setup setup-build setup-demo setup-bench demo test guest bench audit install man clean
+
+all: build
+
+build: setup-build
+	$(CARGO) build --release --locked --bins
+
+# Instant when all is there; asks the package lists only when something is missing.
+define need
+	@dpkg -s $(1) >/dev/null 2>&1 || { \
+	  had=$$(dpkg-query -W -f x docker-registry 2>/dev/null); \
+	  $(SUDO) apt-get -q update && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $(1) && \
+	  { [ -n "$$had" ] || [ ! -d /run/systemd/system ] || $(SUDO) systemctl -q disable --now docker-registry 2>/dev/null || :; }; }
+	@command -v $(CARGO) >/dev/null || { \
+	  echo "no cargo: installing Rust with rustup" >&2; \
+	  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --component clippy,rustfmt; }
+endef
+
+setup-build:
+	$(call need,$(BUILD_PACKAGES))
+setup-demo:
+	$(call need,$(DEMO_PACKAGES))
+setup:
+	$(call need,$(TEST_PACKAGES))
+setup-bench:
+	$(call need,$(BENCH_PACKAGES))
+
+demo: setup-demo build
+	$(SUDO) fixtures/demo.sh $(RELEASE)/rctr
+
+test: setup
+	tests/run.sh
+
+guest: setup
+	$(CARGO) build --locked --bins
+	tests/guest/run.sh
+
+bench: setup-bench build
+	benches/run.sh $(RELEASE)/rctr
+
+audit:
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --all-features check
+
+man: build
+	rm -rf target/man && mkdir -p target/man
+	$(RELEASE)/rctr internal man target/man
+
+install: man
+	install -D -m 755 $(RELEASE)/rctr $(DESTDIR)$(PREFIX)/bin/rctr
+	install -D -m 755 $(RELEASE)/rctr-monitor $(DESTDIR)$(PREFIX)/libexec/rctr/rctr-monitor
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 target/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(DESTDIR)$(SYSTEMD_UNIT_DIR)
+	$(RELEASE)/rctr completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rctr
+	$(RELEASE)/rctr completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rctr
+	$(RELEASE)/rctr completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/rctr.fish
+	for unit in rctr.service rctr@.service; do \
+		sed 's|@PREFIX@|$(PREFIX)|' dist/$$unit > $(DESTDIR)$(SYSTEMD_UNIT_DIR)/$$unit || exit 1; done
+
+clean:
+	$(CARGO) clean
