@@ -1,0 +1,417 @@
+//! One layer: from the first registry that has it, through breaks and resumptions, into the sink.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use oci_spec::image::Digest;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE};
+use reqwest::{Method, StatusCode};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::hosts::Endpoint;
+use crate::repository::{Object, Repository, all_failed};
+use crate::retry::{Backoff, Failure};
+use crate::{Corrupt, Error, LayerEvent, Progress, PulledLayer, Sink, SinkError};
+
+/// What the sink gets at once, at least: small writes would cost more than the copying.
+const CHUNK: usize = 256 << 10;
+/// Chunks on their way to the sink; more would only be memory.
+const CHUNKS_IN_FLIGHT: usize = 8;
+
+enum Command {
+    Write(Bytes),
+    Reset,
+    Commit,
+}
+
+/// The sink's side: one blocking thread per layer, which ends without a commit if the download is dropped.
+struct Writer {
+    commands: mpsc::Sender<Command>,
+    thread: JoinHandle<Result<(), SinkError>>,
+    /// Bytes handed to the sink, those of earlier tries included.
+    offset: u64,
+    buffer: BytesMut,
+}
+
+/// The sink takes no more: its thread knows why.
+struct SinkGone;
+
+pub(crate) struct LayerPull<'a> {
+    pub repository: &'a Repository<'a>,
+    pub sink: &'a Arc<dyn Sink>,
+    pub progress: &'a dyn Progress,
+    pub layer: &'a PulledLayer,
+    pub parent: Option<&'a Digest>,
+}
+
+/// Why a download stopped short.
+enum Stop {
+    Failure(Failure),
+    Sink,
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Stop::Failure(failure)
+    }
+}
+
+impl From<SinkGone> for Stop {
+    fn from(_: SinkGone) -> Self {
+        Stop::Sink
+    }
+}
+
+impl LayerPull<'_> {
+    /// Fetches and stores the layer unless it is here. Bytes that turn out to be wrong are fetched once more, from
+    /// another source if there is one.
+    pub async fn run(&self) -> Result<(), Error> {
+        self.event(LayerEvent::Waiting);
+        let mut sources = self.repository.sources();
+        match self.fetch(&sources).await? {
+            Ok(()) => return Ok(()),
+            Err(corrupt) => self.event(LayerEvent::Retrying {
+                attempt: 1,
+                reason: corrupt.to_string(),
+            }),
+        }
+        sources.rotate_left(1);
+        let host = sources.first().map(|e| e.authority.clone());
+        self.fetch(&sources)
+            .await?
+            .map_err(|corrupt| Error::DigestMismatch {
+                host: host.unwrap_or_default(),
+                expected: self.digest().clone(),
+                actual: corrupt.actual,
+            })
+    }
+
+    async fn fetch(&self, sources: &[&Endpoint]) -> Result<Result<(), Corrupt>, Error> {
+        let Some(mut writer) = self.begin().await? else {
+            self.event(LayerEvent::Exists);
+            return Ok(Ok(()));
+        };
+        let downloaded = self.download(sources, &mut writer).await;
+        if let Err(Some(error)) = downloaded {
+            return Err(error);
+        }
+        if downloaded.is_ok() && writer.send(Command::Commit).await.is_ok() {
+            self.event(LayerEvent::Unpacking);
+        }
+        match joined(writer.thread).await {
+            Ok(()) => {
+                self.event(LayerEvent::Done);
+                Ok(Ok(()))
+            }
+            Err(e) => match e.downcast::<Corrupt>() {
+                Ok(corrupt) => Ok(Err(*corrupt)),
+                Err(source) => Err(self.sink_error(source)),
+            },
+        }
+    }
+
+    /// Starts the sink's thread; `None` if the layer is here already.
+    async fn begin(&self) -> Result<Option<Writer>, Error> {
+        let (ready, begun) = oneshot::channel();
+        let (commands, received) = mpsc::channel(CHUNKS_IN_FLIGHT);
+        let (sink, layer, parent) = (
+            Arc::clone(self.sink),
+            self.layer.clone(),
+            self.parent.cloned(),
+        );
+        let thread = tokio::task::spawn_blocking(move || {
+            write_layer(&*sink, &layer, parent.as_ref(), ready, received)
+        });
+        match begun.await {
+            Ok(Some(offset)) => {
+                let mut writer = Writer {
+                    commands,
+                    thread,
+                    offset,
+                    buffer: BytesMut::new(),
+                };
+                if offset > self.size() && writer.reset().await.is_err() {
+                    let error = joined(writer.thread).await.err();
+                    return Err(self.sink_error(error.unwrap_or_else(|| "it stopped".into())));
+                }
+                Ok(Some(writer))
+            }
+            Ok(None) => Ok(None),
+            Err(_) => match joined(thread).await {
+                Ok(()) => Ok(None),
+                Err(source) => Err(self.sink_error(source)),
+            },
+        }
+    }
+
+    /// Brings all bytes to the sink, from one source after the other. `Err(None)`: the sink's thread knows why.
+    async fn download(
+        &self,
+        sources: &[&Endpoint],
+        writer: &mut Writer,
+    ) -> Result<(), Option<Error>> {
+        let mut failed = Vec::new();
+        // A server that ignores ranges and breaks at the same place every time makes no progress.
+        let mut furthest = writer.offset;
+        for endpoint in sources {
+            let mut backoff = Backoff::new(self.repository.timing, endpoint);
+            let mut started = false;
+            loop {
+                let stop = match self
+                    .attempt(endpoint, writer, &mut furthest, &mut backoff)
+                    .await
+                {
+                    Ok(()) => return Ok(()),
+                    Err(stop) => stop,
+                };
+                let failure = match stop {
+                    Stop::Sink => return Err(None),
+                    Stop::Failure(failure) => failure,
+                };
+                started |= writer.offset > 0;
+                let failure = if started {
+                    failure.after_progress()
+                } else {
+                    failure
+                };
+                let reason = failure.reason();
+                match backoff.after(failure) {
+                    Ok(pause) => {
+                        self.event(LayerEvent::Retrying {
+                            attempt: backoff.failures(),
+                            reason,
+                        });
+                        tokio::time::sleep(pause).await;
+                    }
+                    Err(failure) => {
+                        failed.push((*endpoint, failure));
+                        break;
+                    }
+                }
+            }
+        }
+        let wanted = self.repository.describe(&self.layer.descriptor);
+        Err(Some(all_failed(failed, &wanted)))
+    }
+
+    /// One request, from the first byte that is missing.
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        writer: &mut Writer,
+        furthest: &mut u64,
+        backoff: &mut Backoff,
+    ) -> Result<(), Stop> {
+        if writer.offset == self.size() {
+            return Ok(());
+        }
+        let object = Object::Blob(self.digest());
+        let mut answer = self
+            .repository
+            .send(endpoint, Method::GET, object, writer.offset)
+            .await?;
+        match answer.status() {
+            StatusCode::PARTIAL_CONTENT if writer.offset > 0 => {
+                let range = answer.header(CONTENT_RANGE.as_str()).unwrap_or("");
+                if !continues(range, writer.offset, self.size()) {
+                    let reason = format!("sent another range than asked for ({range})");
+                    writer.reset().await?;
+                    let host = answer.host;
+                    return Err(Failure::Broken { host, reason }.into());
+                }
+            }
+            StatusCode::OK if writer.offset > 0 => writer.reset().await?,
+            StatusCode::OK => {}
+            StatusCode::RANGE_NOT_SATISFIABLE if writer.offset > 0 => {
+                writer.reset().await?;
+                let reason = "refuses to resume".to_owned();
+                let host = answer.host;
+                return Err(Failure::Broken { host, reason }.into());
+            }
+            _ => return Err(answer.into_failure().await.into()),
+        }
+
+        let announced = answer.header(CONTENT_LENGTH.as_str());
+        let announced: Option<u64> = announced.and_then(|length| length.parse().ok());
+        let start = writer.offset;
+        if let Some(length) =
+            announced.filter(|length| start.saturating_add(*length) != self.size())
+        {
+            return Err(self
+                .wrong_size(&answer.host, start.saturating_add(length))
+                .into());
+        }
+        loop {
+            let chunk = match answer.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                end => {
+                    // Keep what came before a break.
+                    writer.flush().await?;
+                    note_progress(writer, furthest, backoff);
+                    end?;
+                    break;
+                }
+            };
+            let arrived = writer.arrived() + chunk.len() as u64;
+            if arrived > self.size() {
+                return Err(self.wrong_size(&answer.host, arrived).into());
+            }
+            writer.write(chunk).await?;
+            note_progress(writer, furthest, backoff);
+            self.event(LayerEvent::Downloading {
+                current: arrived,
+                total: self.size(),
+            });
+        }
+        if writer.offset == self.size() {
+            return Ok(());
+        }
+        let reason = format!("ended after {} of {} bytes", writer.offset, self.size());
+        let host = answer.host;
+        Err(Failure::Broken { host, reason }.into())
+    }
+
+    fn wrong_size(&self, host: &str, actual: u64) -> Failure {
+        Failure::Fatal(Error::SizeMismatch {
+            host: host.to_owned(),
+            digest: self.digest().clone(),
+            expected: self.size(),
+            actual,
+        })
+    }
+
+    fn sink_error(&self, source: SinkError) -> Error {
+        Error::Sink {
+            digest: self.digest().clone(),
+            source,
+        }
+    }
+
+    fn event(&self, event: LayerEvent) {
+        self.progress.event(self.digest(), event);
+    }
+
+    fn digest(&self) -> &Digest {
+        self.layer.descriptor.digest()
+    }
+
+    fn size(&self) -> u64 {
+        self.layer.descriptor.size()
+    }
+}
+
+impl Writer {
+    /// Bytes that came, whether the sink has them yet or not.
+    fn arrived(&self) -> u64 {
+        self.offset + self.buffer.len() as u64
+    }
+
+    async fn write(&mut self, chunk: Bytes) -> Result<(), SinkGone> {
+        if self.buffer.is_empty() && chunk.len() >= CHUNK {
+            return self.hand_over(chunk).await;
+        }
+        self.buffer.reserve(CHUNK.max(chunk.len()));
+        self.buffer.extend_from_slice(&chunk);
+        if self.buffer.len() >= CHUNK {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), SinkGone> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let full = self.buffer.split().freeze();
+        self.hand_over(full).await
+    }
+
+    async fn hand_over(&mut self, chunk: Bytes) -> Result<(), SinkGone> {
+        let length = chunk.len() as u64;
+        self.send(Command::Write(chunk)).await?;
+        self.offset += length;
+        Ok(())
+    }
+
+    async fn reset(&mut self) -> Result<(), SinkGone> {
+        self.buffer.clear();
+        self.offset = 0;
+        self.send(Command::Reset).await
+    }
+
+    async fn send(&self, command: Command) -> Result<(), SinkGone> {
+        self.commands.send(command).await.map_err(|_| SinkGone)
+    }
+}
+
+/// Only bytes no earlier try brought count.
+fn note_progress(writer: &Writer, furthest: &mut u64, backoff: &mut Backoff) {
+    if writer.offset > *furthest {
+        *furthest = writer.offset;
+        backoff.progress();
+    }
+}
+
+/// Runs on the layer's own thread. The offset goes out once the sink is ready, `None` if it needs nothing.
+fn write_layer(
+    sink: &dyn Sink,
+    layer: &PulledLayer,
+    parent: Option<&Digest>,
+    ready: oneshot::Sender<Option<u64>>,
+    mut commands: mpsc::Receiver<Command>,
+) -> Result<(), SinkError> {
+    let begun = sink.begin_layer(layer, parent)?;
+    // The receiver is gone if the pull was given up meanwhile; then there are no commands either.
+    let _ = ready.send(begun.as_ref().map(|ingest| ingest.offset()));
+    let Some(mut ingest) = begun else {
+        return Ok(());
+    };
+    while let Some(command) = commands.blocking_recv() {
+        match command {
+            Command::Write(chunk) => ingest.write(&chunk)?,
+            Command::Reset => ingest.reset()?,
+            Command::Commit => return ingest.commit(),
+        }
+    }
+    Ok(())
+}
+
+async fn joined(thread: JoinHandle<Result<(), SinkError>>) -> Result<(), SinkError> {
+    thread.await.unwrap_or_else(|e| Err(e.into()))
+}
+
+/// Whether `Content-Range` is the rest we asked for: `bytes 10-99/100`.
+fn continues(range: &str, from: u64, size: u64) -> bool {
+    let parsed = range.trim().strip_prefix("bytes ").and_then(|rest| {
+        let (span, total) = rest.split_once('/')?;
+        let (start, end) = span.split_once('-')?;
+        Some((start.parse::<u64>().ok()?, end.parse::<u64>().ok()?, total))
+    });
+    parsed.is_some_and(|(start, end, total)| {
+        start == from
+            && end.checked_add(1) == Some(size)
+            && (total == "*" || total.parse() == Ok(size))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::continues;
+
+    #[test]
+    fn only_the_asked_range_continues() {
+        assert!(continues("bytes 10-99/100", 10, 100));
+        assert!(continues("bytes 10-99/*", 10, 100));
+        for bad in [
+            "",
+            "bytes 0-99/100",
+            "bytes 10-98/100",
+            "bytes 10-99/200",
+            "10-99/100",
+            "bytes */100",
+        ] {
+            assert!(!continues(bad, 10, 100), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A sink in memory that checks what a real one would, and what every test needs to pull into it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use oci_spec::image::{Descriptor, Digest};
+
+use super::image::sha;
+use super::server::Server;
+use crate::retry::Timing;
+use crate::{
+    Client, Corrupt, Error, HostConfigs, LayerEvent, LayerIngest, Platform, Progress, Pulled,
+    PulledLayer, Sink, SinkError, parse_reference,
+};
+
+#[derive(Default)]
+pub struct State {
+    pub blobs: HashMap<String, Vec<u8>>,
+    /// Committed layers by chain id.
+    pub layers: HashMap<String, Vec<u8>>,
+    /// Bytes of unfinished layers by blob digest.
+    pub partial: HashMap<String, Vec<u8>>,
+    pub resets: usize,
+    /// Fail writes of layers beyond this many bytes.
+    pub full_at: Option<usize>,
+    pub events: Vec<LayerEvent>,
+}
+
+#[derive(Clone, Default)]
+pub struct MemorySink(Arc<(Mutex<State>, Condvar)>);
+
+struct Ingest {
+    sink: MemorySink,
+    layer: PulledLayer,
+    parent: Option<String>,
+    bytes: Vec<u8>,
+}
+
+impl MemorySink {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.0.lock().unwrap()
+    }
+}
+
+impl Sink for MemorySink {
+    fn read_blob(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, SinkError> {
+        Ok(self
+            .state()
+            .blobs
+            .get(descriptor.digest().as_ref())
+            .cloned())
+    }
+
+    fn put_blob(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<(), SinkError> {
+        assert_eq!(sha(bytes), descriptor.digest().as_ref());
+        assert_eq!(bytes.len() as u64, descriptor.size());
+        self.state().blobs.insert(sha(bytes), bytes.to_vec());
+        Ok(())
+    }
+
+    fn begin_layer(
+        &self,
+        layer: &PulledLayer,
+        parent: Option<&Digest>,
+    ) -> Result<Option<Box<dyn LayerIngest>>, SinkError> {
+        let mut state = self.state();
+        if state.layers.contains_key(layer.chain_id.as_ref()) {
+            return Ok(None);
+        }
+        let kept = state.partial.remove(layer.descriptor.digest().as_ref());
+        Ok(Some(Box::new(Ingest {
+            sink: self.clone(),
+            layer: layer.clone(),
+            parent: parent.map(Digest::to_string),
+            bytes: kept.unwrap_or_default(),
+        })))
+    }
+}
+
+impl LayerIngest for Ingest {
+    fn offset(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn write(&mut self, chunk: &[u8]) -> Result<(), SinkError> {
+        self.bytes.extend_from_slice(chunk);
+        match self.sink.state().full_at {
+            Some(limit) if self.bytes.len() > limit => Err("no space left on device".into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn reset(&mut self) -> Result<(), SinkError> {
+        self.bytes.clear();
+        self.sink.state().resets += 1;
+        Ok(())
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<(), SinkError> {
+        let bytes = std::mem::take(&mut self.bytes);
+        if sha(&bytes) != self.layer.descriptor.digest().as_ref() {
+            return Err(Box::new(Corrupt {
+                actual: sha(&bytes),
+            }));
+        }
+        let (mutex, changed) = &*self.sink.0;
+        let mut state = mutex.lock().unwrap();
+        if let Some(parent) = &self.parent {
+            let limit = Duration::from_secs(10);
+            let missing = |s: &mut State| !s.layers.contains_key(parent);
+            let (guard, waited) = changed.wait_timeout_while(state, limit, missing).unwrap();
+            assert!(!waited.timed_out(), "the parent of a layer never came");
+            state = guard;
+        }
+        state.layers.insert(self.layer.chain_id.to_string(), bytes);
+        changed.notify_all();
+        Ok(())
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        if !self.bytes.is_empty() {
+            let bytes = std::mem::take(&mut self.bytes);
+            let digest = self.layer.descriptor.digest().to_string();
+            self.sink.state().partial.insert(digest, bytes);
+        }
+    }
+}
+
+impl Progress for MemorySink {
+    fn resolved(&self, _: &Descriptor, _: &[PulledLayer]) {}
+
+    fn event(&self, _: &Digest, event: LayerEvent) {
+        self.state().events.push(event);
+    }
+}
+
+/// Time-outs and pauses short enough for tests.
+pub fn quick() -> Timing {
+    Timing {
+        connect: Duration::from_secs(2),
+        idle: Duration::from_secs(5),
+        pause: Duration::from_millis(2),
+        longest_pause: Duration::from_millis(10),
+        longest_retry_after: Duration::from_secs(2),
+    }
+}
+
+pub fn client(hosts: HostConfigs) -> Client {
+    Client::with_timing(hosts, None, quick()).unwrap()
+}
+
+/// Pulls `test/app:latest` from a server into a sink.
+pub async fn pull_into(sink: &MemorySink, server: &Server) -> Result<Pulled, Error> {
+    let name = format!("{}/test/app", server.host());
+    pull(&client(HostConfigs::new()), &name, None, sink).await
+}
+
+pub async fn pull(
+    client: &Client,
+    name: &str,
+    platform: Option<&str>,
+    sink: &MemorySink,
+) -> Result<Pulled, Error> {
+    let reference = parse_reference(name).unwrap();
+    let platform = platform.map(|p| p.parse::<Platform>().unwrap());
+    let (sink, progress) = (Arc::new(sink.clone()), Arc::new(sink.clone()));
+    client
+        .pull(&reference, platform.as_ref(), sink, progress)
+        .await
+}
