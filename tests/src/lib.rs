@@ -1,1 +1,54 @@
-//! TODO
+//! The harness of the integration tests: each test gets an rctr of its own and drives it as a user would.
+//!
+//! ```no_run
+//! let env = rctr_tests::Env::new();
+//! let out = env.rctr(["run", "--rm", "busybox", "echo", "hello"]);
+//! out.ok().stdout_is("hello");
+//! ```
+//!
+//! An [`Env`] has its own root, state and configuration, bridge, subnet and cgroup. When it is dropped it removes
+//! what the test made, also after a failure, and fails the test if anything is left. Images come from a registry on
+//! loopback that stands in for Docker Hub ([`registry()`]); [`Proxy`] puts faults between rctr and that registry.
+#![deny(missing_docs)]
+
+mod env;
+mod http;
+mod leaks;
+mod output;
+mod proxy;
+mod registry;
+mod wait;
+
+pub use env::{Env, EnvBuilder, Slot};
+pub use http::{Response, http_get};
+pub use leaks::processes_naming;
+pub use output::{Output, Running};
+pub use proxy::{Proxy, Request, Verdict};
+pub use registry::registry;
+pub use wait::{LIMIT, wait_for, wait_for_some};
+
+use std::path::{Path, PathBuf};
+
+/// The directory of the workspace.
+pub fn workspace() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests
+        .parent()
+        .expect("tests/ is in the workspace")
+        .to_owned()
+}
+
+/// The `rctr` under test: `$RCTR_BIN`, or the one built beside this test program.
+pub fn rctr_binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("RCTR_BIN") {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("the test program has a path");
+    let built = own
+        .ancestors()
+        .skip(1)
+        .map(|dir| dir.join("rctr"))
+        .take(2)
+        .find(|path| path.is_file());
+    built.expect("no rctr beside the test program: run `make test`, or `cargo build --bins` first")
+}

@@ -1,0 +1,48 @@
+//! The harness itself: that it finds what is left behind, and that its registry has the faults it is told to have.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rctr_tests::{Env, Proxy, Verdict, http_get, processes_naming};
+
+const TAGS: &str = "/v2/library/busybox/tags/list";
+
+#[test]
+fn the_proxy_forwards_answers_cuts_and_counts() {
+    let proxy = Proxy::start(|request| match request.seen {
+        0 => Verdict::Forward,
+        1 => Verdict::status(503),
+        2 => Verdict::Cut(5),
+        _ => Verdict::Close,
+    });
+    let host = proxy.host();
+    let whole = http_get(&host, TAGS).expect("an answer");
+    assert!(whole.status == 200 && whole.body.contains("latest"), "{whole:?}");
+    assert_eq!(http_get(&host, TAGS).expect("an answer").status, 503);
+    assert_eq!(http_get(&host, TAGS).expect("an answer").body.len(), 5);
+    assert!(http_get(&host, TAGS).is_err());
+    assert_eq!(proxy.requests().len(), 4);
+    assert_eq!(proxy.blob_downloads(), 0);
+}
+
+#[test]
+fn a_process_left_behind_is_found_and_ended() {
+    let env = Env::new();
+    let mark = env.root().to_string_lossy().into_owned();
+    let mut child = Command::new("sleep").arg0(&mark).arg("1000").spawn().expect("sleep runs");
+    assert!(env.leftovers().iter().any(|leak| leak.contains(&mark)));
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(env)));
+    let message = dropped.expect_err("a leak fails the test");
+    let message = message.downcast_ref::<String>().expect("a message");
+    assert!(message.contains("left behind: process"), "{message}");
+    child.wait().expect("it was killed");
+    assert!(processes_naming(&mark).is_empty());
+}
+
+#[test]
+fn two_environments_share_nothing() {
+    let (one, two) = (Env::new(), Env::new());
+    assert_ne!(one.slot().bridge(), two.slot().bridge());
+    assert_ne!(one.slot().subnet(), two.slot().subnet());
+    assert_ne!(one.root(), two.root());
+}
