@@ -1,2 +1,45 @@
-//! TODO
+//! What rctr keeps on disk: blobs by digest, unpacked layers, and the records of images, containers, addresses, volumes
+//! and leases, with the garbage collection that follows from them.
+//!
+//! ```text
+//! store.db                SQLite (WAL): all records
+//! blobs/sha256/<hex>      manifests, configurations, packed layers, as the registry served them
+//! layers/<chain hex>/diff the layer, unpacked as an overlay directory
+//! layers/link/<short>     links to it, short enough for hundreds in one mount
+//! containers/<id>/        upper, work, and what the engine adds
+//! volumes/<name>/_data
+//! tmp/                    what is being made or removed, each locked by whoever does it
+//! ```
+//!
+//! Everything is synchronous and safe to use from many threads and processes at once. Something appears under its final
+//! name only when it is complete, verified and on disk. A process that dies at any moment leaves nothing but entries of
+//! `tmp/`, which the next [`Store::gc`] removes, and partial downloads, which the next pull goes on with.
 #![deny(missing_docs)]
+
+mod blob;
+mod containers;
+mod db;
+mod digest;
+mod error;
+mod fs;
+mod gc;
+mod layer;
+mod records;
+mod store;
+mod untar;
+mod usage;
+mod volumes;
+
+#[cfg(test)]
+mod tests;
+
+pub use digest::{chain_id, sha256};
+pub use error::{Error, MemberProblem, Result};
+pub use gc::GcReport;
+pub use layer::{LayerIngest, LayerSpec};
+pub use records::{
+    AddressPool, Container, DeletedImage, IdMatch, Image, ImageLayer, ImageRecord, Lease,
+    NewContainer, NewVolume, Tx, Volume,
+};
+pub use store::Store;
+pub use usage::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};

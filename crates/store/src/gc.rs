@@ -1,0 +1,280 @@
+//! Garbage collection: what no image, container or lease leads to goes.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use oci_spec::image::Digest;
+use rustix::io::Errno;
+
+use crate::digest::hex;
+use crate::error::At;
+use crate::layer::short_name;
+use crate::records::{DeletedImage, LayerRow, Tx};
+use crate::store::Store;
+use crate::{Result, fs};
+
+/// How long a partial download is kept for a pull to go on with.
+const KEEP_PARTIAL: Duration = Duration::from_secs(24 * 3600);
+/// A container's directory without a record may belong to a container just being made.
+const KEEP_UNRECORDED: Duration = Duration::from_secs(60);
+
+/// What a garbage collection removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Chain ids of layers.
+    pub layers: Vec<Digest>,
+    /// Blobs.
+    pub blobs: Vec<Digest>,
+    /// Remains of processes that died, relative to the store's directory.
+    pub leftovers: Vec<String>,
+    /// Bytes that became free: unpacked layers and blobs; leftovers are not counted.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Removes all blobs and layers that no image, container or living process's lease leads to, and what processes
+    /// that died left half-done. Partial downloads younger than a day stay, for a pull to go on with.
+    ///
+    /// Images stay, also those without a name, until [`delete_image`](Self::delete_image). What a running process is
+    /// working on is locked and stays, too.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`], [`crate::Error::Mounted`], [`crate::Error::Database`].
+    pub fn gc(&self) -> Result<GcReport> {
+        self.gc_keeping_partials(KEEP_PARTIAL)
+    }
+
+    /// The same, but removes partial downloads that have not grown for `age`.
+    ///
+    /// # Errors
+    /// As [`gc`](Self::gc).
+    pub fn gc_keeping_partials(&self, age: Duration) -> Result<GcReport> {
+        let trash = Trash::new(self)?;
+        let mut report = self.write(|tx| self.sweep(tx, &trash))?;
+        self.sweep_tmp(&trash, age, &mut report)?;
+        trash.empty()?;
+        report.layers.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+        report.blobs.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+        report.leftovers.sort();
+        Ok(report)
+    }
+
+    /// Deletes an image with its names, and the blobs and layers nothing else needs.
+    ///
+    /// # Errors
+    /// [`crate::Error::NoSuchImage`]; [`crate::Error::ImageInUse`] if a container uses it, unless `force`: then the
+    /// layers stay as long as the container. [`crate::Error::Io`], [`crate::Error::Database`].
+    pub fn delete_image(&self, id: &Digest, force: bool) -> Result<DeletedImage> {
+        let trash = Trash::new(self)?;
+        let deleted = self.write(|tx| {
+            let image = tx.image(id)?;
+            let mut deleted = DeletedImage {
+                untagged: tx.remove_image(id, force)?,
+                deleted: vec![id.clone()],
+            };
+            let Some(image) = image else {
+                return Ok(deleted);
+            };
+            tx.drop_dead_leases()?;
+            let live = Live::gather(tx)?;
+            for layer in image.record.layers.iter().rev() {
+                if let Some(row) = live.layers.get(layer.chain_id.as_ref())
+                    && !live.keeps_layer(row)
+                {
+                    self.drop_layer(tx, row, &trash)?;
+                    deleted.deleted.push(layer.chain_id.clone());
+                }
+            }
+            for blob in image.record.blobs().filter(|b| !live.keeps_blob(b)) {
+                trash.put(&self.blob_path(blob)?)?;
+            }
+            Ok::<_, crate::Error>(deleted)
+        })?;
+        trash.empty()?;
+        Ok(deleted)
+    }
+
+    /// Within one write transaction: nothing gets recorded, leased or put in place meanwhile.
+    fn sweep(&self, tx: &Tx<'_>, trash: &Trash) -> Result<GcReport> {
+        tx.drop_dead_leases()?;
+        let live = Live::gather(tx)?;
+        let mut report = GcReport::default();
+        for row in live.layers.values().filter(|row| !live.keeps_layer(row)) {
+            self.drop_layer(tx, row, trash)?;
+            report.bytes += row.size;
+            report.layers.push(row.chain_id.clone());
+        }
+        for name in fs::list(&self.layers_dir())? {
+            if name != "link" && !live.layers.contains_key(&format!("sha256:{name}")) {
+                trash.put(&self.layers_dir().join(&name))?;
+                report.leftovers.push(format!("layers/{name}"));
+            }
+        }
+        let numbers: HashSet<String> = live
+            .layers
+            .values()
+            .map(|row| short_name(row.number))
+            .collect();
+        for name in fs::list(&self.links_dir())? {
+            if !numbers.contains(&name) {
+                trash.put(&self.links_dir().join(&name))?;
+            }
+        }
+        for name in fs::list(&self.blobs_dir())? {
+            let path = self.blobs_dir().join(&name);
+            let digest: Option<Digest> = format!("sha256:{name}").parse().ok();
+            match digest {
+                Some(digest) if live.keeps_blob(&digest) => {}
+                Some(digest) => {
+                    report.bytes += rustix::fs::lstat(&path)
+                        .at("look at", &path)?
+                        .st_size
+                        .unsigned_abs();
+                    trash.put(&path)?;
+                    report.blobs.push(digest);
+                }
+                None => {
+                    trash.put(&path)?;
+                    report.leftovers.push(format!("blobs/sha256/{name}"));
+                }
+            }
+        }
+        for name in fs::list(&self.containers_dir())? {
+            let path = self.containers_dir().join(&name);
+            if !live.containers.contains(&name) && older_than(&path, KEEP_UNRECORDED)? {
+                trash.put(&path)?;
+                report.leftovers.push(format!("containers/{name}"));
+            }
+        }
+        Ok(report)
+    }
+
+    fn drop_layer(&self, tx: &Tx<'_>, row: &LayerRow, trash: &Trash) -> Result<()> {
+        tx.delete_layer(&row.chain_id)?;
+        trash.put(&self.links_dir().join(short_name(row.number)))?;
+        trash.put(&self.layer_dir(&row.chain_id)?)
+    }
+
+    fn sweep_tmp(&self, trash: &Trash, age: Duration, report: &mut GcReport) -> Result<()> {
+        for name in fs::list(&self.tmp_dir())? {
+            let path = self.tmp_dir().join(&name);
+            // Held while it is moved, so that nobody begins to work in it.
+            let Some(_lock) = fs::try_lock_entry(&path)? else {
+                continue;
+            };
+            if name.starts_with("partial-") && !older_than(&path, age)? {
+                continue;
+            }
+            trash.put(&path)?;
+            report.leftovers.push(format!("tmp/{name}"));
+        }
+        Ok(())
+    }
+
+    /// Moves something out of its place at once; [`empty_trash`](Self::empty_trash) then takes its time.
+    pub(crate) fn trash(&self, path: &Path) -> Result<Trash> {
+        let trash = Trash::new(self)?;
+        trash.put(path)?;
+        Ok(trash)
+    }
+
+    pub(crate) fn empty_trash(&self, trash: Trash) -> Result<()> {
+        trash.empty()
+    }
+}
+
+/// A directory in `tmp/` that holds what is to be removed. Locked; if this process dies, a garbage collection goes on.
+#[must_use]
+pub(crate) struct Trash {
+    tmp: OwnedFd,
+    _lock: OwnedFd,
+    path: PathBuf,
+}
+
+impl Trash {
+    fn new(store: &Store) -> Result<Self> {
+        let path = store.temp_path("trash");
+        Ok(Trash {
+            tmp: store.open_tmp()?,
+            _lock: fs::lock_dir(&path)?,
+            path,
+        })
+    }
+
+    /// Moves it here; fine if it is gone.
+    fn put(&self, path: &Path) -> Result<()> {
+        // Things from different directories may have the same name.
+        let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
+        let mut name = parent.to_owned();
+        name.push("-");
+        name.push(path.file_name().unwrap_or(OsStr::new("x")));
+        match rustix::fs::rename(path, self.path.join(name)) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(e).at("remove", path),
+        }
+    }
+
+    fn empty(self) -> Result<()> {
+        let name = self.path.file_name().unwrap_or_default();
+        fs::remove_all(&self.tmp, name.as_encoded_bytes(), &self.path)
+    }
+}
+
+/// What must stay.
+struct Live {
+    layers: HashMap<String, LayerRow>,
+    kept_layers: HashSet<String>,
+    kept_blobs: HashSet<String>,
+    containers: HashSet<String>,
+}
+
+impl Live {
+    fn gather(tx: &Tx<'_>) -> Result<Self> {
+        let layers = tx.layers()?;
+        let leased = tx.leased()?;
+        let mut kept_blobs = leased.clone();
+        let mut roots = leased;
+        for image in tx.images()? {
+            kept_blobs.extend(image.record.blobs().map(ToString::to_string));
+            roots.extend(image.record.layers.iter().map(|l| l.chain_id.to_string()));
+        }
+        let (containers, tops) = tx.container_roots()?;
+        roots.extend(tops);
+        let mut kept_layers = HashSet::new();
+        for root in roots {
+            let mut at = Some(root);
+            while let Some(chain_id) = at {
+                at = layers.get(&chain_id).and_then(|row| row.parent.clone());
+                if !kept_layers.insert(chain_id) {
+                    break;
+                }
+            }
+        }
+        Ok(Live {
+            layers,
+            kept_layers,
+            kept_blobs,
+            containers,
+        })
+    }
+
+    fn keeps_layer(&self, row: &LayerRow) -> bool {
+        self.kept_layers.contains(row.chain_id.as_ref())
+    }
+
+    fn keeps_blob(&self, digest: &Digest) -> bool {
+        hex(digest).is_err() || self.kept_blobs.contains(digest.as_ref())
+    }
+}
+
+fn older_than(path: &Path, age: Duration) -> Result<bool> {
+    let stat = match rustix::fs::lstat(path) {
+        Err(Errno::NOENT) => return Ok(false),
+        other => other.at("look at", path)?,
+    };
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec;
+    Ok(now.saturating_sub(stat.st_mtime) >= i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,411 @@
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use oci_spec::image::Digest;
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
+
+use super::LayerSpec;
+use super::feed::Feed;
+use super::unpack::{self, Done, Failure};
+use crate::digest::{chain_id, hex};
+use crate::error::At;
+use crate::fs::{self, SyncMark};
+use crate::store::Store;
+use crate::{Error, Result};
+
+/// A layer being fetched and unpacked. Dropped without [`commit`](Self::commit) it keeps what came for a later try.
+///
+/// Bytes go to `tmp/partial-<hex>` and from there, as they come, through the decompressor into `tmp/unpack-<hex>/diff`.
+/// Both are locked, and take their final names when everything is verified and on disk.
+#[derive(Debug)]
+pub struct LayerIngest {
+    store: Store,
+    spec: LayerSpec,
+    source: Source,
+    /// Compressed bytes that are there.
+    present: u64,
+    staging: Staging,
+    worker: Option<Worker>,
+}
+
+/// Where the compressed bytes are kept.
+#[derive(Debug)]
+struct Source {
+    file: File,
+    path: PathBuf,
+    /// The file is the complete blob, not a partial download.
+    complete: bool,
+}
+
+/// The directory the layer is unpacked in. Its lock is the layer's lock.
+#[derive(Debug)]
+struct Staging {
+    lock: OwnedFd,
+    path: PathBuf,
+}
+
+#[derive(Debug)]
+struct Worker {
+    feed: Arc<Feed>,
+    thread: JoinHandle<Result<Done, Failure>>,
+}
+
+impl LayerIngest {
+    pub(super) fn begin(store: &Store, spec: LayerSpec) -> Result<Option<Self>> {
+        check_media_type(&spec)?;
+        if store.has_layer(&spec.chain_id)? {
+            return Ok(None);
+        }
+        let path = store
+            .tmp_dir()
+            .join(format!("unpack-{}", hex(&spec.chain_id)?));
+        let staging = Staging {
+            lock: fs::lock_dir(&path)?,
+            path,
+        };
+        if store.has_layer(&spec.chain_id)? {
+            staging.remove(store)?;
+            return Ok(None);
+        }
+        let source = Source::open(store, &spec).inspect_err(|_| {
+            // The error to tell is the other one.
+            let _ = staging.remove(store);
+        })?;
+        let present = source.file.metadata().at("look at", &source.path)?.len();
+        let mut ingest = LayerIngest {
+            store: store.clone(),
+            spec,
+            source,
+            present,
+            staging,
+            worker: None,
+        };
+        if ingest.present > ingest.spec.size {
+            ingest.forget_source()?;
+        }
+        ingest.start()?;
+        Ok(Some(ingest))
+    }
+
+    /// How many of the layer's compressed bytes are there already: the next [`write`](Self::write) must begin with the
+    /// byte of this offset. Equal to the size if none is missing.
+    pub fn offset(&self) -> u64 {
+        self.present
+    }
+
+    /// What is being fetched.
+    pub fn spec(&self) -> &LayerSpec {
+        &self.spec
+    }
+
+    /// Takes the next compressed bytes. They are kept even if this process is killed.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] for more bytes than announced; [`Error::DiskFull`] or [`Error::Io`] if they, and
+    /// [`Error::Member`] if the files of the layer, cannot be written. The ingest is over then. What is wrong with the
+    /// layer's content is told by [`commit`](Self::commit), which knows whether the blob was damaged on its way.
+    pub fn write(&mut self, data: &[u8]) -> Result<()> {
+        let Some(worker) = &self.worker else {
+            return Err(self.failed());
+        };
+        if data.len() as u64 > self.spec.size - self.present {
+            let digest = self.spec.blob.clone();
+            let expected = self.spec.size;
+            self.forget_source()?;
+            return Err(Error::TooLong { digest, expected });
+        }
+        self.source
+            .file
+            .write_all_at(data, self.present)
+            .at("write", &self.source.path)?;
+        self.present += data.len() as u64;
+        if worker.feed.advance(self.present) {
+            return Ok(());
+        }
+        match self.finish() {
+            Err(failure) => Err(failure.of_layer(&self.spec.blob, &self.source.path)),
+            Ok(_) => Err(self.failed()),
+        }
+    }
+
+    /// Forgets all bytes and starts from the first, as when a server cannot continue in the middle.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn reset(&mut self) -> Result<()> {
+        self.forget_source()?;
+        self.start()
+    }
+
+    /// Verifies size, digest and diff id, makes everything safe on disk, and puts blob and layer in their places.
+    ///
+    /// `parent` is the chain id of the layer below, which must be in the store already: directories the layer does not
+    /// list take their mode and owner from there.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] (what came is kept), [`Error::DigestMismatch`], [`Error::DiffIdMismatch`],
+    /// [`Error::Decompress`], [`Error::BadArchive`], [`Error::BadMember`] (what came is dropped),
+    /// [`Error::Member`], [`Error::DiskFull`], [`Error::Io`], [`Error::NoSuchLayer`] (for the parent), [`Error::Database`].
+    pub fn commit(mut self, parent: Option<&Digest>) -> Result<()> {
+        if self.worker.is_none() {
+            return Err(self.failed());
+        }
+        if self.present < self.spec.size {
+            return Err(Error::Truncated {
+                digest: self.spec.blob.clone(),
+                expected: self.spec.size,
+                actual: self.present,
+            });
+        }
+        let done = match self.finish() {
+            Ok(done) => done,
+            Err(failure) if failure.is_content() => {
+                let actual = self.digest_of_source()?;
+                self.forget_source()?;
+                return Err(if actual == self.spec.blob {
+                    failure.of_layer(&self.spec.blob, &self.source.path)
+                } else {
+                    self.mismatch(actual)
+                });
+            }
+            Err(failure) => return Err(failure.of_layer(&self.spec.blob, &self.source.path)),
+        };
+        if done.blob != self.spec.blob {
+            self.forget_source()?;
+            return Err(self.mismatch(done.blob));
+        }
+        let named = chain_id(parent, &done.diff_id);
+        if done.diff_id != self.spec.diff_id || named != self.spec.chain_id {
+            self.forget_source()?;
+            return Err(Error::DiffIdMismatch {
+                blob: self.spec.blob.clone(),
+                expected: self.spec.diff_id.clone(),
+                actual: done.diff_id,
+            });
+        }
+        let mut mark = done.mark;
+        if let Some(parent) = parent {
+            if !self.store.has_layer(parent)? {
+                return Err(Error::NoSuchLayer {
+                    chain_id: parent.clone(),
+                });
+            }
+            if !done.unpacked.implied.is_empty() {
+                self.inherit(&done, parent)?;
+                mark = self.store.syncer().mark();
+            }
+        }
+        self.publish(&done, parent, mark)
+    }
+
+    /// Directories implied by the archive get what lower layers say of them.
+    fn inherit(&self, done: &Done, parent: &Digest) -> Result<()> {
+        let lowers = self
+            .store
+            .read(|tx| tx.layer_chain(parent))?
+            .into_iter()
+            .map(|chain_id| fs::open_dir(&self.store.layer_dir(&chain_id)?.join("diff")))
+            .collect::<Result<Vec<_>>>()?;
+        let diff = self.staging.path.join("diff");
+        crate::untar::inherit(&fs::open_dir(&diff)?, &done.unpacked.implied, &lowers)
+            .at("set the attributes of directories in", &diff)
+    }
+
+    fn publish(&mut self, done: &Done, parent: Option<&Digest>, mark: SyncMark) -> Result<()> {
+        self.store
+            .syncer()
+            .sync(&self.staging.lock, mark)
+            .at("sync", &self.staging.path)?;
+        let blob = self.store.blob_path(&self.spec.blob)?;
+        let dir = self.store.layer_dir(&self.spec.chain_id)?;
+        let leftover = self.store.write(|tx| {
+            if !self.source.complete {
+                fs::rename(&self.source.path, &blob)?;
+                self.source.complete = true;
+            }
+            // A crash between rename and record may have left one.
+            let leftover = match fs::exists(&dir)? {
+                true => Some(self.store.trash(&dir)?),
+                false => None,
+            };
+            fs::rename(&self.staging.path, &dir)?;
+            let number = tx.insert_layer(&self.spec, parent, &done.unpacked)?;
+            self.store.link_layer(&self.spec.chain_id, number)?;
+            Ok::<_, Error>(leftover)
+        })?;
+        leftover.map_or(Ok(()), |trash| self.store.empty_trash(trash))
+    }
+
+    fn start(&mut self) -> Result<()> {
+        fs::remove_all(&self.staging.lock, b"diff", &self.staging.path.join("diff"))?;
+        let diff = self.staging.path.join("diff");
+        let root = mkdirat(&self.staging.lock, "diff", Mode::from_raw_mode(0o755))
+            .and_then(|()| {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                openat(&self.staging.lock, "diff", flags, Mode::empty())
+            })
+            .and_then(|fd| {
+                // Whatever the umask, and whatever was inherited from above.
+                rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o755))?;
+                Ok(fd)
+            })
+            .at("create", &diff)?;
+        let file = self.source.file.try_clone().at("open", &self.source.path)?;
+        let feed = Feed::new(self.present);
+        let thread = unpack::start(self.store.clone(), file, feed.clone(), root)
+            .at("start a thread to unpack", &diff)?;
+        self.worker = Some(Worker { feed, thread });
+        Ok(())
+    }
+
+    /// Waits for the unpacker, which has all bytes or has failed.
+    fn finish(&mut self) -> Result<Done, Failure> {
+        match self.worker.take() {
+            Some(worker) => {
+                worker.feed.end();
+                worker
+                    .thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+            None => Err(Failure::Read(std::io::Error::other("already over"))),
+        }
+    }
+
+    fn stop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            worker.feed.abort();
+            // Whatever it says, nobody wants it.
+            let _ = worker.thread.join();
+        }
+    }
+
+    /// Drops the bytes that are there; a damaged complete blob too.
+    fn forget_source(&mut self) -> Result<()> {
+        self.stop();
+        if self.source.complete {
+            self.store.remove_blob(&self.spec.blob)?;
+            self.source = Source::open(&self.store, &self.spec)?;
+        }
+        self.source
+            .file
+            .set_len(0)
+            .at("truncate", &self.source.path)?;
+        self.present = 0;
+        Ok(())
+    }
+
+    fn digest_of_source(&self) -> Result<Digest> {
+        crate::blob::digest_of_file(&self.source.file).at("read", &self.source.path)
+    }
+
+    fn mismatch(&self, actual: Digest) -> Error {
+        Error::DigestMismatch {
+            expected: self.spec.blob.clone(),
+            actual,
+        }
+    }
+
+    fn failed(&self) -> Error {
+        Error::IngestFailed {
+            blob: self.spec.blob.clone(),
+        }
+    }
+}
+
+impl Drop for LayerIngest {
+    fn drop(&mut self) {
+        self.stop();
+        // Best effort: what cannot be removed now, a garbage collection removes.
+        if !self.source.complete && self.present == 0 {
+            let _ = rustix::fs::unlink(&self.source.path);
+        }
+        let _ = self.staging.remove(&self.store);
+    }
+}
+
+impl Source {
+    /// The blob if it is in the store, else the partial download, locked.
+    fn open(store: &Store, spec: &LayerSpec) -> Result<Self> {
+        if let Some(source) = Self::complete(store, spec)? {
+            return Ok(source);
+        }
+        let path = store
+            .tmp_dir()
+            .join(format!("partial-{}", hex(&spec.blob)?));
+        let file = File::from(fs::lock_file(&path)?);
+        // Another layer with the same blob may just have finished it.
+        match Self::complete(store, spec)? {
+            Some(source) => {
+                rustix::fs::unlink(&path).at("remove", &path)?;
+                Ok(source)
+            }
+            None => Ok(Source {
+                file,
+                path,
+                complete: false,
+            }),
+        }
+    }
+
+    fn complete(store: &Store, spec: &LayerSpec) -> Result<Option<Self>> {
+        match store.open_blob(&spec.blob) {
+            Ok(file) => Ok(Some(Source {
+                file,
+                path: store.blob_path(&spec.blob)?,
+                complete: true,
+            })),
+            Err(Error::NoSuchBlob { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl Staging {
+    /// Removes the directory if it is still there; the lock is held, so nobody else uses it.
+    fn remove(&self, store: &Store) -> Result<()> {
+        let Some(name) = self.path.file_name() else {
+            return Ok(());
+        };
+        let tmp = fs::open_dir(&store.tmp_dir())?;
+        let here = rustix::fs::fstat(&self.lock).at("look at", &self.path)?;
+        match rustix::fs::statat(&tmp, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(there) if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) => {
+                fs::remove_all(&tmp, name.as_encoded_bytes(), &self.path)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Failure {
+    fn of_layer(self, blob: &Digest, path: &std::path::Path) -> Error {
+        match self {
+            Failure::Read(source) => match Err::<(), _>(source).at("read", path) {
+                Err(e) => e,
+                Ok(()) => unreachable!("made from an error"),
+            },
+            Failure::Decompress(source) => Error::Decompress {
+                blob: blob.clone(),
+                source,
+            },
+            Failure::Untar(e) => e.of_layer(blob),
+        }
+    }
+}
+
+/// The compression itself is seen from the content; what no decoder of ours could read is refused at once.
+fn check_media_type(spec: &LayerSpec) -> Result<()> {
+    let known = [".tar", ".tar.gzip", "+gzip", "+zstd", ".tar.zstd"];
+    if known.iter().any(|end| spec.media_type.ends_with(end)) {
+        return Ok(());
+    }
+    Err(Error::UnsupportedLayer {
+        blob: spec.blob.clone(),
+        media_type: spec.media_type.clone(),
+    })
+}

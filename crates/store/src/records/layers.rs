@@ -1,0 +1,115 @@
+use std::collections::HashMap;
+
+use oci_spec::image::Digest;
+use rusqlite::types::Type;
+
+use super::Tx;
+use crate::layer::LayerSpec;
+use crate::untar::Unpacked;
+use crate::{Error, Result};
+
+/// A digest from a column.
+pub(super) fn digest(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+    let text: String = row.get(column)?;
+    text.parse().map_err(|e: oci_spec::OciSpecError| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(e))
+    })
+}
+
+/// What garbage collection and accounting need to know of a layer.
+pub(crate) struct LayerRow {
+    pub chain_id: Digest,
+    pub parent: Option<String>,
+    pub number: i64,
+    pub size: u64,
+}
+
+impl Tx<'_> {
+    pub(crate) fn layer_number(&self, chain_id: &Digest) -> Result<Option<i64>> {
+        self.first(
+            "SELECT number FROM layers WHERE chain_id = ?",
+            [chain_id.as_ref()],
+            |row| row.get(0),
+        )
+    }
+
+    /// Number of a layer, and whether it hides all below.
+    pub(crate) fn layer_mount(&self, chain_id: &Digest) -> Result<Option<(i64, bool)>> {
+        self.first(
+            "SELECT number, opaque FROM layers WHERE chain_id = ?",
+            [chain_id.as_ref()],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+    }
+
+    /// The layer and all below it, top first.
+    pub(crate) fn layer_chain(&self, chain_id: &Digest) -> Result<Vec<Digest>> {
+        self.all(
+            "WITH RECURSIVE chain (chain_id, parent, depth) AS (
+                 SELECT chain_id, parent, 0 FROM layers WHERE chain_id = ?
+                 UNION ALL
+                 SELECT l.chain_id, l.parent, depth + 1 FROM layers l, chain c WHERE l.chain_id = c.parent
+             )
+             SELECT chain_id FROM chain ORDER BY depth",
+            [chain_id.as_ref()],
+            |row| digest(row, 0),
+        )
+    }
+
+    /// Records an unpacked layer; its number. The parent must be recorded.
+    pub(crate) fn insert_layer(
+        &self,
+        spec: &LayerSpec,
+        parent: Option<&Digest>,
+        unpacked: &Unpacked,
+    ) -> Result<i64> {
+        if let Some(parent) = parent
+            && self.layer_number(parent)?.is_none()
+        {
+            return Err(Error::NoSuchLayer {
+                chain_id: parent.clone(),
+            });
+        }
+        let number = self.first(
+            "INSERT INTO layers (chain_id, parent, diff_id, blob, size, opaque) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT (chain_id) DO UPDATE SET blob = excluded.blob, size = excluded.size
+             RETURNING number",
+            (
+                spec.chain_id.as_ref(),
+                parent.map(AsRef::as_ref),
+                spec.diff_id.as_ref(),
+                spec.blob.as_ref(),
+                i64::try_from(unpacked.size).unwrap_or(i64::MAX),
+                unpacked.opaque_root,
+            ),
+            |row| row.get(0),
+        )?;
+        number.ok_or_else(|| Error::NoSuchLayer {
+            chain_id: spec.chain_id.clone(),
+        })
+    }
+
+    pub(crate) fn layers(&self) -> Result<HashMap<String, LayerRow>> {
+        let rows = self.all(
+            "SELECT chain_id, parent, number, size FROM layers",
+            [],
+            |row| {
+                Ok(LayerRow {
+                    chain_id: digest(row, 0)?,
+                    parent: row.get(1)?,
+                    number: row.get(2)?,
+                    size: row.get::<_, i64>(3)?.unsigned_abs(),
+                })
+            },
+        )?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.chain_id.to_string(), row))
+            .collect())
+    }
+
+    pub(crate) fn delete_layer(&self, chain_id: &Digest) -> Result<()> {
+        self.execute("DELETE FROM layers WHERE chain_id = ?", [chain_id.as_ref()])
+            .map(drop)
+    }
+}

@@ -1,0 +1,149 @@
+use std::collections::HashSet;
+
+use oci_spec::image::Digest;
+
+use super::Tx;
+use crate::Result;
+use crate::store::Store;
+
+/// Keeps blobs and layers from garbage collection while this process works with them.
+///
+/// Ends when dropped, or when the process dies.
+#[derive(Debug)]
+pub struct Lease {
+    store: Store,
+    id: i64,
+}
+
+impl Lease {
+    /// Keeps these, too.
+    ///
+    /// # Errors
+    /// [`crate::Error::Database`].
+    pub fn extend<'a>(&self, digests: impl IntoIterator<Item = &'a Digest>) -> Result<()> {
+        self.store
+            .write(|tx| tx.insert_lease_items(self.id, digests))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Err(e) = self.store.write(|tx| tx.delete_lease(self.id)) {
+            tracing::warn!(error = %e, "lease left behind until this process ends");
+        }
+    }
+}
+
+impl Store {
+    /// Takes a lease on blobs and layers (by chain id), whether they are there already or not.
+    ///
+    /// # Errors
+    /// [`crate::Error::Database`].
+    pub fn lease<'a>(&self, digests: impl IntoIterator<Item = &'a Digest>) -> Result<Lease> {
+        let owner = Owner::current();
+        let id = self.write(|tx| {
+            tx.execute(
+                "INSERT INTO leases (boot, pid, started) VALUES (?, ?, ?)",
+                (&owner.boot, owner.pid, owner.started),
+            )?;
+            let id = tx.conn.last_insert_rowid();
+            tx.insert_lease_items(id, digests)?;
+            Ok::<_, crate::Error>(id)
+        })?;
+        Ok(Lease {
+            store: self.clone(),
+            id,
+        })
+    }
+}
+
+impl Tx<'_> {
+    fn insert_lease_items<'a>(
+        &self,
+        lease: i64,
+        digests: impl IntoIterator<Item = &'a Digest>,
+    ) -> Result<()> {
+        for digest in digests {
+            self.execute(
+                "INSERT OR IGNORE INTO lease_items (lease, digest) VALUES (?, ?)",
+                (lease, digest.as_ref()),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn delete_lease(&self, id: i64) -> Result<()> {
+        self.execute("DELETE FROM lease_items WHERE lease = ?", [id])?;
+        self.execute("DELETE FROM leases WHERE id = ?", [id])
+            .map(drop)
+    }
+
+    /// Ends the leases of processes that live no more.
+    pub(crate) fn drop_dead_leases(&self) -> Result<()> {
+        let leases = self.all("SELECT id, boot, pid, started FROM leases", [], |row| {
+            let owner = Owner {
+                boot: row.get(1)?,
+                pid: row.get(2)?,
+                started: row.get(3)?,
+            };
+            Ok((row.get(0)?, owner))
+        })?;
+        for (id, owner) in leases {
+            if !owner.is_alive() {
+                self.delete_lease(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn leased(&self) -> Result<HashSet<String>> {
+        Ok(self
+            .all("SELECT digest FROM lease_items", [], |row| row.get(0))?
+            .into_iter()
+            .collect())
+    }
+}
+
+/// A process, beyond doubt: pids are used again.
+#[derive(Debug, PartialEq, Eq)]
+struct Owner {
+    boot: String,
+    pid: u32,
+    /// Clock ticks since boot.
+    started: i64,
+}
+
+impl Owner {
+    fn current() -> Self {
+        let pid = std::process::id();
+        Owner {
+            boot: boot_id(),
+            pid,
+            started: start_time(pid).unwrap_or_default(),
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        self.boot == boot_id() && start_time(self.pid) == Some(self.started)
+    }
+}
+
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+/// Field 22 of /proc/PID/stat (proc(5)); the name in field 2 may contain anything, so count from its closing bracket.
+fn start_time(pid: u32) -> Option<i64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    // A zombie holds nothing any more.
+    if state == "Z" {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}

@@ -1,0 +1,128 @@
+//! How much disk everything takes.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use oci_spec::image::Digest;
+
+use crate::error::At;
+use crate::store::Store;
+use crate::{Result, fs};
+
+/// What is on disk, in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiskUsage {
+    /// All unpacked layers, each counted once.
+    pub layers: u64,
+    /// All blobs.
+    pub blobs: u64,
+    /// The images.
+    pub images: Vec<ImageUsage>,
+    /// The containers.
+    pub containers: Vec<ContainerUsage>,
+    /// The volumes.
+    pub volumes: Vec<VolumeUsage>,
+}
+
+/// Size of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageUsage {
+    /// Its id.
+    pub id: Digest,
+    /// All its layers, unpacked.
+    pub size: u64,
+    /// Those it shares with other images.
+    pub shared: u64,
+    /// Containers that use it.
+    pub containers: usize,
+}
+
+/// Size of a container's writable layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerUsage {
+    /// Its id.
+    pub id: String,
+    /// What it wrote.
+    pub size: u64,
+}
+
+/// Size of a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeUsage {
+    /// Its name.
+    pub name: String,
+    /// What is in it.
+    pub size: u64,
+    /// Containers that use it.
+    pub containers: usize,
+}
+
+impl Store {
+    /// Measures everything. Reads the directories of all containers and volumes, so it takes its time.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`], [`crate::Error::Database`], [`crate::Error::Document`].
+    pub fn disk_usage(&self) -> Result<DiskUsage> {
+        let (layers, images, users, ids, volumes) = self.read(|tx| {
+            let mut volumes = Vec::new();
+            for volume in tx.volumes()? {
+                let users = tx.volume_users(&volume.name)?.len();
+                volumes.push((volume, users));
+            }
+            let (ids, _) = tx.container_roots()?;
+            Ok((tx.layers()?, tx.images()?, tx.image_users()?, ids, volumes))
+        })?;
+        let mut sharers: HashMap<&Digest, u32> = HashMap::new();
+        for layer in images.iter().flat_map(|i| &i.record.layers) {
+            *sharers.entry(&layer.chain_id).or_default() += 1;
+        }
+        let image_usage = |image: &crate::Image| ImageUsage {
+            id: image.record.id.clone(),
+            size: image.size,
+            shared: image
+                .record
+                .layers
+                .iter()
+                .filter(|l| sharers.get(&l.chain_id).is_some_and(|&n| n > 1))
+                .filter_map(|l| layers.get(l.chain_id.as_ref()))
+                .map(|row| row.size)
+                .sum(),
+            containers: users.get(image.record.id.as_ref()).copied().unwrap_or(0),
+        };
+        let mut usage = DiskUsage {
+            layers: layers.values().map(|row| row.size).sum(),
+            blobs: size_of(&self.blobs_dir())?,
+            images: images.iter().map(image_usage).collect(),
+            ..DiskUsage::default()
+        };
+        for id in ids {
+            let size = self.container_size(&id)?;
+            usage.containers.push(ContainerUsage { id, size });
+        }
+        usage.containers.sort_by(|a, b| a.id.cmp(&b.id));
+        for (volume, containers) in volumes {
+            usage.volumes.push(VolumeUsage {
+                size: size_of(&volume.path)?,
+                name: volume.name,
+                containers,
+            });
+        }
+        Ok(usage)
+    }
+
+    /// Size in bytes of what a container wrote to its root file system.
+    ///
+    /// # Errors
+    /// [`crate::Error::InvalidId`], [`crate::Error::Io`].
+    pub fn container_size(&self, id: &str) -> Result<u64> {
+        size_of(&self.container_dir(id)?.join("upper"))
+    }
+}
+
+fn size_of(path: &Path) -> Result<u64> {
+    match fs::open_dir(path) {
+        Ok(dir) => fs::tree_size(&dir).at("measure", path),
+        Err(e) if fs::is_missing(&e) => Ok(0),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,66 @@
+//! Volumes: records and directories together.
+
+use std::path::Path;
+
+use crate::records::{NewVolume, Volume};
+use crate::store::Store;
+use crate::{Result, fs};
+
+/// Makes `volumes/<name>/_data`. What is there already stays as it is.
+pub(crate) fn make_dirs(data: &Path) -> Result<()> {
+    if fs::exists(data)? {
+        return Ok(());
+    }
+    if let Some(volume) = data.parent() {
+        fs::make_dirs(volume, 0o711)?;
+    }
+    fs::make_dirs(data, 0o755)
+}
+
+impl Store {
+    /// [`crate::Tx::ensure_volume`] in a transaction of its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ensure_volume(&self, new: &NewVolume<'_>) -> Result<(Volume, bool)> {
+        self.write(|tx| tx.ensure_volume(new))
+    }
+
+    /// [`crate::Tx::volume`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn volume(&self, name: &str) -> Result<Option<Volume>> {
+        self.read(|tx| tx.volume(name))
+    }
+
+    /// [`crate::Tx::volumes`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn volumes(&self) -> Result<Vec<Volume>> {
+        self.read(|tx| tx.volumes())
+    }
+
+    /// [`crate::Tx::volume_users`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn volume_users(&self, name: &str) -> Result<Vec<String>> {
+        self.read(|tx| tx.volume_users(name))
+    }
+
+    /// Removes a volume with all that is in it, unless a container uses it.
+    ///
+    /// # Errors
+    /// [`crate::Error::NoSuchVolume`], [`crate::Error::VolumeInUse`], [`crate::Error::Mounted`], [`crate::Error::Io`],
+    /// [`crate::Error::Database`].
+    pub fn remove_volume(&self, name: &str) -> Result<()> {
+        let trash = self.write(|tx| {
+            tx.delete_volume(name)?;
+            // Within the transaction: nobody may make the volume anew meanwhile.
+            self.trash(&self.volumes_dir().join(name))
+        })?;
+        self.empty_trash(trash)
+    }
+}
