@@ -7,8 +7,14 @@
 
 pub mod config;
 mod error;
+mod files;
 pub mod inspect;
 pub mod model;
+mod names;
 pub mod options;
+mod resolve;
+mod rootfs_view;
+mod spec;
+mod user;
 
 pub use error::{Error, Result};

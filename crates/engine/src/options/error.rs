@@ -154,6 +154,18 @@ pub enum ParseError {
         /// What was given.
         value: String,
     },
+    /// `--dns-option` that does not fit into a line of resolv.conf.
+    #[error("invalid dns option: {value:?}")]
+    DnsOption {
+        /// What was given.
+        value: String,
+    },
+    /// `--sysctl net.…` with the host's network.
+    #[error("sysctl '{name}' not allowed in host network namespace")]
+    SysctlHostNetwork {
+        /// The parameter.
+        name: String,
+    },
     /// `--network` that this version does not have.
     #[error("network {value} not found: only bridge, none, host and container:NAME are known")]
     Network {
@@ -242,7 +254,9 @@ pub enum ParseError {
         kind: &'static str,
     },
     /// `--mount type=bind` without an absolute source.
-    #[error("invalid mount config for type \"bind\": invalid mount path: '{source_path}' mount path must be absolute")]
+    #[error(
+        "invalid mount config for type \"bind\": invalid mount path: '{source_path}' mount path must be absolute"
+    )]
     BindSource {
         /// The source.
         source_path: String,

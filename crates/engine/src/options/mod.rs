@@ -10,10 +10,23 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod env;
 mod error;
+mod misc;
+mod mount;
+mod port;
+mod signal;
 mod size;
+mod validate;
 
+pub use env::{parse_sysctl, resolve_env, resolve_labels};
 pub use error::ParseError;
+pub use misc::{
+    check_hostname, check_volume_name, parse_dns, parse_dns_search, parse_name, parse_platform,
+};
+pub(crate) use mount::clean_path;
+pub use port::parse_expose;
+pub use signal::parse_signal;
 pub use size::{check_cpuset, deserialize_size, parse_cpus, parse_memory_swap, parse_size};
 
 /// Everything `run` and `create` take. `Default` is `run IMAGE` without a flag.
@@ -112,7 +125,9 @@ pub enum PullPolicy {
 }
 
 /// Transport protocol of a port.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TCP.

@@ -13,11 +13,19 @@ use super::ParseError;
 /// # Errors
 /// [`ParseError::Size`] with the text.
 pub fn parse_size(text: &str) -> Result<u64, ParseError> {
-    let fail = || ParseError::Size { value: text.to_owned() };
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let fail = || ParseError::Size {
+        value: text.to_owned(),
+    };
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
-    let shift = match unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(&unit) {
+    let shift = match unit
+        .strip_suffix("ib")
+        .or(unit.strip_suffix('b'))
+        .unwrap_or(&unit)
+    {
         "" if unit != "ib" => 0,
         "k" => 10,
         "m" => 20,
@@ -32,9 +40,16 @@ pub fn parse_size(text: &str) -> Result<u64, ParseError> {
     let bytes = match number.parse::<u64>() {
         Ok(whole) => whole.checked_mul(1 << shift),
         // The product of a decimal below 2^63 and a power of two is exact enough: Docker computes it the same way.
-        Err(_) => number.parse::<f64>().ok().map(|n| n * (1u64 << shift) as f64).filter(|n| *n < 9.2e18).map(|n| n as u64),
+        Err(_) => number
+            .parse::<f64>()
+            .ok()
+            .map(|n| n * (1u64 << shift) as f64)
+            .filter(|n| *n < 9.2e18)
+            .map(|n| n as u64),
     };
-    bytes.filter(|bytes| *bytes <= i64::MAX as u64).ok_or_else(fail)
+    bytes
+        .filter(|bytes| *bytes <= i64::MAX as u64)
+        .ok_or_else(fail)
 }
 
 /// `--memory-swap`: a size, or -1 for no limit.
@@ -57,7 +72,10 @@ pub fn parse_cpus(text: &str) -> Result<u64, ParseError> {
     let unsigned = text.strip_prefix('+').unwrap_or(text);
     let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    if whole.strip_prefix('-').is_some_and(|w| digits(w) && digits(fraction) && !w.is_empty()) {
+    if whole
+        .strip_prefix('-')
+        .is_some_and(|w| digits(w) && digits(fraction) && !w.is_empty())
+    {
         return Err(ParseError::CpusRange { value: value() });
     }
     if !digits(whole) || !digits(fraction) || (whole.is_empty() && fraction.is_empty()) {
@@ -68,7 +86,11 @@ pub fn parse_cpus(text: &str) -> Result<u64, ParseError> {
         return Err(ParseError::CpusPrecision { value: value() });
     }
     let range = |_| ParseError::CpusRange { value: value() };
-    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(range)? };
+    let whole: u64 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().map_err(range)?
+    };
     let nanos: u64 = format!("{fraction:0<9}").parse().map_err(range)?;
     whole
         .checked_mul(1_000_000_000)
@@ -82,12 +104,25 @@ pub fn parse_cpus(text: &str) -> Result<u64, ParseError> {
 /// # Errors
 /// [`ParseError::Cpuset`] with `kind` and the text.
 pub fn check_cpuset(kind: &'static str, text: &str) -> Result<(), ParseError> {
-    let number = |s: &str| s.parse::<u16>().ok().filter(|n| *n < 8192 && !s.starts_with('+'));
+    let number = |s: &str| {
+        s.parse::<u16>()
+            .ok()
+            .filter(|n| *n < 8192 && !s.starts_with('+'))
+    };
     let good = text.split(',').all(|part| match part.split_once('-') {
         None => number(part).is_some(),
-        Some((first, last)) => matches!((number(first), number(last)), (Some(a), Some(b)) if a <= b),
+        Some((first, last)) => {
+            matches!((number(first), number(last)), (Some(a), Some(b)) if a <= b)
+        }
     });
-    if good { Ok(()) } else { Err(ParseError::Cpuset { kind, value: text.to_owned() }) }
+    if good {
+        Ok(())
+    } else {
+        Err(ParseError::Cpuset {
+            kind,
+            value: text.to_owned(),
+        })
+    }
 }
 
 /// For serde: a size as a whole number of bytes or as text.
@@ -108,7 +143,9 @@ pub fn deserialize_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u6
         }
 
         fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<u64, E> {
-            bytes.try_into().map_err(|_| E::invalid_value(de::Unexpected::Signed(bytes), &self))
+            bytes
+                .try_into()
+                .map_err(|_| E::invalid_value(de::Unexpected::Signed(bytes), &self))
         }
 
         fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
@@ -144,8 +181,24 @@ mod tests {
 
     #[test]
     fn bad_sizes_are_named() {
-        for text in ["", "64x", "m", "-1", "1.2.3m", ".", "64mm", "ib", "99999999p", "1e3", "64 m b", "18446744073709551616"] {
-            assert_eq!(parse_size(text).unwrap_err().to_string(), format!("invalid size: '{text}'"));
+        for text in [
+            "",
+            "64x",
+            "m",
+            "-1",
+            "1.2.3m",
+            ".",
+            "64mm",
+            "ib",
+            "99999999p",
+            "1e3",
+            "64 m b",
+            "18446744073709551616",
+        ] {
+            assert_eq!(
+                parse_size(text).unwrap_err().to_string(),
+                format!("invalid size: '{text}'")
+            );
         }
     }
 
@@ -158,12 +211,29 @@ mod tests {
 
     #[test]
     fn cpus_are_nanos() {
-        for (text, nanos) in [("1", 1_000_000_000), ("0.5", 500_000_000), (".5", 500_000_000), ("1.", 1_000_000_000), ("0.000000001", 1), ("1.50000000000", 1_500_000_000), ("0", 0)] {
+        for (text, nanos) in [
+            ("1", 1_000_000_000),
+            ("0.5", 500_000_000),
+            (".5", 500_000_000),
+            ("1.", 1_000_000_000),
+            ("0.000000001", 1),
+            ("1.50000000000", 1_500_000_000),
+            ("0", 0),
+        ] {
             assert_eq!(parse_cpus(text).unwrap(), nanos, "{text}");
         }
-        assert_eq!(parse_cpus("abc").unwrap_err().to_string(), "failed to parse abc as a rational number");
-        assert_eq!(parse_cpus("0.0000000001").unwrap_err().to_string(), "value is too precise: 0.0000000001");
-        assert_eq!(parse_cpus("-1").unwrap_err().to_string(), "invalid number of CPUs: -1");
+        assert_eq!(
+            parse_cpus("abc").unwrap_err().to_string(),
+            "failed to parse abc as a rational number"
+        );
+        assert_eq!(
+            parse_cpus("0.0000000001").unwrap_err().to_string(),
+            "value is too precise: 0.0000000001"
+        );
+        assert_eq!(
+            parse_cpus("-1").unwrap_err().to_string(),
+            "invalid number of CPUs: -1"
+        );
         for text in ["", ".", "1,5", "99999999999999", "--1"] {
             assert!(parse_cpus(text).is_err(), "{text}");
         }
@@ -175,7 +245,10 @@ mod tests {
             check_cpuset("cpus", text).unwrap();
         }
         for text in ["", "a", "3-0", "0-", "0,,1", "+1", "99999"] {
-            assert_eq!(check_cpuset("cpus", text).unwrap_err().to_string(), format!("invalid value {text} for cpuset cpus"));
+            assert_eq!(
+                check_cpuset("cpus", text).unwrap_err().to_string(),
+                format!("invalid value {text} for cpuset cpus")
+            );
         }
     }
 }

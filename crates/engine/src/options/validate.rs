@@ -1,0 +1,350 @@
+//! What has to hold between flags.
+
+use std::collections::BTreeSet;
+
+use super::{
+    MountKind, NetworkMode, ParseError, RunOptions, check_cpuset, check_hostname, parse_dns_search,
+    parse_name, parse_platform, parse_signal,
+};
+
+/// Below this no container starts.
+const MINIMUM_MEMORY: u64 = 6 << 20;
+
+impl RunOptions {
+    /// Checks what no single flag's parser can see, and again what a front door may have filled in by hand.
+    /// Gives warnings for the user.
+    ///
+    /// # Errors
+    /// The first contradiction found, in Docker's words.
+    pub fn validate(&self) -> Result<Vec<String>, ParseError> {
+        let mut warnings = Vec::new();
+        if let Some(name) = &self.name {
+            parse_name(name)?;
+        }
+        if let Some(hostname) = &self.hostname {
+            check_hostname(hostname)?;
+        }
+        if let Some(path) = self
+            .working_dir
+            .as_ref()
+            .filter(|dir| !dir.starts_with('/'))
+        {
+            return Err(ParseError::WorkingDir { path: path.clone() });
+        }
+        if let Some(signal) = &self.stop_signal {
+            parse_signal(signal)?;
+        }
+        if let Some(seconds) = self.stop_timeout.filter(|seconds| *seconds < -1) {
+            return Err(ParseError::OutOfRange {
+                flag: "--stop-timeout",
+                value: seconds,
+            });
+        }
+        if let Some(platform) = &self.platform {
+            parse_platform(platform)?;
+        }
+        self.check_resources(&mut warnings)?;
+        self.check_network(&mut warnings)?;
+        self.check_mounts()?;
+        self.check_nul()?;
+        for name in self.cap_add.iter().chain(&self.cap_drop) {
+            crate::spec::caps::parse(name)?;
+        }
+        Ok(warnings)
+    }
+
+    fn check_resources(&self, warnings: &mut Vec<String>) -> Result<(), ParseError> {
+        let r = &self.resources;
+        if r.memory.is_some_and(|m| m != 0 && m < MINIMUM_MEMORY) {
+            return Err(ParseError::MemoryMinimum);
+        }
+        match (
+            r.memory_swap.filter(|swap| *swap > 0),
+            r.memory.filter(|m| *m != 0),
+        ) {
+            (Some(_), None) => return Err(ParseError::SwapWithoutMemory),
+            (Some(swap), Some(memory)) if (swap as u64) < memory => {
+                return Err(ParseError::SwapBelowMemory);
+            }
+            _ => {}
+        }
+        if let Some(value) = r.memory_swap.filter(|swap| *swap < -1) {
+            return Err(ParseError::OutOfRange {
+                flag: "--memory-swap",
+                value,
+            });
+        }
+        match (
+            r.memory_reservation.filter(|m| *m != 0),
+            r.memory.filter(|m| *m != 0),
+        ) {
+            (Some(reservation), _) if reservation < MINIMUM_MEMORY => {
+                return Err(ParseError::ReservationMinimum);
+            }
+            (Some(reservation), Some(memory)) if reservation > memory => {
+                return Err(ParseError::ReservationAboveMemory);
+            }
+            _ => {}
+        }
+        if let Some(cpus) = &r.cpuset_cpus {
+            check_cpuset("cpus", cpus)?;
+        }
+        if let Some(mems) = &r.cpuset_mems {
+            check_cpuset("mems", mems)?;
+        }
+        if let Some(value) = r.oom_score_adj.filter(|v| !(-1000..=1000).contains(v)) {
+            return Err(ParseError::OomScoreAdj { value });
+        }
+        if let Some(value) = r.pids_limit.filter(|v| *v < -1) {
+            return Err(ParseError::OutOfRange {
+                flag: "--pids-limit",
+                value,
+            });
+        }
+        if r.memory_reservation.is_none() && r.memory.is_none() && r.memory_swap == Some(-1) {
+            warnings.push("--memory-swap -1 has no effect without --memory".to_owned());
+        }
+        Ok(())
+    }
+
+    fn check_network(&self, warnings: &mut Vec<String>) -> Result<(), ParseError> {
+        let conflict = |first, second| Err(ParseError::Conflict { first, second });
+        match &self.network {
+            NetworkMode::Container(_) if self.hostname.is_some() => {
+                conflict("hostname", "the network mode")
+            }
+            NetworkMode::Container(_)
+                if !self.dns.is_empty()
+                    || !self.dns_search.is_empty()
+                    || !self.dns_options.is_empty() =>
+            {
+                conflict("dns", "the network mode")
+            }
+            NetworkMode::Container(_) if !self.add_hosts.is_empty() => {
+                conflict("custom host-to-IP mapping", "the network mode")
+            }
+            NetworkMode::Container(_) if !self.publish.is_empty() || self.publish_all => {
+                conflict("port publishing", "the container type network mode")
+            }
+            NetworkMode::Container(_) if !self.expose.is_empty() => {
+                conflict("port exposing", "the container type network mode")
+            }
+            NetworkMode::Host if self.sysctls.keys().any(|k| k.starts_with("net.")) => {
+                let name = self
+                    .sysctls
+                    .keys()
+                    .find(|k| k.starts_with("net."))
+                    .cloned()
+                    .unwrap_or_default();
+                Err(ParseError::SysctlHostNetwork { name })
+            }
+            NetworkMode::Host if !self.publish.is_empty() || self.publish_all => {
+                warnings
+                    .push("Published ports are discarded when using host network mode".to_owned());
+                Ok(())
+            }
+            _ => Ok(()),
+        }?;
+        for domain in &self.dns_search {
+            parse_dns_search(domain)?;
+        }
+        match self
+            .dns_options
+            .iter()
+            .find(|o| o.is_empty() || o.contains(|c: char| c.is_whitespace() || c.is_control()))
+        {
+            Some(option) => Err(ParseError::DnsOption {
+                value: option.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_mounts(&self) -> Result<(), ParseError> {
+        let mut targets = BTreeSet::new();
+        for mount in &self.mounts {
+            // Docker lets a tmpfs hide behind a bind or volume of the same place, and tells only of equals.
+            if !targets.insert(mount.target.as_str()) {
+                return Err(ParseError::DuplicateMount {
+                    target: mount.target.clone(),
+                });
+            }
+            if mount.kind == MountKind::Bind
+                && !mount.source.as_ref().is_some_and(|s| s.starts_with('/'))
+            {
+                return Err(ParseError::BindSource {
+                    source_path: mount.source.clone().unwrap_or_default(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_nul(&self) -> Result<(), ParseError> {
+        let words = self
+            .cmd
+            .iter()
+            .chain(self.entrypoint.iter().flatten())
+            .map(|w| ("the command", w));
+        let env = self.env.iter().map(|e| ("the environment", e));
+        let rest = self
+            .working_dir
+            .iter()
+            .chain(&self.user)
+            .map(|t| ("a path or user", t));
+        match words
+            .chain(env)
+            .chain(rest)
+            .find(|(_, text)| text.contains('\0'))
+        {
+            Some((what, value)) => Err(ParseError::Nul {
+                what,
+                value: value.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MountSpec, Resources};
+    use super::*;
+
+    fn resources(change: impl FnOnce(&mut Resources)) -> Result<Vec<String>, ParseError> {
+        let mut options = RunOptions::default();
+        change(&mut options.resources);
+        options.validate()
+    }
+
+    #[test]
+    fn nothing_asked_is_fine() {
+        assert!(RunOptions::default().validate().unwrap().is_empty());
+    }
+
+    #[test]
+    fn memory_limits_fit_together() {
+        let message = |r: Result<Vec<String>, ParseError>| r.unwrap_err().to_string();
+        assert_eq!(
+            message(resources(|r| r.memory = Some(4 << 20))),
+            "Minimum memory limit allowed is 6MB"
+        );
+        assert_eq!(
+            message(resources(|r| {
+                r.memory = Some(64 << 20);
+                r.memory_swap = Some(32 << 20);
+            })),
+            "Minimum memoryswap limit should be larger than memory limit, see usage"
+        );
+        assert!(
+            message(resources(|r| r.memory_swap = Some(32 << 20)))
+                .starts_with("You should always set the Memory")
+        );
+        assert!(
+            message(resources(|r| {
+                r.memory = Some(64 << 20);
+                r.memory_reservation = Some(65 << 20);
+            }))
+            .starts_with("Minimum memory limit can not be less than memory reservation")
+        );
+        resources(|r| {
+            r.memory = Some(64 << 20);
+            r.memory_swap = Some(-1);
+        })
+        .unwrap();
+        assert!(message(resources(|r| r.oom_score_adj = Some(1001))).contains("[-1000, 1000]"));
+        assert!(message(resources(|r| r.cpuset_cpus = Some("x".into()))).contains("cpuset cpus"));
+    }
+
+    #[test]
+    fn anothers_network_takes_no_settings_of_its_own() {
+        let check = |change: &dyn Fn(&mut RunOptions)| {
+            let mut options = RunOptions {
+                network: NetworkMode::Container("x".into()),
+                ..Default::default()
+            };
+            change(&mut options);
+            options.validate().unwrap_err().to_string()
+        };
+        let container = "conflicting options: ";
+        assert_eq!(
+            check(&|o| o.hostname = Some("h".into())),
+            format!("{container}hostname and the network mode")
+        );
+        assert_eq!(
+            check(&|o| o.dns.push("1.1.1.1".parse().unwrap())),
+            format!("{container}dns and the network mode")
+        );
+        assert_eq!(
+            check(&|o| o.add_hosts.push("a:1.1.1.1".parse().unwrap())),
+            format!("{container}custom host-to-IP mapping and the network mode")
+        );
+        assert_eq!(
+            check(&|o| o.publish.push("80:80".parse().unwrap())),
+            format!("{container}port publishing and the container type network mode")
+        );
+    }
+
+    #[test]
+    fn host_network_discards_ports_with_a_warning() {
+        let options = RunOptions {
+            network: NetworkMode::Host,
+            publish: vec!["80:80".parse().unwrap()],
+            ..Default::default()
+        };
+        assert_eq!(
+            options.validate().unwrap(),
+            ["Published ports are discarded when using host network mode"]
+        );
+        let options = RunOptions {
+            network: NetworkMode::Host,
+            sysctls: [("net.core.somaxconn".to_owned(), "1".to_owned())].into(),
+            ..Default::default()
+        };
+        assert!(
+            options
+                .validate()
+                .unwrap_err()
+                .to_string()
+                .contains("net.core.somaxconn")
+        );
+    }
+
+    #[test]
+    fn one_place_takes_one_mount() {
+        let mounts = vec![
+            MountSpec::from_volume("/a:/x").unwrap().0,
+            MountSpec::from_tmpfs("/x/").unwrap(),
+        ];
+        let options = RunOptions {
+            mounts,
+            ..Default::default()
+        };
+        assert_eq!(
+            options.validate().unwrap_err().to_string(),
+            "Duplicate mount point: /x"
+        );
+    }
+
+    #[test]
+    fn single_values_are_checked_again() {
+        let check = |change: &dyn Fn(&mut RunOptions)| {
+            let mut options = RunOptions::default();
+            change(&mut options);
+            options.validate().unwrap_err().to_string()
+        };
+        assert_eq!(
+            check(&|o| o.cap_add.push("FOO".into())),
+            "invalid capability: \"FOO\""
+        );
+        assert_eq!(
+            check(&|o| o.stop_signal = Some("FOO".into())),
+            "invalid signal: FOO"
+        );
+        assert!(
+            check(&|o| o.working_dir = Some("x".into())).contains("needs to be an absolute path")
+        );
+        assert!(check(&|o| o.cmd.push("a\0b".into())).contains("NUL"));
+        assert!(check(&|o| o.dns_options.push("a\nb".into())).contains("dns option"));
+    }
+}

@@ -1,0 +1,148 @@
+//! A container's OCI configuration, with Docker's defaults.
+//!
+//! [`build`] is a function of its input alone, but for the host's devices, which a privileged container gets as they
+//! are at that moment.
+
+pub(crate) mod caps;
+mod devices;
+mod facts;
+mod linux;
+mod mounts;
+mod process;
+mod resources;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::path::PathBuf;
+
+use oci_spec::OciSpecError;
+use oci_spec::runtime::{LinuxSeccomp, RootBuilder, Spec, SpecBuilder};
+use rctr_runtime::cgroup::CgroupDriver;
+
+pub(crate) use facts::HostFacts;
+pub(crate) use process::exec_process;
+
+use crate::files::EtcFiles;
+use crate::model::Container;
+use crate::options::{ParseError, SeccompChoice};
+use crate::user::Identity;
+
+/// What was asked for cannot be had on this host.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpecError {
+    /// `--cpus` beyond the host's.
+    #[error(
+        "range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available"
+    )]
+    CpuRange {
+        /// How many there are.
+        available: usize,
+    },
+    /// `--cpus` without the means to keep it.
+    #[error(
+        "NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the cgroup is not mounted"
+    )]
+    CpuController,
+    /// `--cpuset-cpus` or `--cpuset-mems` that the host does not have.
+    #[error("Requested {kind} are not available - requested {requested}, available: {available}")]
+    Cpuset {
+        /// `CPUs` or `memory nodes`.
+        kind: &'static str,
+        /// What was asked for.
+        requested: String,
+        /// What there is.
+        available: String,
+    },
+    /// A capability's name is none.
+    #[error(transparent)]
+    Capability(#[from] ParseError),
+    /// The seccomp profile cannot be used.
+    #[error("seccomp profile")]
+    Seccomp(#[source] rctr_runtime::Error),
+    /// The host's devices cannot be listed for a privileged container.
+    #[error("list {}", path.display())]
+    Devices {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The parts do not make an OCI configuration.
+    #[error("OCI configuration")]
+    Oci(#[from] OciSpecError),
+}
+
+/// What a configuration is made from.
+#[derive(Debug)]
+pub(crate) struct SpecInput<'a> {
+    /// The container.
+    pub(crate) container: &'a Container,
+    /// Its user.
+    pub(crate) user: &'a Identity,
+    /// Its files under /etc.
+    pub(crate) files: &'a EtcFiles,
+    /// The network namespace; `None` is the host's.
+    pub(crate) netns: Option<PathBuf>,
+    /// The monitor's binary, which serves as `--init`.
+    pub(crate) monitor: PathBuf,
+    /// The host.
+    pub(crate) facts: &'a HostFacts,
+}
+
+/// A configuration.
+#[derive(Debug)]
+pub(crate) struct SpecOutput {
+    /// config.json.
+    pub(crate) spec: Spec,
+    /// The user's own seccomp profile, resolved for this machine and the container's capabilities.
+    pub(crate) seccomp: Option<LinuxSeccomp>,
+    /// One line each, for the user.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Makes the configuration.
+///
+/// # Errors
+/// [`SpecError`]: limits and profiles that cannot be had, in Docker's words.
+pub(crate) fn build(input: &SpecInput) -> Result<SpecOutput, SpecError> {
+    let mut warnings = Vec::new();
+    let options = &input.container.options;
+    let process = process::build(input, &mut warnings)?;
+    let bounding = process
+        .capabilities()
+        .as_ref()
+        .and_then(|c| c.bounding().clone())
+        .unwrap_or_default();
+    let seccomp = match &options.security.seccomp {
+        SeccompChoice::Profile(json) if !options.privileged => Some(
+            rctr_runtime::seccomp::custom_profile(json.as_bytes(), &bounding)
+                .map_err(SpecError::Seccomp)?,
+        ),
+        _ => None,
+    };
+    let root = RootBuilder::default()
+        .path("rootfs")
+        .readonly(options.read_only)
+        .build()?;
+    let spec = SpecBuilder::default()
+        .root(root)
+        .hostname(input.files.name.clone())
+        .mounts(mounts::build(input)?)
+        .linux(linux::build(input, &mut warnings)?)
+        .process(process)
+        .build()?;
+    Ok(SpecOutput {
+        spec,
+        seccomp,
+        warnings,
+    })
+}
+
+/// The value of `linux.cgroupsPath`: `/parent/id`, or `slice:rctr:id` for systemd.
+pub(crate) fn cgroup_path(driver: CgroupDriver, parent: Option<&str>, id: &str) -> String {
+    rctr_runtime::cgroup::cgroups_path(driver, parent, id)
+        .to_string_lossy()
+        .into_owned()
+}

@@ -1,0 +1,169 @@
+//! Limits. One that this host cannot keep is left out with Docker's warning, or refused where Docker refuses.
+
+use std::collections::{BTreeSet, HashMap};
+
+use oci_spec::runtime::{
+    LinuxCpu, LinuxCpuBuilder, LinuxMemory, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources,
+    LinuxResourcesBuilder,
+};
+
+use super::{HostFacts, SpecError, SpecInput, devices};
+use crate::options::Resources;
+
+const CPU_PERIOD: u64 = 100_000;
+
+pub(super) fn build(
+    input: &SpecInput,
+    warnings: &mut Vec<String>,
+) -> Result<LinuxResources, SpecError> {
+    let options = &input.container.options;
+    let (wanted, facts) = (&options.resources, input.facts);
+    let mut resources = LinuxResourcesBuilder::default()
+        .devices(devices::rules(options.privileged)?)
+        .build()?;
+    resources.set_memory(memory(wanted, facts, warnings)?);
+    resources.set_cpu(cpu(wanted, facts, warnings)?);
+    if let Some(limit) = wanted.pids_limit.filter(|limit| *limit > 0) {
+        match facts.limits.pids {
+            true => {
+                resources.set_pids(Some(LinuxPidsBuilder::default().limit(limit).build()?));
+            }
+            false => discard(warnings, "PIDs limit capabilities", "PIDs limit discarded"),
+        }
+    }
+    // libcgroups takes a swap of 0 for no wish at all.
+    let no_swap = resources
+        .memory()
+        .as_ref()
+        .is_some_and(|m| m.limit().is_some() && m.limit() == m.swap());
+    if no_swap && facts.cgroup_v2() {
+        resources.set_unified(Some(HashMap::from([(
+            "memory.swap.max".to_owned(),
+            "0".to_owned(),
+        )])));
+    }
+    Ok(resources)
+}
+
+fn memory(
+    wanted: &Resources,
+    facts: &HostFacts,
+    warnings: &mut Vec<String>,
+) -> Result<Option<LinuxMemory>, SpecError> {
+    let bytes = |size: Option<u64>| {
+        size.filter(|size| *size != 0)
+            .map(|size| i64::try_from(size).unwrap_or(i64::MAX))
+    };
+    let (limit, reservation) = (bytes(wanted.memory), bytes(wanted.memory_reservation));
+    if limit.is_none() && reservation.is_none() {
+        return Ok(None);
+    }
+    if !facts.limits.memory {
+        if limit.is_some() {
+            discard(
+                warnings,
+                "memory limit capabilities",
+                "Limitation discarded",
+            );
+        }
+        if reservation.is_some() {
+            discard(
+                warnings,
+                "memory soft limit capabilities",
+                "Limitation discarded",
+            );
+        }
+        return Ok(None);
+    }
+    // Docker's default: as much swap again as memory.
+    let swap = limit.map(|limit| {
+        wanted
+            .memory_swap
+            .filter(|swap| *swap != 0)
+            .unwrap_or(limit.saturating_mul(2))
+    });
+    if swap.is_some() && !facts.limits.swap {
+        discard(
+            warnings,
+            "swap limit capabilities",
+            "Memory limited without swap",
+        );
+    }
+    let mut memory = LinuxMemoryBuilder::default().build()?;
+    memory.set_limit(limit);
+    memory.set_swap(swap.filter(|_| facts.limits.swap));
+    memory.set_reservation(reservation);
+    Ok(Some(memory))
+}
+
+fn cpu(
+    wanted: &Resources,
+    facts: &HostFacts,
+    warnings: &mut Vec<String>,
+) -> Result<Option<LinuxCpu>, SpecError> {
+    let mut cpu = LinuxCpuBuilder::default().build()?;
+    if let Some(nanos) = wanted.nano_cpus.filter(|nanos| *nanos != 0) {
+        if !facts.limits.cpu {
+            return Err(SpecError::CpuController);
+        }
+        if nanos < 10_000_000 || nanos > facts.cpu_count as u64 * 1_000_000_000 {
+            return Err(SpecError::CpuRange {
+                available: facts.cpu_count,
+            });
+        }
+        cpu.set_period(Some(CPU_PERIOD));
+        cpu.set_quota(Some((nanos / (1_000_000_000 / CPU_PERIOD)) as i64));
+    }
+    if let Some(shares) = wanted.cpu_shares.filter(|shares| *shares != 0) {
+        match facts.limits.cpu {
+            true => {
+                // The kernel's own bounds.
+                cpu.set_shares(Some(shares.clamp(2, 262_144)));
+            }
+            false => discard(warnings, "CPU shares", "Shares discarded"),
+        }
+    }
+    let cpus = wanted.cpuset_cpus.clone().filter(|list| !list.is_empty());
+    let mems = wanted.cpuset_mems.clone().filter(|list| !list.is_empty());
+    if (cpus.is_some() || mems.is_some()) && !facts.limits.cpuset {
+        discard(warnings, "cpuset", "Cpuset discarded");
+    } else {
+        check_available("CPUs", cpus.as_deref(), &facts.cpus)?;
+        check_available("memory nodes", mems.as_deref(), &facts.mems)?;
+        cpu.set_cpus(cpus);
+        cpu.set_mems(mems);
+    }
+    Ok((cpu != LinuxCpuBuilder::default().build()?).then_some(cpu))
+}
+
+fn check_available(
+    kind: &'static str,
+    requested: Option<&str>,
+    available: &str,
+) -> Result<(), SpecError> {
+    match requested {
+        Some(list) if !available.is_empty() && !numbers(list).is_subset(&numbers(available)) => {
+            Err(SpecError::Cpuset {
+                kind,
+                requested: list.to_owned(),
+                available: available.to_owned(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `0-2,5` as numbers.
+fn numbers(list: &str) -> BTreeSet<u16> {
+    let ranges = list.split(',').filter_map(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.trim().parse::<u16>().ok()?..=last.trim().parse::<u16>().ok()?)
+    });
+    ranges.flatten().collect()
+}
+
+fn discard(warnings: &mut Vec<String>, what: &str, consequence: &str) {
+    warnings.push(format!(
+        "Your kernel does not support {what} or the cgroup is not mounted. {consequence}."
+    ));
+}

@@ -1,0 +1,658 @@
+//! What a configuration must say, read back as JSON as a runtime would.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::model::{EndpointState, ResolvedMount, ResolvedProcess, State};
+use crate::options::{ExecOptions, MountSpec, NetworkMode, RunOptions, SecurityOptions};
+use rctr_runtime::cgroup::Hierarchies;
+
+/// A full host with cgroup v2.
+pub(crate) fn facts() -> HostFacts {
+    let mut facts = HostFacts::gather();
+    facts.hierarchies = Some(Hierarchies::V2 {
+        root: "/sys/fs/cgroup".into(),
+    });
+    facts.limits = facts::Limits {
+        memory: true,
+        swap: true,
+        cpu: true,
+        cpuset: true,
+        pids: true,
+    };
+    facts.capabilities = rctr_runtime::defaults::capabilities();
+    facts.capabilities.extend(
+        ["NET_ADMIN", "SYS_ADMIN", "SYS_RESOURCE", "SYS_PTRACE"].map(|n| n.parse().unwrap()),
+    );
+    facts.oom_score_adj = 0;
+    facts.cpu_count = 4;
+    facts.cpus = "0-3".into();
+    facts.mems = "0".into();
+    facts.apparmor = false;
+    facts
+}
+
+/// A container on the bridge.
+pub(crate) fn container() -> Container {
+    Container {
+        id: "0123456789abcdef".repeat(4),
+        name: "test".into(),
+        image_id: String::new(),
+        image_name: "test".into(),
+        manifest_digest: None,
+        platform: "linux/amd64".into(),
+        layers: Vec::new(),
+        options: RunOptions::default(),
+        process: ResolvedProcess {
+            path: "/bin/app".into(),
+            args: vec!["-x".into()],
+            env: vec!["A=1".into(), "PATH=/bin".into()],
+            working_dir: "/srv".into(),
+            ..Default::default()
+        },
+        mounts: Vec::new(),
+        created: String::new(),
+        state: State::created(),
+        network: Some(EndpointState {
+            network: "bridge".into(),
+            host_ifname: "veth0".into(),
+            mac: "02:42:0a:58:00:02".into(),
+            address: "10.88.0.2".parse().unwrap(),
+            prefix_len: 16,
+            gateway: "10.88.0.1".parse().unwrap(),
+            v6: Some(("fd00::2".parse().unwrap(), 64, "fd00::1".parse().unwrap())),
+            ports: Vec::new(),
+        }),
+        restart_count: 0,
+        cgroup_driver: "cgroupfs".into(),
+        cgroup_path: "/rctr/0123".into(),
+    }
+}
+
+fn identity() -> Identity {
+    Identity {
+        uid: 0,
+        gid: 0,
+        groups: vec![0, 10],
+        home: "/root".into(),
+    }
+}
+
+fn files() -> EtcFiles {
+    let file = |name: &str| Path::new("/c").join(name);
+    EtcFiles {
+        name: "0123456789ab".into(),
+        hostname: file("hostname"),
+        hosts: file("hosts"),
+        resolv_conf: file("resolv.conf"),
+    }
+}
+
+struct Built {
+    json: Value,
+    warnings: Vec<String>,
+}
+
+fn try_make(container: &Container, user: &Identity, facts: &HostFacts) -> Result<Built, SpecError> {
+    let netns = (container.options.network != NetworkMode::Host).then(|| "/proc/self/fd/6".into());
+    let input = SpecInput {
+        container,
+        user,
+        files: &files(),
+        netns,
+        monitor: "/usr/libexec/m".into(),
+        facts,
+    };
+    let output = build(&input)?;
+    Ok(Built {
+        json: serde_json::to_value(&output.spec).unwrap(),
+        warnings: output.warnings,
+    })
+}
+
+fn make(change: impl FnOnce(&mut Container)) -> Built {
+    let mut container = container();
+    change(&mut container);
+    try_make(&container, &identity(), &facts()).unwrap()
+}
+
+fn fail(change: impl FnOnce(&mut Container)) -> String {
+    let mut container = container();
+    change(&mut container);
+    match try_make(&container, &identity(), &facts()) {
+        Err(e) => e.to_string(),
+        Ok(_) => panic!("should have failed"),
+    }
+}
+
+impl Built {
+    fn at(&self, pointer: &str) -> &Value {
+        self.json.pointer(pointer).unwrap_or(&Value::Null)
+    }
+
+    fn set(&self, pointer: &str) -> Vec<&str> {
+        let mut list: Vec<&str> = self
+            .at(pointer)
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        list.sort_unstable();
+        list
+    }
+
+    fn mount(&self, target: &str) -> Option<&Value> {
+        self.at("/mounts")
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|m| m["destination"] == target)
+    }
+
+    fn mount_options(&self, target: &str) -> Vec<&str> {
+        self.mount(target).unwrap()["options"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|o| o.as_str().unwrap())
+            .collect()
+    }
+
+    fn targets(&self) -> Vec<&str> {
+        self.at("/mounts")
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| m["destination"].as_str().unwrap())
+            .collect()
+    }
+}
+
+fn with_mount(container: &mut Container, spec: MountSpec) {
+    let source = spec.source.clone().unwrap_or_default().into();
+    container.mounts.push(ResolvedMount {
+        spec,
+        volume: None,
+        anonymous: false,
+        source,
+    });
+}
+
+#[test]
+fn a_plain_container() {
+    let spec = make(|_| {});
+    assert_eq!(spec.at("/process/args"), &json!(["/bin/app", "-x"]));
+    assert_eq!(
+        spec.at("/process/env"),
+        &json!(["PATH=/bin", "HOSTNAME=0123456789ab", "A=1", "HOME=/root"])
+    );
+    assert_eq!(spec.at("/process/cwd"), "/srv");
+    assert_eq!(
+        spec.at("/process/user"),
+        &json!({"uid": 0, "gid": 0, "additionalGids": [0, 10]})
+    );
+    assert_eq!(spec.at("/process/noNewPrivileges"), &Value::Null);
+    assert_eq!(spec.at("/hostname"), "0123456789ab");
+    assert_eq!(spec.at("/root/readonly"), false);
+    assert_eq!(spec.at("/linux/cgroupsPath"), "/rctr/0123");
+    assert_eq!(spec.at("/linux/rootfsPropagation"), "private");
+    assert_eq!(spec.at("/linux/devices"), &Value::Null);
+    for set in ["bounding", "effective", "permitted"] {
+        assert_eq!(
+            spec.set(&format!("/process/capabilities/{set}")),
+            [
+                "CAP_AUDIT_WRITE",
+                "CAP_CHOWN",
+                "CAP_DAC_OVERRIDE",
+                "CAP_FOWNER",
+                "CAP_FSETID",
+                "CAP_KILL",
+                "CAP_MKNOD",
+                "CAP_NET_BIND_SERVICE",
+                "CAP_NET_RAW",
+                "CAP_SETFCAP",
+                "CAP_SETGID",
+                "CAP_SETPCAP",
+                "CAP_SETUID",
+                "CAP_SYS_CHROOT",
+            ]
+        );
+    }
+    assert_eq!(spec.at("/process/capabilities/inheritable"), &json!([]));
+    assert!(spec.set("/linux/maskedPaths").contains(&"/proc/kcore"));
+    assert!(spec.set("/linux/readonlyPaths").contains(&"/proc/sys"));
+    let kinds: Vec<_> = spec
+        .at("/linux/namespaces")
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["mount", "uts", "ipc", "pid", "cgroup", "network"]);
+    assert_eq!(spec.at("/linux/namespaces/5/path"), "/proc/self/fd/6");
+    assert_eq!(
+        spec.at("/linux/sysctl/net.ipv4.ip_unprivileged_port_start"),
+        "0"
+    );
+    assert!(spec.warnings.is_empty());
+}
+
+#[test]
+fn dockers_mounts() {
+    let spec = make(|_| {});
+    assert_eq!(
+        spec.targets(),
+        [
+            "/proc",
+            "/dev",
+            "/dev/pts",
+            "/sys",
+            "/sys/fs/cgroup",
+            "/dev/mqueue",
+            "/dev/shm",
+            "/etc/resolv.conf",
+            "/etc/hostname",
+            "/etc/hosts",
+        ]
+    );
+    assert!(spec.mount_options("/sys").contains(&"ro"));
+    assert!(spec.mount_options("/sys/fs/cgroup").contains(&"ro"));
+    assert!(spec.mount_options("/dev/shm").contains(&"size=67108864"));
+    assert_eq!(spec.mount("/etc/hosts").unwrap()["source"], "/c/hosts");
+    assert_eq!(
+        spec.mount_options("/etc/hosts"),
+        ["rbind", "rprivate", "rw"]
+    );
+}
+
+#[test]
+fn a_user_without_privileges_holds_no_capability() {
+    let user = Identity {
+        uid: 1000,
+        gid: 1001,
+        groups: vec![1001, 29],
+        home: "/home/app".into(),
+    };
+    let spec = try_make(&container(), &user, &facts()).unwrap();
+    assert_eq!(
+        spec.at("/process/user"),
+        &json!({"uid": 1000, "gid": 1001, "additionalGids": [1001, 29]})
+    );
+    for set in ["effective", "permitted", "inheritable", "ambient"] {
+        assert_eq!(
+            spec.at(&format!("/process/capabilities/{set}")),
+            &json!([]),
+            "{set}"
+        );
+    }
+    assert_eq!(spec.set("/process/capabilities/bounding").len(), 14);
+    assert!(spec.set("/process/env").contains(&"HOME=/home/app"));
+}
+
+#[test]
+fn flags_of_the_process() {
+    let spec = make(|c| {
+        c.options.tty = true;
+        c.options.init = true;
+        c.options.security = SecurityOptions::parse(&["no-new-privileges"]).unwrap();
+        c.options.ulimits = vec![
+            "nofile=10:20".parse().unwrap(),
+            "nofile=30:40".parse().unwrap(),
+            "core=-1".parse().unwrap(),
+        ];
+        c.process.env.push("HOME=/elsewhere".into());
+    });
+    assert_eq!(
+        spec.at("/process/args"),
+        &json!(["/sbin/docker-init", "--", "/bin/app", "-x"])
+    );
+    assert_eq!(
+        spec.mount("/sbin/docker-init").unwrap()["source"],
+        "/usr/libexec/m"
+    );
+    assert!(spec.mount_options("/sbin/docker-init").contains(&"ro"));
+    assert_eq!(spec.at("/process/noNewPrivileges"), true);
+    assert_eq!(spec.at("/process/terminal"), true);
+    let env = spec.set("/process/env");
+    assert!(
+        env.contains(&"TERM=xterm")
+            && env.contains(&"HOME=/elsewhere")
+            && !env.contains(&"HOME=/root")
+    );
+    assert_eq!(
+        spec.at("/process/rlimits"),
+        &json!([
+            {"type": "RLIMIT_NOFILE", "soft": 30, "hard": 40},
+            {"type": "RLIMIT_CORE", "soft": u64::MAX, "hard": u64::MAX},
+        ])
+    );
+}
+
+#[test]
+fn without_cap_sys_resource_limits_are_clamped_with_a_word() {
+    let mut facts = facts();
+    facts.capabilities.remove(&"SYS_RESOURCE".parse().unwrap());
+    facts.hard_limits.insert("nofile", 100);
+    let mut container = container();
+    container.options.ulimits = vec!["nofile=50:200".parse().unwrap()];
+    container.options.resources.oom_score_adj = Some(-500);
+    let spec = try_make(&container, &identity(), &facts).unwrap();
+    assert_eq!(
+        spec.at("/process/rlimits/0"),
+        &json!({"type": "RLIMIT_NOFILE", "soft": 50, "hard": 100})
+    );
+    assert_eq!(spec.at("/process/oomScoreAdj"), 0);
+    assert_eq!(spec.warnings.len(), 2, "{:?}", spec.warnings);
+    container.options.resources.oom_score_adj = Some(500);
+    assert_eq!(
+        try_make(&container, &identity(), &facts)
+            .unwrap()
+            .at("/process/oomScoreAdj"),
+        500
+    );
+}
+
+#[test]
+fn mounts_of_the_user() {
+    let spec = make(|c| {
+        with_mount(c, MountSpec::from_volume("/h/deep:/a/b/c:ro").unwrap().0);
+        with_mount(c, MountSpec::from_volume("/h:/a").unwrap().0);
+        with_mount(c, MountSpec::from_tmpfs("/run:size=64mb,exec").unwrap());
+        with_mount(c, MountSpec::from_volume("/h/hosts:/etc/hosts").unwrap().0);
+        with_mount(c, MountSpec::from_tmpfs("/dev/shm").unwrap());
+    });
+    let targets = spec.targets();
+    let place = |t: &str| targets.iter().position(|x| *x == t).unwrap();
+    assert!(place("/a") < place("/a/b/c"));
+    assert_eq!(
+        targets
+            .iter()
+            .filter(|t| **t == "/etc/hosts" || **t == "/dev/shm")
+            .count(),
+        2
+    );
+    assert_eq!(spec.mount("/etc/hosts").unwrap()["source"], "/h/hosts");
+    assert_eq!(
+        spec.mount_options("/a/b/c"),
+        ["rbind", "rprivate", "ro", "rro"]
+    );
+    assert_eq!(
+        spec.mount_options("/run"),
+        ["nosuid", "nodev", "size=67108864", "exec"]
+    );
+    let dev = make(|c| with_mount(c, MountSpec::from_volume("/h:/dev").unwrap().0));
+    assert_eq!(
+        dev.targets()
+            .iter()
+            .filter(|t| t.starts_with("/dev"))
+            .count(),
+        1
+    );
+    for (propagation, root) in [
+        ("rshared", "shared"),
+        ("slave", "slave"),
+        ("private", "private"),
+    ] {
+        let spec = make(|c| {
+            with_mount(
+                c,
+                MountSpec::from_volume(&format!("/h:/c:{propagation}"))
+                    .unwrap()
+                    .0,
+            )
+        });
+        assert_eq!(spec.at("/linux/rootfsPropagation"), root);
+    }
+}
+
+#[test]
+fn read_only_covers_the_files_under_etc() {
+    let spec = make(|c| c.options.read_only = true);
+    assert_eq!(spec.at("/root/readonly"), true);
+    assert!(spec.mount_options("/etc/hosts").contains(&"ro"));
+    assert!(!spec.mount_options("/dev/shm").contains(&"ro"));
+}
+
+#[test]
+fn privileged() {
+    let spec = make(|c| c.options.privileged = true);
+    assert_eq!(
+        spec.set("/process/capabilities/effective").len(),
+        facts().capabilities.len()
+    );
+    assert_eq!(
+        (
+            spec.at("/linux/maskedPaths"),
+            spec.at("/linux/readonlyPaths")
+        ),
+        (&json!([]), &json!([]))
+    );
+    assert!(
+        spec.mount_options("/sys").contains(&"rw")
+            && spec.mount_options("/sys/fs/cgroup").contains(&"rw")
+    );
+    assert_eq!(
+        spec.at("/linux/resources/devices"),
+        &json!([{"allow": true, "type": "a", "access": "rwm"}])
+    );
+    let devices = spec.at("/linux/devices").as_array().unwrap();
+    assert!(
+        devices
+            .iter()
+            .any(|d| d["path"] == "/dev/null" && d["major"] == 1 && d["minor"] == 3)
+    );
+    assert!(
+        !devices
+            .iter()
+            .any(|d| d["path"].as_str().unwrap().starts_with("/dev/pts"))
+    );
+}
+
+#[test]
+fn the_hosts_network() {
+    let spec = make(|c| c.options.network = NetworkMode::Host);
+    assert_eq!(spec.at("/linux/namespaces").as_array().unwrap().len(), 5);
+    assert_eq!(spec.at("/linux/sysctl"), &json!({}));
+}
+
+#[test]
+fn system_paths_may_be_opened() {
+    let spec =
+        make(|c| c.options.security = SecurityOptions::parse(&["systempaths=unconfined"]).unwrap());
+    assert_eq!(
+        (
+            spec.at("/linux/maskedPaths"),
+            spec.at("/linux/readonlyPaths")
+        ),
+        (&json!([]), &json!([]))
+    );
+    assert!(spec.mount_options("/sys").contains(&"ro"));
+}
+
+#[test]
+fn limits() {
+    let spec = make(|c| {
+        let r = &mut c.options.resources;
+        r.memory = Some(64 << 20);
+        r.nano_cpus = Some(1_500_000_000);
+        r.cpu_shares = Some(512);
+        r.cpuset_cpus = Some("0,2-3".into());
+        r.pids_limit = Some(50);
+    });
+    assert_eq!(
+        spec.at("/linux/resources/memory"),
+        &json!({"limit": 64 << 20, "swap": 128 << 20})
+    );
+    assert_eq!(
+        spec.at("/linux/resources/cpu"),
+        &json!({"shares": 512, "quota": 150_000, "period": 100_000, "cpus": "0,2-3"})
+    );
+    assert_eq!(spec.at("/linux/resources/pids"), &json!({"limit": 50}));
+    let none = make(|c| c.options.resources.pids_limit = Some(-1));
+    for limit in ["memory", "cpu", "pids", "unified"] {
+        assert_eq!(none.at(&format!("/linux/resources/{limit}")), &Value::Null);
+    }
+    let no_swap = make(|c| {
+        c.options.resources.memory = Some(64 << 20);
+        c.options.resources.memory_swap = Some(64 << 20);
+    });
+    assert_eq!(
+        no_swap.at("/linux/resources/unified"),
+        &json!({"memory.swap.max": "0"})
+    );
+}
+
+#[test]
+fn limits_beyond_the_host_are_refused_in_dockers_words() {
+    let cpus = "range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available";
+    assert_eq!(
+        fail(|c| c.options.resources.nano_cpus = Some(5_000_000_000)),
+        cpus
+    );
+    assert_eq!(fail(|c| c.options.resources.nano_cpus = Some(1)), cpus);
+    assert_eq!(
+        fail(|c| c.options.resources.cpuset_cpus = Some("0-7".into())),
+        "Requested CPUs are not available - requested 0-7, available: 0-3"
+    );
+}
+
+#[test]
+fn limits_without_a_controller_are_discarded_with_dockers_warning() {
+    let mut facts = facts();
+    facts.limits = facts::Limits {
+        memory: false,
+        swap: false,
+        cpu: false,
+        cpuset: false,
+        pids: false,
+    };
+    let mut c = container();
+    c.options.resources.memory = Some(64 << 20);
+    c.options.resources.cpu_shares = Some(512);
+    c.options.resources.cpuset_cpus = Some("0".into());
+    c.options.resources.pids_limit = Some(50);
+    let spec = try_make(&c, &identity(), &facts).unwrap();
+    assert_eq!(
+        spec.warnings,
+        [
+            "Your kernel does not support memory limit capabilities or the cgroup is not mounted. Limitation discarded.",
+            "Your kernel does not support CPU shares or the cgroup is not mounted. Shares discarded.",
+            "Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded.",
+            "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.",
+        ]
+    );
+    facts.limits.memory = true;
+    let spec = try_make(&c, &identity(), &facts).unwrap();
+    assert_eq!(
+        spec.at("/linux/resources/memory"),
+        &json!({"limit": 64 << 20})
+    );
+    assert!(
+        spec.warnings[0].ends_with("Memory limited without swap."),
+        "{:?}",
+        spec.warnings
+    );
+    c.options.resources.nano_cpus = Some(1_000_000_000);
+    assert!(matches!(
+        try_make(&c, &identity(), &facts),
+        Err(SpecError::CpuController)
+    ));
+}
+
+#[test]
+fn v1_cgroups_are_bound_read_only_one_by_one() {
+    let mut facts = facts();
+    let mounts = vec![
+        (
+            vec!["cpu".to_owned(), "cpuacct".to_owned()],
+            "/sys/fs/cgroup/cpu,cpuacct".into(),
+        ),
+        (vec!["memory".to_owned()], "/sys/fs/cgroup/memory".into()),
+        (
+            vec!["name=systemd".to_owned()],
+            "/sys/fs/cgroup/systemd".into(),
+        ),
+    ];
+    facts.hierarchies = Some(Hierarchies::V1 { mounts });
+    let spec = try_make(&container(), &identity(), &facts).unwrap();
+    let targets = spec.targets();
+    let cgroups: Vec<_> = targets
+        .iter()
+        .filter(|t| t.starts_with("/sys/fs/cgroup"))
+        .collect();
+    assert_eq!(
+        cgroups,
+        [
+            &"/sys/fs/cgroup",
+            &"/sys/fs/cgroup/cpu",
+            &"/sys/fs/cgroup/cpuacct",
+            &"/sys/fs/cgroup/memory"
+        ]
+    );
+    assert_eq!(
+        spec.mount("/sys/fs/cgroup/cpuacct").unwrap()["source"],
+        "/sys/fs/cgroup/cpu,cpuacct/rctr/0123"
+    );
+    assert!(spec.mount_options("/sys/fs/cgroup/memory").contains(&"ro"));
+    assert!(spec.set("/linux/readonlyPaths").contains(&"/sys/fs/cgroup"));
+}
+
+#[test]
+fn exec() {
+    let mut c = container();
+    c.options.security = SecurityOptions::parse(&["no-new-privileges"]).unwrap();
+    c.options.ulimits = vec!["nofile=10:20".parse().unwrap()];
+    let user = Identity {
+        uid: 1000,
+        gid: 1000,
+        groups: vec![1000],
+        home: "/home/app".into(),
+    };
+    let input = SpecInput {
+        container: &c,
+        user: &user,
+        files: &files(),
+        netns: None,
+        monitor: "/m".into(),
+        facts: &facts(),
+    };
+    let init = build(&input).unwrap().spec.process().clone().unwrap();
+    let options = ExecOptions {
+        cmd: vec!["sh".into()],
+        tty: true,
+        env: vec!["A=exec".into()],
+        working_dir: Some("/tmp".into()),
+        ..Default::default()
+    };
+    let process =
+        serde_json::to_value(exec_process(&init, &c, &identity(), &options).unwrap()).unwrap();
+    assert_eq!(process["args"], json!(["sh"]));
+    assert_eq!(
+        process["env"],
+        json!([
+            "PATH=/bin",
+            "HOSTNAME=0123456789ab",
+            "TERM=xterm",
+            "A=exec",
+            "HOME=/root"
+        ])
+    );
+    assert_eq!(
+        (&process["cwd"], &process["terminal"]),
+        (&json!("/tmp"), &json!(true))
+    );
+    assert_eq!(
+        process["capabilities"]["effective"]
+            .as_array()
+            .unwrap()
+            .len(),
+        14
+    );
+    assert_eq!(
+        (&process["noNewPrivileges"], &process["rlimits"][0]["hard"]),
+        (&json!(true), &json!(20))
+    );
+}
