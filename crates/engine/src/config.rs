@@ -96,7 +96,11 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        LogSettings { driver: LogDriver::default(), max_size: 10_000_000, max_file: 3 }
+        LogSettings {
+            driver: LogDriver::default(),
+            max_size: 10_000_000,
+            max_file: 3,
+        }
     }
 }
 
@@ -118,14 +122,22 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] names the file, and for a wrong key or value its line.
     pub fn load(root: &Path, state: &Path, file: &Path, explicit: bool) -> Result<Config> {
-        let fail = |reason: String| Error::Config { file: file.into(), reason };
+        let fail = |reason: String| Error::Config {
+            file: file.into(),
+            reason,
+        };
         let settings = match std::fs::read_to_string(file) {
             Ok(text) => toml::from_str(&text).map_err(|e| fail(e.to_string()))?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !explicit => Settings::default(),
             Err(e) => return Err(fail(e.to_string())),
         };
         let absolute = |path: &Path| std::path::absolute(path).map_err(|e| fail(e.to_string()));
-        Ok(Config { root: absolute(root)?, state: absolute(state)?, file: file.into(), settings })
+        Ok(Config {
+            root: absolute(root)?,
+            state: absolute(state)?,
+            file: file.into(),
+            settings,
+        })
     }
 }
 
@@ -148,14 +160,22 @@ mod tests {
              [log]\nmax_size = \"1m\"\nmax_file = 2\n",
         )
         .unwrap();
-        assert_eq!(config.settings.registry["docker.io"].mirrors, ["http://127.0.0.1:5000"]);
+        assert_eq!(
+            config.settings.registry["docker.io"].mirrors,
+            ["http://127.0.0.1:5000"]
+        );
         assert_eq!(config.settings.network.bridge, "br7");
         assert_eq!(config.settings.log.max_size, 1_048_576);
     }
 
     #[test]
     fn an_unknown_key_is_an_error_with_its_line() {
-        let message = load("[network]\nbridge = \"b\"\ncolour = \"red\"\n").unwrap_err().to_string();
-        assert!(message.contains("colour") && message.contains("line 3"), "{message}");
+        let message = load("[network]\nbridge = \"b\"\ncolour = \"red\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("colour") && message.contains("line 3"),
+            "{message}"
+        );
     }
 }

@@ -1,6 +1,9 @@
 //! What can go wrong, and which exit code Docker gives it.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::model::Status;
 
 /// Result with the engine's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -18,6 +21,209 @@ pub enum Error {
         reason: String,
     },
     /// A flag's value makes no sense.
-    #[error("{0}")]
+    #[error(transparent)]
     Invalid(#[from] crate::options::ParseError),
+    /// The image is not in the store; pulling it may help.
+    #[error("No such image: {reference}")]
+    ImageMissing {
+        /// The image as the user named it.
+        reference: String,
+    },
+    /// No image has this name or id.
+    #[error("No such image: {name}")]
+    NoSuchImage {
+        /// What was asked for.
+        name: String,
+    },
+    /// No container has this name or id.
+    #[error("No such container: {name}")]
+    NoSuchContainer {
+        /// What was asked for.
+        name: String,
+    },
+    /// Several containers or images have ids that begin so.
+    #[error("Multiple IDs found with provided prefix: {prefix}")]
+    AmbiguousId {
+        /// What was asked for.
+        prefix: String,
+    },
+    /// Another container has this name.
+    #[error(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{by}\". You have to remove (or rename) that container to be able to reuse that name."
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Id of the container that has it.
+        by: String,
+    },
+    /// A container uses the image.
+    #[error(
+        "conflict: unable to remove repository reference \"{image}\" ({how}) - container {container} is using its referenced image {id}"
+    )]
+    ImageInUse {
+        /// The image as the user named it.
+        image: String,
+        /// Short id of the image.
+        id: String,
+        /// Short id of the container.
+        container: String,
+        /// `must force`, or `cannot be forced` for a running one.
+        how: &'static str,
+    },
+    /// An image id that several repositories name cannot be removed by id without force.
+    #[error(
+        "conflict: unable to delete {id} (must be forced) - image is referenced in multiple repositories"
+    )]
+    ImageInSeveralRepositories {
+        /// Short id of the image.
+        id: String,
+    },
+    /// The container must be running for this.
+    #[error("container {id} is not running")]
+    NotRunning {
+        /// The container's id.
+        id: String,
+    },
+    /// `attach` to a container that is not running.
+    #[error("You cannot attach to a stopped container, start it first")]
+    AttachStopped,
+    /// `rm` of a container that runs.
+    #[error("cannot remove container \"/{name}\": container is {}: stop the container before removing or force remove", status.as_str())]
+    RemoveRunning {
+        /// Its name.
+        name: String,
+        /// Its status.
+        status: Status,
+    },
+    /// `--network container:X` where X does not run.
+    #[error("cannot join network of a non running container: {id}")]
+    JoinNotRunning {
+        /// The other container's id.
+        id: String,
+    },
+    /// A bind mount's source is missing.
+    #[error("invalid mount config for type \"bind\": bind source path does not exist: {}", source_path.display())]
+    BindSourceMissing {
+        /// The path on the host.
+        source_path: PathBuf,
+    },
+    /// The monitor program is not where it was installed.
+    #[error("rctr-monitor not found: looked in {}", looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" and "))]
+    MonitorMissing {
+        /// Where it was looked for.
+        looked: Vec<PathBuf>,
+    },
+    /// The container did not end although it was killed.
+    #[error(
+        "container {id} does not end: tried to kill it, but it is still alive after {seconds} s"
+    )]
+    WillNotDie {
+        /// Its id.
+        id: String,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A time such as `--since 10m` cannot be read.
+    #[error(
+        "invalid value for \"{flag}\": {value} is no time: use 2006-01-02T15:04:05, seconds since 1970 or a duration such as 10m"
+    )]
+    Time {
+        /// The flag.
+        flag: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// The image's configuration or manifest cannot be understood.
+    #[error("image {image}: {reason}")]
+    BadImage {
+        /// The image as the user named it.
+        image: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// `--platform` makes no sense.
+    #[error("{reason}")]
+    Platform {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A record or file of ours is not what we wrote.
+    #[error("damaged record: {what}")]
+    BadRecord {
+        /// Which, and what is wrong with it.
+        what: String,
+    },
+    /// The process to run cannot be worked out from image and flags.
+    #[error(transparent)]
+    Resolve(#[from] crate::resolve::ResolveError),
+    /// The user cannot be found in the image.
+    #[error(transparent)]
+    User(#[from] crate::user::UserError),
+    /// The container's files under /etc cannot be made.
+    #[error(transparent)]
+    Files(#[from] crate::files::FilesError),
+    /// The OCI configuration cannot be made.
+    #[error(transparent)]
+    Spec(#[from] crate::spec::SpecError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] rctr_store::Error),
+    /// The registry failed.
+    #[error(transparent)]
+    Registry(#[from] rctr_registry_client::Error),
+    /// The network could not be set up.
+    #[error(transparent)]
+    Network(#[from] rctr_network::Error),
+    /// The container could not be run.
+    #[error(transparent)]
+    Runtime(#[from] rctr_runtime::Error),
+    /// A file operation failed.
+    #[error("{action} {}: {source}", path.display())]
+    File {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// For `map_err` on a file operation.
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::File {
+            action,
+            path: path.into(),
+            source,
+        }
+    }
+
+    /// The exit code of `run` for this error: 127 command not found, 126 not executable, 125 anything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Runtime(e) => u8::try_from(e.exit_code()).unwrap_or(125),
+            _ => 125,
+        }
+    }
+
+    /// The way out, where there is one: one line without a full stop.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::ImageMissing { reference } => {
+                Some(format!("`rctr pull {reference}` fetches it"))
+            }
+            Error::Network(rctr_network::Error::PortInUse { port, .. }) => Some(format!(
+                "stop what listens there, or publish another port with -p; `ss -lptn 'sport = :{port}'` tells what it is"
+            )),
+            Error::NameTaken { name, .. } => Some(format!(
+                "`rctr rm {name}` removes it, --name chooses another"
+            )),
+            Error::RemoveRunning { name, .. } => {
+                Some(format!("`rctr rm -f {name}` kills and removes it"))
+            }
+            _ => None,
+        }
+    }
 }

@@ -6,15 +6,107 @@
 #![deny(missing_docs)]
 
 pub mod config;
+mod create;
+mod endpoint;
 mod error;
+mod exec;
 mod files;
+mod image;
+mod info;
 pub mod inspect;
+mod lifecycle;
+mod lock;
+mod logs;
 pub mod model;
 mod names;
 pub mod options;
+mod pull;
 mod resolve;
 mod rootfs_view;
+mod settle;
 mod spec;
+mod start;
+mod time;
 mod user;
 
+use std::cell::OnceCell;
+use std::path::PathBuf;
+
+use rctr_runtime::cgroup::CgroupDriver;
+use rctr_store::Store;
+
+pub use config::Config;
+pub use create::Created;
 pub use error::{Error, Result};
+pub use exec::ExecSession;
+pub use image::{Image, ImageRemoval, ImageSummary, RemoveImage};
+pub use info::{DiskUsage, Info, UsageLine, VersionInfo};
+pub use lifecycle::{RemoveOptions, StopOptions};
+pub use logs::{LogOptions, Logs};
+pub use pull::PulledImage;
+pub use rctr_registry_client::{LayerEvent, Progress as PullProgress, PulledLayer};
+pub use rctr_runtime::logs::{LogEntry, Stream as LogStream, format_time};
+pub use rctr_runtime::{AttachEvent, AttachStream, ExitStatus, WindowSize};
+pub use start::{RunError, Started, Streams};
+
+/// One root directory with its images and containers.
+pub struct Engine {
+    config: Config,
+    store: Store,
+    facts: OnceCell<spec::HostFacts>,
+}
+
+impl Engine {
+    /// Opens the store, making it if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the directory cannot be used.
+    pub fn open(config: Config) -> Result<Engine> {
+        let store = Store::open(&config.root)?;
+        Ok(Engine {
+            config,
+            store,
+            facts: OnceCell::new(),
+        })
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn facts(&self) -> &spec::HostFacts {
+        self.facts.get_or_init(spec::HostFacts::gather)
+    }
+
+    fn cgroup_driver(&self) -> CgroupDriver {
+        match self.config.settings.cgroup.driver {
+            config::CgroupDriver::Auto => rctr_runtime::cgroup::detect_driver(),
+            config::CgroupDriver::Cgroupfs => CgroupDriver::Cgroupfs,
+            config::CgroupDriver::Systemd => CgroupDriver::Systemd,
+        }
+    }
+
+    /// `rctr-monitor`: beside this program, or in `../libexec/rctr` of it.
+    fn monitor_path(&self) -> Result<PathBuf> {
+        let exe =
+            std::env::current_exe().map_err(Error::file("find", "/proc/self/exe".as_ref()))?;
+        let dir = exe.parent().unwrap_or("/".as_ref());
+        let looked = vec![
+            dir.join("rctr-monitor"),
+            dir.join("../libexec/rctr/rctr-monitor"),
+        ];
+        match looked.iter().find(|path| path.exists()) {
+            Some(path) => Ok(path.clone()),
+            None => Err(Error::MonitorMissing { looked }),
+        }
+    }
+}
+
+/// The short form of a canonical name: `docker.io/library/nginx:latest` becomes `nginx:latest`.
+pub fn familiar_name(canonical: &str) -> String {
+    match rctr_registry_client::parse_reference(canonical) {
+        Ok(reference) => rctr_registry_client::familiar_name(&reference),
+        Err(_) => canonical.into(),
+    }
+}

@@ -1,0 +1,218 @@
+//! From what the user asked for and what the image says to a container's record.
+
+use std::fs;
+use std::path::Path;
+
+use rctr_registry_client::Platform;
+use rctr_store::{NewContainer, NewVolume, Tx};
+
+use crate::image::Image;
+use crate::model::{Container, ResolvedMount, State};
+use crate::options::{MountKind, MountSpec, RunOptions};
+use crate::pull::parse_platform;
+use crate::{Engine, Error, Result, names, resolve, spec, time};
+
+/// What `create` gives.
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// The container's id.
+    pub id: String,
+    /// One line each, for the user.
+    pub warnings: Vec<String>,
+}
+
+impl Engine {
+    /// Makes a container without starting it.
+    ///
+    /// # Errors
+    /// [`Error::ImageMissing`] if the image must be pulled first; [`Error::NameTaken`]; anything wrong with the flags.
+    pub fn create(&self, options: &RunOptions) -> Result<Created> {
+        let (container, warnings) = self.insert(options)?;
+        Ok(Created {
+            id: container.id,
+            warnings,
+        })
+    }
+
+    /// Writes the record of a new container and makes its directories.
+    pub(crate) fn insert(&self, options: &RunOptions) -> Result<(Container, Vec<String>)> {
+        let mut warnings = options.validate()?;
+        let image = self.image_for_run(options, &mut warnings)?;
+        let process = resolve::resolve(&image.config, image.raw_config(), options)?;
+        let id = names::new_id();
+        let driver = self.cgroup_driver();
+        let mut container = Container {
+            cgroup_path: spec::cgroup_path(
+                driver,
+                self.config.settings.cgroup.parent.as_deref(),
+                &id,
+            ),
+            cgroup_driver: self.cgroup_driver_name().into(),
+            name: String::new(),
+            image_id: image.id.clone(),
+            image_name: options.image.clone(),
+            manifest_digest: Some(image.manifest_digest.clone()),
+            platform: image.platform.to_string(),
+            layers: image.layers.iter().map(ToString::to_string).collect(),
+            options: options.clone(),
+            process,
+            mounts: Vec::new(),
+            created: time::now(),
+            state: State::created(),
+            network: None,
+            restart_count: 0,
+            id,
+        };
+        self.store
+            .create_container_dir(&container.id, image.layers.last())?;
+        let inserted = self.store.write(|tx| {
+            container.mounts = resolve_mounts(tx, &container)?;
+            name_and_insert(tx, &mut container, &image)?;
+            for volume in container
+                .mounts
+                .iter()
+                .filter_map(|mount| mount.volume.as_deref())
+            {
+                tx.use_volume(volume, &container.id)?;
+            }
+            Ok(())
+        });
+        if let Err(e) = inserted {
+            self.store.remove_container_dir(&container.id)?;
+            return Err(e);
+        }
+        Ok((container, warnings))
+    }
+
+    /// The image, if it is here and of the platform that was asked for.
+    fn image_for_run(&self, options: &RunOptions, warnings: &mut Vec<String>) -> Result<Image> {
+        let missing = || Error::ImageMissing {
+            reference: options.image.clone(),
+        };
+        let image = match self.image(&options.image) {
+            Err(Error::NoSuchImage { .. }) => return Err(missing()),
+            other => other?,
+        };
+        let host = Platform::host();
+        match &options.platform {
+            Some(wanted) => {
+                if !parse_platform(wanted)?.matches(&image.platform) {
+                    return Err(missing());
+                }
+            }
+            None if !host.matches(&image.platform) => warnings.push(format!(
+                "The requested image's platform ({}) does not match the detected host platform ({host}) and no specific platform was requested",
+                image.platform
+            )),
+            None => {}
+        }
+        Ok(image)
+    }
+}
+
+fn name_and_insert(tx: &Tx<'_>, container: &mut Container, image: &Image) -> Result<()> {
+    if let Some(name) = &container.options.name {
+        container.name.clone_from(name);
+        return insert_record(tx, container, image);
+    }
+    let mut attempt = 0;
+    loop {
+        container.name = names::random_name(attempt);
+        match insert_record(tx, container, image) {
+            Err(Error::NameTaken { .. }) => attempt += 1,
+            other => return other,
+        }
+    }
+}
+
+fn insert_record(tx: &Tx<'_>, container: &Container, image: &Image) -> Result<()> {
+    let new = NewContainer {
+        id: &container.id,
+        name: &container.name,
+        image: Some(&image.digest),
+        layer: image.layers.last(),
+    };
+    match tx.insert_container(new, container) {
+        Err(rctr_store::Error::NameTaken { name, by }) => Err(Error::NameTaken { name, by }),
+        other => Ok(other?),
+    }
+}
+
+/// Finds or makes what every mount shows: the flags' mounts, then the image's volumes that no flag covers.
+fn resolve_mounts(tx: &Tx<'_>, container: &Container) -> Result<Vec<ResolvedMount>> {
+    let covered = |target: &str| {
+        container
+            .options
+            .mounts
+            .iter()
+            .any(|m| same_path(&m.target, target))
+    };
+    let of_image = container
+        .process
+        .volumes
+        .iter()
+        .filter(|target| !covered(target))
+        .map(|target| MountSpec {
+            kind: MountKind::Volume,
+            source: None,
+            target: target.clone(),
+            read_only: false,
+            propagation: None,
+            create_source: false,
+            copy: true,
+            tmpfs_options: Vec::new(),
+            mode: String::new(),
+        });
+    container
+        .options
+        .mounts
+        .iter()
+        .cloned()
+        .chain(of_image)
+        .map(|spec| resolve_mount(tx, spec))
+        .collect()
+}
+
+fn resolve_mount(tx: &Tx<'_>, spec: MountSpec) -> Result<ResolvedMount> {
+    let (volume, source) = match spec.kind {
+        MountKind::Tmpfs => (None, Default::default()),
+        MountKind::Bind => (None, bind_source(&spec)?),
+        MountKind::Volume => {
+            let name = spec.source.clone().unwrap_or_else(names::new_id);
+            let new = NewVolume {
+                name: &name,
+                anonymous: spec.source.is_none(),
+                ..NewVolume::default()
+            };
+            let (volume, _) = tx.ensure_volume(&new)?;
+            (Some(name), volume.path)
+        }
+    };
+    Ok(ResolvedMount {
+        anonymous: volume.is_some() && spec.source.is_none(),
+        volume,
+        source,
+        spec,
+    })
+}
+
+fn bind_source(spec: &MountSpec) -> Result<std::path::PathBuf> {
+    let source = Path::new(spec.source.as_deref().unwrap_or_default());
+    match fs::symlink_metadata(source) {
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && spec.create_source => {
+            fs::create_dir_all(source).map_err(Error::file("create", source))?;
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::BindSourceMissing {
+                source_path: source.into(),
+            });
+        }
+        Err(e) => return Err(Error::file("stat", source)(e)),
+    }
+    Ok(source.into())
+}
+
+fn same_path(a: &str, b: &str) -> bool {
+    Path::new(a).components().eq(Path::new(b).components())
+}

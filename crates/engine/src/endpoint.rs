@@ -1,0 +1,270 @@
+//! A container's place in the network: addresses and ports before it starts, the cable when it does.
+
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsFd, OwnedFd};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use rctr_network::{BridgeConfig, Endpoint};
+use rctr_store::{AddressPool, Tx};
+
+use crate::model::{Container, EndpointState, PublishedPort, Status};
+use crate::options::{NetworkMode, PortSpec, Protocol};
+use crate::{Engine, Error, Result};
+
+/// The network's name in `inspect` and in the store's address table.
+pub(crate) const DEFAULT_NETWORK: &str = "bridge";
+
+/// Ports held for a container: what was published, and the sockets that keep others away from them.
+#[derive(Default)]
+pub(crate) struct HeldPorts {
+    pub ports: Vec<PublishedPort>,
+    pub sockets: Vec<OwnedFd>,
+}
+
+impl Engine {
+    /// The default bridge as configured.
+    pub(crate) fn bridge(&self) -> BridgeConfig {
+        let settings = &self.config.settings.network;
+        let subnet_v6 = settings.subnet_v6.or_else(|| {
+            rctr_network::host_has_ipv6()
+                .then(|| BridgeConfig::generated_subnet_v6(&settings.bridge))
+        });
+        BridgeConfig {
+            name: settings.bridge.clone(),
+            subnet: settings.subnet,
+            subnet_v6,
+            mtu: None,
+        }
+    }
+
+    /// Takes the host ports of a container, choosing random ones where it may.
+    pub(crate) fn hold_ports(&self, container: &Container) -> Result<HeldPorts> {
+        let mut held = HeldPorts::default();
+        if container.options.network != NetworkMode::Bridge {
+            return Ok(held);
+        }
+        let v6 = self.bridge().subnet_v6.is_some();
+        for spec in wanted_ports(container)? {
+            for (inner, host) in spec.expand() {
+                hold(&mut held, &spec, host, inner, v6)?;
+            }
+        }
+        Ok(held)
+    }
+
+    /// Allocates addresses for the default bridge.
+    pub(crate) fn allocate(
+        &self,
+        tx: &Tx<'_>,
+        id: &str,
+        ports: Vec<PublishedPort>,
+    ) -> Result<EndpointState> {
+        let bridge = self.bridge();
+        let take = |subnet: IpNet, gateway: IpAddr| {
+            let pool = AddressPool {
+                network: DEFAULT_NETWORK,
+                subnet,
+                range: None,
+                reserved: &[gateway],
+            };
+            tx.allocate_address(&pool, id, None)
+        };
+        let address = take(bridge.subnet.into(), bridge.gateway().into())?;
+        let v6 = match (bridge.subnet_v6, bridge.gateway_v6()) {
+            (Some(subnet), Some(gateway)) => {
+                let address = take(subnet.into(), gateway.into())?;
+                Some((address, subnet.prefix_len(), IpAddr::V6(gateway)))
+            }
+            _ => None,
+        };
+        let mac = match address {
+            IpAddr::V4(address) => rctr_network::mac_for(address),
+            IpAddr::V6(_) => [2, 0x42, 0, 0, 0, 0],
+        };
+        Ok(EndpointState {
+            network: DEFAULT_NETWORK.into(),
+            host_ifname: format!("rv{}", &id[..10]),
+            mac: mac.map(|byte| format!("{byte:02x}")).join(":"),
+            address,
+            prefix_len: bridge.subnet.prefix_len(),
+            gateway: bridge.gateway().into(),
+            v6,
+            ports,
+        })
+    }
+
+    /// The network namespace the container gets, connected and published; none for the host's.
+    pub(crate) fn join_network(&self, container: &Container) -> Result<Option<OwnedFd>> {
+        match &container.options.network {
+            NetworkMode::Host => Ok(None),
+            NetworkMode::None => Ok(Some(rctr_network::new_netns()?)),
+            NetworkMode::Container(other) => self.namespace_of(other).map(Some),
+            NetworkMode::Bridge => {
+                let netns = rctr_network::new_netns()?;
+                if let Some(endpoint) = &container.network {
+                    self.plug_in(&netns, endpoint)?;
+                }
+                Ok(Some(netns))
+            }
+        }
+    }
+
+    fn plug_in(&self, netns: &OwnedFd, state: &EndpointState) -> Result<()> {
+        let bridge = self.bridge();
+        if rctr_network::ensure_bridge(&bridge)?.publish_again {
+            self.publish_all(&bridge)?;
+        }
+        rctr_network::connect(netns.as_fd(), &bridge, &endpoint(state)?)?;
+        rctr_network::publish(&bridge, &published(state))?;
+        Ok(())
+    }
+
+    /// The firewall table was made anew: every running container's ports go into it again.
+    fn publish_all(&self, bridge: &BridgeConfig) -> Result<()> {
+        for container in self.records()? {
+            if let (Status::Running | Status::Paused, Some(state)) =
+                (container.state.status, &container.network)
+            {
+                rctr_network::publish(bridge, &published(state))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a container's ports out of the firewall; its cable ends with its namespace.
+    pub(crate) fn leave_network(&self, container: &Container) -> Result<()> {
+        if let Some(state) = &container.network {
+            let published = published(state);
+            if !published.is_empty() {
+                drop(rctr_network::unpublish(&self.bridge(), &published)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn namespace_of(&self, name: &str) -> Result<OwnedFd> {
+        let other = self.container(name)?;
+        if other.state.status != Status::Running {
+            return Err(Error::JoinNotRunning { id: other.id });
+        }
+        let path = format!("/proc/{}/ns/net", other.state.pid);
+        Ok(File::open(&path)
+            .map_err(Error::file("open", path.as_ref()))?
+            .into())
+    }
+}
+
+/// `-p`, and with `-P` every exposed port that no `-p` names.
+fn wanted_ports(container: &Container) -> Result<Vec<PortSpec>> {
+    let mut wanted = container.options.publish.clone();
+    if container.options.publish_all {
+        for exposed in &container.process.exposed_ports {
+            let spec: PortSpec = exposed.parse()?;
+            let named = wanted
+                .iter()
+                .any(|w| w.protocol == spec.protocol && w.container_ports == spec.container_ports);
+            if !named {
+                wanted.push(spec);
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+fn hold(
+    held: &mut HeldPorts,
+    spec: &PortSpec,
+    host: Option<(u16, u16)>,
+    inner: u16,
+    v6: bool,
+) -> Result<()> {
+    let any = [
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    ];
+    let host_ips = match spec.host_ip {
+        Some(ip) => vec![ip],
+        None if v6 => any.to_vec(),
+        None => vec![any[0]],
+    };
+    let range = host.map(|(low, high)| low..=high);
+    let protocol = network_protocol(spec.protocol);
+    let (port, sockets) = match range {
+        Some(range) if range.start() == range.end() => {
+            let reserve = |&ip| rctr_network::reserve(ip, *range.start(), protocol);
+            (
+                *range.start(),
+                host_ips
+                    .iter()
+                    .map(reserve)
+                    .collect::<rctr_network::Result<Vec<_>>>()?,
+            )
+        }
+        range => rctr_network::free_port(&host_ips, protocol, range)?,
+    };
+    held.sockets.extend(sockets);
+    held.ports
+        .extend(host_ips.into_iter().map(|host_ip| PublishedPort {
+            host_ip,
+            host_port: port,
+            container_port: inner,
+            protocol: spec.protocol,
+        }));
+    Ok(())
+}
+
+fn network_protocol(protocol: Protocol) -> rctr_network::Protocol {
+    match protocol {
+        Protocol::Tcp => rctr_network::Protocol::Tcp,
+        Protocol::Udp => rctr_network::Protocol::Udp,
+        Protocol::Sctp => rctr_network::Protocol::Sctp,
+    }
+}
+
+fn endpoint(state: &EndpointState) -> Result<Endpoint> {
+    let corrupt = || Error::BadRecord {
+        what: format!("network endpoint {}", state.host_ifname),
+    };
+    let IpAddr::V4(address) = state.address else {
+        return Err(corrupt());
+    };
+    let address_v6 = match state.v6 {
+        Some((IpAddr::V6(address), prefix, _)) => {
+            Some(Ipv6Net::new(address, prefix).map_err(|_| corrupt())?)
+        }
+        _ => None,
+    };
+    let mut mac = [0; 6];
+    for (byte, text) in mac.iter_mut().zip(state.mac.split(':')) {
+        *byte = u8::from_str_radix(text, 16).map_err(|_| corrupt())?;
+    }
+    Ok(Endpoint {
+        host_ifname: state.host_ifname.clone(),
+        ifname: "eth0".into(),
+        mac,
+        address: Ipv4Net::new(address, state.prefix_len).map_err(|_| corrupt())?,
+        address_v6,
+    })
+}
+
+/// The firewall's view of the published ports: each leads to the container's address of the same family.
+fn published(state: &EndpointState) -> Vec<rctr_network::PublishedPort> {
+    state
+        .ports
+        .iter()
+        .filter_map(|port| {
+            let container_ip = match port.host_ip {
+                IpAddr::V4(_) => state.address,
+                IpAddr::V6(_) => state.v6?.0,
+            };
+            Some(rctr_network::PublishedPort {
+                host_ip: port.host_ip,
+                host_port: port.host_port,
+                container_ip,
+                container_port: port.container_port,
+                protocol: network_protocol(port.protocol),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,173 @@
+//! Another process in a running container.
+
+use std::fs::File;
+use std::io::{PipeReader, PipeWriter};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use oci_spec::runtime::{Process, Spec};
+use rctr_runtime::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WindowSize};
+
+use crate::model::Container;
+use crate::options::ExecOptions;
+use crate::rootfs_view::RootfsView;
+use crate::{Engine, Error, Result, spec, user};
+
+/// A process that `exec` started. Dropping it leaves the process alone.
+pub struct ExecSession {
+    /// Write here for its standard input; close it for end of file.
+    pub stdin: Option<OwnedFd>,
+    /// Its standard output.
+    pub stdout: Option<OwnedFd>,
+    /// Its standard error.
+    pub stderr: Option<OwnedFd>,
+    handle: ExecHandle,
+}
+
+impl ExecSession {
+    /// The terminal's master side with `-t`: read and write it instead of the three others.
+    pub fn pty(&self) -> Option<BorrowedFd<'_>> {
+        self.handle.pty.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Blocks until the process has ended; its exit code, or 128 + the signal that killed it.
+    ///
+    /// # Errors
+    /// The monitor was killed.
+    pub fn wait(&mut self) -> Result<i32> {
+        Ok(self.handle.wait()?)
+    }
+
+    /// Sets the terminal's size.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub fn resize(&self, size: WindowSize) -> Result<()> {
+        Ok(self.handle.resize(size)?)
+    }
+
+    /// Sends the process a signal.
+    ///
+    /// # Errors
+    /// The monitor was killed.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        Ok(self.handle.signal(signal)?)
+    }
+}
+
+impl AsFd for ExecSession {
+    /// Readable once [`ExecSession::wait`] will not block.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+impl Engine {
+    /// Runs a process in a running container.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`]; [`Error::exit_code`] tells a missing command (127) and one that cannot be executed (126).
+    pub fn exec(&self, name: &str, options: &ExecOptions) -> Result<ExecSession> {
+        let container = self.running(name)?;
+        let process = self.exec_process(&container, options)?;
+        let client = MonitorClient::connect(&self.state_dir(&container.id))?;
+        if options.tty {
+            let request = ExecRequest {
+                process,
+                tty: Some(WindowSize { rows: 24, cols: 80 }),
+            };
+            let handle = client.exec(request, None)?;
+            return Ok(ExecSession {
+                stdin: None,
+                stdout: None,
+                stderr: None,
+                handle,
+            });
+        }
+        let request = ExecRequest { process, tty: None };
+        let mut pipes = Pipes::make(options)?;
+        let handle = client.exec(request, Some(pipes.inner()))?;
+        Ok(ExecSession {
+            stdin: pipes.stdin.take(),
+            stdout: pipes.stdout.take(),
+            stderr: pipes.stderr.take(),
+            handle,
+        })
+    }
+
+    fn exec_process(&self, container: &Container, options: &ExecOptions) -> Result<Process> {
+        let bundle = self.store.container_dir(&container.id)?;
+        let config = bundle.join("config.json");
+        let bad = |reason: String| Error::BadRecord {
+            what: format!("{}: {reason}", config.display()),
+        };
+        let spec = Spec::load(&config).map_err(|e| bad(e.to_string()))?;
+        let init = spec
+            .process()
+            .clone()
+            .ok_or_else(|| bad("no process".into()))?;
+        let layers = self
+            .layers(container)?
+            .into_iter()
+            .map(|layer| layer.path)
+            .collect();
+        let view = RootfsView::new(Some(bundle.join("upper")), layers);
+        let user = options.user.as_deref().unwrap_or(&container.process.user);
+        let identity = user::resolve(&view, user, &container.options.group_add)?;
+        Ok(spec::exec_process(&init, container, &identity, options)?)
+    }
+}
+
+/// The two sides of a process's standard streams. Pipes, never the caller's own files: a process in the container
+/// could open those again through /proc/self/fd with more rights than it was given.
+struct Pipes {
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    inner: [OwnedFd; 3],
+}
+
+impl Pipes {
+    fn make(options: &ExecOptions) -> Result<Pipes> {
+        let null = || -> Result<OwnedFd> {
+            let path = "/dev/null".as_ref();
+            Ok(File::options()
+                .read(true)
+                .write(true)
+                .open(path)
+                .map_err(Error::file("open", path))?
+                .into())
+        };
+        let output = || -> Result<(Option<OwnedFd>, OwnedFd)> {
+            if options.detach {
+                return Ok((None, null()?));
+            }
+            let (reader, writer) = pipe()?;
+            Ok((Some(reader.into()), writer.into()))
+        };
+        let (stdin, inner_stdin) = match options.interactive && !options.detach {
+            true => pipe().map(|(reader, writer)| (Some(writer.into()), reader.into()))?,
+            false => (None, null()?),
+        };
+        let (stdout, inner_stdout) = output()?;
+        let (stderr, inner_stderr) = output()?;
+        Ok(Pipes {
+            stdin,
+            stdout,
+            stderr,
+            inner: [inner_stdin, inner_stdout, inner_stderr],
+        })
+    }
+
+    fn inner(&self) -> ExecStdio<'_> {
+        let [stdin, stdout, stderr] = &self.inner;
+        ExecStdio {
+            stdin: stdin.as_fd(),
+            stdout: stdout.as_fd(),
+            stderr: stderr.as_fd(),
+        }
+    }
+}
+
+fn pipe() -> Result<(PipeReader, PipeWriter)> {
+    std::io::pipe().map_err(Error::file("make", "pipe".as_ref()))
+}

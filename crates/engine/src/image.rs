@@ -1,0 +1,290 @@
+//! Images: what is in the store, how it gets there from a registry, and how it goes.
+
+use std::collections::BTreeMap;
+
+use oci_spec::image::{Digest, ImageConfiguration};
+use rctr_registry_client::{Platform, parse_reference};
+use rctr_store::IdMatch;
+
+use crate::model::Container;
+use crate::{Engine, Error, Result};
+
+/// One image with its configuration.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Digest of the configuration: the image's id, `sha256:…`.
+    pub id: String,
+    /// The same, parsed.
+    pub digest: Digest,
+    /// Canonical names with tags: `docker.io/library/nginx:latest`.
+    pub tags: Vec<String>,
+    /// Canonical names with digests: `docker.io/library/nginx@sha256:…`.
+    pub digests: Vec<String>,
+    /// Digest of the manifest that was pulled for this platform.
+    pub manifest_digest: String,
+    /// Chain ids of the layers, lowest first.
+    pub layers: Vec<Digest>,
+    /// What it runs on.
+    pub platform: Platform,
+    /// The configuration as the OCI image specification has it.
+    pub config: ImageConfiguration,
+    /// Bytes of the unpacked layers.
+    pub size: u64,
+    raw: serde_json::Value,
+}
+
+impl Image {
+    /// The configuration as it was pulled, with Docker's additions.
+    pub fn raw_config(&self) -> &serde_json::Value {
+        &self.raw
+    }
+}
+
+/// A line of `images`.
+#[derive(Debug, Clone)]
+pub struct ImageSummary {
+    /// Image id, `sha256:…`.
+    pub id: String,
+    /// Canonical names with tags.
+    pub tags: Vec<String>,
+    /// Canonical names with digests.
+    pub digests: Vec<String>,
+    /// RFC 3339, as the image says.
+    pub created: String,
+    /// Bytes of the unpacked layers.
+    pub size: u64,
+    /// How many containers use it.
+    pub containers: usize,
+    /// Labels of the configuration.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ImageSummary {
+    /// Whether no tag names it.
+    pub fn dangling(&self) -> bool {
+        self.tags.is_empty()
+    }
+}
+
+/// How to remove an image.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RemoveImage {
+    /// Also if a stopped container uses it or several names point to it.
+    pub force: bool,
+    /// Keep its layers although no name points to them.
+    pub no_prune: bool,
+}
+
+/// What a removal did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageRemoval {
+    /// A name is gone.
+    Untagged(String),
+    /// An image or a layer is gone.
+    Deleted(String),
+}
+
+impl Engine {
+    /// One image by name, id or a unique beginning of its id.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`], [`Error::AmbiguousId`], [`Error::BadImage`] if its configuration is damaged.
+    pub fn image(&self, name: &str) -> Result<Image> {
+        self.read_image(self.find_image(name)?, name)
+    }
+
+    /// All images, newest first.
+    ///
+    /// # Errors
+    /// Whatever hinders reading.
+    pub fn images(&self) -> Result<Vec<ImageSummary>> {
+        let mut uses: BTreeMap<String, usize> = BTreeMap::new();
+        for container in self.records()? {
+            *uses.entry(container.image_id).or_default() += 1;
+        }
+        let mut summaries = Vec::new();
+        for record in self.store.images()? {
+            let image = self.read_image(record.clone(), record.record.id.as_ref())?;
+            summaries.push(ImageSummary {
+                created: image.config.created().clone().unwrap_or_default(),
+                labels: labels(&image.config),
+                containers: uses.get(&image.id).copied().unwrap_or_default(),
+                id: image.id,
+                tags: image.tags,
+                digests: image.digests,
+                size: image.size,
+            });
+        }
+        summaries.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.tags.cmp(&b.tags)));
+        Ok(summaries)
+    }
+
+    /// Takes a name away from an image, and removes the image with its layers when that was the last one.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`], [`Error::ImageInUse`], [`Error::ImageInSeveralRepositories`].
+    pub fn remove_image(&self, name: &str, options: RemoveImage) -> Result<Vec<ImageRemoval>> {
+        let image = self.find_image(name)?;
+        let by_id = !names(&image)
+            .iter()
+            .any(|known| Some(known) == canonical(name).as_ref());
+        let last = by_id || image.tags.len() <= 1;
+        if last {
+            self.refuse_if_used(&image, name, options.force)?;
+        }
+        if by_id && !options.force && repositories(&image) > 1 {
+            return Err(Error::ImageInSeveralRepositories {
+                id: short(image.record.id.as_ref()),
+            });
+        }
+        let mut done = Vec::new();
+        let gone = match last {
+            true => names(&image),
+            false => canonical(name).into_iter().collect(),
+        };
+        for name in gone {
+            self.store.untag(&name)?;
+            done.push(ImageRemoval::Untagged(crate::familiar_name(&name)));
+        }
+        if last && !options.no_prune {
+            let deleted = self.store.delete_image(&image.record.id, options.force)?;
+            done.extend(
+                deleted
+                    .deleted
+                    .iter()
+                    .map(|digest| ImageRemoval::Deleted(digest.to_string())),
+            );
+        }
+        Ok(done)
+    }
+
+    pub(crate) fn find_image(&self, name: &str) -> Result<rctr_store::Image> {
+        let missing = || Error::NoSuchImage { name: name.into() };
+        if let Some(canonical) = canonical(name)
+            && let Some(image) = self.store.find_image(&canonical)?
+        {
+            return Ok(image);
+        }
+        let prefix = name.strip_prefix("sha256:").unwrap_or(name);
+        if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(missing());
+        }
+        match self.store.find_image_by_id_prefix(prefix)? {
+            IdMatch::One(image) => Ok(*image),
+            IdMatch::None => Err(missing()),
+            IdMatch::Ambiguous(_) => Err(Error::AmbiguousId {
+                prefix: name.into(),
+            }),
+        }
+    }
+
+    fn read_image(&self, record: rctr_store::Image, name: &str) -> Result<Image> {
+        let bad = |reason: String| Error::BadImage {
+            image: name.into(),
+            reason,
+        };
+        let bytes = self
+            .store
+            .read_blob(&record.record.id)?
+            .ok_or_else(|| bad("its configuration is missing or damaged; pull it again".into()))?;
+        let raw = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+        let config: ImageConfiguration =
+            serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+        let platform = Platform::new(
+            &config.os().to_string(),
+            &config.architecture().to_string(),
+            config.variant().as_deref(),
+        );
+        Ok(Image {
+            id: record.record.id.to_string(),
+            digest: record.record.id.clone(),
+            tags: record.tags,
+            digests: record.repo_digests,
+            manifest_digest: record.record.manifest.to_string(),
+            layers: record.record.chain_ids(),
+            size: record.size,
+            platform,
+            config,
+            raw,
+        })
+    }
+
+    fn user_of(&self, image: &rctr_store::Image) -> Result<Option<Container>> {
+        let id: &str = image.record.id.as_ref();
+        Ok(self.records()?.into_iter().find(|c| c.image_id == id))
+    }
+
+    fn refuse_if_used(&self, image: &rctr_store::Image, name: &str, force: bool) -> Result<()> {
+        let Some(container) = self.user_of(image)? else {
+            return Ok(());
+        };
+        let live = container.state.status.is_live();
+        if force && !live {
+            return Ok(());
+        }
+        Err(Error::ImageInUse {
+            image: name.into(),
+            id: short(image.record.id.as_ref()),
+            container: container.id[..12].into(),
+            how: if live {
+                "cannot be forced"
+            } else {
+                "must force"
+            },
+        })
+    }
+}
+
+/// `nginx` → `docker.io/library/nginx:latest`; `None` for what is no name.
+fn canonical(name: &str) -> Option<String> {
+    parse_reference(name)
+        .ok()
+        .map(|reference| reference.whole())
+}
+
+fn names(image: &rctr_store::Image) -> Vec<String> {
+    image
+        .tags
+        .iter()
+        .chain(&image.repo_digests)
+        .cloned()
+        .collect()
+}
+
+fn repositories(image: &rctr_store::Image) -> usize {
+    let names = names(image);
+    let repository = |name: &String| {
+        parse_reference(name)
+            .map(|r| format!("{}/{}", r.registry(), r.repository()))
+            .unwrap_or_default()
+    };
+    names
+        .iter()
+        .map(repository)
+        .collect::<std::collections::BTreeSet<_>>()
+        .len()
+}
+
+fn labels(config: &ImageConfiguration) -> BTreeMap<String, String> {
+    let labels = config.config().as_ref().and_then(|c| c.labels().clone());
+    labels.unwrap_or_default().into_iter().collect()
+}
+
+fn short(id: &str) -> String {
+    id.strip_prefix("sha256:")
+        .unwrap_or(id)
+        .chars()
+        .take(12)
+        .collect()
+}
+
+/// Digests kept as text in a record.
+pub(crate) fn parse_digests(texts: &[String], image: &str) -> Result<Vec<Digest>> {
+    let parse = |text: &String| {
+        text.parse().map_err(|_| Error::BadImage {
+            image: image.into(),
+            reason: format!("{text} is no digest"),
+        })
+    };
+    texts.iter().map(parse).collect()
+}

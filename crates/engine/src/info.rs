@@ -1,0 +1,218 @@
+//! What `info`, `version` and `system df` tell.
+
+use rctr_registry_client::Platform;
+use serde::Serialize;
+
+use crate::model::{Container, Status};
+use crate::{Engine, Result};
+
+/// `docker info`, as far as it applies.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs)] // Docker's own field names (Engine API, GET /info)
+pub struct Info {
+    #[serde(rename = "ID")]
+    pub id: String,
+    pub containers: usize,
+    pub containers_running: usize,
+    pub containers_paused: usize,
+    pub containers_stopped: usize,
+    pub images: usize,
+    pub driver: String,
+    pub logging_driver: String,
+    pub cgroup_driver: String,
+    pub cgroup_version: String,
+    pub kernel_version: String,
+    pub operating_system: String,
+    #[serde(rename = "OSType")]
+    pub os_type: String,
+    pub architecture: String,
+    #[serde(rename = "NCPU")]
+    pub ncpu: usize,
+    pub mem_total: u64,
+    pub docker_root_dir: String,
+    pub state_dir: String,
+    pub name: String,
+    pub server_version: String,
+    pub default_runtime: String,
+    pub security_options: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+/// `docker version`, one side: there is no server.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs)] // Docker's own field names (Engine API, GET /version)
+pub struct VersionInfo {
+    pub version: String,
+    pub os: String,
+    pub arch: String,
+    pub kernel_version: String,
+}
+
+/// A line of `system df`.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UsageLine {
+    /// How many there are.
+    pub total: usize,
+    /// How many are in use.
+    pub active: usize,
+    /// Bytes on disk.
+    pub size: u64,
+    /// Bytes that a removal of what is not in use would free.
+    pub reclaimable: u64,
+}
+
+/// `system df`.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DiskUsage {
+    /// Images, layers counted once.
+    pub images: UsageLine,
+    /// Writable layers and logs of containers.
+    pub containers: UsageLine,
+    /// Volumes.
+    pub volumes: UsageLine,
+}
+
+impl Engine {
+    /// The host and what is on it.
+    ///
+    /// # Errors
+    /// Whatever hinders reading the store.
+    pub fn info(&self) -> Result<Info> {
+        let containers = self.containers()?;
+        let count = |status: Status| {
+            containers
+                .iter()
+                .filter(|c| c.state.status == status)
+                .count()
+        };
+        let (running, paused) = (count(Status::Running), count(Status::Paused));
+        let uname = nix::sys::utsname::uname().ok();
+        let text = |part: Option<&std::ffi::OsStr>| {
+            part.map(|s| s.to_string_lossy().into_owned())
+                .unwrap_or_default()
+        };
+        let facts = self.facts();
+        Ok(Info {
+            id: self.config.root.display().to_string(),
+            containers: containers.len(),
+            containers_running: running,
+            containers_paused: paused,
+            containers_stopped: containers.len() - running - paused,
+            images: self.store.images()?.len(),
+            driver: "overlay2".into(),
+            logging_driver: match self.config.settings.log.driver {
+                crate::config::LogDriver::File => "json-file".into(),
+                crate::config::LogDriver::None => "none".into(),
+            },
+            cgroup_driver: self.cgroup_driver_name().into(),
+            cgroup_version: if facts.cgroup_v2() { "2" } else { "1" }.into(),
+            kernel_version: text(uname.as_ref().map(|u| u.release())),
+            operating_system: os_name(),
+            os_type: "linux".into(),
+            architecture: text(uname.as_ref().map(|u| u.machine())),
+            ncpu: std::thread::available_parallelism().map_or(1, usize::from),
+            mem_total: memory_total(),
+            docker_root_dir: self.config.root.display().to_string(),
+            state_dir: self.config.state.display().to_string(),
+            name: text(uname.as_ref().map(|u| u.nodename())),
+            server_version: env!("CARGO_PKG_VERSION").into(),
+            default_runtime: "libcontainer".into(),
+            security_options: facts.security_options(),
+            warnings: facts.missing_limits(),
+        })
+    }
+
+    /// Version and platform.
+    pub fn version(&self) -> VersionInfo {
+        let host = Platform::host();
+        let uname = nix::sys::utsname::uname().ok();
+        VersionInfo {
+            version: env!("CARGO_PKG_VERSION").into(),
+            kernel_version: uname
+                .map(|u| u.release().to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            os: host.os,
+            arch: host.architecture,
+        }
+    }
+
+    /// What images, containers and volumes take on disk.
+    ///
+    /// # Errors
+    /// Whatever hinders reading.
+    pub fn disk_usage(&self) -> Result<DiskUsage> {
+        let usage = self.store.disk_usage()?;
+        let containers = self.containers()?;
+        let live = |id: &str| {
+            containers
+                .iter()
+                .any(|c| c.id == id && c.state.status.is_live())
+        };
+        // What an image shares with another one in use stays when it goes.
+        let own = |image: &&rctr_store::ImageUsage| image.size - image.shared;
+        let idle_images = usage.images.iter().filter(|image| image.containers == 0);
+        let idle_containers = usage.containers.iter().filter(|c| !live(&c.id));
+        let idle_volumes = usage.volumes.iter().filter(|volume| volume.containers == 0);
+        Ok(DiskUsage {
+            images: UsageLine {
+                total: usage.images.len(),
+                active: usage.images.len() - idle_images.clone().count(),
+                size: usage.layers,
+                reclaimable: idle_images.map(|image| own(&image)).sum(),
+            },
+            containers: UsageLine {
+                total: usage.containers.len(),
+                active: usage.containers.len() - idle_containers.clone().count(),
+                size: usage.containers.iter().map(|c| c.size).sum(),
+                reclaimable: idle_containers.map(|c| c.size).sum(),
+            },
+            volumes: UsageLine {
+                total: usage.volumes.len(),
+                active: usage.volumes.len() - idle_volumes.clone().count(),
+                size: usage.volumes.iter().map(|v| v.size).sum(),
+                reclaimable: idle_volumes.map(|v| v.size).sum(),
+            },
+        })
+    }
+
+    /// Bytes of a container's writable layer, and of it and its image together.
+    ///
+    /// # Errors
+    /// Whatever hinders reading.
+    pub fn container_size(&self, container: &Container) -> Result<(u64, u64)> {
+        let writable = self.store.container_size(&container.id)?;
+        let image = self
+            .store
+            .images()?
+            .into_iter()
+            .find(|image| image.record.id.as_ref() == container.image_id);
+        Ok((writable, writable + image.map_or(0, |image| image.size)))
+    }
+
+    pub(crate) fn cgroup_driver_name(&self) -> &'static str {
+        match self.cgroup_driver() {
+            rctr_runtime::cgroup::CgroupDriver::Cgroupfs => "cgroupfs",
+            rctr_runtime::cgroup::CgroupDriver::Systemd => "systemd",
+        }
+    }
+}
+
+fn os_name() -> String {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.unwrap_or("Linux").trim_matches('"').to_string()
+}
+
+fn memory_total() -> u64 {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    total
+        .and_then(|t| t.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+        .map_or(0, |kib| kib * 1024)
+}

@@ -1,0 +1,366 @@
+//! `HostConfig`: what the host gives a container, as the user asked for it.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{PortBinding, PortMap, none_if_empty};
+use crate::model::Container;
+use crate::options::{MountKind, MountSpec, NetworkMode, PortSpec, RunOptions};
+
+/// Docker's default for `--shm-size`.
+const DEFAULT_SHM_SIZE: u64 = 64 << 20;
+
+/// What Docker hides from a container that is not privileged.
+const MASKED_PATHS: [&str; 11] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+];
+
+/// What Docker shows read-only.
+const READONLY_PATHS: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// `HostConfig.LogConfig`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LogConfig {
+    /// `json-file` or `none`.
+    pub r#type: String,
+    /// Options of the driver.
+    pub config: BTreeMap<String, String>,
+}
+
+/// `HostConfig.RestartPolicy`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RestartPolicy {
+    /// `no`, `always`, …
+    pub name: String,
+    /// Limit of `on-failure`.
+    pub maximum_retry_count: u32,
+}
+
+/// One of `HostConfig.Ulimits`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UlimitJson {
+    /// `nofile`, …
+    pub name: String,
+    /// Hard limit.
+    pub hard: i64,
+    /// Soft limit.
+    pub soft: i64,
+}
+
+/// One of `HostConfig.Mounts`: a `--mount` as asked for.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MountRequest {
+    /// `bind`, `volume` or `tmpfs`.
+    pub r#type: &'static str,
+    /// Path or volume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Path in the container.
+    pub target: String,
+    /// Read-only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+}
+
+/// `HostConfig` of a container.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs)] // The names are Docker's, and https://docs.docker.com/reference/api/engine describes them.
+pub struct HostConfig {
+    pub binds: Option<Vec<String>>,
+    #[serde(rename = "ContainerIDFile")]
+    pub container_id_file: String,
+    pub log_config: LogConfig,
+    pub network_mode: String,
+    pub port_bindings: PortMap,
+    pub restart_policy: RestartPolicy,
+    pub auto_remove: bool,
+    pub volume_driver: String,
+    pub volumes_from: Option<Vec<String>>,
+    pub console_size: [u16; 2],
+    pub cap_add: Option<Vec<String>>,
+    pub cap_drop: Option<Vec<String>>,
+    pub cgroupns_mode: &'static str,
+    pub dns: Vec<String>,
+    pub dns_options: Vec<String>,
+    pub dns_search: Vec<String>,
+    pub extra_hosts: Option<Vec<String>>,
+    pub group_add: Option<Vec<String>>,
+    pub ipc_mode: &'static str,
+    pub cgroup: String,
+    pub links: Option<Vec<String>>,
+    pub oom_score_adj: i32,
+    pub pid_mode: String,
+    pub privileged: bool,
+    pub publish_all_ports: bool,
+    pub readonly_rootfs: bool,
+    pub security_opt: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tmpfs: BTreeMap<String, String>,
+    #[serde(rename = "UTSMode")]
+    pub uts_mode: String,
+    pub userns_mode: String,
+    pub shm_size: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sysctls: BTreeMap<String, String>,
+    pub runtime: &'static str,
+    pub isolation: String,
+    pub cpu_shares: u64,
+    pub memory: u64,
+    pub nano_cpus: u64,
+    pub cgroup_parent: String,
+    pub blkio_weight: u16,
+    pub blkio_weight_device: Vec<Value>,
+    pub blkio_device_read_bps: Vec<Value>,
+    pub blkio_device_write_bps: Vec<Value>,
+    #[serde(rename = "BlkioDeviceReadIOps")]
+    pub blkio_device_read_iops: Vec<Value>,
+    #[serde(rename = "BlkioDeviceWriteIOps")]
+    pub blkio_device_write_iops: Vec<Value>,
+    pub cpu_period: u64,
+    pub cpu_quota: i64,
+    pub cpu_realtime_period: u64,
+    pub cpu_realtime_runtime: i64,
+    pub cpuset_cpus: String,
+    pub cpuset_mems: String,
+    pub devices: Vec<Value>,
+    pub device_cgroup_rules: Option<Vec<String>>,
+    pub device_requests: Option<Vec<Value>>,
+    pub memory_reservation: u64,
+    pub memory_swap: i64,
+    pub memory_swappiness: Option<i64>,
+    pub oom_kill_disable: Option<bool>,
+    pub pids_limit: Option<i64>,
+    pub ulimits: Option<Vec<UlimitJson>>,
+    pub cpu_count: u64,
+    pub cpu_percent: u64,
+    #[serde(rename = "IOMaximumIOps")]
+    pub io_maximum_iops: u64,
+    #[serde(rename = "IOMaximumBandwidth")]
+    pub io_maximum_bandwidth: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<MountRequest>,
+    pub masked_paths: Option<Vec<&'static str>>,
+    pub readonly_paths: Option<Vec<&'static str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<bool>,
+}
+
+impl HostConfig {
+    /// That of a container; `log_driver` is the configuration's.
+    pub fn new(container: &Container, log_driver: &str) -> HostConfig {
+        let options = &container.options;
+        let resources = &options.resources;
+        let unmasked = options.privileged || options.security.systempaths_unconfined;
+        HostConfig {
+            binds: none_if_empty(&options.mounts.iter().filter_map(bind).collect::<Vec<_>>()),
+            container_id_file: options
+                .cidfile
+                .as_ref()
+                .map(|file| file.display().to_string())
+                .unwrap_or_default(),
+            log_config: LogConfig {
+                r#type: log_driver.to_owned(),
+                config: BTreeMap::new(),
+            },
+            network_mode: network_mode(&options.network),
+            port_bindings: port_bindings(&options.publish),
+            restart_policy: RestartPolicy {
+                name: "no".into(),
+                maximum_retry_count: 0,
+            },
+            auto_remove: options.auto_remove,
+            volume_driver: String::new(),
+            volumes_from: None,
+            console_size: [0, 0],
+            cap_add: none_if_empty(&options.cap_add),
+            cap_drop: none_if_empty(&options.cap_drop),
+            cgroupns_mode: "private",
+            dns: strings(&options.dns),
+            dns_options: options.dns_options.clone(),
+            dns_search: options.dns_search.clone(),
+            extra_hosts: none_if_empty(&extra_hosts(options)),
+            group_add: none_if_empty(&options.group_add),
+            ipc_mode: "private",
+            cgroup: String::new(),
+            links: None,
+            oom_score_adj: resources.oom_score_adj.unwrap_or(0),
+            pid_mode: String::new(),
+            privileged: options.privileged,
+            publish_all_ports: options.publish_all,
+            readonly_rootfs: options.read_only,
+            security_opt: none_if_empty(&options.security.raw),
+            tmpfs: options
+                .mounts
+                .iter()
+                .filter(|mount| mount.kind == MountKind::Tmpfs)
+                .map(|mount| (mount.target.clone(), mount.tmpfs_options.join(",")))
+                .collect(),
+            uts_mode: String::new(),
+            userns_mode: String::new(),
+            shm_size: options.shm_size.unwrap_or(DEFAULT_SHM_SIZE),
+            sysctls: options.sysctls.clone(),
+            runtime: "rctr-monitor",
+            isolation: String::new(),
+            cpu_shares: resources.cpu_shares.unwrap_or(0),
+            memory: resources.memory.unwrap_or(0),
+            nano_cpus: resources.nano_cpus.unwrap_or(0),
+            cgroup_parent: String::new(),
+            blkio_weight: 0,
+            blkio_weight_device: Vec::new(),
+            blkio_device_read_bps: Vec::new(),
+            blkio_device_write_bps: Vec::new(),
+            blkio_device_read_iops: Vec::new(),
+            blkio_device_write_iops: Vec::new(),
+            cpu_period: 0,
+            cpu_quota: 0,
+            cpu_realtime_period: 0,
+            cpu_realtime_runtime: 0,
+            cpuset_cpus: resources.cpuset_cpus.clone().unwrap_or_default(),
+            cpuset_mems: resources.cpuset_mems.clone().unwrap_or_default(),
+            devices: Vec::new(),
+            device_cgroup_rules: None,
+            device_requests: None,
+            memory_reservation: resources.memory_reservation.unwrap_or(0),
+            memory_swap: memory_swap(options),
+            memory_swappiness: None,
+            oom_kill_disable: None,
+            pids_limit: resources.pids_limit,
+            ulimits: ulimits(options),
+            cpu_count: 0,
+            cpu_percent: 0,
+            io_maximum_iops: 0,
+            io_maximum_bandwidth: 0,
+            mounts: options.mounts.iter().filter_map(mount_request).collect(),
+            masked_paths: Some(if unmasked {
+                Vec::new()
+            } else {
+                MASKED_PATHS.to_vec()
+            }),
+            readonly_paths: Some(if unmasked {
+                Vec::new()
+            } else {
+                READONLY_PATHS.to_vec()
+            }),
+            init: options.init.then_some(true),
+        }
+    }
+}
+
+/// Docker's spelling of a network mode.
+pub(super) fn network_mode(mode: &NetworkMode) -> String {
+    match mode {
+        NetworkMode::Bridge => "bridge".into(),
+        NetworkMode::None => "none".into(),
+        NetworkMode::Host => "host".into(),
+        NetworkMode::Container(name) => format!("container:{name}"),
+    }
+}
+
+/// A memory limit alone allows as much swap again.
+fn memory_swap(options: &RunOptions) -> i64 {
+    match (options.resources.memory_swap, options.resources.memory) {
+        (Some(swap), _) if swap != 0 => swap,
+        (_, Some(memory)) => i64::try_from(memory.saturating_mul(2)).unwrap_or(i64::MAX),
+        _ => 0,
+    }
+}
+
+fn bind(mount: &MountSpec) -> Option<String> {
+    let from_volume_flag = match mount.kind {
+        MountKind::Bind => mount.create_source,
+        MountKind::Volume => true,
+        MountKind::Tmpfs => false,
+    };
+    let source = mount.source.as_ref().filter(|_| from_volume_flag)?;
+    Some(match mount.mode.as_str() {
+        // `z` is what `Mounts` shows for a named volume that was given no options.
+        "" | "z" => format!("{source}:{}", mount.target),
+        mode => format!("{source}:{}:{mode}", mount.target),
+    })
+}
+
+fn mount_request(mount: &MountSpec) -> Option<MountRequest> {
+    (mount.kind == MountKind::Bind && !mount.create_source).then(|| MountRequest {
+        r#type: "bind",
+        source: mount.source.clone(),
+        target: mount.target.clone(),
+        read_only: mount.read_only,
+    })
+}
+
+fn port_bindings(publish: &[PortSpec]) -> PortMap {
+    let mut map = PortMap::new();
+    for spec in publish {
+        let (first, last) = spec.container_ports;
+        for port in first..=last {
+            let host_port = match spec.host_ports {
+                None => String::new(),
+                Some((low, high)) if low == high => low.to_string(),
+                Some((low, high)) if first == last => format!("{low}-{high}"),
+                Some((low, _)) => (low + (port - first)).to_string(),
+            };
+            let binding = PortBinding {
+                host_ip: spec.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+                host_port,
+            };
+            map.entry(format!("{port}/{}", spec.protocol.as_str()))
+                .or_default()
+                .get_or_insert_default()
+                .push(binding);
+        }
+    }
+    map
+}
+
+fn extra_hosts(options: &RunOptions) -> Vec<String> {
+    options
+        .add_hosts
+        .iter()
+        .map(|host| match host.address {
+            Some(address) => format!("{}:{address}", host.name),
+            None => format!("{}:host-gateway", host.name),
+        })
+        .collect()
+}
+
+fn ulimits(options: &RunOptions) -> Option<Vec<UlimitJson>> {
+    (!options.ulimits.is_empty()).then(|| {
+        options
+            .ulimits
+            .iter()
+            .map(|limit| UlimitJson {
+                name: limit.name.clone(),
+                hard: limit.hard,
+                soft: limit.soft,
+            })
+            .collect()
+    })
+}
+
+fn strings<T: Display>(items: &[T]) -> Vec<String> {
+    items.iter().map(T::to_string).collect()
+}

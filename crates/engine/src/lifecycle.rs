@@ -1,0 +1,318 @@
+//! Looking at, stopping and removing containers.
+
+use std::time::{Duration, Instant};
+
+use rctr_runtime::{AttachStream, MonitorClient};
+use rctr_store::Tx;
+
+use crate::lock::ContainerLock;
+use crate::model::{Container, Status};
+use crate::options::parse_signal;
+use crate::start::Streams;
+use crate::{Engine, Error, Result, settle};
+
+/// Seconds that a container gets between the stop signal and SIGKILL, if nobody says otherwise.
+const STOP_TIMEOUT: i64 = 10;
+
+/// How long a killed container may take to end before that is an error.
+const KILL_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How to stop.
+#[derive(Debug, Clone, Default)]
+pub struct StopOptions {
+    /// Instead of the container's stop signal.
+    pub signal: Option<String>,
+    /// Seconds until SIGKILL, instead of the container's; negative: never.
+    pub timeout: Option<i64>,
+}
+
+/// How to remove.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RemoveOptions {
+    /// Kill it first; one that does not exist is fine.
+    pub force: bool,
+    /// Remove its anonymous volumes too.
+    pub volumes: bool,
+}
+
+impl Engine {
+    /// All containers, newest first, their live state filled in.
+    ///
+    /// # Errors
+    /// Whatever hinders reading.
+    pub fn containers(&self) -> Result<Vec<Container>> {
+        let mut containers = Vec::new();
+        for container in self.records()? {
+            containers.extend(self.refresh(container)?);
+        }
+        Ok(containers)
+    }
+
+    /// One container by name, id or a unique beginning of its id, its live state filled in.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`], [`Error::AmbiguousId`].
+    pub fn container(&self, name: &str) -> Result<Container> {
+        let id = self.find(name)?;
+        let missing = || Error::NoSuchContainer { name: name.into() };
+        self.refresh(self.load(&id)?)?.ok_or_else(missing)
+    }
+
+    /// The id behind a name, an id or the beginning of one.
+    pub(crate) fn find(&self, name: &str) -> Result<String> {
+        match self
+            .store
+            .resolve_container(name.strip_prefix('/').unwrap_or(name))
+        {
+            Err(rctr_store::Error::NoSuchContainer { .. }) => {
+                Err(Error::NoSuchContainer { name: name.into() })
+            }
+            Err(rctr_store::Error::AmbiguousContainer { .. }) => Err(Error::AmbiguousId {
+                prefix: name.into(),
+            }),
+            other => Ok(other?),
+        }
+    }
+
+    /// The record as the store has it, by complete id.
+    pub(crate) fn load(&self, id: &str) -> Result<Container> {
+        self.record(id)?
+            .ok_or_else(|| Error::NoSuchContainer { name: id.into() })
+    }
+
+    pub(crate) fn record(&self, id: &str) -> Result<Option<Container>> {
+        Ok(self
+            .store
+            .container::<Container>(id)?
+            .map(|record| record.doc))
+    }
+
+    /// All records as the store has them, newest first.
+    pub(crate) fn records(&self) -> Result<Vec<Container>> {
+        Ok(self
+            .store
+            .containers::<Container>()?
+            .into_iter()
+            .map(|record| record.doc)
+            .collect())
+    }
+
+    /// Sends a signal to a container's first process.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`], or a signal that does not exist.
+    pub fn kill(&self, name: &str, signal: &str) -> Result<()> {
+        let signal = parse_signal(signal)?;
+        let container = self.running(name)?;
+        self.signal(&container.id, signal)
+    }
+
+    /// Asks a container to end, and kills it when its time is up. One that does not run is fine.
+    ///
+    /// # Errors
+    /// [`Error::WillNotDie`] if not even SIGKILL ended it.
+    pub fn stop(&self, name: &str, options: &StopOptions) -> Result<()> {
+        let container = self.container(name)?;
+        if !container.state.status.is_live() {
+            return Ok(());
+        }
+        let signal = options
+            .signal
+            .as_deref()
+            .unwrap_or(&container.process.stop_signal);
+        let seconds = options
+            .timeout
+            .or(container.options.stop_timeout)
+            .unwrap_or(STOP_TIMEOUT);
+        let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
+        self.signal_if_running(&container.id, parse_signal(signal)?)?;
+        if !self.wait_for_end(&container.id, patience)? {
+            self.kill_and_wait(&container.id)?;
+        }
+        self.settle(&container.id)?;
+        Ok(())
+    }
+
+    /// Blocks until a container has ended and gives its exit code.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`].
+    pub fn wait(&self, name: &str) -> Result<i32> {
+        let container = self.container(name)?;
+        if !container.state.status.is_live() {
+            return Ok(container.state.exit_code);
+        }
+        let seen =
+            MonitorClient::connect(&self.state_dir(&container.id)).and_then(MonitorClient::wait);
+        let settled = self.settle(&container.id)?;
+        match seen {
+            Ok(exit) => Ok(exit.code),
+            Err(rctr_runtime::Error::NotRunning { .. } | rctr_runtime::Error::MonitorLost) => {
+                match settled {
+                    Some(code) => Ok(code),
+                    None => Ok(self.container(&container.id)?.state.exit_code),
+                }
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Removes a container.
+    ///
+    /// # Errors
+    /// [`Error::RemoveRunning`] without `force`.
+    pub fn remove(&self, name: &str, options: RemoveOptions) -> Result<()> {
+        let id = self.find(name)?;
+        let container = self.container(&id)?;
+        if container.state.status.is_live() {
+            if !options.force {
+                return Err(Error::RemoveRunning {
+                    name: container.name,
+                    status: container.state.status,
+                });
+            }
+            self.kill_and_wait(&id)?;
+        }
+        let lock = match self.lock(&id) {
+            // It was to be removed at its end, and that has come.
+            Err(Error::NoSuchContainer { .. }) => return Ok(()),
+            other => other?,
+        };
+        let Some(container) = self.record(&id)? else {
+            return Ok(());
+        };
+        let container = self.refresh_locked(container, &lock)?;
+        if container.state.status.is_live() {
+            return Err(Error::RemoveRunning {
+                name: container.name,
+                status: container.state.status,
+            });
+        }
+        self.remove_locked(&container, &lock, options.volumes)
+    }
+
+    /// Removes an ended container: first what can be made again, the record last, so that a removal that is
+    /// interrupted can be repeated.
+    pub(crate) fn remove_locked(
+        &self,
+        container: &Container,
+        _lock: &ContainerLock,
+        volumes: bool,
+    ) -> Result<()> {
+        settle::remove_state_dir(&self.state_dir(&container.id))?;
+        self.store.remove_container(&container.id)?;
+        self.store.remove_container_dir(&container.id)?;
+        for volume in container
+            .mounts
+            .iter()
+            .filter(|m| volumes && m.anonymous)
+            .filter_map(|m| m.volume.as_deref())
+        {
+            match self.store.remove_volume(volume) {
+                Ok(())
+                | Err(
+                    rctr_store::Error::VolumeInUse { .. } | rctr_store::Error::NoSuchVolume { .. },
+                ) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches to a running container's streams.
+    ///
+    /// # Errors
+    /// [`Error::AttachStopped`].
+    pub fn attach(&self, name: &str, streams: Streams) -> Result<AttachStream> {
+        let container = self.container(name)?;
+        let client = match MonitorClient::connect(&self.state_dir(&container.id)) {
+            Err(rctr_runtime::Error::NotRunning { .. }) => return Err(Error::AttachStopped),
+            other => other?,
+        };
+        Ok(client.attach(streams.attach(false))?)
+    }
+
+    /// The container, if it runs.
+    pub(crate) fn running(&self, name: &str) -> Result<Container> {
+        let container = self.container(name)?;
+        match container.state.status {
+            Status::Running | Status::Paused => Ok(container),
+            _ => Err(Error::NotRunning { id: container.id }),
+        }
+    }
+
+    fn signal(&self, id: &str, signal: i32) -> Result<()> {
+        let gone = || Error::NotRunning { id: id.into() };
+        match MonitorClient::connect(&self.state_dir(id))
+            .and_then(|mut client| client.signal(signal))
+        {
+            Err(rctr_runtime::Error::NotRunning { .. } | rctr_runtime::Error::Refused { .. }) => {
+                Err(gone())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn signal_if_running(&self, id: &str, signal: i32) -> Result<()> {
+        match self.signal(id, signal) {
+            Err(Error::NotRunning { .. } | Error::Runtime(rctr_runtime::Error::MonitorLost)) => {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn kill_and_wait(&self, id: &str) -> Result<()> {
+        self.signal_if_running(id, libc::SIGKILL)?;
+        match self.wait_for_end(id, Some(KILL_PATIENCE))? {
+            true => Ok(()),
+            false => Err(Error::WillNotDie {
+                id: id.into(),
+                seconds: KILL_PATIENCE.as_secs(),
+            }),
+        }
+    }
+
+    /// Whether it ended in time.
+    fn wait_for_end(&self, id: &str, patience: Option<Duration>) -> Result<bool> {
+        let handle =
+            match MonitorClient::connect(&self.state_dir(id)).and_then(MonitorClient::start_wait) {
+                Ok(handle) => handle,
+                Err(rctr_runtime::Error::NotRunning { .. } | rctr_runtime::Error::MonitorLost) => {
+                    return Ok(true);
+                }
+                Err(e) => return Err(e.into()),
+            };
+        readable(&handle, patience)
+    }
+}
+
+/// Puts a container's record in the place of the one in the store. The caller has the container's lock, so nobody
+/// else changes it.
+pub(crate) fn save(tx: &Tx<'_>, container: &Container) -> Result<()> {
+    tx.update_container(&container.id, |record: &mut Container| {
+        record.clone_from(container);
+        Ok(())
+    })
+}
+
+/// Waits until a descriptor is readable or closed, or patience ends.
+fn readable(fd: &impl std::os::fd::AsFd, patience: Option<Duration>) -> Result<bool> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let deadline = patience.map(|patience| Instant::now() + patience);
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = match left {
+            None => PollTimeout::NONE,
+            Some(left) => PollTimeout::try_from(left.as_millis().min(i32::MAX as u128) as i32)
+                .unwrap_or(PollTimeout::MAX),
+        };
+        let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
+            Ok(0) | Err(nix::Error::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(errno) => return Err(Error::file("poll", "monitor socket".as_ref())(errno.into())),
+        }
+    }
+}

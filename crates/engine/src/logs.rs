@@ -1,0 +1,102 @@
+//! What a container has written.
+
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rctr_runtime::logs::{LogEntry, LogReader};
+use rctr_runtime::{MonitorClient, WaitHandle};
+
+use crate::{Engine, Error, Result, time};
+
+/// Which part of a log.
+#[derive(Debug, Clone, Default)]
+pub struct LogOptions {
+    /// Go on until the container ends.
+    pub follow: bool,
+    /// Nothing from before: RFC 3339, seconds since 1970, or a duration back from now.
+    pub since: Option<String>,
+    /// Nothing from after, in the same forms.
+    pub until: Option<String>,
+    /// Only so many lines from the end.
+    pub tail: Option<usize>,
+}
+
+/// A container's log, entry by entry.
+pub struct Logs {
+    reader: LogReader,
+    end: Option<WaitHandle>,
+}
+
+impl Engine {
+    /// Opens a container's log.
+    ///
+    /// # Errors
+    /// [`Error::Time`] for a `since` or `until` that is no time.
+    pub fn logs(&self, name: &str, options: &LogOptions) -> Result<Logs> {
+        let container = self.container(name)?;
+        let bound = |flag, text: &Option<String>| match text {
+            Some(text) => match time::parse(text) {
+                Some(time) => Ok(Some(time)),
+                None => Err(Error::Time {
+                    flag,
+                    value: text.clone(),
+                }),
+            },
+            None => Ok(None),
+        };
+        let selection = rctr_runtime::logs::LogOptions {
+            tail: options.tail,
+            since: bound("since", &options.since)?,
+            until: bound("until", &options.until)?,
+            ..Default::default()
+        };
+        let follow = options.follow && container.state.status.is_live();
+        let end = match follow {
+            true => match MonitorClient::connect(&self.state_dir(&container.id))
+                .and_then(MonitorClient::start_wait)
+            {
+                Err(rctr_runtime::Error::NotRunning { .. } | rctr_runtime::Error::MonitorLost) => {
+                    None
+                }
+                other => Some(other?),
+            },
+            false => None,
+        };
+        let path = self.store.container_dir(&container.id)?.join("log");
+        Ok(Logs {
+            reader: LogReader::open(&path, selection, end.is_some())?,
+            end,
+        })
+    }
+}
+
+impl Logs {
+    /// The next entry; when following, blocks until there is one or the container has ended.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn next_entry(&mut self) -> Result<Option<LogEntry>> {
+        loop {
+            if let Some(entry) = self.reader.next_entry()? {
+                return Ok(Some(entry));
+            }
+            let (Some(end), Some(watch)) = (&self.end, self.reader.watch_fd()) else {
+                return Ok(None);
+            };
+            let mut fds = [
+                PollFd::new(watch, PollFlags::POLLIN),
+                PollFd::new(end.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(nix::Error::EINTR) => {}
+                Err(errno) => return Err(Error::file("poll", "log".as_ref())(errno.into())),
+            }
+            let ended = fds[1].any() == Some(true);
+            self.reader.clear_watch();
+            if ended {
+                // Everything was written before the end was told: one more look, then stop.
+                self.end = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Pulling: the registry client's content streams into the store.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use oci_spec::distribution::Reference;
+use oci_spec::image::{Descriptor, Digest};
+use rctr_registry_client::{
+    Client, Corrupt, LayerIngest, Platform, Progress, Pulled, PulledLayer, Sink, SinkError,
+    parse_reference,
+};
+use rctr_store::{ImageLayer, ImageRecord, LayerSpec, Lease, Store};
+
+use crate::{Engine, Error, Result};
+
+/// What a pull brought.
+#[derive(Debug, Clone)]
+pub struct PulledImage {
+    /// Image id, `sha256:…`.
+    pub id: String,
+    /// Canonical name: `docker.io/library/nginx:latest`.
+    pub reference: String,
+    /// Digest of what the name stands for.
+    pub digest: String,
+    /// The name stood for the same image before.
+    pub already: bool,
+    /// For the user: the image is for another platform, …
+    pub warning: Option<String>,
+}
+
+impl Engine {
+    /// Fetches an image and gives it its name.
+    ///
+    /// # Errors
+    /// Whatever the registry or the disk says. What has arrived whole is kept, and the next pull goes on from there.
+    pub async fn pull(
+        &self,
+        name: &str,
+        platform: Option<&str>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<PulledImage> {
+        let reference = parse_reference(name)?;
+        let platform = platform.map(parse_platform).transpose()?;
+        let sink = StoreSink {
+            store: self.store.clone(),
+            lease: self.store.lease([])?,
+            committed: Committed::default(),
+        };
+        let config_dir = rctr_registry_client::default_docker_config_dir();
+        let client = Client::new(self.config.settings.registry.clone(), config_dir)?;
+        let pulled = client
+            .pull(&reference, platform.as_ref(), Arc::new(sink), progress)
+            .await?;
+        self.record_pull(&reference, pulled)
+    }
+
+    fn record_pull(&self, reference: &Reference, pulled: Pulled) -> Result<PulledImage> {
+        let id = pulled.config.digest().clone();
+        let repository = format!("{}/{}", reference.registry(), reference.repository());
+        let repo_digest = format!("{repository}@{}", pulled.target.digest());
+        let name = reference.whole();
+        let before = self.store.find_image(&name)?;
+        let tag = reference.digest().is_none().then_some(name.as_str());
+        self.store.put_image(
+            &ImageRecord {
+                id: id.clone(),
+                manifest: pulled.manifest.digest().clone(),
+                media_type: pulled.manifest.media_type().to_string(),
+                layers: pulled.layers.iter().map(image_layer).collect(),
+                other_blobs: Vec::from_iter(
+                    (pulled.target != pulled.manifest).then(|| pulled.target.digest().clone()),
+                ),
+            },
+            tag,
+            Some(&repo_digest),
+        )?;
+        Ok(PulledImage {
+            already: before.is_some_and(|before| before.record.id == id),
+            id: id.to_string(),
+            reference: name,
+            digest: pulled.target.digest().to_string(),
+            warning: pulled.warning,
+        })
+    }
+}
+
+/// `--platform`.
+pub(crate) fn parse_platform(text: &str) -> Result<Platform> {
+    text.parse()
+        .map_err(|e: rctr_registry_client::InvalidPlatform| Error::Platform {
+            reason: e.to_string(),
+        })
+}
+
+fn image_layer(layer: &PulledLayer) -> ImageLayer {
+    ImageLayer {
+        blob: layer.descriptor.digest().clone(),
+        size: layer.descriptor.size(),
+        media_type: layer.descriptor.media_type().to_string(),
+        diff_id: layer.diff_id.clone(),
+        chain_id: layer.chain_id.clone(),
+    }
+}
+
+/// The store as the registry client sees it.
+struct StoreSink {
+    store: Store,
+    lease: Lease,
+    committed: Committed,
+}
+
+/// Which layers of this pull are complete, and which will never be.
+#[derive(Default)]
+struct Committed {
+    state: Arc<(Mutex<Ends>, Condvar)>,
+}
+
+#[derive(Default)]
+struct Ends {
+    done: HashSet<Digest>,
+    failed: HashSet<Digest>,
+}
+
+impl Sink for StoreSink {
+    fn read_blob(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, SinkError> {
+        self.lease.extend([descriptor.digest()])?;
+        Ok(self.store.read_blob(descriptor.digest())?)
+    }
+
+    fn put_blob(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<(), SinkError> {
+        self.lease.extend([descriptor.digest()])?;
+        Ok(self.store.put_blob(descriptor.digest(), bytes)?)
+    }
+
+    fn begin_layer(
+        &self,
+        layer: &PulledLayer,
+        parent: Option<&Digest>,
+    ) -> Result<Option<Box<dyn LayerIngest>>, SinkError> {
+        self.lease
+            .extend([layer.descriptor.digest(), &layer.chain_id])?;
+        let spec = LayerSpec {
+            blob: layer.descriptor.digest().clone(),
+            size: layer.descriptor.size(),
+            media_type: layer.descriptor.media_type().to_string(),
+            diff_id: layer.diff_id.clone(),
+            chain_id: layer.chain_id.clone(),
+        };
+        self.committed.again(&layer.chain_id);
+        let Some(ingest) = self.store.begin_layer(spec)? else {
+            self.committed.end(&layer.chain_id, true);
+            return Ok(None);
+        };
+        Ok(Some(Box::new(Ingest {
+            inner: Some(ingest),
+            store: self.store.clone(),
+            chain: layer.chain_id.clone(),
+            parent: parent.cloned(),
+            committed: Committed {
+                state: Arc::clone(&self.committed.state),
+            },
+        })))
+    }
+}
+
+/// One layer on its way into the store.
+struct Ingest {
+    inner: Option<rctr_store::LayerIngest>,
+    store: Store,
+    chain: Digest,
+    parent: Option<Digest>,
+    committed: Committed,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum IngestError {
+    #[error("the layer below ({0}) did not arrive")]
+    ParentFailed(Digest),
+    #[error("the layer was already given up")]
+    Ended,
+}
+
+impl Ingest {
+    fn open(&mut self) -> Result<&mut rctr_store::LayerIngest, SinkError> {
+        self.inner.as_mut().ok_or_else(|| IngestError::Ended.into())
+    }
+}
+
+impl LayerIngest for Ingest {
+    fn offset(&self) -> u64 {
+        self.inner
+            .as_ref()
+            .map_or(0, rctr_store::LayerIngest::offset)
+    }
+
+    fn write(&mut self, chunk: &[u8]) -> Result<(), SinkError> {
+        self.open()?.write(chunk).map_err(corrupt)
+    }
+
+    fn reset(&mut self) -> Result<(), SinkError> {
+        Ok(self.open()?.reset()?)
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<(), SinkError> {
+        if let Some(parent) = &self.parent
+            && !self.store.has_layer(parent)?
+            && !self.committed.wait(parent)
+        {
+            return Err(IngestError::ParentFailed(parent.clone()).into());
+        }
+        let inner = self.inner.take().ok_or(IngestError::Ended)?;
+        inner.commit(self.parent.as_ref()).map_err(corrupt)?;
+        self.committed.end(&self.chain, true);
+        Ok(())
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        self.committed.end(&self.chain, false);
+    }
+}
+
+/// The client fetches again what it is told is corrupt, and gives up on anything else.
+fn corrupt(error: rctr_store::Error) -> SinkError {
+    use rctr_store::Error as E;
+    match error {
+        E::DigestMismatch { .. }
+        | E::TooLong { .. }
+        | E::Truncated { .. }
+        | E::Decompress { .. } => Corrupt {
+            actual: error.to_string(),
+        }
+        .into(),
+        _ => error.into(),
+    }
+}
+
+impl Committed {
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A layer is tried (again).
+    fn again(&self, chain: &Digest) {
+        self.ends().failed.remove(chain);
+    }
+
+    /// A layer came to its end; the first word counts.
+    fn end(&self, chain: &Digest, good: bool) {
+        let mut ends = self.ends();
+        if good {
+            ends.done.insert(chain.clone());
+        } else if !ends.done.contains(chain) {
+            ends.failed.insert(chain.clone());
+        }
+        self.state.1.notify_all();
+    }
+
+    /// Waits for a layer's end: whether it is complete.
+    fn wait(&self, chain: &Digest) -> bool {
+        let mut ends = self.ends();
+        loop {
+            if ends.done.contains(chain) {
+                return true;
+            }
+            if ends.failed.contains(chain) {
+                return false;
+            }
+            ends = self
+                .state
+                .1
+                .wait(ends)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Bringing the record of a container up to what became of its processes.
+//!
+//! While a container runs, its state directory tells the truth, and the store only says that it was started. Whoever
+//! first notices that it ended (the front door that waits for it, the monitor's exit command, or any later command
+//! that looks at it) settles it: ports and addresses are given back and the end is written into the store.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rctr_runtime::ExitStatus;
+
+use crate::lock::ContainerLock;
+use crate::model::{Container, Status, ZERO_TIME};
+use crate::{Engine, Error, Result, lifecycle, time};
+
+/// Exit code of a container whose monitor was killed or whose machine went down: nobody saw its own.
+const UNKNOWN_EXIT: i32 = 255;
+
+impl Engine {
+    /// `<state>/<id>`.
+    pub(crate) fn state_dir(&self, id: &str) -> PathBuf {
+        self.config.state.join(id)
+    }
+
+    /// Writes the end of a container into the store, removes it if it was to be removed at its end, and gives its
+    /// exit code; `None` while it still runs or if it is gone.
+    ///
+    /// # Errors
+    /// Whatever hinders the clean-up.
+    pub fn settle(&self, id: &str) -> Result<Option<i32>> {
+        let lock = match self.lock(id) {
+            Err(Error::NoSuchContainer { .. }) => return Ok(None),
+            other => other?,
+        };
+        let Some(container) = self.record(id)? else {
+            return Ok(None);
+        };
+        let container = self.refresh_locked(container, &lock)?;
+        Ok((!container.state.status.is_live()).then_some(container.state.exit_code))
+    }
+
+    /// The container with its live state filled in; settles it first if it ended unnoticed. `None` if that
+    /// removed it.
+    pub(crate) fn refresh(&self, mut container: Container) -> Result<Option<Container>> {
+        if !container.state.status.is_live() {
+            return Ok(Some(container));
+        }
+        match rctr_runtime::status(&self.state_dir(&container.id))? {
+            rctr_runtime::Status::Running { pid, started_at } => {
+                container.state.pid = pid;
+                container.state.started_at = time::format(started_at);
+                return Ok(Some(container));
+            }
+            // Somebody is starting it at this moment, unless the lock is free.
+            rctr_runtime::Status::Created => {}
+            rctr_runtime::Status::Exited(_) | rctr_runtime::Status::Gone => {}
+        }
+        let lock = match self.try_lock(&container.id) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return Ok(Some(container)),
+            Err(Error::NoSuchContainer { .. }) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let Some(container) = self.record(&container.id)? else {
+            return Ok(None);
+        };
+        let container = self.refresh_locked(container, &lock)?;
+        let removed = self.record(&container.id)?.is_none();
+        Ok((!removed).then_some(container))
+    }
+
+    /// As [`Engine::refresh`], under the lock: afterwards the status is right. An automatically removed container is
+    /// given back as it ended.
+    pub(crate) fn refresh_locked(
+        &self,
+        mut container: Container,
+        lock: &ContainerLock,
+    ) -> Result<Container> {
+        if !container.state.status.is_live() {
+            return Ok(container);
+        }
+        let state_dir = self.state_dir(&container.id);
+        match rctr_runtime::status(&state_dir)? {
+            rctr_runtime::Status::Running { pid, started_at } => {
+                container.state.pid = pid;
+                container.state.started_at = time::format(started_at);
+                return Ok(container);
+            }
+            rctr_runtime::Status::Exited(exit) => record_exit(&mut container, &exit),
+            rctr_runtime::Status::Gone => {
+                rctr_runtime::clean_up_dead(&state_dir)?;
+                record_unknown_end(&mut container, "its monitor was killed");
+            }
+            rctr_runtime::Status::Created if state_dir.exists() => {
+                rctr_runtime::clean_up_dead(&state_dir)?;
+                container.state.status = match container.state.started_at == ZERO_TIME {
+                    true => Status::Created,
+                    false => Status::Exited,
+                };
+                container.state.error = "the start was interrupted".into();
+            }
+            // The state directory went with a reboot.
+            rctr_runtime::Status::Created => {
+                record_unknown_end(&mut container, "the machine was restarted")
+            }
+        }
+        self.write_end(&mut container, lock)?;
+        Ok(container)
+    }
+
+    fn write_end(&self, container: &mut Container, lock: &ContainerLock) -> Result<()> {
+        self.leave_network(container)?;
+        if container.options.auto_remove {
+            return self.remove_locked(container, lock, true);
+        }
+        container.network = None;
+        self.store.write(|tx| {
+            tx.release_addresses(&container.id)?;
+            lifecycle::save(tx, container)
+        })
+    }
+}
+
+fn record_exit(container: &mut Container, exit: &ExitStatus) {
+    let state = &mut container.state;
+    state.status = Status::Exited;
+    state.pid = 0;
+    state.exit_code = exit.code;
+    state.oom_killed = exit.oom_killed;
+    state.started_at = time::format(exit.started_at);
+    state.finished_at = time::format(exit.finished_at);
+    state.error = exit.error.clone().unwrap_or_default();
+}
+
+fn record_unknown_end(container: &mut Container, why: &str) {
+    let state = &mut container.state;
+    state.status = Status::Exited;
+    state.pid = 0;
+    state.exit_code = UNKNOWN_EXIT;
+    state.finished_at = time::now();
+    state.error = format!("how it ended is not known: {why}");
+}
+
+/// Removes a state directory; one that is not there is fine.
+pub(crate) fn remove_state_dir(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", dir)(e)),
+        _ => Ok(()),
+    }
+}

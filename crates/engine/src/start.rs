@@ -1,0 +1,317 @@
+//! Starting a container: addresses, bundle, monitor.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rctr_runtime::{
+    AttachOptions, AttachStream, Launch, LaunchFds, LogConfig, LowerDir, Rootfs, SeccompPolicy,
+    StdioConfig,
+};
+
+use crate::endpoint::HeldPorts;
+use crate::lock::ContainerLock;
+use crate::model::{Container, Status};
+use crate::options::{NetworkMode, RunOptions, SeccompChoice};
+use crate::rootfs_view::RootfsView;
+use crate::{Engine, Error, Result, config::LogDriver, files, lifecycle, settle, spec, user};
+
+/// Which of a container's standard streams a front door wants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Streams {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+}
+
+impl Streams {
+    fn any(self) -> bool {
+        self.stdin || self.stdout || self.stderr
+    }
+
+    pub(crate) fn attach(self, settle: bool) -> AttachOptions {
+        AttachOptions {
+            stdin: self.stdin,
+            stdout: self.stdout,
+            stderr: self.stderr,
+            settle,
+        }
+    }
+}
+
+/// A started container.
+pub struct Started {
+    /// Its id.
+    pub id: String,
+    /// One line each, for the user.
+    pub warnings: Vec<String>,
+    /// The streams that were asked for, from the first byte on. Whoever reads its end calls [`Engine::settle`].
+    pub attach: Option<AttachStream>,
+}
+
+/// Why `run` failed, and the container it left behind, if it did.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct RunError {
+    /// The container that was made and could not be started.
+    pub id: Option<String>,
+    /// Why.
+    #[source]
+    pub error: Error,
+}
+
+impl Engine {
+    /// Makes a container and starts it.
+    ///
+    /// # Errors
+    /// Those of [`Engine::create`] and [`Engine::start`]. A container that cannot be started stays `created`,
+    /// with the reason in its state, unless it was to be removed at its end.
+    pub fn run(&self, options: &RunOptions, streams: Streams) -> Result<Started, RunError> {
+        let (container, warnings) = self
+            .insert(options)
+            .map_err(|error| RunError { id: None, error })?;
+        let id = container.id.clone();
+        let start = || {
+            let lock = self.lock(&id)?;
+            self.start_locked(container, &lock, streams)
+        };
+        match start() {
+            Ok(mut started) => {
+                started.warnings.splice(0..0, warnings);
+                Ok(started)
+            }
+            Err(error) => Err(RunError {
+                id: Some(id),
+                error,
+            }),
+        }
+    }
+
+    /// Starts a container that is not running; one that is running is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`], and whatever hinders a start; the container is then as before, with the reason
+    /// in its state.
+    pub fn start(&self, name: &str, streams: Streams) -> Result<Started> {
+        let id = self.find(name)?;
+        let lock = self.lock(&id)?;
+        let container = self.refresh_locked(self.load(&id)?, &lock)?;
+        if container.state.status.is_live() {
+            let attach = match streams.any() {
+                true => Some(self.attach(&id, streams)?),
+                false => None,
+            };
+            return Ok(Started {
+                id,
+                warnings: Vec::new(),
+                attach,
+            });
+        }
+        self.start_locked(container, &lock, streams)
+    }
+
+    fn start_locked(
+        &self,
+        mut container: Container,
+        lock: &ContainerLock,
+        streams: Streams,
+    ) -> Result<Started> {
+        match self.try_start(&mut container, streams) {
+            Ok(started) => Ok(started),
+            Err(error) => {
+                self.start_failed(container, lock, &error)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn try_start(&self, container: &mut Container, streams: Streams) -> Result<Started> {
+        let state_dir = self.fresh_state_dir(&container.id)?;
+        let held = self.hold_ports(container)?;
+        self.store.write(|tx| -> Result<()> {
+            if container.options.network == NetworkMode::Bridge {
+                container.network = Some(self.allocate(tx, &container.id, held.ports.clone())?);
+            }
+            container.state.status = Status::Running;
+            container.state.error.clear();
+            lifecycle::save(tx, container)
+        })?;
+        let netns = self.join_network(container)?;
+        self.launch(container, &state_dir, netns, &held, streams)
+    }
+
+    fn launch(
+        &self,
+        container: &Container,
+        state_dir: &Path,
+        netns: Option<OwnedFd>,
+        held: &HeldPorts,
+        streams: Streams,
+    ) -> Result<Started> {
+        let bundle = self.store.container_dir(&container.id)?;
+        let layers = self.layers(container)?;
+        let view = RootfsView::new(
+            Some(bundle.join("upper")),
+            layers.iter().map(|l| l.path.clone()).collect(),
+        );
+        let identity = user::resolve(&view, &container.process.user, &container.options.group_add)?;
+        let joined = match &container.options.network {
+            NetworkMode::Container(other) => Some(self.store.container_dir(&self.find(other)?)?),
+            _ => None,
+        };
+        let files = files::write(
+            &bundle,
+            container,
+            joined.as_deref(),
+            self.bridge().gateway(),
+        )?;
+        let output = spec::build(&spec::SpecInput {
+            container,
+            user: &identity,
+            files: &files,
+            netns: netns.is_some().then(|| LaunchFds::path(0)),
+            monitor: self.monitor_path()?,
+            facts: self.facts(),
+        })?;
+        let config = bundle.join("config.json");
+        output.spec.save(&config).map_err(|e| Error::BadRecord {
+            what: format!("{}: {e}", config.display()),
+        })?;
+
+        let launch = Launch {
+            id: container.id.clone(),
+            bundle: bundle.clone(),
+            state_dir: state_dir.into(),
+            rootfs: Rootfs::Overlay {
+                lower: layers,
+                upper: bundle.join("upper"),
+                work: bundle.join("work"),
+            },
+            log: self.log_config(&bundle),
+            stdio: StdioConfig {
+                terminal: container.options.tty.then(Default::default),
+                open_stdin: container.options.interactive,
+                stdin_once: container.options.interactive && !container.options.detach,
+            },
+            cgroup: self.cgroup_driver(),
+            seccomp: seccomp_policy(container, output.seccomp),
+            seccomp_cache: self.config.root.join("seccomp"),
+            exit_command: self.exit_command(&container.id)?,
+        };
+        let inherited = netns.iter().chain(&held.sockets).map(AsFd::as_fd).collect();
+        let attach = streams.any().then(|| streams.attach(true));
+        let launched = rctr_runtime::launch(
+            &self.monitor_path()?,
+            &launch,
+            LaunchFds { inherited, attach },
+        )
+        .map_err(|e| e.error)?;
+        let mut warnings = output.warnings;
+        warnings.extend(launched.warnings);
+        Ok(Started {
+            id: container.id.clone(),
+            warnings,
+            attach: launched.attach,
+        })
+    }
+
+    /// Undoes a start that failed.
+    fn start_failed(
+        &self,
+        mut container: Container,
+        lock: &ContainerLock,
+        error: &Error,
+    ) -> Result<()> {
+        self.leave_network(&container)?;
+        settle::remove_state_dir(&self.state_dir(&container.id))?;
+        container.network = None;
+        container.state.error = error.to_string();
+        container.state.exit_code = error.exit_code().into();
+        container.state.status = match container.state.started_at == crate::model::ZERO_TIME {
+            true => Status::Created,
+            false => Status::Exited,
+        };
+        if container.options.auto_remove {
+            return self.remove_locked(&container, lock, true);
+        }
+        self.store.write(|tx| {
+            tx.release_addresses(&container.id)?;
+            lifecycle::save(tx, &container)
+        })
+    }
+
+    /// An empty state directory; the monitor of the last run has gone before this returns.
+    fn fresh_state_dir(&self, id: &str) -> Result<PathBuf> {
+        let dir = self.state_dir(id);
+        if dir.exists() {
+            rctr_runtime::clean_up_dead(&dir)?;
+            settle::remove_state_dir(&dir)?;
+        }
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(Error::file("create", &dir))?;
+        Ok(dir)
+    }
+
+    /// The image's layers, top first, as the monitor wants them.
+    pub(crate) fn layers(&self, container: &Container) -> Result<Vec<LowerDir>> {
+        let chain_ids = crate::image::parse_digests(&container.layers, &container.image_name)?;
+        let paths = self.store.layer_paths(&chain_ids)?;
+        Ok(paths
+            .into_iter()
+            .map(|path| LowerDir {
+                short: Some(path.clone()),
+                path,
+            })
+            .collect())
+    }
+
+    fn log_config(&self, bundle: &Path) -> Option<LogConfig> {
+        let settings = &self.config.settings.log;
+        (settings.driver == LogDriver::File).then(|| LogConfig {
+            path: bundle.join("log"),
+            max_size: settings.max_size,
+            max_file: settings.max_file,
+        })
+    }
+
+    /// What the monitor runs when the container ended and nobody waits.
+    fn exit_command(&self, id: &str) -> Result<Vec<String>> {
+        let exe =
+            std::env::current_exe().map_err(Error::file("find", Path::new("/proc/self/exe")))?;
+        let path = |p: &Path| p.to_string_lossy().into_owned();
+        let config = &self.config;
+        let mut words = vec![
+            path(&exe),
+            "--root".into(),
+            path(&config.root),
+            "--state".into(),
+            path(&config.state),
+        ];
+        if config.file.exists() {
+            words.extend(["--config".into(), path(&config.file)]);
+        }
+        words.extend(["internal", "settle", id].map(String::from));
+        Ok(words)
+    }
+}
+
+fn seccomp_policy(
+    container: &Container,
+    custom: Option<oci_spec::runtime::LinuxSeccomp>,
+) -> SeccompPolicy {
+    if container.options.privileged {
+        return SeccompPolicy::Unconfined;
+    }
+    match (&container.options.security.seccomp, custom) {
+        (SeccompChoice::Unconfined, _) => SeccompPolicy::Unconfined,
+        (SeccompChoice::Profile(_), Some(profile)) => SeccompPolicy::Custom(Box::new(profile)),
+        _ => SeccompPolicy::Default,
+    }
+}

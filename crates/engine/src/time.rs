@@ -1,0 +1,73 @@
+//! Times as Docker writes them.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+
+/// Now, RFC 3339 with nanoseconds, UTC.
+pub(crate) fn now() -> String {
+    format(SystemTime::now())
+}
+
+/// RFC 3339 with nanoseconds, UTC; times that no calendar has become the epoch.
+pub(crate) fn format(time: SystemTime) -> String {
+    let timestamp = Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{timestamp:.9}")
+}
+
+/// `--since` and `--until`: RFC 3339 with or without zone, a date, seconds since 1970 with a fraction, or a Go
+/// duration counted back from now.
+pub(crate) fn parse(text: &str) -> Option<SystemTime> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return std::time::Duration::try_from_secs_f64(seconds)
+            .ok()
+            .map(|d| SystemTime::UNIX_EPOCH + d);
+    }
+    if let Ok(timestamp) = text.parse::<Timestamp>() {
+        return Some(timestamp.into());
+    }
+    if let Ok(civil) = text.parse::<jiff::civil::DateTime>() {
+        return civil
+            .to_zoned(jiff::tz::TimeZone::system())
+            .ok()
+            .map(|zoned| zoned.timestamp().into());
+    }
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|ago| std::time::Duration::try_from(ago).ok())
+        .and_then(|ago| SystemTime::now().checked_sub(ago))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_read_in_all_of_dockers_forms() {
+        let expected = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        for text in [
+            "1700000000",
+            "1700000000.0",
+            "2023-11-14T22:13:20Z",
+            "2023-11-14T23:13:20+01:00",
+        ] {
+            assert_eq!(parse(text), Some(expected), "{text}");
+        }
+        let ago = parse("1h30m").unwrap();
+        let distance = SystemTime::now().duration_since(ago).unwrap().as_secs();
+        assert!((5400..5410).contains(&distance), "{distance}");
+        assert!(parse("2023-11-14").is_some());
+        assert_eq!(parse("yesterday"), None);
+        assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn times_are_written_with_nine_digits() {
+        assert_eq!(
+            format(SystemTime::UNIX_EPOCH + Duration::from_millis(1500)),
+            "1970-01-01T00:00:01.500000000Z"
+        );
+    }
+}
