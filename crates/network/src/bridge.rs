@@ -10,7 +10,8 @@ use crate::config::check_interface_name;
 use crate::link::{self, Addressing, Link, VethPair};
 use crate::netlink::Socket;
 use crate::{
-    BridgeConfig, Endpoint, Error, PublishedPort, Result, host, mac_for, netns, nft, sysctl,
+    BridgeConfig, Endpoint, Error, PublishedPort, Result, conntrack, host, mac_for, netns, nft,
+    sysctl,
 };
 
 /// What [`ensure_bridge`] had to do, and what it could not.
@@ -125,6 +126,8 @@ fn ensure_parameters(bridge: &BridgeConfig) -> Result<()> {
     sysctl::ensure(&format!("ipv4/conf/{name}/route_localnet"), "1")?;
     sysctl::ensure_if_present(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
     if bridge.subnet_v6.is_some() {
+        // With the first container the bridge gets its link-local address, which it needs at once to find that container.
+        sysctl::ensure(&format!("ipv6/conf/{name}/accept_dad"), "0")?;
         sysctl::ensure_ipv6_forwarding()?;
     }
     Ok(())
@@ -168,7 +171,9 @@ pub fn connect(netns: BorrowedFd<'_>, bridge: &BridgeConfig, endpoint: &Endpoint
         addresses: &addresses,
         gateways: &gateways,
     };
-    link::configure(&inside, &wanted)
+    link::configure(&inside, &wanted)?;
+    link::settle(&host, &[&endpoint.host_ifname, &bridge.name])?;
+    link::settle(&inside, &[&endpoint.ifname])
 }
 
 /// What only a thread inside the namespace can do: its kernel parameters, and a socket that stays there.
@@ -195,17 +200,30 @@ fn prepare_inside(ifname: &str, with_ipv6: bool) -> Result<(Socket, u32)> {
 /// taken away from a running one.
 ///
 /// # Errors
-/// [`Error::NoSuchBridge`] if [`ensure_bridge`] was not called; [`Error::FamilyMismatch`]; [`Error::Netlink`].
+/// [`Error::NoSuchBridge`] if [`ensure_bridge`] was not called; [`Error::FamilyMismatch`]; [`Error::Ipv6Loopback`];
+/// [`Error::Netlink`].
 pub fn publish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<()> {
-    nft::publish(bridge, ports)
+    nft::publish(bridge, ports)?;
+    conntrack::forget_flows(ports, true);
+    Ok(())
+}
+
+/// Keeps [`unpublish`] quick: dropping it may wait some 10 ms until the kernel has freed what was removed.
+#[must_use = "dropping it may take 10 ms: do so when nobody waits any more"]
+pub struct Unpublished {
+    _socket: Option<Socket>,
 }
 
 /// Takes published ports back; those that are not published, or lead elsewhere by now, are left alone.
 ///
+/// They are closed when this returns. Do it before giving up the reservations of the ports.
+///
 /// # Errors
 /// [`Error::FamilyMismatch`]; [`Error::Netlink`].
-pub fn unpublish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<()> {
-    nft::unpublish(bridge, ports)
+pub fn unpublish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<Unpublished> {
+    let _socket = nft::unpublish(bridge, ports)?;
+    conntrack::forget_flows(ports, false);
+    Ok(Unpublished { _socket })
 }
 
 /// Removes the bridge, what it added to nftables and to the firewall, and with the last bridge the table.

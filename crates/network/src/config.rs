@@ -55,9 +55,11 @@ impl BridgeConfig {
     #[must_use]
     pub fn generated_subnet_v6(bridge: &str) -> Ipv6Net {
         // FNV-1a: stable between releases, which std's hasher does not promise.
-        let hash = bridge.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = bridge
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
         let folded = u128::from((hash ^ (hash >> 24)) & 0x00ff_ffff);
         let bits = GENERATED_V6.network().to_bits() | (folded << 64);
         Ipv6Net::new_assert(Ipv6Addr::from_bits(bits), 64)
@@ -166,7 +168,8 @@ pub struct PublishedPort {
 
 /// The kernel's rules (`dev_valid_name`).
 pub(crate) fn check_interface_name(name: &str) -> Result<()> {
-    let refused = |byte: u8| byte == b'/' || byte == b':' || byte == 0 || byte.is_ascii_whitespace();
+    let refused =
+        |byte: u8| byte == b'/' || byte == b':' || byte == 0 || byte.is_ascii_whitespace();
     let bad = name.is_empty()
         || name.len() >= libc::IFNAMSIZ
         || name == "."

@@ -98,6 +98,12 @@ pub enum Error {
         /// Address of the container.
         container_ip: IpAddr,
     },
+    /// A port is to be published on `::1`, which the kernel never routes to another interface.
+    #[error("cannot publish port {port} on ::1: the kernel does not route it; use 127.0.0.1")]
+    Ipv6Loopback {
+        /// Port on the host.
+        port: u16,
+    },
     /// A port could not be bound for another reason.
     #[error("cannot bind port {host_ip}:{port}/{protocol}")]
     Bind {

@@ -10,6 +10,7 @@
 
 mod bridge;
 mod config;
+mod conntrack;
 mod error;
 mod host;
 mod link;
@@ -20,7 +21,7 @@ mod port;
 mod sysctl;
 
 pub use bridge::{
-    EnsureOutcome, Warning, connect, ensure_bridge, publish, remove_bridge, unpublish,
+    EnsureOutcome, Unpublished, Warning, connect, ensure_bridge, publish, remove_bridge, unpublish,
 };
 pub use config::{BridgeConfig, Endpoint, Protocol, PublishedPort, mac_for};
 pub use error::{Error, Result};

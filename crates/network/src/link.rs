@@ -19,7 +19,10 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const VETH_INFO_PEER: u16 = 1;
 
@@ -96,9 +99,12 @@ impl Link {
             }
             a.nest(IFLA_LINKINFO, |a| a.string(IFLA_INFO_KIND, "bridge"));
         });
-        run(socket, &requests, &format!("create bridge {name}"), |errno| {
-            errno == Errno::EEXIST
-        })
+        run(
+            socket,
+            &requests,
+            &format!("create bridge {name}"),
+            |errno| errno == Errno::EEXIST,
+        )
     }
 
     /// Brings an interface up, and sets its MTU if one is given.
@@ -154,6 +160,12 @@ impl Link {
                 a.string(IFLA_INFO_SLAVE_KIND, "bridge");
                 a.nest(IFLA_INFO_SLAVE_DATA, |a| a.u8(IFLA_BRPORT_MODE, 1));
             });
+            // A port of a bridge needs no address of its own.
+            a.nest(IFLA_AF_SPEC, |a| {
+                a.nest(libc::AF_INET6 as u16, |a| {
+                    a.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+                });
+            });
         });
         let operation = format!("create interface {}", pair.host_name);
         match socket.exchange(&requests, &operation)?.into_result() {
@@ -164,6 +176,20 @@ impl Link {
             Err(refusal) => Err(refusal.into_error(operation)),
         }
     }
+}
+
+/// Makes interfaces that just got a carrier ready to send, in this order.
+///
+/// The kernel does so in the background and drops packets until then, which costs their sender a second; but it
+/// catches up when asked about an interface (since 6.8).
+pub(crate) fn settle(socket: &Socket, names: &[&str]) -> Result<()> {
+    let mut requests = Requests::default();
+    for name in names {
+        requests.push(libc::RTM_GETLINK, 0, &ifinfo(0, 0, 0), |a| {
+            a.string(IFLA_IFNAME, name);
+        });
+    }
+    run(socket, &requests, "look at a new cable", |_| false)
 }
 
 /// What an interface inside a namespace is to have.
@@ -180,7 +206,12 @@ pub(crate) fn configure(socket: &Socket, wanted: &Addressing<'_>) -> Result<()> 
     for &address in wanted.addresses {
         push_address(&mut requests, wanted.index, address);
     }
-    requests.push(libc::RTM_NEWLINK, ACK, &ifinfo(wanted.index, UP, UP), |_| {});
+    requests.push(
+        libc::RTM_NEWLINK,
+        ACK,
+        &ifinfo(wanted.index, UP, UP),
+        |_| {},
+    );
     for &gateway in wanted.gateways {
         push_default_route(&mut requests, wanted.index, gateway);
     }
@@ -203,7 +234,9 @@ pub(crate) fn ensure_addresses(
         return Ok(());
     }
     let operation = format!("give {name} its addresses");
-    run(socket, &requests, &operation, |errno| errno == Errno::EEXIST)
+    run(socket, &requests, &operation, |errno| {
+        errno == Errno::EEXIST
+    })
 }
 
 fn addresses_of(socket: &Socket, name: &str, index: u32) -> Result<Vec<IpNet>> {

@@ -8,8 +8,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, setsockopt,
-    socket, sockopt,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto,
+    setsockopt, socket, sockopt,
 };
 
 use crate::{Error, Result};
@@ -20,7 +20,7 @@ const TYPE_MASK: u16 = 0x3fff;
 /// Attribute of an error message with the kernel's explanation (NLMSGERR_ATTR_MSG).
 const EXPLANATION: u16 = 1;
 /// The largest datagram the kernel fills for a dump.
-const RECEIVE_BUFFER: usize = 64 * 1024;
+const RECEIVE_BUFFER: usize = 32 * 1024;
 /// What fits into a socket's send buffer by default, with room to spare.
 const SMALL_SEND: usize = 96 * 1024;
 
@@ -402,7 +402,10 @@ mod tests {
         assert_eq!(attributes(&[200, 0, 1, 0, 1, 2]).count(), 0);
         assert_eq!(attributes(&[5, 0]).count(), 0);
         // The last attribute may lack its padding.
-        assert_eq!(attributes(&[5, 0, 1, 0, 7]).collect::<Vec<_>>(), [(1, &[7][..])]);
+        assert_eq!(
+            attributes(&[5, 0, 1, 0, 7]).collect::<Vec<_>>(),
+            [(1, &[7][..])]
+        );
     }
 
     #[test]

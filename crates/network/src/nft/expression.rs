@@ -57,6 +57,8 @@ pub(super) struct Family {
     pub(super) address_length: u32,
     /// The loopback network: its address and mask.
     pub(super) loopback: (&'static [u8], &'static [u8]),
+    /// Whether the kernel can be told to route loopback addresses to other interfaces.
+    pub(super) routes_loopback: bool,
 }
 
 pub(super) const IPV4: Family = Family {
@@ -65,6 +67,7 @@ pub(super) const IPV4: Family = Family {
     destination_offset: 16,
     address_length: 4,
     loopback: (&[127, 0, 0, 0], &[255, 0, 0, 0]),
+    routes_loopback: true,
 };
 
 pub(super) const IPV6: Family = Family {
@@ -72,7 +75,11 @@ pub(super) const IPV6: Family = Family {
     source_offset: 8,
     destination_offset: 24,
     address_length: 16,
-    loopback: (&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], &[255; 16]),
+    loopback: (
+        &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        &[255; 16],
+    ),
+    routes_loopback: false,
 };
 
 /// Writer of a rule's expressions, in the order they are evaluated.
@@ -155,8 +162,11 @@ impl<'a, 'b> Expressions<'a, 'b> {
 
     /// Goes on only with packets of this family.
     pub(super) fn family(&mut self, family: Family) -> &mut Self {
-        self.load_meta(libc::NFT_META_NFPROTO, REG)
-            .compare(libc::NFT_CMP_EQ, REG, &[family.nfproto])
+        self.load_meta(libc::NFT_META_NFPROTO, REG).compare(
+            libc::NFT_CMP_EQ,
+            REG,
+            &[family.nfproto],
+        )
     }
 
     /// Goes on only if the interface, incoming or outgoing, is the one of this name.
@@ -218,7 +228,7 @@ impl<'a, 'b> Expressions<'a, 'b> {
     }
 
     /// Goes on only with packets addressed to this host.
-    pub(super) fn to_this_host(&mut self) -> &mut Self {
+    pub(super) fn only_to_this_host(&mut self) -> &mut Self {
         self.push("fib", |a| {
             a.be32(NFTA_FIB_DREG, REG);
             a.be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);

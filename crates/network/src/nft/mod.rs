@@ -59,7 +59,8 @@ pub(crate) struct Ensured {
 /// Makes the table if it is missing and lets it know the bridge.
 pub(crate) fn ensure(bridge: &BridgeConfig) -> Result<Ensured> {
     let operation = format!("set up nftables for {}", bridge.name);
-    retrying(&operation, |socket| {
+    let socket = &Socket::netfilter()?;
+    retrying(socket, &operation, || {
         let state = State::read(socket, bridge, &operation)?;
         let mut batch = Batch::new(Some(state.generation));
         if !state.table {
@@ -84,7 +85,8 @@ pub(crate) fn ensure(bridge: &BridgeConfig) -> Result<Ensured> {
 /// Takes the bridge and the ports behind it out of the table, and the table away with the last bridge.
 pub(crate) fn remove(bridge: &BridgeConfig) -> Result<()> {
     let operation = format!("remove {} from nftables", bridge.name);
-    retrying(&operation, |socket| {
+    let socket = &Socket::netfilter()?;
+    retrying(socket, &operation, || {
         let state = State::read(socket, bridge, &operation)?;
         let mut batch = Batch::new(Some(state.generation));
         if state.table {
@@ -111,13 +113,13 @@ pub(crate) fn remove(bridge: &BridgeConfig) -> Result<()> {
 
 /// Commits the batch that `prepare` makes from what it reads; again, if the rules changed in between.
 fn retrying<T>(
+    socket: &Socket,
     operation: &str,
-    mut prepare: impl FnMut(&Socket) -> Result<(Batch, T)>,
+    mut prepare: impl FnMut() -> Result<(Batch, T)>,
 ) -> Result<T> {
-    let socket = Socket::netfilter()?;
     for _ in 0..ATTEMPTS {
-        let (batch, result) = prepare(&socket)?;
-        match batch.commit(&socket, operation)? {
+        let (batch, result) = prepare()?;
+        match batch.commit(socket, operation)? {
             Ok(()) => return Ok(result),
             Err(refusal) if refusal.errno == Errno::ERESTART => {}
             Err(refusal) => return Err(refusal.into_error(operation)),
@@ -173,7 +175,11 @@ impl State {
         requests.push(message(libc::NFT_MSG_GETTABLE), 0, &nfgenmsg(INET), |a| {
             a.string(NFTA_TABLE_NAME, TABLE);
         });
-        push_get_element(&mut requests, ruleset::BRIDGES, &ruleset::ifname(&bridge.name));
+        push_get_element(
+            &mut requests,
+            ruleset::BRIDGES,
+            &ruleset::ifname(&bridge.name),
+        );
         for &family in families {
             firewall::push_query(&mut requests, family);
         }

@@ -1,6 +1,6 @@
 //! Published ports: elements of maps.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use nix::errno::Errno;
@@ -45,8 +45,13 @@ impl Mapping {
         Ok(Self { map, key, target })
     }
 
-    fn all(ports: &[PublishedPort]) -> Result<Vec<Self>> {
-        ports.iter().map(Self::of).collect()
+    fn to_publish(port: &PublishedPort) -> Result<Self> {
+        if port.host_ip == Ipv6Addr::LOCALHOST {
+            return Err(Error::Ipv6Loopback {
+                port: port.host_port,
+            });
+        }
+        Self::of(port)
     }
 }
 
@@ -55,15 +60,19 @@ pub(crate) fn publish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<
     if ports.is_empty() {
         return Ok(());
     }
-    let mappings = Mapping::all(ports)?;
+    let mappings = ports
+        .iter()
+        .map(Mapping::to_publish)
+        .collect::<Result<Vec<_>>>()?;
     let operation = format!("publish ports on {}", bridge.name);
+    let socket = Socket::netfilter()?;
     let mut batch = Batch::new(None);
     push_all(&mut batch, mappings.iter());
-    match batch.commit(&Socket::netfilter()?, &operation)? {
+    match batch.commit(&socket, &operation)? {
         Ok(()) => Ok(()),
         // The element is there with another target.
         Err(refusal) if matches!(refusal.errno, Errno::EEXIST | Errno::EBUSY) => {
-            replace(&mappings, &operation)
+            replace(&socket, &mappings, &operation)
         }
         Err(refusal) if refusal.errno == Errno::ENOENT => Err(Error::NoSuchBridge {
             bridge: bridge.name.clone(),
@@ -72,10 +81,10 @@ pub(crate) fn publish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<
     }
 }
 
-fn replace(mappings: &[Mapping], operation: &str) -> Result<()> {
-    retrying(operation, |socket| {
-        let present = targets(socket, mappings, operation)?;
+fn replace(socket: &Socket, mappings: &[Mapping], operation: &str) -> Result<()> {
+    retrying(socket, operation, || {
         let generation = super::generation(socket, operation)?;
+        let present = targets(socket, mappings, operation)?;
         let mut batch = Batch::new(Some(generation));
         let stale = mappings.iter().zip(&present).filter(|(_, p)| p.is_some());
         push_removals(&mut batch, stale.map(|(mapping, _)| mapping));
@@ -85,21 +94,25 @@ fn replace(mappings: &[Mapping], operation: &str) -> Result<()> {
 }
 
 /// Takes published ports back. Ports that are not published, or lead elsewhere by now, are left alone.
-pub(crate) fn unpublish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<()> {
+///
+/// Closing the socket waits until the kernel has freed what was removed, so it is left to the caller.
+pub(crate) fn unpublish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<Option<Socket>> {
     if ports.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    let mappings = Mapping::all(ports)?;
+    let mappings = ports.iter().map(Mapping::of).collect::<Result<Vec<_>>>()?;
     let operation = format!("take back ports published on {}", bridge.name);
-    retrying(&operation, |socket| {
-        let generation = super::generation(socket, &operation)?;
-        let present = targets(socket, &mappings, &operation)?;
+    let socket = Socket::netfilter()?;
+    retrying(&socket, &operation, || {
+        let generation = super::generation(&socket, &operation)?;
+        let present = targets(&socket, &mappings, &operation)?;
         let mut batch = Batch::new(Some(generation));
         let ours = mappings.iter().zip(&present);
         let ours = ours.filter(|(mapping, present)| present.as_ref() == Some(&mapping.target));
         push_removals(&mut batch, ours.map(|(mapping, _)| mapping));
         Ok((batch, ()))
-    })
+    })?;
+    Ok(Some(socket))
 }
 
 /// Takes away all ports that lead to the bridge's networks.
@@ -128,19 +141,15 @@ fn leads_into(network: IpNet, target: &[u8]) -> bool {
     match network {
         IpNet::V4(net) => target
             .first_chunk::<4>()
-            .is_some_and(|address| net.contains(&std::net::Ipv4Addr::from(*address))),
+            .is_some_and(|address| net.contains(&Ipv4Addr::from(*address))),
         IpNet::V6(net) => target
             .first_chunk::<16>()
-            .is_some_and(|address| net.contains(&std::net::Ipv6Addr::from(*address))),
+            .is_some_and(|address| net.contains(&Ipv6Addr::from(*address))),
     }
 }
 
 /// Where each mapping's host port leads now.
-fn targets(
-    socket: &Socket,
-    mappings: &[Mapping],
-    operation: &str,
-) -> Result<Vec<Option<Vec<u8>>>> {
+fn targets(socket: &Socket, mappings: &[Mapping], operation: &str) -> Result<Vec<Option<Vec<u8>>>> {
     let mut found = Vec::with_capacity(mappings.len());
     for some in mappings.chunks(QUERIES_AT_ONCE) {
         let mut requests = Requests::default();

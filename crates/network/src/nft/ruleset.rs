@@ -114,16 +114,38 @@ fn push_family(batch: &mut Batch, family: Family, names: &Names) {
     }
     push_guard(batch, family);
     // A loopback address is never a destination from outside, however the packet got here.
-    rule(batch, &PREROUTING, |e| {
+    push_loopback_return(batch, &PREROUTING, family);
+    if family.routes_loopback {
+        push_loopback_masquerade(batch, family);
+    } else {
+        // The answer from a container would never arrive; a refused connection makes callers try 127.0.0.1.
+        push_loopback_return(batch, &OUTPUT, family);
+    }
+    for chain in [&PREROUTING, &OUTPUT] {
+        push_port_rules(batch, chain, family, names);
+    }
+    push_masquerade(batch, family, names);
+}
+
+fn push_loopback_return(batch: &mut Batch, chain: &BaseChain, family: Family) {
+    rule(batch, chain, |e| {
         e.family(family)
             .load_destination(family, REG)
             .is_loopback(family, REG)
             .return_();
     });
-    for chain in [&PREROUTING, &OUTPUT] {
-        push_port_rules(batch, chain, family, names);
-    }
-    push_masquerade(batch, family, names);
+}
+
+/// The host's own 127.0.0.1 to a container: the answer must find its way back.
+fn push_loopback_masquerade(batch: &mut Batch, family: Family) {
+    rule(batch, &POSTROUTING, |e| {
+        e.family(family)
+            .load_source(family, REG)
+            .is_loopback(family, REG)
+            .load_meta(libc::NFT_META_OIFNAME, REG)
+            .in_set(BRIDGES, REG)
+            .masquerade();
+    });
 }
 
 /// The bridges route 127.0.0.0/8 so that the host's own 127.0.0.1 can reach containers; not the other way.
@@ -161,7 +183,7 @@ fn push_port_rules(batch: &mut Batch, chain: &BaseChain, family: Family, names: 
     });
     rule(batch, chain, |e| {
         e.family(family)
-            .to_this_host()
+            .only_to_this_host()
             .load_meta(libc::NFT_META_L4PROTO, REG)
             .load_destination_port(REG + 1)
             .map(names.published_any, REG)
@@ -171,15 +193,6 @@ fn push_port_rules(batch: &mut Batch, chain: &BaseChain, family: Family, names: 
 
 fn push_masquerade(batch: &mut Batch, family: Family, names: &Names) {
     let oifname = libc::NFT_META_OIFNAME;
-    // The host's own 127.0.0.1 to a container: the answer must find its way back.
-    rule(batch, &POSTROUTING, |e| {
-        e.family(family)
-            .load_source(family, REG)
-            .is_loopback(family, REG)
-            .load_meta(oifname, REG)
-            .in_set(BRIDGES, REG)
-            .masquerade();
-    });
     // A container to the world.
     rule(batch, &POSTROUTING, |e| {
         e.family(family)
