@@ -1,1 +1,21 @@
-fn main() {}
+//! `rctr`: containers from the command line.
+//!
+//! Nothing happens here but parsing, printing and looking after the terminal; the lifecycle is the engine's.
+
+mod app;
+mod cli;
+mod commands;
+mod failure;
+mod flags;
+mod output;
+mod terminal;
+mod usage;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match commands::run(std::env::args_os().collect()) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,60 @@
+//! What every command needs: the global options, and the engine when it is asked for.
+
+use std::path::PathBuf;
+
+use rctr_engine::Engine;
+use rctr_engine::config::Config;
+use tracing::level_filters::LevelFilter;
+
+use crate::cli::Global;
+use crate::failure::{Failure, Result};
+
+const DEFAULT_CONFIG: &str = "/etc/rctr/config.toml";
+
+/// The global options, ready for use.
+pub struct App {
+    root: PathBuf,
+    state: PathBuf,
+    config: Option<PathBuf>,
+}
+
+impl App {
+    /// Takes the global options and starts logging if they ask for it.
+    pub fn new(global: Global) -> App {
+        let level = match (global.debug, global.log_level) {
+            (true, _) => Some(LevelFilter::DEBUG),
+            (false, level) => level.map(LevelFilter::from),
+        };
+        if let Some(level) = level {
+            tracing_subscriber::fmt()
+                .with_max_level(level)
+                .with_writer(std::io::stderr)
+                .init();
+        }
+        App {
+            root: global.root,
+            state: global.state,
+            config: global.config,
+        }
+    }
+
+    /// Reads the configuration and opens the engine.
+    pub fn engine(&self) -> Result<Engine> {
+        self.open().map_err(Failure::from)
+    }
+
+    /// The same for `run`, where a failure is 125.
+    pub fn engine_for_run(&self) -> Result<Engine> {
+        self.open().map_err(|error| Failure::of_run(&error))
+    }
+
+    fn open(&self) -> rctr_engine::Result<Engine> {
+        let file = self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
+        Engine::open(Config::load(
+            &self.root,
+            &self.state,
+            &file,
+            self.config.is_some(),
+        )?)
+    }
+}

@@ -1,0 +1,120 @@
+//! `rctr system df`.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use rctr_engine::{DiskUsage, UsageLine};
+
+use crate::app::App;
+use crate::cli::DfArgs;
+use crate::failure::Result;
+use crate::output::listing::{Column, Kind, Layout, Row, write};
+use crate::output::size;
+use crate::usage::require_none;
+
+const KIND: Kind = Kind {
+    columns: &[
+        Column {
+            name: "Type",
+            header: "TYPE",
+        },
+        Column {
+            name: "TotalCount",
+            header: "TOTAL",
+        },
+        Column {
+            name: "Active",
+            header: "ACTIVE",
+        },
+        Column {
+            name: "Size",
+            header: "SIZE",
+        },
+        Column {
+            name: "Reclaimable",
+            header: "RECLAIMABLE",
+        },
+    ],
+    type_name: "*formatter.diskUsageImagesContext",
+};
+
+const TABLE: [&str; 5] = ["Type", "TotalCount", "Active", "Size", "Reclaimable"];
+
+pub fn run(app: &App, args: &DfArgs) -> Result {
+    require_none("system df", &args.surplus)?;
+    let layout = Layout::new(false, args.format.as_deref(), &TABLE);
+    let usage = app.engine()?.disk_usage()?;
+    write(&mut io::stdout().lock(), KIND, &rows(&usage), &layout)?;
+    Ok(0)
+}
+
+fn rows(usage: &DiskUsage) -> Vec<Row> {
+    // Nothing builds yet, so nothing is cached.
+    let cache = UsageLine::default();
+    [
+        ("Images", usage.images),
+        ("Containers", usage.containers),
+        ("Local Volumes", usage.volumes),
+        ("Build Cache", cache),
+    ]
+    .into_iter()
+    .map(|(kind, line)| Row {
+        cells: vec![
+            kind.to_owned(),
+            line.total.to_string(),
+            line.active.to_string(),
+            size::human4(line.size),
+            reclaimable(&line),
+        ],
+        labels: BTreeMap::new(),
+    })
+    .collect()
+}
+
+fn reclaimable(line: &UsageLine) -> String {
+    let bytes = size::human4(line.reclaimable);
+    match line.reclaimable.saturating_mul(100).checked_div(line.size) {
+        Some(percent) => format!("{bytes} ({percent}%)"),
+        None => bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_like_docker_s() {
+        let usage = DiskUsage {
+            images: UsageLine {
+                total: 2,
+                active: 1,
+                size: 137_000_000,
+                reclaimable: 4_262_000,
+            },
+            containers: UsageLine {
+                total: 1,
+                active: 1,
+                size: 1095,
+                reclaimable: 0,
+            },
+            volumes: UsageLine::default(),
+        };
+        let mut out = Vec::new();
+        write(
+            &mut out,
+            KIND,
+            &rows(&usage),
+            &Layout::new(false, None, &TABLE),
+        )
+        .unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "TYPE            TOTAL     ACTIVE    SIZE      RECLAIMABLE\n\
+             Images          2         1         137MB     4.262MB (3%)\n\
+             Containers      1         1         1.095kB   0B (0%)\n\
+             Local Volumes   0         0         0B        0B\n\
+             Build Cache     0         0         0B        0B\n"
+        );
+    }
+}

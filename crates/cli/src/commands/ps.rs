@@ -1,0 +1,365 @@
+//! `rctr ps`.
+
+use std::io::{self, BufWriter};
+
+use jiff::Timestamp;
+use rctr_engine::Engine;
+use rctr_engine::model::{Container, State, Status};
+use rctr_engine::options::{MountKind, NetworkMode};
+
+use super::ps_filter::Filters;
+use crate::app::App;
+use crate::cli::PsArgs;
+use crate::failure::Result;
+use crate::output::listing::{Column, Kind, Layout, Row, write};
+use crate::output::{duration, ellipsis, ports, short_id, size};
+use crate::usage::require_none;
+
+const KIND: Kind = Kind {
+    columns: &[
+        Column {
+            name: "ID",
+            header: "CONTAINER ID",
+        },
+        Column {
+            name: "Image",
+            header: "IMAGE",
+        },
+        Column {
+            name: "Command",
+            header: "COMMAND",
+        },
+        Column {
+            name: "RunningFor",
+            header: "CREATED",
+        },
+        Column {
+            name: "Status",
+            header: "STATUS",
+        },
+        Column {
+            name: "Ports",
+            header: "PORTS",
+        },
+        Column {
+            name: "Names",
+            header: "NAMES",
+        },
+        Column {
+            name: "Size",
+            header: "SIZE",
+        },
+        Column {
+            name: "CreatedAt",
+            header: "CREATED AT",
+        },
+        Column {
+            name: "State",
+            header: "STATE",
+        },
+        Column {
+            name: "Labels",
+            header: "LABELS",
+        },
+        Column {
+            name: "Mounts",
+            header: "MOUNTS",
+        },
+        Column {
+            name: "LocalVolumes",
+            header: "LOCAL VOLUMES",
+        },
+        Column {
+            name: "Networks",
+            header: "NETWORKS",
+        },
+        Column {
+            name: "Platform",
+            header: "PLATFORM",
+        },
+    ],
+    type_name: "*formatter.ContainerContext",
+};
+
+const TABLE: [&str; 7] = [
+    "ID",
+    "Image",
+    "Command",
+    "RunningFor",
+    "Status",
+    "Ports",
+    "Names",
+];
+const TABLE_WITH_SIZE: [&str; 8] = [
+    "ID",
+    "Image",
+    "Command",
+    "RunningFor",
+    "Status",
+    "Ports",
+    "Names",
+    "Size",
+];
+
+pub fn run(app: &App, command: &str, args: &PsArgs) -> Result {
+    require_none(command, &args.surplus)?;
+    let table: &[&'static str] = if args.size { &TABLE_WITH_SIZE } else { &TABLE };
+    let layout = Layout::new(args.quiet, args.format.as_deref(), table);
+    let filters = Filters::parse(&args.filter)?;
+    let engine = app.engine()?;
+    let containers = select(&engine, args, filters)?;
+    let view = View {
+        truncate: !args.no_trunc,
+        size: args.size || layout.shows("Size"),
+        now: Timestamp::now(),
+    };
+    let rows = containers
+        .iter()
+        .map(|container| view.row(&engine, container))
+        .collect::<Result<Vec<_>>>()?;
+    write(
+        &mut BufWriter::new(io::stdout().lock()),
+        KIND,
+        &rows,
+        &layout,
+    )?;
+    Ok(0)
+}
+
+/// What is asked for, newest first.
+fn select(engine: &Engine, args: &PsArgs, filters: Filters) -> Result<Vec<Container>> {
+    let limit = match (args.latest, args.last) {
+        (true, _) => Some(1),
+        (false, Some(last)) => usize::try_from(last).ok().filter(|last| *last > 0),
+        (false, None) => None,
+    };
+    let all = args.all || limit.is_some() || filters.ask_for_status();
+    let mut containers = engine.containers()?;
+    let filter = filters.resolve(engine, &containers)?;
+    containers
+        .retain(|container| (all || container.state.status.is_live()) && filter.matches(container));
+    if let Some(limit) = limit {
+        containers.truncate(limit);
+    }
+    Ok(containers)
+}
+
+/// How containers are shown.
+struct View {
+    truncate: bool,
+    size: bool,
+    now: Timestamp,
+}
+
+impl View {
+    /// In the order of [`KIND`]'s columns.
+    fn row(&self, engine: &Engine, container: &Container) -> Result<Row> {
+        let id = if self.truncate {
+            short_id(&container.id)
+        } else {
+            &container.id
+        };
+        let size = match self.size {
+            true => {
+                let (written, all) = engine.container_size(container)?;
+                format!("{} (virtual {})", size::human3(written), size::human3(all))
+            }
+            false => "0B".to_owned(),
+        };
+        let labels = &container.process.labels;
+        let label_list: Vec<String> = labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let volumes = container
+            .mounts
+            .iter()
+            .filter(|mount| mount.spec.kind == MountKind::Volume)
+            .count();
+        Ok(Row {
+            cells: vec![
+                id.to_owned(),
+                self.image(container),
+                self.command(container),
+                format!("{} ago", duration::since(&container.created, self.now)),
+                status(&container.state, self.now),
+                ports::of(container),
+                container.name.clone(),
+                size,
+                duration::local(&container.created),
+                container.state.status.as_str().to_owned(),
+                label_list.join(","),
+                self.mounts(container),
+                volumes.to_string(),
+                network(container),
+                container.platform.clone(),
+            ],
+            labels: labels.clone(),
+        })
+    }
+
+    fn image(&self, container: &Container) -> String {
+        let (name, id) = (container.image_name.as_str(), container.image_id.as_str());
+        if name.is_empty() {
+            return "<no image>".to_owned();
+        }
+        if !self.truncate {
+            return name.to_owned();
+        }
+        if short_id(name) == short_id(id) {
+            return short_id(id).to_owned();
+        }
+        match name.split_once("@sha256:") {
+            Some((name, _)) => name.to_owned(),
+            None => name.to_owned(),
+        }
+    }
+
+    fn command(&self, container: &Container) -> String {
+        let mut command = container.process.path.clone();
+        for arg in &container.process.args {
+            command.push(' ');
+            match arg.contains(' ') {
+                true => command.extend(["'", arg, "'"]),
+                false => command.push_str(arg),
+            }
+        }
+        if self.truncate {
+            command = ellipsis(&command, 20);
+        }
+        format!("{command:?}")
+    }
+
+    fn mounts(&self, container: &Container) -> String {
+        let names = container.mounts.iter().map(|mount| {
+            let name = match &mount.volume {
+                Some(volume) => volume.clone(),
+                None => mount.source.display().to_string(),
+            };
+            if self.truncate {
+                ellipsis(&name, 15)
+            } else {
+                name
+            }
+        });
+        names.collect::<Vec<_>>().join(",")
+    }
+}
+
+fn network(container: &Container) -> String {
+    match (&container.options.network, &container.network) {
+        (_, Some(endpoint)) => endpoint.network.clone(),
+        (NetworkMode::Bridge, None) => "bridge".to_owned(),
+        (NetworkMode::None, None) => "none".to_owned(),
+        (NetworkMode::Host, None) => "host".to_owned(),
+        (NetworkMode::Container(_), None) => String::new(),
+    }
+}
+
+/// `Up 2 hours`, `Exited (0) 5 seconds ago`.
+fn status(state: &State, now: Timestamp) -> String {
+    let started = || duration::since(&state.started_at, now);
+    let finished = || duration::since(&state.finished_at, now);
+    match state.status {
+        Status::Created => "Created".to_owned(),
+        Status::Running => format!("Up {}", started()),
+        Status::Paused => format!("Up {} (Paused)", started()),
+        Status::Restarting => format!("Restarting ({}) {} ago", state.exit_code, finished()),
+        Status::Removing => "Removal In Progress".to_owned(),
+        Status::Exited => format!("Exited ({}) {} ago", state.exit_code, finished()),
+        Status::Dead => "Dead".to_owned(),
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use rctr_engine::model::ResolvedProcess;
+    use rctr_engine::options::RunOptions;
+
+    /// A container that was made and never started.
+    pub fn container(id: &str, name: &str) -> Container {
+        Container {
+            id: id.repeat(64 / id.len()),
+            name: name.to_owned(),
+            image_id: format!("sha256:{}", "5".repeat(64)),
+            image_name: "redis".to_owned(),
+            manifest_digest: None,
+            platform: "linux/amd64".to_owned(),
+            layers: Vec::new(),
+            options: RunOptions::default(),
+            process: ResolvedProcess {
+                path: "docker-entrypoint.sh".to_owned(),
+                args: vec!["redis-server".to_owned()],
+                ..ResolvedProcess::default()
+            },
+            mounts: Vec::new(),
+            created: "2026-11-21T12:00:00.5Z".to_owned(),
+            state: State::created(),
+            network: None,
+            restart_count: 0,
+            cgroup_driver: "cgroupfs".to_owned(),
+            cgroup_path: String::new(),
+        }
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-21T14:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn states_in_docker_s_words() {
+        let mut state = State::created();
+        assert_eq!(status(&state, now()), "Created");
+        state.started_at = "2026-11-21T12:00:00Z".to_owned();
+        state.status = Status::Running;
+        assert_eq!(status(&state, now()), "Up 2 hours");
+        state.status = Status::Paused;
+        assert_eq!(status(&state, now()), "Up 2 hours (Paused)");
+        state.status = Status::Exited;
+        state.exit_code = 137;
+        state.finished_at = "2026-11-21T13:59:55Z".to_owned();
+        assert_eq!(status(&state, now()), "Exited (137) 5 seconds ago");
+        state.status = Status::Dead;
+        assert_eq!(status(&state, now()), "Dead");
+    }
+
+    #[test]
+    fn commands_are_quoted_and_cut() {
+        let view = |truncate| View {
+            truncate,
+            size: false,
+            now: now(),
+        };
+        let mut container = container("ab", "web");
+        assert_eq!(view(true).command(&container), "\"docker-entrypoint.s…\"");
+        assert_eq!(
+            view(false).command(&container),
+            "\"docker-entrypoint.sh redis-server\""
+        );
+        container.process.path = "sh".to_owned();
+        container.process.args = vec!["-c".to_owned(), "echo \"a b\"".to_owned()];
+        assert_eq!(
+            view(false).command(&container),
+            "\"sh -c 'echo \\\"a b\\\"'\""
+        );
+    }
+
+    #[test]
+    fn images_by_name_or_short_id() {
+        let view = |truncate| View {
+            truncate,
+            size: false,
+            now: now(),
+        };
+        let mut container = container("ab", "web");
+        assert_eq!(view(true).image(&container), "redis");
+        container.image_name = "55555".to_owned();
+        assert_eq!(view(true).image(&container), "55555");
+        container.image_name = container.image_id.clone();
+        assert_eq!(view(true).image(&container), "555555555555");
+        container.image_name = format!("redis@sha256:{}", "0".repeat(64));
+        assert_eq!(view(true).image(&container), "redis");
+        assert!(view(false).image(&container).contains('@'));
+    }
+}

@@ -1,0 +1,170 @@
+//! `rctr pull`, and the pull that `run` does on the way.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use rctr_engine::options::parse_platform;
+use rctr_engine::{Engine, PulledImage};
+use rctr_registry_client::parse_reference;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::App;
+use crate::cli::PullArgs;
+use crate::failure::{Failure, Result};
+use crate::output::pull::{Silent, progress};
+use crate::usage::require_one;
+
+/// Where a pull says what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Report {
+    Nothing,
+    Stdout,
+    Stderr,
+}
+
+pub fn run(app: &App, command: &str, args: &PullArgs) -> Result {
+    let name = require_one(command, &args.names)?;
+    let platform = match &args.platform {
+        Some(text) => Some(
+            parse_platform(text)
+                .map_err(|error| Failure::argument(command, text, "--platform", &error))?,
+        ),
+        None => None,
+    };
+    let report = if args.quiet {
+        Report::Nothing
+    } else {
+        Report::Stdout
+    };
+    let image = fetch(&app.engine()?, name, platform.as_deref(), report)?;
+    writeln!(io::stdout(), "{}", image.reference)?;
+    Ok(0)
+}
+
+/// Fetches an image; the only command that waits for a network, and so has an async runtime.
+pub fn fetch(
+    engine: &Engine,
+    name: &str,
+    platform: Option<&str>,
+    report: Report,
+) -> Result<PulledImage> {
+    say(report, &head(name))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let progress = match report {
+        Report::Nothing => Arc::new(Silent),
+        Report::Stdout => progress(false),
+        Report::Stderr => progress(true),
+    };
+    let outcome = runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            pulled = engine.pull(name, platform, progress) => pulled.map_err(Failure::from),
+            _ = interrupt.recv() => Err(Failure::silent(128 + libc::SIGINT as u8)),
+            _ = terminate.recv() => Err(Failure::silent(128 + libc::SIGTERM as u8)),
+        }
+    });
+    if outcome.is_err() {
+        // Layers that are still being unpacked are left unfinished; the next pull goes on from there.
+        runtime.shutdown_background();
+    }
+    let image = outcome?;
+    if let Some(warning) = &image.warning {
+        eprintln!("WARNING: {warning}");
+    }
+    let status = match image.already {
+        true => "Image is up to date",
+        false => "Downloaded newer image",
+    };
+    let familiar = rctr_engine::familiar_name(&image.reference);
+    say(
+        report,
+        &[
+            format!("Digest: {}", image.digest),
+            format!("Status: {status} for {familiar}"),
+        ],
+    )?;
+    Ok(image)
+}
+
+/// The name with the tag that is meant when there is none.
+pub fn with_tag(name: &str) -> String {
+    match parse_reference(name) {
+        Ok(reference) => rctr_engine::familiar_name(&reference.whole()),
+        Err(_) => name.to_owned(),
+    }
+}
+
+/// Which tag of which repository is asked for.
+fn head(name: &str) -> Vec<String> {
+    // A name that is none is refused by the engine.
+    let Ok(reference) = parse_reference(name) else {
+        return Vec::new();
+    };
+    let mut lines = Vec::new();
+    let tag = match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => format!(
+            "{}/{}@{digest}",
+            reference.registry(),
+            reference.repository()
+        ),
+        (None, tag) => {
+            let tag = tag.unwrap_or("latest").to_owned();
+            let last = name.rsplit('/').next().unwrap_or(name);
+            if !last.contains(':') {
+                lines.push(format!("Using default tag: {tag}"));
+            }
+            tag
+        }
+    };
+    lines.push(format!("{tag}: Pulling from {}", reference.repository()));
+    lines
+}
+
+fn say(report: Report, lines: &[String]) -> Result<()> {
+    for line in lines {
+        match report {
+            Report::Nothing => {}
+            Report::Stdout => writeln!(io::stdout(), "{line}")?,
+            Report::Stderr => eprintln!("{line}"),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_pulled_is_said_as_docker_says_it() {
+        assert_eq!(
+            head("nginx"),
+            [
+                "Using default tag: latest",
+                "latest: Pulling from library/nginx"
+            ]
+        );
+        assert_eq!(head("localhost:5000/a/b:v1"), ["v1: Pulling from a/b"]);
+        assert_eq!(
+            head("localhost:5000/a"),
+            ["Using default tag: latest", "latest: Pulling from a"]
+        );
+        let digest = format!("sha256:{}", "0".repeat(64));
+        assert_eq!(
+            head(&format!("busybox@{digest}")),
+            [format!(
+                "docker.io/library/busybox@{digest}: Pulling from library/busybox"
+            )]
+        );
+        assert!(head("UPPER CASE").is_empty());
+    }
+
+    #[test]
+    fn the_tag_that_is_meant() {
+        assert_eq!(with_tag("nginx"), "nginx:latest");
+        assert_eq!(with_tag("docker.io/library/nginx:1"), "nginx:1");
+    }
+}

@@ -1,0 +1,36 @@
+//! `rctr rmi`.
+
+use std::io::{self, Write};
+
+use rctr_engine::{Error, ImageRemoval, RemoveImage};
+
+use crate::app::App;
+use crate::cli::RmiArgs;
+use crate::failure::{Failure, Result, for_each};
+use crate::usage::require_names;
+
+pub fn run(app: &App, command: &str, args: &RmiArgs) -> Result {
+    require_names(command, &args.names)?;
+    let options = RemoveImage {
+        force: args.force,
+        no_prune: args.no_prune,
+    };
+    let engine = app.engine()?;
+    for_each(&args.names, |name| {
+        let removals = match engine.remove_image(name, options) {
+            Err(error @ Error::NoSuchImage { .. }) if args.force => {
+                Failure::from(error).report();
+                return Ok(());
+            }
+            other => other?,
+        };
+        let mut out = io::stdout().lock();
+        for removal in removals {
+            match removal {
+                ImageRemoval::Untagged(name) => writeln!(out, "Untagged: {name}")?,
+                ImageRemoval::Deleted(digest) => writeln!(out, "Deleted: {digest}")?,
+            }
+        }
+        Ok(())
+    })
+}
