@@ -56,8 +56,9 @@ pub fn ensure_bridge(bridge: &BridgeConfig) -> Result<EnsureOutcome> {
         _ => bridge,
     };
     let socket = Socket::route()?;
-    ensure_link(&socket, effective)?;
+    let index = ensure_link(&socket, effective)?;
     ensure_parameters(effective)?;
+    link::ensure_addresses(&socket, &effective.name, index, &effective.gateways())?;
     outcome.publish_again = nft::ensure(effective)?.bridge_added;
     if nft::legacy_filter_in_use() {
         outcome.warnings.push(Warning::LegacyIptables);
@@ -72,7 +73,7 @@ fn without_ipv6(bridge: &BridgeConfig) -> BridgeConfig {
     }
 }
 
-fn ensure_link(socket: &Socket, bridge: &BridgeConfig) -> Result<()> {
+fn ensure_link(socket: &Socket, bridge: &BridgeConfig) -> Result<u32> {
     let name = &bridge.name;
     let link = match Link::find(socket, name)? {
         Some(link) => link,
@@ -91,7 +92,7 @@ fn ensure_link(socket: &Socket, bridge: &BridgeConfig) -> Result<()> {
     if !link.is_up || new_mtu.is_some() {
         Link::set_up(socket, name, link.index, new_mtu)?;
     }
-    link::ensure_addresses(socket, name, link.index, &bridge.gateways())
+    Ok(link.index)
 }
 
 /// Refuses a subnet that is reachable elsewhere: either side would lose its packets.
@@ -126,6 +127,7 @@ fn ensure_parameters(bridge: &BridgeConfig) -> Result<()> {
     sysctl::ensure(&format!("ipv4/conf/{name}/route_localnet"), "1")?;
     sysctl::ensure_if_present(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
     if bridge.subnet_v6.is_some() {
+        sysctl::ensure(&format!("ipv6/conf/{name}/disable_ipv6"), "0")?;
         // With the first container the bridge gets its link-local address, which it needs at once to find that container.
         sysctl::ensure(&format!("ipv6/conf/{name}/accept_dad"), "0")?;
         sysctl::ensure_ipv6_forwarding()?;
@@ -179,9 +181,11 @@ pub fn connect(netns: BorrowedFd<'_>, bridge: &BridgeConfig, endpoint: &Endpoint
 /// What only a thread inside the namespace can do: its kernel parameters, and a socket that stays there.
 fn prepare_inside(ifname: &str, with_ipv6: bool) -> Result<(Socket, u32)> {
     if with_ipv6 {
+        sysctl::ensure(&format!("ipv6/conf/{ifname}/disable_ipv6"), "0")?;
         // Duplicate address detection would hold back the link-local address for a second or two.
-        sysctl::ensure_if_present(&format!("ipv6/conf/{ifname}/accept_dad"), "0")?;
-        sysctl::ensure_if_present(&format!("ipv6/conf/{ifname}/accept_ra"), "0")?;
+        sysctl::ensure(&format!("ipv6/conf/{ifname}/accept_dad"), "0")?;
+        // A neighbour must not pose as this container's router.
+        sysctl::ensure(&format!("ipv6/conf/{ifname}/accept_ra"), "0")?;
     } else {
         sysctl::ensure_if_present(&format!("ipv6/conf/{ifname}/disable_ipv6"), "1")?;
     }

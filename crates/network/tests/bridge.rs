@@ -139,6 +139,37 @@ fn ipv6_works_from_the_first_moment() {
 }
 
 #[test]
+fn ipv6_forwarding_leaves_the_hosts_own_routes_alone() {
+    on_private_host(|| {
+        let _outside = Outside::connect();
+        let read = |key: &str| std::fs::read_to_string(format!("/proc/sys/net/{key}")).unwrap();
+        std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").unwrap();
+        ensure_bridge(&bridge()).unwrap();
+        assert_eq!(read("ipv6/conf/all/forwarding"), "0\n");
+        ensure_bridge(&bridge_v6()).unwrap();
+        assert_eq!(read("ipv6/conf/all/forwarding"), "1\n");
+        assert_eq!(read("ipv6/conf/wire0/accept_ra"), "2\n");
+        assert_eq!(read("ipv6/conf/rctr0/accept_ra"), "0\n");
+        let addresses = run("ip -6 address show rctr0");
+        assert!(addresses.contains("fd72:6374:72"), "{addresses}");
+    });
+}
+
+#[test]
+fn the_packet_size_is_the_bridges() {
+    on_private_host(|| {
+        let mut bridge = bridge();
+        ensure_bridge(&bridge).unwrap();
+        bridge.mtu = Some(1400);
+        ensure_bridge(&bridge).unwrap();
+        assert!(run("ip link show rctr0").contains("mtu 1400"));
+        let one = Container::start(&bridge, 1);
+        assert!(run("ip link show rvrctr01").contains("mtu 1400"));
+        assert!(run_in(&one.netns, || run("ip link show eth0")).contains("mtu 1400"));
+    });
+}
+
+#[test]
 fn without_ipv6_a_container_has_only_ipv4() {
     on_private_host(|| {
         ensure_bridge(&bridge()).unwrap();
