@@ -1,6 +1,5 @@
 //! How a command fails: what is printed, and the exit code.
 
-use std::error::Error as _;
 use std::io;
 use std::process::ExitCode;
 

@@ -87,10 +87,7 @@ pub fn run(app: &App, command: &str, args: &ImagesArgs) -> Result {
     };
     let mut rows = Vec::new();
     for image in &images {
-        let names = filter.names(image);
-        // Only ids are asked for: one line for an image, however many names it has.
-        let shown = if args.quiet { &names[..1] } else { &names[..] };
-        rows.extend(shown.iter().map(|name| view.row(image, name)));
+        rows.extend(filter.names(image).iter().map(|name| view.row(image, name)));
     }
     write(
         &mut BufWriter::new(io::stdout().lock()),

@@ -73,11 +73,6 @@ impl<'a> Layout<'a> {
             }
         }
     }
-
-    /// Whether ids and names are cut only for a table.
-    pub fn is_table(&self) -> bool {
-        matches!(self, Layout::Table(_) | Layout::TableTemplate(_))
-    }
 }
 
 /// Writes the rows.

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::{FileStat, SFlag, fstat};
 
 /// So much waits at most before nothing more is read.
 const LIMIT: usize = 256 * 1024;
@@ -93,15 +93,11 @@ impl Outputs {
     }
 }
 
+/// A file never blocks; pipes and terminals may, and get little at a time.
 fn write_size(fd: BorrowedFd<'_>) -> usize {
-    let is_file = fstat(fd).is_ok_and(|stat| {
-        SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
-    });
-    let is_null = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))
-        .is_ok_and(|to| to == "/dev/null");
-    if is_file || is_null {
-        LARGE_WRITE
-    } else {
-        SMALL_WRITE
+    let kind = |stat: FileStat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    match fstat(fd).is_ok_and(|stat| kind(stat) == SFlag::S_IFREG) {
+        true => LARGE_WRITE,
+        false => SMALL_WRITE,
     }
 }

@@ -151,7 +151,8 @@ impl<'a> ExecPump<'a> {
     fn send_pending(&mut self) {
         while !self.pending.is_empty() {
             let Some(fd) = self.input_fd() else {
-                break self.pending.clear();
+                self.pending.clear();
+                break;
             };
             match nix::unistd::write(fd, &self.pending) {
                 Ok(count) => drop(self.pending.drain(..count)),
