@@ -17,7 +17,10 @@ fn the_proxy_forwards_answers_cuts_and_counts() {
     });
     let host = proxy.host();
     let whole = http_get(&host, TAGS).expect("an answer");
-    assert!(whole.status == 200 && whole.body.contains("latest"), "{whole:?}");
+    assert!(
+        whole.status == 200 && whole.body.contains("latest"),
+        "{whole:?}"
+    );
     assert_eq!(http_get(&host, TAGS).expect("an answer").status, 503);
     assert_eq!(http_get(&host, TAGS).expect("an answer").body.len(), 5);
     assert!(http_get(&host, TAGS).is_err());
@@ -29,7 +32,11 @@ fn the_proxy_forwards_answers_cuts_and_counts() {
 fn a_process_left_behind_is_found_and_ended() {
     let env = Env::new();
     let mark = env.root().to_string_lossy().into_owned();
-    let mut child = Command::new("sleep").arg0(&mark).arg("1000").spawn().expect("sleep runs");
+    let mut child = Command::new("sleep")
+        .arg0(&mark)
+        .arg("1000")
+        .spawn()
+        .expect("sleep runs");
     assert!(env.leftovers().iter().any(|leak| leak.contains(&mark)));
     let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(env)));
     let message = dropped.expect_err("a leak fails the test");
