@@ -1,0 +1,230 @@
+//! Turning the engine's specification into the one libcontainer is given: without what we do ourselves
+//! (see `process`), and with what this host cannot do taken back, each with a warning.
+
+use std::path::Path;
+
+use oci_spec::runtime::{
+    LinuxDeviceCgroup, LinuxMemory, LinuxResources, PosixRlimit, PosixRlimitBuilder, Process,
+    RootBuilder, Spec,
+};
+
+use crate::cgroup::Hierarchies;
+use crate::error::StartError;
+
+/// A specification taken apart.
+pub(super) struct Adapted {
+    /// For libcontainer.
+    pub spec: Spec,
+    /// The process as it was asked for.
+    pub process: Process,
+    /// Set on the process from outside.
+    pub oom_score_adj: Option<i32>,
+    /// For a v2 cgroup, where libcgroups does not set them.
+    pub device_rules: Vec<LinuxDeviceCgroup>,
+    /// What could not be done in full.
+    pub warnings: Vec<String>,
+}
+
+fn missing(what: &str) -> StartError {
+    StartError::Config {
+        reason: format!("{what} is missing"),
+    }
+}
+
+/// Adapts a container's specification; its root filesystem is mounted on `rootfs`.
+pub(super) fn adapt(
+    mut spec: Spec,
+    rootfs: &Path,
+    hierarchies: &Hierarchies,
+) -> Result<Adapted, StartError> {
+    let mut warnings = Vec::new();
+    let process = spec.process().clone().ok_or_else(|| missing("process"))?;
+    let oom_score_adj = process.oom_score_adj();
+    let (for_libcontainer, more) = adapt_process(&process);
+    warnings.extend(more);
+    spec.set_process(Some(for_libcontainer));
+
+    let root = RootBuilder::default()
+        .path(rootfs)
+        .readonly(
+            spec.root()
+                .as_ref()
+                .and_then(|r| r.readonly())
+                .unwrap_or(false),
+        )
+        .build()
+        .map_err(|e| StartError::Config {
+            reason: e.to_string(),
+        })?;
+    spec.set_root(Some(root));
+
+    let mut linux = spec.linux().clone().ok_or_else(|| missing("linux"))?;
+    linux.set_seccomp(None);
+    let mut device_rules = Vec::new();
+    if let Some(mut resources) = linux.resources().clone() {
+        device_rules = resources.devices().clone().unwrap_or_default();
+        warnings.extend(drop_unenforceable_swap(&mut resources, hierarchies));
+        linux.set_resources(Some(resources));
+    }
+    spec.set_linux(Some(linux));
+    Ok(Adapted {
+        spec,
+        process,
+        oom_score_adj,
+        device_rules,
+        warnings,
+    })
+}
+
+/// Leaves libcontainer only the part of a process that it does well, and clamps limits.
+pub(super) fn adapt_process(process: &Process) -> (Process, Vec<String>) {
+    let mut adapted = process.clone();
+    adapted
+        .set_cwd("/".into())
+        // With HOME present libcontainer does not look into /etc/passwd.
+        .set_env(Some(vec!["HOME=/".to_owned()]))
+        .set_capabilities(None)
+        .set_oom_score_adj(None);
+    let mut user = process.user().clone();
+    user.set_additional_gids(None);
+    adapted.set_user(user);
+
+    let mut warnings = Vec::new();
+    if let Some(limits) = process.rlimits() {
+        let clamped = limits.iter().map(|l| clamp(l, &mut warnings)).collect();
+        adapted.set_rlimits(Some(clamped));
+    }
+    (adapted, warnings)
+}
+
+/// Only a process with CAP_SYS_RESOURCE may raise a hard limit.
+fn clamp(limit: &PosixRlimit, warnings: &mut Vec<String>) -> PosixRlimit {
+    let resource = limit.typ() as libc::__rlimit_resource_t;
+    let mut own = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: getrlimit writes one structure.
+    let known = unsafe { libc::getrlimit(resource, &mut own) } == 0;
+    if known && limit.hard() > own.rlim_max && !has_sys_resource() {
+        warnings.push(format!(
+            "ulimit {}: {} is above this host's hard limit and there is no CAP_SYS_RESOURCE to raise it; using {}",
+            limit.typ().to_string().trim_start_matches("RLIMIT_").to_lowercase(),
+            show_limit(limit.hard()),
+            show_limit(own.rlim_max),
+        ));
+        let lower = PosixRlimitBuilder::default()
+            .typ(limit.typ())
+            .hard(own.rlim_max)
+            .soft(limit.soft().min(own.rlim_max));
+        return lower.build().unwrap_or(*limit);
+    }
+    *limit
+}
+
+fn show_limit(value: u64) -> String {
+    match value {
+        u64::MAX => "unlimited".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn has_sys_resource() -> bool {
+    const CAP_SYS_RESOURCE: u32 = 24;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .is_some_and(|caps| caps & 1 << CAP_SYS_RESOURCE != 0)
+}
+
+/// As Docker: a kernel without swap accounting limits memory alone, and says so.
+fn drop_unenforceable_swap(
+    resources: &mut LinuxResources,
+    hierarchies: &Hierarchies,
+) -> Option<String> {
+    let memory: LinuxMemory = (*resources.memory())?;
+    memory.swap()?;
+    let mount = hierarchies.mount_of("memory")?;
+    let accounted = match hierarchies {
+        // The root cgroup has no swap files: any cgroup below it shows whether there is accounting.
+        Hierarchies::V2 { root } => any_child_has(root, "memory.swap.max"),
+        Hierarchies::V1 { .. } => mount.join("memory.memsw.limit_in_bytes").exists(),
+    };
+    if accounted {
+        return None;
+    }
+    let mut without = memory;
+    without.set_swap(None);
+    resources.set_memory(Some(without));
+    // "No limit" and "none beyond memory" cannot fail loudly on a host that cannot tell them apart.
+    (memory.swap() != Some(-1))
+        .then(|| "the kernel does not account for swap; memory is limited without swap".to_owned())
+}
+
+fn any_child_has(root: &Path, file: &str) -> bool {
+    let Ok(entries) = std::fs::read_dir(root) else {
+        return false;
+    };
+    let mut directories = entries
+        .flatten()
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+        .peekable();
+    // With no cgroup to look at, the kernel's configuration is taken to be the usual one.
+    directories.peek().is_none() || directories.any(|e| e.path().join(file).exists())
+}
+
+/// Sets how willing the kernel is to kill a process; without CAP_SYS_RESOURCE it can only become more so.
+pub(super) fn set_oom_score(pid: i32, score: i32) -> Option<String> {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    if std::fs::write(&path, score.to_string()).is_ok() {
+        return None;
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    Some(format!(
+        "oom-score-adj {score} needs CAP_SYS_RESOURCE; it stays at {}",
+        kept.trim()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::runtime::{PosixRlimitType, ProcessBuilder};
+
+    #[test]
+    fn libcontainer_gets_a_bare_process() {
+        let process = ProcessBuilder::default()
+            .args(vec!["x".to_owned()])
+            .cwd("/nosuch")
+            .env(vec!["HOME=/h".to_owned(), "X=1".to_owned()])
+            .oom_score_adj(-5)
+            .build()
+            .unwrap();
+        let (adapted, warnings) = adapt_process(&process);
+        assert_eq!(adapted.cwd(), Path::new("/"));
+        assert_eq!(adapted.oom_score_adj(), None);
+        assert!(adapted.capabilities().is_none());
+        assert_eq!(adapted.args().as_ref().unwrap(), &["x"]);
+        assert!(warnings.is_empty());
+    }
+
+    #[test]
+    fn limits_above_the_host_s_are_clamped_and_told() {
+        if has_sys_resource() {
+            return;
+        }
+        let limit = PosixRlimitBuilder::default()
+            .typ(PosixRlimitType::RlimitNofile)
+            .soft(u64::MAX - 1)
+            .hard(u64::MAX - 1)
+            .build()
+            .unwrap();
+        let mut warnings = Vec::new();
+        let clamped = clamp(&limit, &mut warnings);
+        assert!(clamped.hard() < u64::MAX - 1);
+        assert_eq!(clamped.soft(), clamped.hard());
+        assert!(warnings[0].starts_with("ulimit nofile"), "{warnings:?}");
+    }
+}

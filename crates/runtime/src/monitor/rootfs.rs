@@ -1,0 +1,290 @@
+//! Mounting the root filesystem in the monitor's own mount namespace, and looking at what the image
+//! put where the kernel's filesystems go, before anything follows its links.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount,
+};
+
+use crate::error::StartError;
+use crate::spec::{LowerDir, Rootfs};
+
+/// The directory every monitor mounts on, each in its own mount namespace. Not one per container: removing
+/// a directory that is a mount point somewhere makes the kernel unmount it there and then, which takes milliseconds.
+pub(super) fn mount_point(state_dir: &Path) -> PathBuf {
+    state_dir.parent().unwrap_or(state_dir).join(".rootfs")
+}
+
+fn failed(step: impl Into<String>, error: impl Into<io::Error>) -> StartError {
+    StartError::Rootfs {
+        step: step.into(),
+        reason: error.into().to_string(),
+    }
+}
+
+/// Leaves the host's mount namespace: mounts made there still arrive, none of ours go back.
+pub(super) fn enter_private_namespace() -> Result<(), StartError> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
+        .map_err(|e| failed("unshare the mount namespace", e))?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_SLAVE | MsFlags::MS_REC,
+        None::<&str>,
+    )
+    .map_err(|e| failed("make mounts slaves of the host's", e))
+}
+
+/// Mounts the root filesystem on `target`, which is made if it does not exist.
+pub(super) fn mount_rootfs(rootfs: &Rootfs, target: &Path) -> Result<(), StartError> {
+    match std::fs::create_dir(target) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(failed(format!("create {}", target.display()), e));
+        }
+        _ => {}
+    }
+    match rootfs {
+        Rootfs::Directory(directory) => mount(
+            Some(directory),
+            target,
+            None::<&str>,
+            MsFlags::MS_BIND | MsFlags::MS_REC,
+            None::<&str>,
+        )
+        .map_err(|e| failed(format!("bind {}", directory.display()), e)),
+        Rootfs::Overlay { lower, upper, work } => {
+            let by_fsopen = mount_overlay(lower, upper, work, target);
+            // Kernels that know `lowerdir+` only half accept it and fail at the end.
+            by_fsopen.or_else(|_| mount_overlay_by_options(lower, upper, work, target))
+        }
+    }
+}
+
+/// One layer after the other, through a filesystem context: no limit on their number or length.
+fn mount_overlay(lower: &[LowerDir], upper: &Path, work: &Path, target: &Path) -> io::Result<()> {
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let context = context.as_fd();
+    for layer in lower {
+        fsconfig_set_string(context, "lowerdir+", &layer.path)?;
+    }
+    fsconfig_set_string(context, "upperdir", upper)?;
+    fsconfig_set_string(context, "workdir", work)?;
+    fsconfig_create(context)?;
+    let mounted = fsmount(
+        context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::empty(),
+    )?;
+    move_mount(
+        mounted.as_fd(),
+        "",
+        CWD,
+        target,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?;
+    Ok(())
+}
+
+/// The old way: all paths in one page, so layers are named by their short links, relative to where these lie.
+fn mount_overlay_by_options(
+    lower: &[LowerDir],
+    upper: &Path,
+    work: &Path,
+    target: &Path,
+) -> Result<(), StartError> {
+    let links_directory = common_links_directory(lower);
+    let names: Vec<String> = lower
+        .iter()
+        .map(|layer| match (&links_directory, &layer.short) {
+            (Some(_), Some(short)) => file_name(short),
+            _ => escape(&layer.path),
+        })
+        .collect();
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        names.join(":"),
+        escape(upper),
+        escape(work)
+    );
+    if let Some(directory) = &links_directory {
+        std::env::set_current_dir(directory)
+            .map_err(|e| failed(format!("enter {}", directory.display()), e))?;
+    }
+    let mounted = mount(
+        Some("overlay"),
+        target,
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    );
+    std::env::set_current_dir("/").map_err(|e| failed("enter /", e))?;
+    mounted.map_err(|e| failed(format!("mount an overlay of {} layers", lower.len()), e))
+}
+
+fn common_links_directory(lower: &[LowerDir]) -> Option<PathBuf> {
+    let first = lower.first()?.short.as_ref()?.parent()?;
+    lower
+        .iter()
+        .all(|l| l.short.as_ref().is_some_and(|s| s.parent() == Some(first)))
+        .then(|| first.to_owned())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Overlay's option parser gives backslash, colon and comma a meaning.
+fn escape(path: &Path) -> String {
+    let mut escaped = String::new();
+    for character in path.to_string_lossy().chars() {
+        if matches!(character, '\\' | ':' | ',') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
+/// Refuses an image whose /dev, /proc or /sys would lead elsewhere, and makes those that are missing.
+pub(super) fn check_image(root: BorrowedFd<'_>) -> Result<(), StartError> {
+    for name in ["dev", "proc", "sys"] {
+        let hostile = |reason: &str| StartError::HostileImage {
+            path: format!("/{name}"),
+            reason: reason.to_owned(),
+        };
+        match open_beneath(root, Path::new(name), ResolveFlags::NO_SYMLINKS) {
+            Ok(_) => {}
+            Err(Errno::LOOP) => return Err(hostile("is a symbolic link")),
+            Err(Errno::NOTDIR) => return Err(hostile("is not a directory")),
+            Err(Errno::NOENT) => rustix::fs::mkdirat(root, name, Mode::from_raw_mode(0o755))
+                .map_err(|e| failed(format!("create /{name}"), e))?,
+            Err(e) => return Err(failed(format!("open /{name}"), e)),
+        }
+    }
+    Ok(())
+}
+
+fn open_beneath(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat2(
+        root,
+        path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        resolve | ResolveFlags::NO_MAGICLINKS | ResolveFlags::IN_ROOT,
+    )
+}
+
+/// Makes a directory and its parents in the root filesystem, owned by root, if they are missing;
+/// links of the image are followed within it. What cannot be made here is left for the container to report.
+pub(super) fn create_directory(root: BorrowedFd<'_>, path: &Path) {
+    let mut so_far = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => {
+                let parent = if so_far.as_os_str().is_empty() {
+                    Path::new(".")
+                } else {
+                    &so_far
+                };
+                let Ok(parent) = open_beneath(root, parent, ResolveFlags::empty()) else {
+                    return;
+                };
+                let _ = rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755));
+                so_far.push(name);
+            }
+            Component::ParentDir => drop(so_far.pop()),
+            _ => {}
+        }
+    }
+}
+
+/// Opens the mounted root filesystem.
+pub(super) fn open_root(target: &Path) -> Result<OwnedFd, StartError> {
+    rustix::fs::open(
+        target,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|e| failed(format!("open {}", target.display()), e))
+}
+
+/// Runs `body` in the mount namespace behind `namespace`, in the calling thread, for good.
+pub(super) fn return_to(namespace: &OwnedFd) -> io::Result<()> {
+    // SAFETY: setns takes two integers.
+    match unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn images_with_links_for_system_directories_are_refused() {
+        for name in ["dev", "proc", "sys"] {
+            let dir = tempfile::tempdir().unwrap();
+            symlink("/etc", dir.path().join(name)).unwrap();
+            let root = open_root(dir.path()).unwrap();
+            let error = check_image(root.as_fd()).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("refusing this image: /{name} is a symbolic link")
+            );
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("proc"), "").unwrap();
+        let root = open_root(dir.path()).unwrap();
+        assert!(matches!(
+            check_image(root.as_fd()),
+            Err(StartError::HostileImage { .. })
+        ));
+    }
+
+    #[test]
+    fn an_empty_image_gets_its_directories() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = open_root(dir.path()).unwrap();
+        check_image(root.as_fd()).unwrap();
+        assert!(dir.path().join("sys").is_dir());
+    }
+
+    #[test]
+    fn directories_are_made_within_the_root_whatever_links_say() {
+        let outside = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        symlink(outside.path(), dir.path().join("out")).unwrap();
+        symlink("real", dir.path().join("in")).unwrap();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        let root = open_root(dir.path()).unwrap();
+
+        create_directory(root.as_fd(), Path::new("/in/a/b"));
+        assert!(dir.path().join("real/a/b").is_dir());
+        create_directory(root.as_fd(), Path::new("/out/x"));
+        create_directory(root.as_fd(), Path::new("/../../y"));
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+        assert!(dir.path().join("y").is_dir());
+    }
+
+    #[test]
+    fn option_characters_in_paths_are_escaped() {
+        assert_eq!(escape(Path::new("/a:b,c\\d")), "/a\\:b\\,c\\\\d");
+    }
+}

@@ -1,0 +1,274 @@
+//! Making containers and processes in them: the one place that calls libcontainer.
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
+use libcontainer::syscall::syscall::SyscallType;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use oci_spec::runtime::Process;
+
+use super::adapt::adapt_process;
+use super::error_log::ErrorLog;
+use super::process::{ExecReport, ProcessExecutor};
+use crate::cgroup::CgroupDriver;
+use crate::client::set_window_size;
+use crate::error::StartError;
+use crate::seccomp::Program;
+use crate::spec::WindowSize;
+
+/// What a new process gets as its standard streams.
+pub(super) enum ProcessStdio {
+    /// Standard input (none: /dev/null), output and error.
+    Files {
+        stdin: Option<OwnedFd>,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
+    /// A pseudo terminal of the container's own.
+    Terminal(WindowSize),
+}
+
+/// A process that exists.
+pub(super) struct NewProcess {
+    /// Its pid here.
+    pub pid: i32,
+    /// The master side of its terminal.
+    pub pty: Option<OwnedFd>,
+}
+
+/// Makes one container and processes in it. Another implementation may replace libcontainer's.
+pub(super) trait ContainerRuntime {
+    /// Makes the container; its init stops short of the program. The bundle is the adapted one.
+    fn create(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError>;
+
+    /// Lets init execute its program, and waits until it has.
+    fn start(&mut self) -> Result<(), StartError>;
+
+    /// Runs a further process in the running container.
+    fn exec(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError>;
+}
+
+/// libcontainer's name for our only container: its state lies in `STATE_DIR/oci/`.
+const NAME: &str = "oci";
+
+/// [`ContainerRuntime`] on libcontainer.
+pub(super) struct Libcontainer {
+    state_dir: PathBuf,
+    cgroup: CgroupDriver,
+    seccomp: Option<Rc<Program>>,
+    errors: ErrorLog,
+    created: Option<(Container, ExecReport)>,
+}
+
+impl Libcontainer {
+    /// For the container whose adapted bundle is in `state_dir`.
+    pub(super) fn new(
+        state_dir: &Path,
+        cgroup: CgroupDriver,
+        seccomp: Option<Program>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            state_dir: state_dir.to_owned(),
+            cgroup,
+            seccomp: seccomp.map(Rc::new),
+            errors: ErrorLog::install()?,
+            created: None,
+        })
+    }
+
+    fn builder(&self, executor: ProcessExecutor) -> Result<ContainerBuilder, LibcontainerError> {
+        ContainerBuilder::new(NAME.to_owned(), SyscallType::default())
+            .with_executor(executor)
+            .with_root_path(&self.state_dir)
+    }
+
+    /// libcontainer's cause chain on one line, with the first thing it logged.
+    fn describe(&self, error: &LibcontainerError) -> StartError {
+        let mut words: Vec<String> = Vec::new();
+        let mut cause: Option<&dyn std::error::Error> = Some(error);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !words.iter().any(|w| w.contains(&text)) {
+                words.push(text);
+            }
+            cause = error.source();
+        }
+        if let Some(logged) = self.errors.first() {
+            words.push(logged);
+        }
+        let reason = words.join(": ");
+        if reason.contains("cgroup") {
+            return StartError::Cgroup { reason };
+        }
+        StartError::Init { reason }
+    }
+
+    /// Sockets of processes that have long started.
+    fn remove_leftovers(&self) {
+        let Ok(entries) = std::fs::read_dir(self.state_dir.join(NAME)) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(b"tenant-") {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+impl ContainerRuntime for Libcontainer {
+    fn create(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError> {
+        self.errors.clear();
+        let (executor, report) = ProcessExecutor::new(process, self.seccomp.clone())?;
+        let builder = self.builder(executor).map_err(|e| self.describe(&e))?;
+        let (builder, console) = with_stdio(builder, stdio, &self.state_dir)?;
+        let container = builder
+            .as_init(&self.state_dir)
+            .with_systemd(self.cgroup == CgroupDriver::Systemd)
+            .with_detach(true)
+            .build()
+            .map_err(|e| self.describe(&e))?;
+        let pid = container.pid().map_or(0, |pid| pid.as_raw());
+        self.created = Some((container, report));
+        Ok(NewProcess {
+            pid,
+            pty: console.map(Console::receive).transpose()?,
+        })
+    }
+
+    fn start(&mut self) -> Result<(), StartError> {
+        let Some((mut container, report)) = self.created.take() else {
+            return Err(StartError::Init {
+                reason: "the container does not exist".to_owned(),
+            });
+        };
+        container.start().map_err(|e| self.describe(&e))?;
+        report.wait()
+    }
+
+    fn exec(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError> {
+        self.errors.clear();
+        let (executor, report) = ProcessExecutor::new(process, self.seccomp.clone())?;
+        let (adapted, _) = adapt_process(process);
+        let description = in_memory(&adapted)?;
+        let builder = self.builder(executor).map_err(|e| self.describe(&e))?;
+        let (builder, console) = with_stdio(builder, stdio, &self.state_dir)?;
+        let built = builder
+            .as_tenant()
+            .with_detach(true)
+            .with_process(Some(format!("/proc/self/fd/{}", description.as_raw_fd())))
+            .build();
+        self.remove_leftovers();
+        let pid = built.map_err(|e| self.describe(&e))?;
+        report.wait()?;
+        Ok(NewProcess {
+            pid: pid.as_raw(),
+            pty: console.map(Console::receive).transpose()?,
+        })
+    }
+}
+
+fn in_memory(process: &Process) -> Result<OwnedFd, StartError> {
+    let make = || -> io::Result<OwnedFd> {
+        let fd = rustix::fs::memfd_create("process", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let mut file = std::fs::File::from(fd);
+        serde_json::to_writer(&mut file, process)?;
+        Ok(file.into())
+    };
+    make().map_err(|e| StartError::Monitor {
+        step: "describe the process".to_owned(),
+        reason: e.to_string(),
+    })
+}
+
+fn with_stdio(
+    builder: ContainerBuilder,
+    stdio: ProcessStdio,
+    state_dir: &Path,
+) -> Result<(ContainerBuilder, Option<Console>), StartError> {
+    match stdio {
+        ProcessStdio::Files {
+            stdin,
+            stdout,
+            stderr,
+        } => {
+            let builder = match stdin {
+                Some(stdin) => builder.with_stdin(stdin),
+                None => builder,
+            };
+            Ok((builder.with_stdout(stdout).with_stderr(stderr), None))
+        }
+        ProcessStdio::Terminal(size) => {
+            let console = Console::listen(state_dir, size)?;
+            let builder = builder.with_console_socket(Some(console.path.clone()));
+            Ok((builder, Some(console)))
+        }
+    }
+}
+
+/// The socket on which libcontainer hands over a terminal's master side.
+struct Console {
+    listener: UnixListener,
+    path: PathBuf,
+    size: WindowSize,
+}
+
+impl Console {
+    fn listen(state_dir: &Path, size: WindowSize) -> Result<Self, StartError> {
+        let path = state_dir.join("console.sock");
+        let _ = std::fs::remove_file(&path);
+        let listener = super::bind(state_dir, "console.sock").map_err(terminal_failed)?;
+        listener.set_nonblocking(true).map_err(terminal_failed)?;
+        Ok(Self {
+            listener,
+            path,
+            size,
+        })
+    }
+
+    /// The container's process has sent it by the time libcontainer returns.
+    fn receive(self) -> Result<OwnedFd, StartError> {
+        let (socket, _) = self.listener.accept().map_err(terminal_failed)?;
+        let mut byte = [0u8; 64];
+        let mut iov = [IoSliceMut::new(&mut byte)];
+        let mut space = nix::cmsg_space!([RawFd; 1]);
+        let message = recvmsg::<()>(
+            socket.as_raw_fd(),
+            &mut iov,
+            Some(&mut space),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        )
+        .map_err(|e| terminal_failed(e.into()))?;
+        let fd = message
+            .cmsgs()
+            .map_err(|e| terminal_failed(e.into()))?
+            .find_map(|item| match item {
+                ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+                _ => None,
+            })
+            .ok_or_else(|| terminal_failed(io::ErrorKind::UnexpectedEof.into()))?;
+        // SAFETY: the kernel has just made this descriptor for us.
+        let pty = unsafe { OwnedFd::from_raw_fd(fd) };
+        // A size nobody has set yet is not worth failing for.
+        let _ = set_window_size(pty.as_fd(), self.size);
+        Ok(pty)
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn terminal_failed(error: io::Error) -> StartError {
+    StartError::Init {
+        reason: format!("terminal: {error}"),
+    }
+}

@@ -1,0 +1,275 @@
+//! Bringing a container up.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::time::SystemTime;
+
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+
+use super::adapt::{Adapted, adapt, set_oom_score};
+use super::input::Input;
+use super::rootfs;
+use super::runtime::{ContainerRuntime, Libcontainer, ProcessStdio};
+use super::supervise::{Container, Output};
+use crate::cgroup::{Cgroup, Hierarchies, OomWatch, attach_device_filter};
+use crate::error::StartError;
+use crate::launch::{Handover, adopt};
+use crate::logs::{LogWriter, Stream};
+use crate::seccomp;
+use crate::spec::{Launch, LaunchFds, StdioConfig};
+use crate::state::{ProcessId, SOCKET_FILE, STATE_FILE, State};
+
+/// A container that did not come up, after everything of it has been removed.
+pub(super) struct Failure {
+    pub error: StartError,
+    pub warnings: Vec<String>,
+}
+
+fn monitor_failed(step: &str, error: impl ToString) -> StartError {
+    StartError::Monitor {
+        step: step.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+/// Brings the container up, up to and including its program's execve.
+pub(super) fn start(handover: &Handover) -> Result<(Container, Vec<String>), Failure> {
+    let mut warnings = Vec::new();
+    match bring_up(handover, &mut warnings) {
+        Ok(container) => Ok((container, warnings)),
+        Err(error) => {
+            tidy(&handover.launch);
+            Err(Failure { error, warnings })
+        }
+    }
+}
+
+fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container, StartError> {
+    let launch = &handover.launch;
+    let inherited = inherited(handover.inherited);
+    let spec = load_spec(launch)?;
+    let cgroup_path = cgroup_path(&spec)?;
+    let mut state = State {
+        monitor: ProcessId::of(std::process::id() as i32)
+            .map_err(|e| monitor_failed("read /proc/self/stat", e))?,
+        container: None,
+        started_at: SystemTime::now(),
+        cgroup_driver: launch.cgroup,
+        cgroup_path: cgroup_path.clone(),
+    };
+    // Whoever finds us dead can then clean up after us.
+    save_state(&state, launch)?;
+
+    let hierarchies = Hierarchies::detect().map_err(cgroup_failed)?;
+    let host_mounts = File::open("/proc/self/ns/mnt")
+        .map_err(|e| monitor_failed("open the mount namespace", e))?;
+    let adapted = prepare_bundle(launch, spec, &hierarchies)?;
+    warnings.extend(adapted.warnings.iter().cloned());
+
+    let program = seccomp::program(&launch.seccomp, &adapted.process, &launch.seccomp_cache)?;
+    let mut runtime = Libcontainer::new(&launch.state_dir, launch.cgroup, program)
+        .map_err(|e| monitor_failed("set up logging", e))?;
+    let log = open_log(launch)?;
+    let listener = listen(launch)?;
+    let (stdio, mut streams) = make_stdio(launch.stdio)?;
+    let created = runtime.create(&adapted.process, stdio)?;
+    if let Some(pty) = created.pty {
+        streams = Streams::of_terminal(pty)?;
+    }
+
+    let cgroup = Cgroup::open(launch.cgroup, &cgroup_path).map_err(cgroup_failed)?;
+    if let Some(score) = adapted.oom_score_adj {
+        warnings.extend(set_oom_score(created.pid, score));
+    }
+    if cgroup.is_v2() {
+        attach_device_filter(&cgroup, &adapted.device_rules).map_err(cgroup_failed)?;
+    }
+    let oom = OomWatch::new(&cgroup);
+    state.started_at = SystemTime::now();
+    state.container = Some(
+        ProcessId::of(created.pid).map_err(|e| monitor_failed("find the container's init", e))?,
+    );
+    runtime.start()?;
+    save_state(&state, launch)?;
+    Ok(Container {
+        pid: created.pid,
+        started_at: state.started_at,
+        own_pid_namespace: has_own_pid_namespace(&adapted.spec),
+        state_dir: launch.state_dir.clone(),
+        stdin_once: launch.stdio.stdin_once && launch.stdio.terminal.is_none(),
+        terminal: launch.stdio.terminal.is_some(),
+        exit_command: launch.exit_command.clone(),
+        runtime: Box::new(runtime),
+        listener,
+        outputs: streams.outputs,
+        input: streams.input,
+        log,
+        oom,
+        cgroup,
+        host_mounts: host_mounts.into(),
+        inherited,
+    })
+}
+
+/// Removes what a failed start has left. Mounts and namespaces go when this process ends.
+fn tidy(launch: &Launch) {
+    let path = load_spec(launch).and_then(|spec| cgroup_path(&spec));
+    if let Ok(cgroup) = path.and_then(|p| Cgroup::open(launch.cgroup, &p).map_err(cgroup_failed)) {
+        // Nothing to be done about a failure here: the first error is the one to tell.
+        let _ = cgroup.kill_all();
+        while nix::sys::wait::waitpid(None, None).is_ok() {}
+        let _ = cgroup.remove();
+    }
+    for name in [SOCKET_FILE, STATE_FILE, "config.json"] {
+        let _ = std::fs::remove_file(launch.state_dir.join(name));
+    }
+    let _ = std::fs::remove_dir_all(launch.state_dir.join("oci"));
+}
+
+fn inherited(count: usize) -> Vec<OwnedFd> {
+    (0..count as RawFd)
+        // SAFETY: the launcher put these descriptors there for us, and this is the only place that takes them.
+        .map(|n| unsafe { adopt(LaunchFds::FIRST + n) })
+        .collect()
+}
+
+fn load_spec(launch: &Launch) -> Result<Spec, StartError> {
+    let path = launch.bundle.join("config.json");
+    let bytes = std::fs::read(&path).map_err(|e| StartError::Config {
+        reason: format!("read {}: {e}", path.display()),
+    })?;
+    serde_json::from_slice(&bytes).map_err(|e| StartError::Config {
+        reason: format!("{}: {e}", path.display()),
+    })
+}
+
+fn cgroup_path(spec: &Spec) -> Result<std::path::PathBuf, StartError> {
+    spec.linux()
+        .as_ref()
+        .and_then(|linux| linux.cgroups_path().clone())
+        .ok_or_else(|| StartError::Config {
+            reason: "linux.cgroupsPath is missing".to_owned(),
+        })
+}
+
+fn cgroup_failed(error: crate::Error) -> StartError {
+    StartError::Cgroup {
+        reason: error.to_string(),
+    }
+}
+
+fn save_state(state: &State, launch: &Launch) -> Result<(), StartError> {
+    state
+        .save(&launch.state_dir)
+        .map_err(|e| monitor_failed("save state", e))
+}
+
+/// Mounts the root filesystem and writes the adapted specification where libcontainer will look.
+fn prepare_bundle(
+    launch: &Launch,
+    spec: Spec,
+    hierarchies: &Hierarchies,
+) -> Result<Adapted, StartError> {
+    let target = rootfs::mount_point(&launch.state_dir);
+    rootfs::enter_private_namespace()?;
+    rootfs::mount_rootfs(&launch.rootfs, &target)?;
+    let adapted = adapt(spec, &target, hierarchies)?;
+    let root = rootfs::open_root(&target)?;
+    rootfs::check_image(root.as_fd())?;
+    rootfs::create_directory(root.as_fd(), adapted.process.cwd());
+
+    let path = launch.state_dir.join("config.json");
+    let json = serde_json::to_vec(&adapted.spec).map_err(|e| monitor_failed("adapt", e))?;
+    std::fs::write(&path, json)
+        .map_err(|e| monitor_failed(&format!("write {}", path.display()), e))?;
+    Ok(adapted)
+}
+
+fn open_log(launch: &Launch) -> Result<Option<LogWriter>, StartError> {
+    launch
+        .log
+        .clone()
+        .map(LogWriter::open)
+        .transpose()
+        .map_err(|e| monitor_failed("log", e))
+}
+
+fn listen(launch: &Launch) -> Result<UnixListener, StartError> {
+    let listen = || -> io::Result<UnixListener> {
+        let listener = super::bind(&launch.state_dir, SOCKET_FILE)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|e| monitor_failed("make the monitor's socket", e))
+}
+
+fn has_own_pid_namespace(spec: &Spec) -> bool {
+    spec.linux()
+        .as_ref()
+        .and_then(|linux| linux.namespaces().as_ref())
+        .is_some_and(|namespaces| {
+            namespaces
+                .iter()
+                .any(|n| n.typ() == LinuxNamespaceType::Pid && n.path().is_none())
+        })
+}
+
+/// The monitor's ends of the container's streams.
+#[derive(Default)]
+struct Streams {
+    outputs: Vec<Output>,
+    input: Option<Input>,
+}
+
+impl Streams {
+    fn of_terminal(pty: OwnedFd) -> Result<Self, StartError> {
+        let output = pty
+            .try_clone()
+            .map_err(|e| monitor_failed("duplicate the terminal", e))?;
+        Ok(Self {
+            outputs: vec![Output::new(output, Stream::Stdout)?],
+            input: Some(Input::new(pty)),
+        })
+    }
+}
+
+fn make_stdio(config: StdioConfig) -> Result<(ProcessStdio, Streams), StartError> {
+    if let Some(size) = config.terminal {
+        return Ok((ProcessStdio::Terminal(size), Streams::default()));
+    }
+    let (out_reader, stdout) = pipe()?;
+    let (error_reader, stderr) = pipe()?;
+    let mut streams = Streams {
+        outputs: vec![
+            Output::new(out_reader, Stream::Stdout)?,
+            Output::new(error_reader, Stream::Stderr)?,
+        ],
+        input: None,
+    };
+    let mut stdin = None;
+    if config.open_stdin {
+        let (reader, writer) = pipe()?;
+        set_nonblocking(&writer)?;
+        stdin = Some(reader);
+        streams.input = Some(Input::new(writer));
+    }
+    let stdio = ProcessStdio::Files {
+        stdin,
+        stdout,
+        stderr,
+    };
+    Ok((stdio, streams))
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), StartError> {
+    pipe2(OFlag::O_CLOEXEC).map_err(|e| monitor_failed("make a pipe", e))
+}
+
+/// Also used for outputs: reading must never block the one thread there is.
+pub(super) fn set_nonblocking(fd: &OwnedFd) -> Result<(), StartError> {
+    rustix::io::ioctl_fionbio(fd, true).map_err(|e| monitor_failed("set a pipe non-blocking", e))
+}

@@ -1,0 +1,496 @@
+//! The monitor's life beside its container: one loop over the container's streams, the clients' connections
+//! and the deaths of children, until the container has ended and everybody knows.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::io::Errno;
+
+use super::input::Input;
+use super::memory;
+use super::peer::{Peer, Role};
+use super::process::reset_signals;
+use super::rootfs::return_to;
+use super::runtime::{ContainerRuntime, ProcessStdio};
+use super::start::set_nonblocking;
+use crate::cgroup::{Cgroup, OomWatch};
+use crate::client::set_window_size;
+use crate::error::StartError;
+use crate::logs::{LogWriter, Stream};
+use crate::protocol::{ExecSpec, FrameType, Reply, Request, parse};
+use crate::spec::{AttachOptions, WindowSize};
+use crate::state::ExitStatus;
+
+/// Output is passed on in pieces of at most this.
+const CHUNK: usize = 16 * 1024;
+
+/// A running container and what the monitor holds of it.
+pub(super) struct Container {
+    pub pid: i32,
+    pub started_at: SystemTime,
+    pub own_pid_namespace: bool,
+    pub state_dir: PathBuf,
+    pub stdin_once: bool,
+    pub terminal: bool,
+    pub exit_command: Vec<String>,
+    pub runtime: Box<dyn ContainerRuntime>,
+    pub listener: UnixListener,
+    pub outputs: Vec<Output>,
+    pub input: Option<Input>,
+    pub log: Option<LogWriter>,
+    pub oom: OomWatch,
+    pub cgroup: Cgroup,
+    pub host_mounts: OwnedFd,
+    pub inherited: Vec<OwnedFd>,
+}
+
+impl Container {
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
+    }
+}
+
+/// A stream of the container's that the monitor reads.
+pub(super) struct Output {
+    fd: OwnedFd,
+    stream: Stream,
+}
+
+impl Output {
+    pub(super) fn new(fd: OwnedFd, stream: Stream) -> Result<Self, StartError> {
+        set_nonblocking(&fd)?;
+        Ok(Self { fd, stream })
+    }
+}
+
+/// Serves a running container until its end. `launched` is the answer to the launcher, which may stay on as a client.
+pub(super) fn run(
+    container: Container,
+    launcher: UnixStream,
+    launched: &Reply,
+    attach: Option<AttachOptions>,
+) {
+    let mut supervisor = Supervisor {
+        signals: child_signals(),
+        container,
+        peers: Vec::new(),
+        ended: None,
+        log_error: None,
+        settled: false,
+        handed_over: false,
+    };
+    let role = attach.map_or(Role::Talking, Role::Attached);
+    let mut first = Peer::new(launcher, role);
+    first.reply(launched);
+    if attach.is_some() {
+        supervisor.peers.push(first);
+    } else {
+        drop(first);
+    }
+    memory::release();
+    supervisor.serve();
+}
+
+/// SIGCHLD as something to poll. Blocked only now: what libcontainer started before must not inherit it.
+fn child_signals() -> Option<SignalFd> {
+    let mut set = SigSet::empty();
+    set.add(Signal::SIGCHLD);
+    pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), None).ok()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).ok()
+}
+
+struct Supervisor {
+    container: Container,
+    signals: Option<SignalFd>,
+    peers: Vec<Peer>,
+    /// Set once the container has ended.
+    ended: Option<ExitStatus>,
+    log_error: Option<String>,
+    /// A client has settled the end.
+    settled: bool,
+    /// The end has been settled by a client, or handed to the exit command.
+    handed_over: bool,
+}
+
+/// What a polled descriptor belongs to.
+#[derive(Clone, Copy)]
+enum Source {
+    Signals,
+    Listener,
+    Output(usize),
+    Input,
+    Peer(usize),
+}
+
+impl Supervisor {
+    fn serve(&mut self) {
+        // It may have ended before we began to look.
+        self.reap();
+        loop {
+            self.dismiss_gone_peers();
+            self.hand_over_end();
+            if self.is_finished() {
+                return;
+            }
+            let ready = self.poll();
+            // Deaths last: output written before comes first.
+            for &(source, events) in ready.iter().rev() {
+                self.handle(source, events);
+            }
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.handed_over && self.peers.iter().all(|peer| !peer.wants_write())
+    }
+
+    /// Waits until something happens; gives what, with the events.
+    fn poll(&self) -> Vec<(Source, libc::c_short)> {
+        let mut sources = Vec::new();
+        let mut fds = Vec::new();
+        let mut add = |source, fd: RawFd, events| {
+            sources.push(source);
+            fds.push(libc::pollfd {
+                fd,
+                events,
+                revents: 0,
+            });
+        };
+        if let Some(signals) = &self.signals {
+            add(Source::Signals, signals.as_raw_fd(), libc::POLLIN);
+        }
+        add(
+            Source::Listener,
+            self.container.listener.as_raw_fd(),
+            libc::POLLIN,
+        );
+        if !self.peers.iter().any(Peer::is_behind) {
+            for (index, output) in self.container.outputs.iter().enumerate() {
+                add(Source::Output(index), output.fd.as_raw_fd(), libc::POLLIN);
+            }
+        }
+        let mut input_full = false;
+        if let Some(input) = &self.container.input {
+            input_full = input.is_full();
+            if input.wants_write() {
+                add(Source::Input, input.as_fd().as_raw_fd(), libc::POLLOUT);
+            }
+        }
+        for (index, peer) in self.peers.iter().enumerate() {
+            let mut events = 0;
+            if !(peer.feeds_stdin() && input_full) {
+                events |= libc::POLLIN;
+            }
+            if peer.wants_write() {
+                events |= libc::POLLOUT;
+            }
+            add(Source::Peer(index), peer.as_fd().as_raw_fd(), events);
+        }
+        // SAFETY: passes a slice with its length.
+        unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, -1) };
+        let events = fds.iter().map(|fd| fd.revents);
+        let ready = sources
+            .into_iter()
+            .zip(events)
+            .filter(|(_, events)| *events != 0);
+        ready.collect()
+    }
+
+    fn handle(&mut self, source: Source, events: libc::c_short) {
+        match source {
+            Source::Signals => {
+                while let Some(Ok(Some(_))) = self.signals.as_ref().map(SignalFd::read_signal) {}
+                self.reap();
+            }
+            Source::Listener => {
+                while let Ok((socket, _)) = self.container.listener.accept() {
+                    self.peers.push(Peer::new(socket, Role::Talking));
+                }
+            }
+            Source::Output(index) => {
+                // An output that ended earlier in this round has moved the others.
+                if index < self.container.outputs.len() {
+                    self.read_output(index);
+                }
+            }
+            Source::Input => self.with_input(Input::flush),
+            Source::Peer(index) => {
+                if events & libc::POLLOUT != 0 {
+                    self.peers[index].flush();
+                }
+                if events & (libc::POLLIN | libc::POLLHUP | libc::POLLERR) != 0 {
+                    self.peers[index].read();
+                    while let Some((kind, payload)) = self.peers[index].next_frame() {
+                        self.frame(index, kind, &payload);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does something with the input that tells whether it goes on.
+    fn with_input(&mut self, action: impl FnOnce(&mut Input) -> bool) {
+        if let Some(input) = &mut self.container.input
+            && !action(input)
+        {
+            self.container.input = None;
+        }
+    }
+
+    /// Reads once; false when there is nothing (more) now.
+    fn read_output(&mut self, index: usize) -> bool {
+        let mut buffer = [0u8; CHUNK];
+        let output = &self.container.outputs[index];
+        let stream = output.stream;
+        match rustix::io::read(&output.fd, &mut buffer) {
+            Err(Errno::AGAIN) => false,
+            Err(Errno::INTR) => true,
+            // A terminal whose last user is gone answers EIO. It may be opened again: a container's init may
+            // close its own terminal and keep it for later. Then only the end of the container is the end.
+            Ok(0) | Err(_) => {
+                self.container.outputs.remove(index);
+                false
+            }
+            Ok(count) => {
+                self.pass_on(stream, &buffer[..count]);
+                true
+            }
+        }
+    }
+
+    fn pass_on(&mut self, stream: Stream, bytes: &[u8]) {
+        if let Some(log) = &mut self.container.log
+            && let Err(error) = log.write(stream, bytes)
+        {
+            self.log_error.get_or_insert(error.to_string());
+        }
+        for peer in &mut self.peers {
+            let Role::Attached(options) = peer.role else {
+                continue;
+            };
+            match stream {
+                Stream::Stdout if options.stdout => peer.output(FrameType::Stdout, bytes),
+                Stream::Stderr if options.stderr => peer.output(FrameType::Stderr, bytes),
+                _ => {}
+            }
+        }
+    }
+
+    fn frame(&mut self, index: usize, kind: FrameType, payload: &[u8]) {
+        let peer = &mut self.peers[index];
+        match kind {
+            FrameType::Request => match parse(payload) {
+                Ok(request) => self.request(index, request),
+                Err(_) => peer.gone = true,
+            },
+            FrameType::Stdin if !peer.feeds_stdin() => {}
+            FrameType::Stdin if payload.is_empty() => self.client_input_ended(),
+            FrameType::Stdin => self.with_input(|input| input.push(payload)),
+            _ => peer.gone = true,
+        }
+    }
+
+    /// An attached client's standard input is at its end, or the client is.
+    fn client_input_ended(&mut self) {
+        if self.container.stdin_once {
+            self.with_input(Input::end);
+        }
+    }
+
+    fn request(&mut self, index: usize, request: Request) {
+        let reply = match (request, &self.ended) {
+            (Request::Settled, _) => {
+                self.peers[index].settled = true;
+                self.settled = true;
+                return;
+            }
+            (Request::Wait, None) => {
+                self.peers[index].role = Role::Waiting;
+                return;
+            }
+            (Request::Wait, Some(exit)) => Reply::Exit(exit.clone()),
+            (Request::Attach(options), None) => {
+                self.peers[index].role = Role::Attached(options);
+                Reply::Done
+            }
+            (_, Some(_)) => Reply::Refused("the container has ended".to_owned()),
+            (Request::Signal(signal), None) => {
+                let pid = match self.peers[index].role {
+                    Role::Exec(pid) => pid,
+                    _ => self.container.pid,
+                };
+                send_signal(pid, signal)
+            }
+            (Request::Resize(size), None) => self.resize(size),
+            (Request::Exec(spec), None) => return self.exec(index, &spec),
+        };
+        self.peers[index].reply(&reply);
+    }
+
+    fn resize(&mut self, size: WindowSize) -> Reply {
+        let terminal = self
+            .container
+            .input
+            .as_ref()
+            .filter(|_| self.container.terminal);
+        match terminal.map(|input| set_window_size(input.as_fd(), size)) {
+            Some(Ok(())) => Reply::Done,
+            Some(Err(error)) => Reply::Refused(error.to_string()),
+            None => Reply::Refused("the container has no terminal".to_owned()),
+        }
+    }
+
+    fn exec(&mut self, index: usize, spec: &ExecSpec) {
+        // A process that joins a frozen cgroup stops, and we would wait for it for ever.
+        if self.container.cgroup.is_frozen() {
+            let reason = "the container is paused; unpause it first".to_owned();
+            return self.peers[index].reply(&Reply::Refused(reason));
+        }
+        let fds = self.peers[index].take_fds();
+        let stdio = match (spec.tty, <[OwnedFd; 3]>::try_from(fds)) {
+            (Some(size), _) => ProcessStdio::Terminal(size),
+            (None, Ok([stdin, stdout, stderr])) => ProcessStdio::Files {
+                stdin: Some(stdin),
+                stdout,
+                stderr,
+            },
+            (None, Err(_)) => {
+                let reason = "exec without a terminal needs three descriptors".to_owned();
+                return self.peers[index].reply(&Reply::Refused(reason));
+            }
+        };
+        match self.container.runtime.exec(&spec.process, stdio) {
+            Ok(process) => {
+                let peer = &mut self.peers[index];
+                peer.role = Role::Exec(process.pid);
+                peer.reply_with_fd(&Reply::ExecStarted { pid: process.pid }, process.pty);
+            }
+            Err(error) => self.peers[index].reply(&Reply::StartFailed {
+                error,
+                warnings: Vec::new(),
+            }),
+        }
+    }
+
+    /// Takes note of every child that has ended: init, exec'd processes, what libcontainer left.
+    fn reap(&mut self) {
+        loop {
+            let (pid, code) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, code),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
+                Ok(WaitStatus::StillAlive) => return,
+                Ok(_) | Err(nix::Error::EINTR) => continue,
+                Err(_) => return,
+            };
+            if pid == Pid::from_raw(self.container.pid) {
+                self.container_ended(code);
+                continue;
+            }
+            let executed = |peer: &&mut Peer| peer.role == Role::Exec(pid.as_raw());
+            if let Some(peer) = self.peers.iter_mut().find(executed) {
+                peer.reply(&Reply::ExecExit(code));
+                peer.role = Role::Talking;
+            }
+        }
+    }
+
+    fn container_ended(&mut self, code: i32) {
+        let finished_at = SystemTime::now();
+        if !self.container.own_pid_namespace {
+            // Without a namespace that ends with its init, what init started lives on.
+            let _ = self.container.cgroup.kill_all();
+        }
+        for index in (0..self.container.outputs.len()).rev() {
+            while self.read_output(index) {}
+        }
+        self.container.outputs.clear();
+        self.container.input = None;
+        if let Some(Err(error)) = self.container.log.as_mut().map(LogWriter::finish) {
+            self.log_error.get_or_insert(error.to_string());
+        }
+        let exit = ExitStatus {
+            code,
+            oom_killed: self.container.oom.killed(),
+            started_at: self.container.started_at,
+            finished_at,
+            error: self.log_error.take(),
+        };
+        // If this fails the container will look like one whose monitor was killed, which is handled.
+        let _ = exit.save(&self.container.state_dir);
+        for peer in &mut self.peers {
+            if matches!(peer.role, Role::Attached(_) | Role::Waiting) {
+                peer.reply(&Reply::Exit(exit.clone()));
+            }
+        }
+        self.ended = Some(exit);
+        // Clients go on while the kernel cleans up.
+        let _ = self.container.cgroup.remove();
+        self.container.inherited.clear();
+    }
+
+    fn dismiss_gone_peers(&mut self) {
+        let had_input = self
+            .peers
+            .iter()
+            .any(|peer| peer.gone && peer.feeds_stdin());
+        self.peers.retain(|peer| !peer.gone);
+        if had_input {
+            self.client_input_ended();
+        }
+    }
+
+    /// Once the container has ended: leaves the rest to a client that has promised it, or to the exit command.
+    fn hand_over_end(&mut self) {
+        if self.ended.is_none() || self.handed_over || self.peers.iter().any(Peer::will_settle) {
+            return;
+        }
+        self.handed_over = true;
+        if !self.settled {
+            run_exit_command(&self.container.exit_command, &self.container.host_mounts);
+        }
+    }
+}
+
+fn send_signal(pid: i32, signal: i32) -> Reply {
+    // SAFETY: kill takes integers. The process is our child and not yet reaped, so the pid is its own.
+    match unsafe { libc::kill(pid, signal) } {
+        0 => Reply::Done,
+        _ => Reply::Refused(format!("signal {signal}: {}", io::Error::last_os_error())),
+    }
+}
+
+/// Starts the exit command in the host's mount namespace and lets it go.
+fn run_exit_command(command: &[String], host_mounts: &OwnedFd) {
+    let Some((program, arguments)) = command.split_first() else {
+        return;
+    };
+    let Ok(host_mounts) = host_mounts.try_clone() else {
+        return;
+    };
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("PATH", crate::defaults::PATH)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // SAFETY: only system calls on integers between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            reset_signals();
+            libc::setsid();
+            return_to(&host_mounts)
+        });
+    }
+    // If it cannot be started, the next rctr command that looks settles this end.
+    let _ = command.spawn();
+}
