@@ -135,9 +135,9 @@ pub enum Error {
         /// The layer's blob.
         blob: Digest,
         /// The diff id of the configuration.
-        expected: Digest,
+        expected: Box<Digest>,
         /// The digest of the uncompressed content.
-        actual: Digest,
+        actual: Box<Digest>,
     },
     /// The layer's compression is broken, though its digest is right.
     #[error("layer {blob} cannot be decompressed")]

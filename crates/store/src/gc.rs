@@ -192,6 +192,16 @@ pub(crate) struct Trash {
     tmp: OwnedFd,
     _lock: OwnedFd,
     path: PathBuf,
+    emptied: bool,
+}
+
+impl Drop for Trash {
+    fn drop(&mut self) {
+        if !self.emptied {
+            // Best effort: there was an error before, which is the one to tell.
+            let _ = self.remove();
+        }
+    }
 }
 
 impl Trash {
@@ -201,6 +211,7 @@ impl Trash {
             tmp: store.open_tmp()?,
             _lock: fs::lock_dir(&path)?,
             path,
+            emptied: false,
         })
     }
 
@@ -217,7 +228,12 @@ impl Trash {
         }
     }
 
-    fn empty(self) -> Result<()> {
+    fn empty(mut self) -> Result<()> {
+        self.emptied = true;
+        self.remove()
+    }
+
+    fn remove(&self) -> Result<()> {
         let name = self.path.file_name().unwrap_or_default();
         fs::remove_all(&self.tmp, name.as_encoded_bytes(), &self.path)
     }

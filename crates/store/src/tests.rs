@@ -1,12 +1,643 @@
-//! What the tests of all modules share.
+//! What the tests of all modules share, and tests of the records.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use oci_spec::image::Digest;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::Store;
+use crate::{
+    AddressPool, Error, IdMatch, ImageLayer, ImageRecord, LayerSpec, NewContainer, NewVolume,
+    Store, chain_id, fs, sha256,
+};
 
 /// A new, empty store.
 pub(crate) fn store() -> (TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("root")).unwrap();
     (dir, store)
+}
+
+/// Unpacks a layer with one file of the given size upon another.
+fn layer(store: &Store, name: &str, size: usize, parent: Option<&Digest>) -> ImageLayer {
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(size as u64);
+    let content = vec![b'x'; size];
+    builder
+        .append_data(&mut header, name, &content[..])
+        .unwrap();
+    let data = builder.into_inner().unwrap();
+    let digest = sha256(&data);
+    let layer = ImageLayer {
+        blob: digest.clone(),
+        size: data.len() as u64,
+        media_type: "application/vnd.oci.image.layer.v1.tar".into(),
+        chain_id: chain_id(parent, &digest),
+        diff_id: digest,
+    };
+    let spec = LayerSpec {
+        blob: layer.blob.clone(),
+        size: layer.size,
+        media_type: layer.media_type.clone(),
+        diff_id: layer.diff_id.clone(),
+        chain_id: layer.chain_id.clone(),
+    };
+    if let Some(mut ingest) = store.begin_layer(spec).unwrap() {
+        let from = usize::try_from(ingest.offset()).unwrap();
+        ingest.write(&data[from..]).unwrap();
+        ingest.commit(parent).unwrap();
+    }
+    layer
+}
+
+/// An image of layers of 1,000 bytes, base first.
+fn image(store: &Store, name: &str, files: &[&str]) -> ImageRecord {
+    let mut layers: Vec<ImageLayer> = Vec::new();
+    for file in files {
+        let parent = layers.last().map(|l| l.chain_id.clone());
+        layers.push(layer(store, file, 1000, parent.as_ref()));
+    }
+    let (config, manifest) = (format!("config {name}"), format!("manifest {name}"));
+    let (config, manifest) = (config.as_bytes(), manifest.as_bytes());
+    store.put_blob(&sha256(config), config).unwrap();
+    store.put_blob(&sha256(manifest), manifest).unwrap();
+    let record = ImageRecord {
+        id: sha256(config),
+        manifest: sha256(manifest),
+        media_type: "application/vnd.oci.image.manifest.v1+json".into(),
+        layers,
+        other_blobs: Vec::new(),
+    };
+    let tag = format!("docker.io/library/{name}:latest");
+    let by_digest = format!("docker.io/library/{name}@{}", record.manifest);
+    store
+        .put_image(&record, Some(&tag), Some(&by_digest))
+        .unwrap();
+    record
+}
+
+fn new<'a>(id: &'a str, name: &'a str) -> NewContainer<'a> {
+    NewContainer {
+        id,
+        name,
+        image: None,
+        layer: None,
+    }
+}
+
+#[test]
+fn only_a_store_is_opened() {
+    let (dir, store) = store();
+    let root = store.root().to_owned();
+    drop(store);
+    Store::open(&root).unwrap();
+
+    let bad = dir.path().join("bad");
+    std::fs::create_dir(&bad).unwrap();
+    std::fs::write(
+        bad.join("store.db"),
+        "not a database, but long enough ".repeat(100),
+    )
+    .unwrap();
+    assert!(matches!(
+        Store::open(&bad),
+        Err(Error::DatabaseDamaged { .. })
+    ));
+    std::fs::remove_file(bad.join("store.db")).unwrap();
+    let other = rusqlite::Connection::open(bad.join("store.db")).unwrap();
+    other.execute_batch("CREATE TABLE notes (text)").unwrap();
+    drop(other);
+    assert!(matches!(
+        Store::open(&bad),
+        Err(Error::DatabaseForeign { .. })
+    ));
+
+    let db = rusqlite::Connection::open(root.join("store.db")).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    drop(db);
+    match Store::open(&root) {
+        Err(Error::DatabaseNewer { found: 99, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(
+        Store::open(std::path::Path::new("/proc/none")),
+        Err(Error::Io { .. })
+    ));
+}
+
+#[test]
+fn many_may_create_and_write_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
+    std::thread::scope(|scope| {
+        for i in 0..8 {
+            let root = &root;
+            scope.spawn(move || {
+                for j in 0..20 {
+                    let store = Store::open(root).unwrap();
+                    let id = format!("{i}x{j}");
+                    store.insert_container(new(&id, &id), &json!({})).unwrap();
+                }
+            });
+        }
+    });
+    let store = Store::open(&root).unwrap();
+    assert_eq!(store.containers::<Value>().unwrap().len(), 160);
+}
+
+#[test]
+fn a_long_log_is_folded_in_at_the_end() {
+    let (_dir, store) = store();
+    let root = store.root().to_owned();
+    let text = "x".repeat(100_000);
+    for i in 0..30 {
+        let id = format!("{i}");
+        store.insert_container(new(&id, &id), &json!(text)).unwrap();
+    }
+    let wal = || std::fs::metadata(root.join("store.db-wal")).unwrap().len();
+    assert!(wal() > 1 << 20);
+    drop(store);
+    assert_eq!(wal(), 0);
+    let store = Store::open(&root).unwrap();
+    assert_eq!(store.containers::<String>().unwrap().len(), 30);
+}
+
+#[test]
+fn containers_are_found_by_id_name_and_prefix() {
+    let (_dir, store) = store();
+    for (id, name) in [
+        ("aaa1", "one"),
+        ("aaa2", "two"),
+        ("bbb1", "aaa1x"),
+        ("ccc1", "aaa"),
+    ] {
+        store
+            .insert_container(new(id, name), &json!({"name": name}))
+            .unwrap();
+    }
+    match store.insert_container(new("ddd1", "one"), &json!({})) {
+        Err(Error::NameTaken { name, by }) => assert_eq!((&*name, &*by), ("one", "aaa1")),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(
+        store.insert_container(new("../x", "x"), &json!({})),
+        Err(Error::InvalidId { .. })
+    ));
+    let find = |reference: &str| store.resolve_container(reference);
+    assert_eq!(find("aaa1").unwrap(), "aaa1", "an id goes before a name");
+    assert_eq!(find("aaa").unwrap(), "ccc1", "a name goes before a prefix");
+    assert_eq!(find("/two").unwrap(), "aaa2");
+    assert_eq!(find("b").unwrap(), "bbb1");
+    assert!(matches!(find("z"), Err(Error::NoSuchContainer { .. })));
+    assert!(matches!(find("*"), Err(Error::NoSuchContainer { .. })));
+    assert!(matches!(find(""), Err(Error::NoSuchContainer { .. })));
+    match find("aa") {
+        Err(Error::AmbiguousContainer { matches, .. }) => assert_eq!(matches, ["aaa1", "aaa2"]),
+        other => panic!("{other:?}"),
+    }
+    let taken = store.rename_container("aaa1", "two");
+    assert!(matches!(taken, Err(Error::NameTaken { .. })));
+    store.rename_container("aaa1", "uno").unwrap();
+    assert_eq!(find("uno").unwrap(), "aaa1");
+    let newest = &store.containers::<Value>().unwrap()[0];
+    assert_eq!((&*newest.id, &newest.doc["name"]), ("ccc1", &json!("aaa")));
+    assert!(store.remove_container("aaa1").unwrap());
+    assert!(!store.remove_container("aaa1").unwrap());
+    assert!(matches!(
+        store.rename_container("aaa1", "x"),
+        Err(Error::NoSuchContainer { .. })
+    ));
+}
+
+#[test]
+fn no_change_of_a_container_is_lost() {
+    let (_dir, store) = store();
+    store.insert_container(new("abc", "n"), &0).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let store = Store::open(store.root()).unwrap();
+                for _ in 0..25 {
+                    store
+                        .update_container("abc", |n: &mut i32| {
+                            *n += 1;
+                            Ok::<_, Error>(())
+                        })
+                        .unwrap();
+                }
+            });
+        }
+    });
+    let container = store.container::<i32>("abc").unwrap().unwrap();
+    assert_eq!((container.doc, container.version), (100, 101));
+    assert_eq!(store.replace_container("abc", 101, &7).unwrap(), 102);
+    assert!(matches!(
+        store.replace_container("abc", 101, &8),
+        Err(Error::Conflict { .. })
+    ));
+    assert!(matches!(
+        store.replace_container("no", 1, &8),
+        Err(Error::NoSuchContainer { .. })
+    ));
+    // An error of the closure leaves everything as it was.
+    let failed: Result<(), Error> = store.write(|tx| {
+        tx.insert_container(new("def", "m"), &0)?;
+        tx.insert_container(new("ghi", "n"), &0)
+    });
+    assert!(matches!(failed, Err(Error::NameTaken { .. })));
+    assert!(store.container::<i32>("def").unwrap().is_none());
+    assert!(matches!(
+        store.container::<String>("abc"),
+        Err(Error::Document { .. })
+    ));
+}
+
+#[test]
+fn addresses_go_round() {
+    let (_dir, store) = store();
+    let reserved = ["10.0.0.1".parse().unwrap()];
+    let pool = AddressPool {
+        network: "net",
+        subnet: "10.0.0.0/29".parse().unwrap(),
+        range: None,
+        reserved: &reserved,
+    };
+    let take = |container: &str| {
+        store
+            .allocate_address(&pool, container, None)
+            .map(|a| a.to_string())
+    };
+    assert_eq!(take("a").unwrap(), "10.0.0.2");
+    assert_eq!(take("b").unwrap(), "10.0.0.3");
+    store.release_addresses("b").unwrap();
+    assert_eq!(take("c").unwrap(), "10.0.0.4", "not the one just released");
+    let wanted = |text: &str| store.allocate_address(&pool, "w", Some(text.parse().unwrap()));
+    wanted("10.0.0.5").unwrap();
+    assert_eq!(take("d").unwrap(), "10.0.0.6");
+    assert_eq!(take("e").unwrap(), "10.0.0.3", "round again");
+    assert!(matches!(take("f"), Err(Error::AddressesExhausted { .. })));
+    match wanted("10.0.0.4") {
+        Err(Error::AddressTaken { by, .. }) => assert_eq!(by, "c"),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(
+        wanted("10.0.0.1"),
+        Err(Error::AddressTaken { .. })
+    ));
+    for bad in ["10.0.0.0", "10.0.0.7", "10.0.1.3", "::1"] {
+        assert!(
+            matches!(wanted(bad), Err(Error::AddressUnusable { .. })),
+            "{bad}"
+        );
+    }
+    let other = AddressPool {
+        network: "other",
+        ..pool
+    };
+    assert_eq!(
+        store
+            .allocate_address(&other, "a", None)
+            .unwrap()
+            .to_string(),
+        "10.0.0.2"
+    );
+    assert_eq!(store.addresses("net").unwrap().len(), 5);
+    store.insert_container(new("c", "c"), &0).unwrap();
+    store.remove_container("c").unwrap();
+    assert_eq!(
+        take("g").unwrap(),
+        "10.0.0.4",
+        "released with its container"
+    );
+}
+
+#[test]
+fn addresses_of_version_six_and_of_a_range() {
+    let (_dir, store) = store();
+    let pool = AddressPool {
+        network: "net",
+        subnet: "fd00::/64".parse().unwrap(),
+        range: None,
+        reserved: &["fd00::1".parse().unwrap()],
+    };
+    let take =
+        |pool: &AddressPool, c: &str| store.allocate_address(pool, c, None).unwrap().to_string();
+    assert_eq!(take(&pool, "a"), "fd00::2");
+    assert_eq!(take(&pool, "a"), "fd00::3");
+    let v4 = AddressPool {
+        subnet: "10.0.0.0/16".parse().unwrap(),
+        range: Some("10.0.5.0/30".parse().unwrap()),
+        reserved: &["10.0.5.1".parse().unwrap()],
+        ..pool
+    };
+    assert_eq!(take(&v4, "a"), "10.0.5.0");
+    assert_eq!(take(&v4, "a"), "10.0.5.2");
+    assert_eq!(take(&v4, "a"), "10.0.5.3");
+    let full = store.allocate_address(&v4, "a", None);
+    assert!(matches!(full, Err(Error::AddressesExhausted { .. })));
+    assert_eq!(store.release_addresses("a").unwrap().len(), 5);
+    assert_eq!(take(&v4, "b"), "10.0.5.0");
+}
+
+#[test]
+fn a_full_network_costs_little() {
+    let (_dir, store) = store();
+    let pool = AddressPool {
+        network: "net",
+        subnet: "10.1.0.0/22".parse().unwrap(),
+        range: None,
+        reserved: &[],
+    };
+    store
+        .write(|tx| {
+            for i in 0..1022 {
+                tx.allocate_address(&pool, &format!("c{i}"), None)?;
+            }
+            assert!(tx.allocate_address(&pool, "x", None).is_err());
+            tx.release_addresses("c700")?;
+            let found = tx.allocate_address(&pool, "x", None)?;
+            assert_eq!(found.to_string(), "10.1.2.189");
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn names_move_between_images() {
+    let (_dir, store) = store();
+    let first = image(&store, "nginx", &["a", "b"]);
+    let latest = "docker.io/library/nginx:latest";
+    let found = store.find_image(latest).unwrap().unwrap();
+    assert_eq!(found.record, first);
+    assert_eq!(found.size, 2000);
+    let both = format!("docker.io/library/nginx:latest@{}", first.manifest);
+    assert_eq!(
+        store.find_image(&both).unwrap().unwrap().record.id,
+        first.id
+    );
+
+    let second = image(&store, "httpd", &["a", "c"]);
+    store.tag_image(&second.id, latest).unwrap();
+    assert_eq!(
+        store.find_image(latest).unwrap().unwrap().record.id,
+        second.id
+    );
+    let first_now = store.image(&first.id).unwrap().unwrap();
+    assert!(first_now.tags.is_empty());
+    assert_eq!(first_now.repo_digests.len(), 1);
+    assert_eq!(store.images().unwrap().len(), 2);
+    assert_eq!(store.images().unwrap()[0].tags.len(), 2);
+    assert_eq!(store.untag(latest).unwrap(), Some(second.id.clone()));
+    assert_eq!(store.untag(latest).unwrap(), None);
+
+    let prefix = &first.id.digest()[..12];
+    assert!(
+        matches!(store.find_image_by_id_prefix(prefix).unwrap(), IdMatch::One(i) if i.record == first)
+    );
+    for none in ["", "sha256:", "xyz", "[ab]*", "0000000000000"] {
+        assert_eq!(
+            store.find_image_by_id_prefix(none).unwrap(),
+            IdMatch::None,
+            "{none}"
+        );
+    }
+    let mut absent = first.clone();
+    absent.layers[0].chain_id = sha256(b"absent");
+    assert!(matches!(
+        store.put_image(&absent, None, None),
+        Err(Error::NoSuchLayer { .. })
+    ));
+    assert!(matches!(
+        store.tag_image(&sha256(b"x"), "t"),
+        Err(Error::NoSuchImage { .. })
+    ));
+
+    let usage = store.disk_usage().unwrap();
+    assert_eq!(usage.layers, 3000);
+    assert!(
+        usage
+            .images
+            .iter()
+            .all(|i| (i.size, i.shared, i.containers) == (2000, 1000, 0))
+    );
+    assert!(usage.blobs > 3 * 1536);
+}
+
+#[test]
+fn an_ambiguous_prefix_names_its_images() {
+    let (_dir, store) = store();
+    let mut by_digit: BTreeMap<char, u32> = BTreeMap::new();
+    // Seventeen ids: two begin with the same digit.
+    for i in 0..17 {
+        let id = image(&store, &format!("i{i}"), &[]).id;
+        *by_digit
+            .entry(id.digest().chars().next().unwrap())
+            .or_default() += 1;
+    }
+    let (digit, count) = by_digit.into_iter().max_by_key(|(_, n)| *n).unwrap();
+    match store
+        .find_image_by_id_prefix(&format!("sha256:{digit}"))
+        .unwrap()
+    {
+        IdMatch::Ambiguous(ids) => assert_eq!(ids.len(), count as usize),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn deleting_an_image_takes_only_what_is_its_own() {
+    let (_dir, store) = store();
+    let first = image(&store, "nginx", &["a", "b"]);
+    let second = image(&store, "httpd", &["a", "c"]);
+    let container = NewContainer {
+        image: Some(&first.id),
+        layer: first.layers.last().map(|l| &l.chain_id),
+        ..new("abc", "web")
+    };
+    store.insert_container(container, &0).unwrap();
+    match store.delete_image(&first.id, false) {
+        Err(Error::ImageInUse { container, .. }) => assert_eq!(container, "abc"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        store.image(&first.id).unwrap().unwrap().tags.len(),
+        1,
+        "nothing happened"
+    );
+
+    let deleted = store.delete_image(&first.id, true).unwrap();
+    assert_eq!(deleted.untagged.len(), 2);
+    assert_eq!(
+        deleted.deleted,
+        std::slice::from_ref(&first.id),
+        "the layers are the container's now"
+    );
+    assert!(!store.has_blob(&first.manifest).unwrap());
+    assert!(store.layer_paths(&first.chain_ids()).is_ok());
+    assert_eq!(store.gc().unwrap().layers, []);
+    store.remove_container("abc").unwrap();
+    let report = store.gc().unwrap();
+    assert_eq!(report.layers, [first.layers[1].chain_id.clone()]);
+    assert!(store.layer_paths(&second.chain_ids()).is_ok());
+
+    let deleted = store.delete_image(&second.id, false).unwrap();
+    let chain = second.chain_ids();
+    assert_eq!(
+        deleted.deleted,
+        [second.id.clone(), chain[1].clone(), chain[0].clone()]
+    );
+    assert!(matches!(
+        store.delete_image(&second.id, true),
+        Err(Error::NoSuchImage { .. })
+    ));
+    assert!(fs::list(&store.blobs_dir()).unwrap().is_empty());
+    assert_eq!(fs::list(&store.layers_dir()).unwrap(), ["link"]);
+    assert!(fs::list(&store.links_dir()).unwrap().is_empty());
+    assert!(fs::list(&store.tmp_dir()).unwrap().is_empty());
+}
+
+#[test]
+fn collection_spares_what_is_leased_or_used() {
+    let (_dir, store) = store();
+    let kept = image(&store, "kept", &["a", "b"]);
+    let loose = layer(&store, "loose", 5, None);
+    let leased = layer(&store, "leased", 5, None);
+    let upon = layer(&store, "upon", 5, Some(&leased.chain_id));
+    let data = b"leased blob";
+    store.put_blob(&sha256(data), data).unwrap();
+    let lease = store.lease([&upon.chain_id]).unwrap();
+    lease.extend([&sha256(data)]).unwrap();
+    // Litter of all kinds.
+    std::fs::create_dir_all(store.layers_dir().join("c".repeat(64)).join("diff")).unwrap();
+    std::fs::write(store.blobs_dir().join("odd"), "x").unwrap();
+    std::fs::write(store.tmp_dir().join("blob-1"), "x").unwrap();
+    std::fs::create_dir_all(store.tmp_dir().join("trash-1/deep")).unwrap();
+    std::fs::write(store.tmp_dir().join("partial-1"), "x").unwrap();
+    std::os::unix::fs::symlink("x", store.links_dir().join("zz")).unwrap();
+    let fresh = store.create_container_dir("fresh", None).unwrap();
+
+    let report = store.gc().unwrap();
+    assert_eq!(report.layers, std::slice::from_ref(&loose.chain_id));
+    let mut blobs = vec![loose.blob.clone(), leased.blob.clone(), upon.blob.clone()];
+    blobs.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+    assert_eq!(report.blobs, blobs);
+    assert_eq!(report.leftovers.len(), 4, "{report:?}");
+    assert!(report.bytes >= 5 + 3 * 1024);
+    assert!(
+        store.has_layer(&leased.chain_id).unwrap(),
+        "below a leased one"
+    );
+    assert!(store.has_blob(&sha256(data)).unwrap());
+    assert!(store.layer_paths(&kept.chain_ids()).is_ok());
+    assert_eq!(store.read_blob(&kept.id).unwrap().unwrap(), b"config kept");
+    assert!(fresh.exists(), "may belong to a container just being made");
+    assert_eq!(fs::list(&store.tmp_dir()).unwrap(), ["partial-1"]);
+
+    drop(lease);
+    let report = store.gc_keeping_partials(Duration::ZERO).unwrap();
+    assert_eq!(report.layers.len(), 2);
+    assert_eq!(report.leftovers, ["tmp/partial-1"]);
+    assert_eq!(store.gc().unwrap(), crate::GcReport::default());
+}
+
+#[test]
+fn leases_end_with_their_process() {
+    let (_dir, store) = store();
+    let data = b"x";
+    store.put_blob(&sha256(data), data).unwrap();
+    std::mem::forget(store.lease([&sha256(data)]).unwrap());
+    assert_eq!(store.gc().unwrap().blobs, []);
+    // The same pid, but started at another time.
+    let db = rusqlite::Connection::open(store.root().join("store.db")).unwrap();
+    db.execute("UPDATE leases SET started = started - 1", [])
+        .unwrap();
+    assert_eq!(store.gc().unwrap().blobs, [sha256(data)]);
+    let left: i64 = db
+        .query_row("SELECT count(*) FROM lease_items", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn volumes_outlive_containers_but_not_their_removal() {
+    let (_dir, store) = store();
+    let labels = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
+    let wanted = NewVolume {
+        name: "data",
+        labels: labels.clone(),
+        ..NewVolume::default()
+    };
+    let (volume, made) = store.ensure_volume(&wanted).unwrap();
+    assert!(made && volume.path.is_dir() && volume.labels == labels);
+    std::fs::write(volume.path.join("file"), "12345").unwrap();
+    let (again, made) = store
+        .ensure_volume(&NewVolume {
+            name: "data",
+            ..NewVolume::default()
+        })
+        .unwrap();
+    assert!(!made);
+    assert_eq!(again, volume);
+    for bad in ["", "x", "../x", "a/b", ".a", "a b", "ä1"] {
+        let volume = NewVolume {
+            name: bad,
+            ..NewVolume::default()
+        };
+        assert!(
+            matches!(
+                store.ensure_volume(&volume),
+                Err(Error::InvalidVolumeName { .. })
+            ),
+            "{bad}"
+        );
+    }
+
+    store
+        .write(|tx| {
+            tx.insert_container(new("abc", "c"), &0)?;
+            tx.use_volume("data", "abc")
+        })
+        .unwrap();
+    let missing = store.write(|tx| tx.use_volume("none", "abc"));
+    assert!(matches!(missing, Err(Error::NoSuchVolume { .. })));
+    match store.remove_volume("data") {
+        Err(Error::VolumeInUse { by, .. }) => assert_eq!(by, ["abc"]),
+        other => panic!("{other:?}"),
+    }
+    let usage = store.disk_usage().unwrap();
+    assert_eq!((usage.volumes[0].size, usage.volumes[0].containers), (5, 1));
+    store.remove_container("abc").unwrap();
+    assert!(volume.path.join("file").exists());
+    assert_eq!(store.volumes().unwrap(), std::slice::from_ref(&volume));
+    store.remove_volume("data").unwrap();
+    assert!(!store.volumes_dir().join("data").exists());
+    assert!(matches!(
+        store.remove_volume("data"),
+        Err(Error::NoSuchVolume { .. })
+    ));
+    assert!(fs::list(&store.tmp_dir()).unwrap().is_empty());
+}
+
+#[test]
+fn directories_of_containers_come_and_go() {
+    let (_dir, store) = store();
+    let dir = store.create_container_dir("abc", None).unwrap();
+    assert_eq!(store.create_container_dir("abc", None).unwrap(), dir);
+    std::fs::write(dir.join("upper/f"), "123").unwrap();
+    store.insert_container(new("abc", "c"), &0).unwrap();
+    assert_eq!(store.container_size("abc").unwrap(), 3);
+    assert_eq!(store.disk_usage().unwrap().containers[0].size, 3);
+    store.remove_container_dir("abc").unwrap();
+    store.remove_container_dir("abc").unwrap();
+    assert!(!dir.exists());
+    assert_eq!(store.container_size("abc").unwrap(), 0);
+    for bad in ["", "..", "a/b", "A"] {
+        assert!(
+            matches!(store.container_dir(bad), Err(Error::InvalidId { .. })),
+            "{bad}"
+        );
+    }
 }

@@ -180,7 +180,7 @@ mod tests {
         let tree = dir.path().join("tree");
         std::fs::create_dir(tree.join("locked")).unwrap();
         std::fs::write(tree.join("locked/file"), "x").unwrap();
-        std::fs::set_permissions(tree.join("locked"), PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(tree.join("locked"), PermissionsExt::from_mode(0o0)).unwrap();
         std::os::unix::fs::symlink("/etc", tree.join("link")).unwrap();
         rustix::fs::mknodat(
             &parent,

@@ -183,8 +183,8 @@ impl LayerIngest {
             self.forget_source()?;
             return Err(Error::DiffIdMismatch {
                 blob: self.spec.blob.clone(),
-                expected: self.spec.diff_id.clone(),
-                actual: done.diff_id,
+                expected: Box::new(self.spec.diff_id.clone()),
+                actual: Box::new(done.diff_id),
             });
         }
         let mut mark = done.mark;

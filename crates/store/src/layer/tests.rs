@@ -1,1 +1,569 @@
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
 
+use oci_spec::image::Digest;
+use rustix::mount::{MountFlags, MountPropagationFlags};
+
+use super::LayerSpec;
+use crate::tests::store;
+use crate::{Error, MemberProblem, Store, chain_id, fs, sha256};
+
+/// A packed layer.
+struct Packed {
+    spec: LayerSpec,
+    data: Vec<u8>,
+}
+
+const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+impl Packed {
+    fn new(archive: &[u8], parent: Option<&Digest>, kind: &str) -> Self {
+        let data = match kind {
+            "gzip" => {
+                let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                gz.write_all(archive).unwrap();
+                gz.finish().unwrap()
+            }
+            "zstd" => zstd::encode_all(archive, 1).unwrap(),
+            _ => archive.to_vec(),
+        };
+        let diff_id = sha256(archive);
+        Packed {
+            spec: LayerSpec {
+                blob: sha256(&data),
+                size: data.len() as u64,
+                media_type: GZIP.into(),
+                chain_id: chain_id(parent, &diff_id),
+                diff_id,
+            },
+            data,
+        }
+    }
+
+    fn gzip(archive: &[u8]) -> Self {
+        Self::new(archive, None, "gzip")
+    }
+
+    fn ingest(&self, store: &Store, parent: Option<&Digest>) -> Result<(), Error> {
+        let mut ingest = store.begin_layer(self.spec.clone())?.expect("to be made");
+        let from = usize::try_from(ingest.offset()).unwrap();
+        for piece in self.data[from..].chunks(10_000) {
+            ingest.write(piece)?;
+        }
+        ingest.commit(parent)
+    }
+}
+
+/// An archive of the given files. The content is noise, so that compression does not shrink it.
+fn archive(files: &[(&str, usize)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, size) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(*size as u64);
+        let mut state = 88_172_645_463_325_252u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[0]
+        })
+        .take(*size)
+        .collect();
+        builder.append_data(&mut header, name, &noise[..]).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+fn diff(store: &Store, chain_id: &Digest) -> PathBuf {
+    store.layer_dir(chain_id).unwrap().join("diff")
+}
+
+fn tmp(store: &Store) -> Vec<String> {
+    fs::list(&store.tmp_dir()).unwrap()
+}
+
+#[test]
+fn every_packing_gives_the_same_layer() {
+    let plain = archive(&[("etc/hosts", 100), ("big", 1_000_000)]);
+    for kind in ["gzip", "zstd", "plain"] {
+        let (_dir, store) = store();
+        let packed = Packed::new(&plain, None, kind);
+        assert!(!store.has_layer(&packed.spec.chain_id).unwrap());
+        packed.ingest(&store, None).unwrap();
+        assert!(store.has_layer(&packed.spec.chain_id).unwrap());
+        assert!(store.has_blob(&packed.spec.blob).unwrap());
+        assert_eq!(
+            store.read_blob(&packed.spec.blob).unwrap().unwrap(),
+            packed.data
+        );
+        assert!(tmp(&store).is_empty(), "{:?}", tmp(&store));
+        assert!(store.begin_layer(packed.spec.clone()).unwrap().is_none());
+        let paths = store
+            .layer_paths(std::slice::from_ref(&packed.spec.chain_id))
+            .unwrap();
+        assert_eq!(
+            std::fs::metadata(paths[0].join("big")).unwrap().len(),
+            1_000_000
+        );
+        assert_eq!(paths[0].file_name().unwrap(), "1");
+    }
+}
+
+#[test]
+fn what_came_is_kept_for_the_next_try() {
+    let (_dir, store) = store();
+    let packed = Packed::gzip(&archive(&[("a", 300_000)]));
+    let half = packed.data.len() / 2;
+    let mut ingest = store.begin_layer(packed.spec.clone()).unwrap().unwrap();
+    ingest.write(&packed.data[..half]).unwrap();
+    assert!(matches!(ingest.commit(None), Err(Error::Truncated { .. })));
+    assert_eq!(tmp(&store).len(), 1, "only the partial download stays");
+
+    let mut ingest = store.begin_layer(packed.spec.clone()).unwrap().unwrap();
+    assert_eq!(ingest.offset(), half as u64);
+    // A server that knows no ranges.
+    ingest.reset().unwrap();
+    assert_eq!(ingest.offset(), 0);
+    ingest.write(&packed.data[..half]).unwrap();
+    drop(ingest);
+    packed.ingest(&store, None).unwrap();
+    assert!(tmp(&store).is_empty());
+    drop(store.begin_layer(packed.spec.clone()).unwrap());
+}
+
+#[test]
+fn an_ingest_without_a_byte_leaves_nothing() {
+    let (_dir, store) = store();
+    let packed = Packed::gzip(&archive(&[("a", 10)]));
+    drop(store.begin_layer(packed.spec).unwrap().unwrap());
+    assert!(tmp(&store).is_empty());
+}
+
+#[test]
+fn damage_is_told_from_a_bad_layer() {
+    let (_dir, store) = store();
+    let good = Packed::gzip(&archive(&[("a", 300_000)]));
+
+    // Damaged on its way: the decompressor fails, but the digest is what is wrong.
+    let mut damaged = Packed::gzip(&archive(&[("a", 300_000)]));
+    damaged.data[150_000..150_100].fill(0);
+    let error = damaged.ingest(&store, None).unwrap_err();
+    assert!(matches!(error, Error::DigestMismatch { .. }), "{error:?}");
+    assert!(tmp(&store).is_empty(), "damaged bytes are not kept");
+
+    let mut ingest = store.begin_layer(good.spec.clone()).unwrap().unwrap();
+    ingest.write(&good.data).unwrap();
+    assert!(matches!(ingest.write(b"x"), Err(Error::TooLong { .. })));
+    assert!(matches!(
+        ingest.write(b"x"),
+        Err(Error::IngestFailed { .. })
+    ));
+    drop(ingest);
+
+    let mut wrong = Packed::gzip(&archive(&[("a", 300_000)]));
+    wrong.spec.diff_id = sha256(b"other");
+    wrong.spec.chain_id = wrong.spec.diff_id.clone();
+    let error = wrong.ingest(&store, None).unwrap_err();
+    assert!(matches!(error, Error::DiffIdMismatch { .. }), "{error:?}");
+    // The right layer under a wrong name.
+    let mut wrong = Packed::gzip(&archive(&[("a", 300_000)]));
+    wrong.spec.chain_id = sha256(b"other");
+    let error = wrong.ingest(&store, None).unwrap_err();
+    assert!(matches!(error, Error::DiffIdMismatch { .. }), "{error:?}");
+
+    let cut = Packed::new(&good.data[..200_000], None, "plain");
+    let error = cut.ingest(&store, None).unwrap_err();
+    assert!(matches!(error, Error::Decompress { .. }), "{error:?}");
+    let noise = Packed::new(&[7; 2000], None, "plain");
+    let error = noise.ingest(&store, None).unwrap_err();
+    assert!(matches!(error, Error::BadArchive { .. }), "{error:?}");
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.set_mode(0o644);
+    header.as_old_mut().name[..5].copy_from_slice(b"../up");
+    header.set_cksum();
+    builder.append(&header, &b""[..]).unwrap();
+    // What follows is downloaded to the end all the same, to see whether the blob is what it should be.
+    let mut escaping = builder.into_inner().unwrap();
+    escaping.resize(escaping.len() + 3_000_000, 0);
+    let error = Packed::gzip(&escaping).ingest(&store, None).unwrap_err();
+    match &error {
+        Error::BadMember {
+            member, problem, ..
+        } => {
+            assert_eq!(
+                (member.as_str(), *problem),
+                ("../up", MemberProblem::Escapes)
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+
+    let mut odd = Packed::gzip(&archive(&[("a", 10)]));
+    odd.spec.media_type += "+encrypted";
+    assert!(matches!(
+        store.begin_layer(odd.spec),
+        Err(Error::UnsupportedLayer { .. })
+    ));
+    assert!(tmp(&store).is_empty(), "{:?}", tmp(&store));
+    assert!(fs::list(&store.blobs_dir()).unwrap().is_empty());
+    assert_eq!(fs::list(&store.layers_dir()).unwrap(), ["link"]);
+    good.ingest(&store, None).unwrap();
+}
+
+#[test]
+fn a_damaged_blob_is_fetched_again() {
+    let (_dir, store) = store();
+    let packed = Packed::gzip(&archive(&[("a", 300_000)]));
+    let path = store.blob_path(&packed.spec.blob).unwrap();
+    let mut bad = packed.data.clone();
+    bad[1000] ^= 1;
+    std::fs::write(&path, bad).unwrap();
+    let ingest = store.begin_layer(packed.spec.clone()).unwrap().unwrap();
+    assert_eq!(ingest.offset(), packed.spec.size);
+    assert!(matches!(
+        ingest.commit(None),
+        Err(Error::DigestMismatch { .. })
+    ));
+    packed.ingest(&store, None).unwrap();
+    assert_eq!(
+        store.read_blob(&packed.spec.blob).unwrap().unwrap(),
+        packed.data
+    );
+}
+
+#[test]
+fn one_blob_in_two_chains_is_fetched_once() {
+    let (_dir, store) = store();
+    let base = Packed::gzip(&archive(&[("a", 1000)]));
+    base.ingest(&store, None).unwrap();
+    let again = Packed::new(&archive(&[("a", 1000)]), Some(&base.spec.chain_id), "gzip");
+    assert_eq!(again.spec.blob, base.spec.blob);
+    let ingest = store.begin_layer(again.spec.clone()).unwrap().unwrap();
+    assert_eq!(ingest.offset(), again.spec.size, "nothing is missing");
+    ingest.commit(Some(&base.spec.chain_id)).unwrap();
+    let paths = store
+        .layer_paths(&[base.spec.chain_id.clone(), again.spec.chain_id.clone()])
+        .unwrap();
+    assert_eq!(
+        std::fs::canonicalize(&paths[0]).unwrap(),
+        diff(&store, &again.spec.chain_id),
+        "top first"
+    );
+    assert!(matches!(
+        store.layer_paths(&[sha256(b"none")]),
+        Err(Error::NoSuchLayer { .. })
+    ));
+}
+
+#[test]
+fn implied_directories_take_after_the_layers_below() {
+    use std::os::unix::fs::MetadataExt;
+    let (_dir, store) = store();
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, mode, uid) in [("./", 0o750, 3), ("tmp/", 0o1777, 4), ("var/", 0o711, 0)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_mode(mode);
+        header.set_uid(uid);
+        header.set_gid(uid);
+        header.set_mtime(1000);
+        header.set_size(0);
+        builder.append_data(&mut header, name, &b""[..]).unwrap();
+    }
+    let base = Packed::gzip(&builder.into_inner().unwrap());
+    base.ingest(&store, None).unwrap();
+    let parent = &base.spec.chain_id;
+    let middle = Packed::new(&archive(&[("x", 1)]), Some(parent), "gzip");
+    let orphan = middle.ingest(&store, Some(&sha256(b"x"))).unwrap_err();
+    assert!(matches!(orphan, Error::DiffIdMismatch { .. }), "{orphan:?}");
+    middle.ingest(&store, Some(parent)).unwrap();
+    let parent = &middle.spec.chain_id;
+    let top = Packed::new(&archive(&[("tmp/a/b", 1)]), Some(parent), "gzip");
+    top.ingest(&store, Some(parent)).unwrap();
+    let stat = |name: &str| {
+        let stat = std::fs::metadata(diff(&store, &top.spec.chain_id).join(name)).unwrap();
+        (stat.mode() & 0o7777, stat.uid(), stat.mtime() == 1000)
+    };
+    assert_eq!(stat(""), (0o750, 3, true));
+    assert_eq!(stat("tmp"), (0o1777, 4, true));
+    assert_eq!(stat("tmp/a"), (0o755, 0, false));
+
+    let dir = store
+        .create_container_dir("abc", Some(&top.spec.chain_id))
+        .unwrap();
+    let upper = std::fs::metadata(dir.join("upper")).unwrap();
+    assert_eq!((upper.mode() & 0o7777, upper.uid()), (0o750, 3));
+}
+
+#[test]
+fn the_second_of_two_threads_waits_and_has_nothing_to_do() {
+    let (_dir, store) = store();
+    let packed = Packed::gzip(&archive(&[("a", 300_000)]));
+    let mut ingest = store.begin_layer(packed.spec.clone()).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let (started, begun) = channel();
+        let (root, spec) = (store.root(), packed.spec.clone());
+        let other = scope.spawn(move || {
+            let store = Store::open(root).unwrap();
+            started.send(()).unwrap();
+            store.begin_layer(spec).unwrap().is_none()
+        });
+        begun.recv().unwrap();
+        ingest.write(&packed.data).unwrap();
+        ingest.commit(None).unwrap();
+        assert!(other.join().unwrap());
+    });
+    assert!(tmp(&store).is_empty());
+}
+
+/// Runs one test of this file as another process, which does what `RCTR_STORE_TEST` says.
+fn child(test: &str, root: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("layer::tests::{test}"), "--nocapture"])
+        .env("RCTR_STORE_TEST", root)
+        .stdout(Stdio::piped())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn wait_for_line(child: &mut Child, wanted: &str) {
+    use std::io::BufRead;
+    let mut lines = std::io::BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    assert!(
+        lines.any(|line| line.unwrap().ends_with(wanted)),
+        "the child never said {wanted:?}"
+    );
+}
+
+#[test]
+fn a_killed_process_leaves_its_bytes_and_its_lock() {
+    let packed = Packed::gzip(&archive(&[("a/b/c", 300_000), ("d", 300_000)]));
+    let half = packed.data.len() / 2;
+    if let Some(root) = std::env::var_os("RCTR_STORE_TEST") {
+        let store = Store::open(Path::new(&root)).unwrap();
+        let _lease = store.lease([&packed.spec.blob]).unwrap();
+        let mut ingest = store.begin_layer(packed.spec).unwrap().unwrap();
+        ingest.write(&packed.data[..half]).unwrap();
+        println!("\nready");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        unreachable!("killed before");
+    }
+    let (_dir, store) = store();
+    let mut other = child(
+        "a_killed_process_leaves_its_bytes_and_its_lock",
+        store.root(),
+    );
+    wait_for_line(&mut other, "ready");
+    let report = store
+        .gc_keeping_partials(std::time::Duration::ZERO)
+        .unwrap();
+    assert_eq!(
+        report,
+        crate::GcReport::default(),
+        "what it holds is not touched"
+    );
+    assert_eq!(tmp(&store).len(), 2);
+    other.kill().unwrap();
+    other.wait().unwrap();
+
+    let report = store.gc().unwrap();
+    assert_eq!(report.leftovers.len(), 1, "{report:?}");
+    assert!(report.leftovers[0].starts_with("tmp/unpack-"));
+    let ingest = store.begin_layer(packed.spec.clone()).unwrap().unwrap();
+    assert_eq!(ingest.offset(), half as u64);
+    drop(ingest);
+    packed.ingest(&store, None).unwrap();
+    assert!(tmp(&store).is_empty());
+}
+
+#[test]
+fn of_four_processes_one_unpacks() {
+    let packed = Packed::gzip(&archive(&[("a", 3_000_000)]));
+    if let Some(root) = std::env::var_os("RCTR_STORE_TEST") {
+        let store = Store::open(Path::new(&root)).unwrap();
+        match store.begin_layer(packed.spec).unwrap() {
+            None => println!("\nfound"),
+            Some(mut ingest) => {
+                assert_eq!(ingest.offset(), 0);
+                for piece in packed.data.chunks(50_000) {
+                    ingest.write(piece).unwrap();
+                }
+                ingest.commit(None).unwrap();
+                println!("\nunpacked");
+            }
+        }
+        return;
+    }
+    let (_dir, store) = store();
+    let root = store.root().to_owned();
+    let children: Vec<Child> = (0..4)
+        .map(|_| child("of_four_processes_one_unpacks", &root))
+        .collect();
+    let mut said = String::new();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        said += &String::from_utf8(output.stdout).unwrap();
+    }
+    let count = |word| said.lines().filter(|line| line.ends_with(word)).count();
+    assert_eq!((count("unpacked"), count("found")), (1, 3), "{said}");
+    assert!(store.has_layer(&packed.spec.chain_id).unwrap());
+    assert!(tmp(&store).is_empty());
+}
+
+/// Runs `work` in a thread with mounts of its own, which are gone with it.
+fn with_mounts(work: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // SAFETY: only the mount namespace and the file-system attributes of this thread change.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            rustix::mount::mount_change("/", private).unwrap();
+            work();
+        });
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_full_disk_is_told_and_only_the_download_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    with_mounts(|| {
+        rustix::mount::mount(
+            "tmpfs",
+            dir.path(),
+            "tmpfs",
+            MountFlags::empty(),
+            c"size=3m",
+        )
+        .unwrap();
+        let store = Store::open(&dir.path().join("root")).unwrap();
+        // Zeros, in pieces too small to be left out, that pack well.
+        let files: Vec<(String, usize)> = (0..300).map(|i| (format!("d/f{i}"), 20_000)).collect();
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, size) in &files {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_size(*size as u64);
+            let content = vec![1; *size];
+            builder
+                .append_data(&mut header, name, &content[..])
+                .unwrap();
+        }
+        let packed = Packed::gzip(&builder.into_inner().unwrap());
+        let error = packed.ingest(&store, None).unwrap_err();
+        assert!(error.is_disk_full(), "{error:?}");
+        assert!(
+            matches!(&error, Error::Member { member, .. } if member.starts_with("d/f")),
+            "{error}"
+        );
+        assert_eq!(tmp(&store).len(), 1, "{:?}", tmp(&store));
+
+        // The download itself does not fit.
+        let big = Packed::gzip(&archive(&[("big", 6_000_000)]));
+        let error = big.ingest(&store, None).unwrap_err();
+        assert!(error.is_disk_full(), "{error:?}");
+        store
+            .gc_keeping_partials(std::time::Duration::ZERO)
+            .unwrap();
+        assert!(tmp(&store).is_empty());
+        let blob = vec![1; 6_000_000];
+        assert!(
+            store
+                .put_blob(&sha256(&blob), &blob)
+                .unwrap_err()
+                .is_disk_full()
+        );
+        assert!(tmp(&store).is_empty());
+        Packed::gzip(&archive(&[("small", 100)]))
+            .ingest(&store, None)
+            .unwrap();
+    });
+}
+
+#[test]
+fn the_kernel_sees_whiteouts_as_meant() {
+    let (dir, store) = store();
+    let base = Packed::gzip(&archive(&[
+        ("gone", 1),
+        ("d/old", 1),
+        ("e/old", 1),
+        ("kept", 1),
+    ]));
+    base.ingest(&store, None).unwrap();
+    let parent = base.spec.chain_id.clone();
+    let top = Packed::new(
+        &archive(&[
+            (".wh.gone", 0),
+            ("d/.wh..wh..opq", 0),
+            ("d/new", 1),
+            (".wh.e", 0),
+            ("e/new", 1),
+        ]),
+        Some(&parent),
+        "zstd",
+    );
+    top.ingest(&store, Some(&parent)).unwrap();
+    let chain = [parent.clone(), top.spec.chain_id.clone()];
+    let opaque = Packed::new(
+        &archive(&[(".wh..wh..opq", 0), ("only", 1)]),
+        Some(&chain[1]),
+        "gzip",
+    );
+    opaque.ingest(&store, Some(&chain[1])).unwrap();
+    let mount = dir.path().join("mount");
+    std::fs::create_dir(&mount).unwrap();
+    let paths = store.layer_paths(&chain).unwrap();
+    with_mounts(|| {
+        let options = format!("lowerdir={}:{}", paths[0].display(), paths[1].display());
+        let options = std::ffi::CString::new(options).unwrap();
+        rustix::mount::mount(
+            "overlay",
+            &mount,
+            "overlay",
+            MountFlags::RDONLY,
+            options.as_c_str(),
+        )
+        .unwrap();
+        let list = |name: &str| {
+            let mut names = fs::list(&mount.join(name)).unwrap();
+            names.sort();
+            names
+        };
+        assert_eq!(list(""), ["d", "e", "kept"]);
+        assert_eq!(list("d"), ["new"]);
+        assert_eq!(list("e"), ["new"]);
+    });
+    let all = [chain[0].clone(), chain[1].clone(), opaque.spec.chain_id];
+    assert_eq!(
+        store.layer_paths(&all).unwrap().len(),
+        1,
+        "nothing below is seen"
+    );
+}
+
+#[test]
+fn five_hundred_layers_fit_on_a_page() {
+    let (_dir, store) = store();
+    let mut chain: Vec<Digest> = Vec::new();
+    for i in 0..500 {
+        let packed = Packed::new(&archive(&[(&format!("f{i}"), 1)]), chain.last(), "gzip");
+        packed.ingest(&store, chain.last()).unwrap();
+        chain.push(packed.spec.chain_id);
+    }
+    let paths = store.layer_paths(&chain).unwrap();
+    let length: usize = paths.iter().map(|p| p.file_name().unwrap().len() + 1).sum();
+    assert!(length < 4096 - 500, "{length}");
+    assert!(paths[0].join("f499").exists());
+    assert!(paths[499].join("f0").exists());
+    // A link lost in a crash is made again.
+    std::fs::remove_file(&paths[7]).unwrap();
+    assert_eq!(store.layer_paths(&chain).unwrap(), paths);
+    assert!(paths[7].join("f492").exists());
+}
