@@ -202,6 +202,9 @@ pub enum ParseError {
         /// The name.
         name: String,
     },
+    /// A volume's name of one character.
+    #[error("volume name is too short, names should be at least two alphanumeric characters")]
+    VolumeNameShort,
     /// A mount's target that is not absolute.
     #[error("invalid mount path: '{path}' mount path must be absolute")]
     MountPath {

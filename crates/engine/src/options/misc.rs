@@ -293,14 +293,14 @@ pub fn parse_name(text: &str) -> Result<String, ParseError> {
 /// Checks a volume's name.
 ///
 /// # Errors
-/// [`ParseError::VolumeName`] with the name.
+/// [`ParseError::VolumeName`] with the name, [`ParseError::VolumeNameShort`] for a single character.
 pub fn check_volume_name(name: &str) -> Result<(), ParseError> {
-    if is_restricted_name(name) {
-        Ok(())
-    } else {
-        Err(ParseError::VolumeName {
+    match name {
+        _ if name.len() == 1 => Err(ParseError::VolumeNameShort),
+        _ if is_restricted_name(name) => Ok(()),
+        _ => Err(ParseError::VolumeName {
             name: name.to_owned(),
-        })
+        }),
     }
 }
 

@@ -533,7 +533,7 @@ mod tests {
             bind.read_only && !bind.create_source && bind.propagation.as_deref() == Some("rshared")
         );
         let volume =
-            MountSpec::from_mount("source=v,target=/c,volume-nocopy=true,ro=false").unwrap();
+            MountSpec::from_mount("source=vol,target=/c,volume-nocopy=true,ro=false").unwrap();
         assert_eq!(
             (volume.kind, volume.copy, volume.read_only),
             (MountKind::Volume, false, false)
@@ -560,7 +560,7 @@ mod tests {
                 "unexpected key 'colour' in 'colour=red'",
             ),
             (
-                "type=volume,src=v,dst=/c,volume-driver=x",
+                "type=volume,src=vol,dst=/c,volume-driver=x",
                 "unexpected key 'volume-driver' in 'volume-driver=x'",
             ),
             (
@@ -572,7 +572,7 @@ mod tests {
                 "invalid value for ro: maybe",
             ),
             (
-                "type=volume,src=v,dst=/c,bind-propagation=shared",
+                "type=volume,src=vol,dst=/c,bind-propagation=shared",
                 "cannot mix 'bind-propagation' with mount type 'volume'",
             ),
             (

@@ -43,7 +43,7 @@ impl RunOptions {
         if let Some(platform) = &self.platform {
             parse_platform(platform)?;
         }
-        self.check_resources(&mut warnings)?;
+        self.check_resources()?;
         self.check_network(&mut warnings)?;
         self.check_mounts()?;
         self.check_nul()?;
@@ -53,7 +53,7 @@ impl RunOptions {
         Ok(warnings)
     }
 
-    fn check_resources(&self, warnings: &mut Vec<String>) -> Result<(), ParseError> {
+    fn check_resources(&self) -> Result<(), ParseError> {
         let r = &self.resources;
         if r.memory.is_some_and(|m| m != 0 && m < MINIMUM_MEMORY) {
             return Err(ParseError::MemoryMinimum);
@@ -100,9 +100,6 @@ impl RunOptions {
                 flag: "--pids-limit",
                 value,
             });
-        }
-        if r.memory_reservation.is_none() && r.memory.is_none() && r.memory_swap == Some(-1) {
-            warnings.push("--memory-swap -1 has no effect without --memory".to_owned());
         }
         Ok(())
     }

@@ -23,9 +23,9 @@ pub(crate) fn facts() -> HostFacts {
         pids: true,
     };
     facts.capabilities = rctr_runtime::defaults::capabilities();
-    facts.capabilities.extend(
-        ["NET_ADMIN", "SYS_ADMIN", "SYS_RESOURCE", "SYS_PTRACE"].map(|n| n.parse().unwrap()),
-    );
+    for name in ["NET_ADMIN", "SYS_ADMIN", "SYS_RESOURCE", "SYS_PTRACE"] {
+        facts.capabilities.insert(name.parse().unwrap());
+    }
     facts.oom_score_adj = 0;
     facts.cpu_count = 4;
     facts.cpus = "0-3".into();
