@@ -136,24 +136,6 @@ impl RootfsView {
         }
     }
 
-    /// Status of what a path leads to, links followed. `None` if there is no such thing.
-    ///
-    /// # Errors
-    /// [`ViewError`] with the path.
-    pub(crate) fn stat(&self, path: &Path) -> Result<Option<Stat>, ViewError> {
-        match self.walk(path)? {
-            None | Some(Found::Link(_)) => Ok(None),
-            Some(Found::Other(_, _, _, stat)) => Ok(Some(stat)),
-            Some(Found::Directory(merged)) => match merged.first() {
-                Some(top) => rustix::fs::fstat(top).map(Some).map_err(|e| ViewError::Io {
-                    path: path.into(),
-                    source: e.into(),
-                }),
-                None => Ok(None),
-            },
-        }
-    }
-
     fn walk(&self, path: &Path) -> Result<Option<Found>, ViewError> {
         let fail = |e: Errno| ViewError::Io {
             path: path.into(),
@@ -336,7 +318,6 @@ mod tests {
         assert_eq!(layers.read("/etc/top").unwrap(), "top");
         assert_eq!(layers.read("/etc/none"), None);
         assert_eq!(layers.read("/etc/top/none"), None);
-        assert!(layers.view().stat(Path::new("/etc")).unwrap().is_some());
     }
 
     #[test]

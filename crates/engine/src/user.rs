@@ -293,7 +293,8 @@ mod tests {
 
     #[test]
     fn users_groups_and_homes() {
-        let cases: &[(&str, &[&str], (u32, u32, &[u32], &str))] = &[
+        type Expected = (u32, u32, &'static [u32], &'static str);
+        let cases: &[(&str, &[&str], Expected)] = &[
             ("", &[], (0, 0, &[0, 10], "/root")),
             ("root", &[], (0, 0, &[0, 10], "/root")),
             ("app", &[], (1000, 1001, &[1001, 10, 29], "/home/app")),

@@ -14,6 +14,8 @@ mod env;
 mod error;
 mod misc;
 mod mount;
+mod mount_flag;
+mod name;
 mod port;
 mod signal;
 mod size;
@@ -21,10 +23,9 @@ mod validate;
 
 pub use env::{parse_sysctl, resolve_env, resolve_labels};
 pub use error::ParseError;
-pub use misc::{
-    check_hostname, check_volume_name, parse_dns, parse_dns_search, parse_name, parse_platform,
-};
+pub use misc::parse_platform;
 pub(crate) use mount::clean_path;
+pub use name::{check_hostname, check_volume_name, parse_dns, parse_dns_search, parse_name};
 pub use port::parse_expose;
 pub use signal::parse_signal;
 pub use size::{check_cpuset, deserialize_size, parse_cpus, parse_memory_swap, parse_size};

@@ -1,0 +1,93 @@
+//! Limits.
+
+use super::*;
+
+#[test]
+fn limits() {
+    let spec = make(|c| {
+        let r = &mut c.options.resources;
+        r.memory = Some(64 << 20);
+        r.nano_cpus = Some(1_500_000_000);
+        r.cpu_shares = Some(512);
+        r.cpuset_cpus = Some("0,2-3".into());
+        r.pids_limit = Some(50);
+    });
+    assert_eq!(
+        spec.at("/linux/resources/memory"),
+        &json!({"limit": 64 << 20, "swap": 128 << 20})
+    );
+    assert_eq!(
+        spec.at("/linux/resources/cpu"),
+        &json!({"shares": 512, "quota": 150_000, "period": 100_000, "cpus": "0,2-3"})
+    );
+    assert_eq!(spec.at("/linux/resources/pids"), &json!({"limit": 50}));
+    let none = make(|c| c.options.resources.pids_limit = Some(-1));
+    for limit in ["memory", "cpu", "pids", "unified"] {
+        assert_eq!(none.at(&format!("/linux/resources/{limit}")), &Value::Null);
+    }
+    let no_swap = make(|c| {
+        c.options.resources.memory = Some(64 << 20);
+        c.options.resources.memory_swap = Some(64 << 20);
+    });
+    assert_eq!(
+        no_swap.at("/linux/resources/unified"),
+        &json!({"memory.swap.max": "0"})
+    );
+}
+
+#[test]
+fn limits_beyond_the_host_are_refused_in_dockers_words() {
+    let cpus = "range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available";
+    assert_eq!(
+        fail(|c| c.options.resources.nano_cpus = Some(5_000_000_000)),
+        cpus
+    );
+    assert_eq!(fail(|c| c.options.resources.nano_cpus = Some(1)), cpus);
+    assert_eq!(
+        fail(|c| c.options.resources.cpuset_cpus = Some("0-7".into())),
+        "Requested CPUs are not available - requested 0-7, available: 0-3"
+    );
+}
+
+#[test]
+fn limits_without_a_controller_are_discarded_with_dockers_warning() {
+    let mut facts = facts();
+    facts.limits = facts::Limits {
+        memory: false,
+        swap: false,
+        cpu: false,
+        cpuset: false,
+        pids: false,
+    };
+    let mut c = container();
+    c.options.resources.memory = Some(64 << 20);
+    c.options.resources.cpu_shares = Some(512);
+    c.options.resources.cpuset_cpus = Some("0".into());
+    c.options.resources.pids_limit = Some(50);
+    let spec = try_make(&c, &identity(), &facts).unwrap();
+    assert_eq!(
+        spec.warnings,
+        [
+            "Your kernel does not support memory limit capabilities or the cgroup is not mounted. Limitation discarded.",
+            "Your kernel does not support CPU shares or the cgroup is not mounted. Shares discarded.",
+            "Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded.",
+            "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.",
+        ]
+    );
+    facts.limits.memory = true;
+    let spec = try_make(&c, &identity(), &facts).unwrap();
+    assert_eq!(
+        spec.at("/linux/resources/memory"),
+        &json!({"limit": 64 << 20})
+    );
+    assert!(
+        spec.warnings[0].ends_with("Memory limited without swap."),
+        "{:?}",
+        spec.warnings
+    );
+    c.options.resources.nano_cpus = Some(1_000_000_000);
+    assert!(matches!(
+        try_make(&c, &identity(), &facts),
+        Err(SpecError::CpuController)
+    ));
+}
