@@ -7,11 +7,11 @@ use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
 
 use crate::config::check_interface_name;
+use crate::conntrack::StaleFlows;
 use crate::link::{self, Addressing, Link, VethPair};
 use crate::netlink::Socket;
 use crate::{
-    BridgeConfig, Endpoint, Error, PublishedPort, Result, conntrack, host, mac_for, netns, nft,
-    sysctl,
+    BridgeConfig, Endpoint, Error, PublishedPort, Result, host, legacy, mac_for, netns, nft, sysctl,
 };
 
 /// What [`ensure_bridge`] had to do, and what it could not.
@@ -25,14 +25,18 @@ pub struct EnsureOutcome {
 }
 
 /// A circumstance outside our reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Warning {
-    /// Rules made by iptables-legacy are in force; one with policy DROP stops forwarded packets.
+    /// A FORWARD policy set by iptables-legacy stops the containers' packets.
     #[error(
-        "iptables-legacy rules are in force: if their FORWARD policy is DROP, containers have no network"
+        "iptables-legacy drops what it has no rule for: containers have no network before \
+         `iptables-legacy -I FORWARD -i {bridge} -j ACCEPT` and the same with `-o`"
     )]
-    LegacyIptables,
+    LegacyFirewall {
+        /// Name of the bridge whose packets are stopped.
+        bridge: String,
+    },
     /// A network with IPv6 was asked for, and the kernel has none.
     #[error("the kernel has no IPv6: containers get IPv4 only")]
     NoIpv6,
@@ -60,8 +64,9 @@ pub fn ensure_bridge(bridge: &BridgeConfig) -> Result<EnsureOutcome> {
     ensure_parameters(effective)?;
     link::ensure_addresses(&socket, &effective.name, index, &effective.gateways())?;
     outcome.publish_again = nft::ensure(effective)?.bridge_added;
-    if nft::legacy_filter_in_use() {
-        outcome.warnings.push(Warning::LegacyIptables);
+    if legacy::filter_drops(&bridge.name, effective.subnet_v6.is_some()) {
+        let bridge = bridge.name.clone();
+        outcome.warnings.push(Warning::LegacyFirewall { bridge });
     }
     Ok(outcome)
 }
@@ -206,16 +211,13 @@ fn prepare_inside(ifname: &str, with_ipv6: bool) -> Result<(Socket, u32)> {
 /// # Errors
 /// [`Error::NoSuchBridge`] if [`ensure_bridge`] was not called; [`Error::FamilyMismatch`]; [`Error::Ipv6Loopback`];
 /// [`Error::Netlink`].
-pub fn publish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<()> {
-    nft::publish(bridge, ports)?;
-    conntrack::forget_flows(ports, true);
-    Ok(())
-}
-
-/// Keeps [`unpublish`] quick: dropping it may wait some 10 ms until the kernel has freed what was removed.
-#[must_use = "dropping it may take 10 ms: do so when nobody waits any more"]
-pub struct Unpublished {
-    _socket: Option<Socket>,
+pub fn publish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<Deferred> {
+    if ports.is_empty() {
+        return Ok(Deferred(None));
+    }
+    let socket = Socket::netfilter()?;
+    nft::publish(&socket, bridge, ports)?;
+    Ok(Deferred(Some(StaleFlows::new(socket, ports, true))))
 }
 
 /// Takes published ports back; those that are not published, or lead elsewhere by now, are left alone.
@@ -224,11 +226,23 @@ pub struct Unpublished {
 ///
 /// # Errors
 /// [`Error::FamilyMismatch`]; [`Error::Netlink`].
-pub fn unpublish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<Unpublished> {
-    let _socket = nft::unpublish(bridge, ports)?;
-    conntrack::forget_flows(ports, false);
-    Ok(Unpublished { _socket })
+pub fn unpublish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<Deferred> {
+    if ports.is_empty() {
+        return Ok(Deferred(None));
+    }
+    let socket = Socket::netfilter()?;
+    nft::unpublish(&socket, bridge, ports)?;
+    Ok(Deferred(Some(StaleFlows::new(socket, ports, false))))
 }
+
+/// The slow rest of [`publish`] or [`unpublish`], done when this is dropped: keep it until nobody waits.
+///
+/// UDP clients that never pause still reach where the port led before, until the kernel is told to forget their
+/// flows (some 20 ms, for UDP ports only). After `unpublish` it also may take 10 ms to close the socket, as the
+/// kernel then waits until what was removed is freed.
+#[must_use = "dropping it may take 20 ms: do so when nobody waits any more"]
+#[derive(Debug)]
+pub struct Deferred(#[expect(dead_code, reason = "held for its drop")] Option<StaleFlows>);
 
 /// Removes the bridge, what it added to nftables and to the firewall, and with the last bridge the table.
 ///

@@ -25,32 +25,58 @@ const CTA_PROTO_DST_PORT: u16 = 3;
 const NESTED: u16 = libc::NLA_F_NESTED as u16;
 const OPERATION: &str = "forget UDP flows";
 
-/// Makes the kernel forget the UDP flows that enter by these ports, except, if wanted, those that
-/// already lead to the right container.
+/// UDP flows the kernel is to forget; it does when this is dropped.
 ///
 /// The ports work for new flows whatever comes of this: trouble is for the log only.
-pub(crate) fn forget_flows(ports: &[PublishedPort], keep_right_ones: bool) {
-    for is_v4 in [true, false] {
-        let concerned = ports
-            .iter()
-            .filter(|port| port.protocol == Protocol::Udp && port.host_ip.is_ipv4() == is_v4)
-            .collect::<Vec<_>>();
-        if concerned.is_empty() {
-            continue;
-        }
-        if let Err(error) = forget(&concerned, is_v4, keep_right_ones) {
-            tracing::debug!("{error}");
+#[derive(Debug)]
+pub(crate) struct StaleFlows {
+    socket: Socket,
+    udp_ports: Vec<PublishedPort>,
+    keep_right_ones: bool,
+}
+
+impl StaleFlows {
+    /// The flows that enter by the UDP ports among these, except, if wanted, those that already lead to the right
+    /// container.
+    pub(crate) fn new(socket: Socket, ports: &[PublishedPort], keep_right_ones: bool) -> Self {
+        let udp = ports.iter().filter(|port| port.protocol == Protocol::Udp);
+        Self {
+            socket,
+            udp_ports: udp.copied().collect(),
+            keep_right_ones,
         }
     }
 }
 
-fn forget(ports: &[&PublishedPort], is_v4: bool, keep_right_ones: bool) -> Result<()> {
+impl Drop for StaleFlows {
+    fn drop(&mut self) {
+        for is_v4 in [true, false] {
+            let concerned = self
+                .udp_ports
+                .iter()
+                .filter(|port| port.host_ip.is_ipv4() == is_v4)
+                .collect::<Vec<_>>();
+            if concerned.is_empty() {
+                continue;
+            }
+            if let Err(error) = forget(&self.socket, &concerned, is_v4, self.keep_right_ones) {
+                tracing::debug!("{error}");
+            }
+        }
+    }
+}
+
+fn forget(
+    socket: &Socket,
+    ports: &[&PublishedPort],
+    is_v4: bool,
+    keep_right_ones: bool,
+) -> Result<()> {
     let header = if is_v4 {
         [libc::AF_INET as u8, 0, 0, 0]
     } else {
         [libc::AF_INET6 as u8, 0, 0, 0]
     };
-    let socket = Socket::netfilter()?;
     let mut list = Requests::default();
     list.push(CT_GET, libc::NLM_F_DUMP as u16, &header, |a| {
         // Kernels since 5.8 list UDP only.

@@ -13,6 +13,7 @@ mod config;
 mod conntrack;
 mod error;
 mod host;
+mod legacy;
 mod link;
 mod netlink;
 mod netns;
@@ -21,7 +22,7 @@ mod port;
 mod sysctl;
 
 pub use bridge::{
-    EnsureOutcome, Unpublished, Warning, connect, ensure_bridge, publish, remove_bridge, unpublish,
+    Deferred, EnsureOutcome, Warning, connect, ensure_bridge, publish, remove_bridge, unpublish,
 };
 pub use config::{BridgeConfig, Endpoint, Protocol, PublishedPort, mac_for};
 pub use error::{Error, Result};

@@ -243,6 +243,7 @@ impl Answer {
 }
 
 /// A netlink socket of the network namespace it was made in, whichever its user is in later.
+#[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
 }

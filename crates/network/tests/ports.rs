@@ -30,7 +30,7 @@ fn any_address_is_reachable_from_everywhere() {
             one.serve();
             let port = one.published(ANY, 8080);
             let _held = reserve(ANY, 8080, Protocol::Tcp).unwrap();
-            publish(&bridge, &[port]).unwrap();
+            let _ = publish(&bridge, &[port]).unwrap();
             let gateway = bridge.gateway().into();
 
             assert_eq!(fetch(LOCALHOST, 8080), Some(gateway), "from 127.0.0.1");
@@ -80,7 +80,7 @@ fn one_address_is_only_that_address() {
         let one = Container::start(&bridge, 1);
         let two = Container::start(&bridge, 2);
         one.serve();
-        publish(&bridge, &[one.published(Outside::HOST, 8080)]).unwrap();
+        let _ = publish(&bridge, &[one.published(Outside::HOST, 8080)]).unwrap();
         assert!(outside.fetch(Outside::HOST, 8080).is_some());
         assert!(fetch(Outside::HOST, 8080).is_some());
         assert!(two.fetch(Outside::HOST, 8080).is_some());
@@ -98,7 +98,7 @@ fn loopback_stays_on_the_host() {
         ensure_bridge(&bridge).unwrap();
         let one = Container::start(&bridge, 1);
         one.serve();
-        publish(&bridge, &[one.published(LOCALHOST, 8080)]).unwrap();
+        let _ = publish(&bridge, &[one.published(LOCALHOST, 8080)]).unwrap();
         // A service of the host that trusts whoever can reach 127.0.0.1.
         let private = TcpListener::bind((LOCALHOST, 9090)).unwrap();
         private.set_nonblocking(true).unwrap();
@@ -143,7 +143,7 @@ fn udp_ports_work_as_well() {
             ..one.published(ANY, 5353)
         };
         let _held = reserve(ANY, 5353, Protocol::Udp).unwrap();
-        publish(&bridge, &[port]).unwrap();
+        let _ = publish(&bridge, &[port]).unwrap();
         assert_eq!(fetch_udp(LOCALHOST, 5353), Some(bridge.gateway().into()));
         let seen = run_in(&outside.netns, || fetch_udp(Outside::HOST, 5353));
         assert_eq!(seen, Some(Outside::IP));
@@ -170,11 +170,11 @@ fn a_udp_client_that_never_pauses_finds_each_new_container() {
         });
         let _held = reserve(ANY, 5353, Protocol::Udp).unwrap();
         assert_eq!(ask_udp(&client), None);
-        publish(&bridge, &[one]).unwrap();
+        let _ = publish(&bridge, &[one]).unwrap();
         assert_eq!(ask_udp(&client), Some(Outside::IP));
-        let _one = unpublish(&bridge, &[one]).unwrap();
+        drop(unpublish(&bridge, &[one]).unwrap());
         assert_eq!(ask_udp(&client), None);
-        publish(&bridge, &[two]).unwrap();
+        let _ = publish(&bridge, &[two]).unwrap();
         drop(containers.into_iter().next());
         assert_eq!(ask_udp(&client), Some(Outside::IP));
     });
@@ -193,7 +193,7 @@ fn ipv6_ports_work_as_well() {
             one.serve();
             let _held = reserve(ANY_V6, 8080, Protocol::Tcp).unwrap();
             let gateway = bridge.gateway_v6().unwrap().into();
-            publish(
+            let _ = publish(
                 &bridge,
                 &[
                     one.published(ANY_V6, 8080),
@@ -237,14 +237,14 @@ fn a_stale_port_leads_to_the_new_container() {
         let one = Container::start(&bridge, 1);
         let two = Container::start(&bridge, 2);
         two.serve();
-        publish(
+        let _ = publish(
             &bridge,
             &[one.published(ANY, 8080), one.published(ANY, 8081)],
         )
         .unwrap();
         // The same again is fine.
-        publish(&bridge, &[one.published(ANY, 8080)]).unwrap();
-        publish(
+        let _ = publish(&bridge, &[one.published(ANY, 8080)]).unwrap();
+        let _ = publish(
             &bridge,
             &[two.published(ANY, 8080), two.published(ANY, 8082)],
         )
@@ -291,12 +291,12 @@ fn a_thousand_ports_are_quick() {
         let one = Container::start(&bridge, 1);
         one.serve();
         let started = Instant::now();
-        publish(&bridge, &[one.published(ANY, 7000)]).unwrap();
+        let _ = publish(&bridge, &[one.published(ANY, 7000)]).unwrap();
         println!("publish one port: {:?}", started.elapsed());
         let ports = (0..1000).map(|n| one.published(ANY, 8000 + n));
         let ports = ports.collect::<Vec<_>>();
         let started = Instant::now();
-        publish(&bridge, &ports).unwrap();
+        let _ = publish(&bridge, &ports).unwrap();
         println!("publish 1000 ports: {:?}", started.elapsed());
         assert!(fetch(LOCALHOST, 8999).is_some());
         let started = Instant::now();
@@ -310,7 +310,7 @@ fn a_thousand_ports_are_quick() {
         let all = (1..=u16::MAX)
             .map(|n| one.published(ANY, n))
             .collect::<Vec<_>>();
-        publish(&bridge, &all).unwrap();
+        let _ = publish(&bridge, &all).unwrap();
         assert!(fetch(LOCALHOST, 65535).is_some());
         drop(unpublish(&bridge, &all).unwrap());
     });

@@ -4,8 +4,6 @@
 //! to drop, so our packets need a rule there: in DOCKER-USER, which Docker keeps for others and never flushes,
 //! else in FORWARD itself. Such a rule opens nothing: our own table still drops what nobody published.
 
-use std::fs;
-
 use nix::errno::Errno;
 
 use crate::netlink::{Requests, Socket, attribute, be32};
@@ -93,12 +91,6 @@ pub(super) fn push_removal(socket: &Socket, batch: &mut Batch, bridge: &str) -> 
         }
     }
     Ok(())
-}
-
-/// Whether iptables' old kernel tables filter packets: those can only be read and changed by its own tool.
-pub(crate) fn legacy_filter_in_use() -> bool {
-    let tables = fs::read_to_string("/proc/thread-self/net/ip_tables_names");
-    tables.is_ok_and(|names| names.lines().any(|name| name == FILTER))
 }
 
 fn rule_comment(bridge: &str) -> Vec<u8> {

@@ -30,7 +30,6 @@ use crate::netlink::{Answer, Requests, Socket, attribute, attributes, be32};
 use crate::{BridgeConfig, Error, Result};
 
 use batch::{Batch, nfgenmsg};
-pub(crate) use firewall::legacy_filter_in_use;
 pub(crate) use ports::{publish, unpublish};
 
 const TABLE: &str = "rctr";

@@ -56,23 +56,23 @@ impl Mapping {
 }
 
 /// Publishes ports. A port that an earlier container left behind now leads to the new one.
-pub(crate) fn publish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<()> {
-    if ports.is_empty() {
-        return Ok(());
-    }
+pub(crate) fn publish(
+    socket: &Socket,
+    bridge: &BridgeConfig,
+    ports: &[PublishedPort],
+) -> Result<()> {
     let mappings = ports
         .iter()
         .map(Mapping::to_publish)
         .collect::<Result<Vec<_>>>()?;
     let operation = format!("publish ports on {}", bridge.name);
-    let socket = Socket::netfilter()?;
     let mut batch = Batch::new(None);
     push_all(&mut batch, mappings.iter());
-    match batch.commit(&socket, &operation)? {
+    match batch.commit(socket, &operation)? {
         Ok(()) => Ok(()),
         // The element is there with another target.
         Err(refusal) if matches!(refusal.errno, Errno::EEXIST | Errno::EBUSY) => {
-            replace(&socket, &mappings, &operation)
+            replace(socket, &mappings, &operation)
         }
         Err(refusal) if refusal.errno == Errno::ENOENT => Err(Error::NoSuchBridge {
             bridge: bridge.name.clone(),
@@ -94,25 +94,22 @@ fn replace(socket: &Socket, mappings: &[Mapping], operation: &str) -> Result<()>
 }
 
 /// Takes published ports back. Ports that are not published, or lead elsewhere by now, are left alone.
-///
-/// Closing the socket waits until the kernel has freed what was removed, so it is left to the caller.
-pub(crate) fn unpublish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<Option<Socket>> {
-    if ports.is_empty() {
-        return Ok(None);
-    }
+pub(crate) fn unpublish(
+    socket: &Socket,
+    bridge: &BridgeConfig,
+    ports: &[PublishedPort],
+) -> Result<()> {
     let mappings = ports.iter().map(Mapping::of).collect::<Result<Vec<_>>>()?;
     let operation = format!("take back ports published on {}", bridge.name);
-    let socket = Socket::netfilter()?;
-    retrying(&socket, &operation, || {
-        let generation = super::generation(&socket, &operation)?;
-        let present = targets(&socket, &mappings, &operation)?;
+    retrying(socket, &operation, || {
+        let generation = super::generation(socket, &operation)?;
+        let present = targets(socket, &mappings, &operation)?;
         let mut batch = Batch::new(Some(generation));
         let ours = mappings.iter().zip(&present);
         let ours = ours.filter(|(mapping, present)| present.as_ref() == Some(&mapping.target));
         push_removals(&mut batch, ours.map(|(mapping, _)| mapping));
         Ok((batch, ()))
-    })?;
-    Ok(Some(socket))
+    })
 }
 
 /// Takes away all ports that lead to the bridge's networks.
