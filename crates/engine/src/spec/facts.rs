@@ -141,7 +141,7 @@ impl Limits {
         let has = |name| hierarchies.is_some_and(|h| h.has_controller(name));
         let memory = has("memory");
         let swap = match hierarchies {
-            Some(Hierarchies::V2 { .. }) => memory && Path::new("/proc/swaps").exists(),
+            Some(Hierarchies::V2 { root }) => memory && v2_swap(root),
             Some(v1) => v1
                 .mount_of("memory")
                 .is_some_and(|m| m.join("memory.memsw.limit_in_bytes").exists()),
@@ -155,6 +155,18 @@ impl Limits {
             pids: has("pids"),
         }
     }
+}
+
+/// The root cgroup has no swap files, so any other tells; without any other the kernel is taken to be a usual one.
+fn v2_swap(root: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(root) else {
+        return false;
+    };
+    let mut children = entries
+        .flatten()
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+        .peekable();
+    children.peek().is_none() || children.any(|child| child.path().join("memory.swap.max").exists())
 }
 
 fn read(path: &Path) -> String {
