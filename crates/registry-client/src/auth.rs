@@ -42,7 +42,7 @@ pub(crate) struct Auth {
 struct State {
     /// By host and scope.
     granted: HashMap<(String, String), Granted>,
-    /// By registry: why there are no credentials. The credentials themselves are looked up each time they are asked
+    /// By registry: why there are no credentials, or that there were. The credentials themselves are looked up each time they are asked
     /// for, as a helper's may be short-lived.
     notes: HashMap<String, String>,
 }
@@ -70,7 +70,7 @@ impl Auth {
             .then(|| granted.header.clone())
     }
 
-    /// What became of the search for credentials, for the message of a refusal.
+    /// What became of the credentials, for the message of a refusal.
     pub async fn note(&self, endpoint: &Endpoint) -> String {
         let state = self.state.lock().await;
         state
@@ -105,7 +105,7 @@ impl Auth {
         let credential = self.credential(endpoint).await?;
         let note = match &credential {
             Credential::Anonymous { note } => note.clone(),
-            _ => String::new(),
+            _ => format!("the credentials for {} were refused", endpoint.registry),
         };
         state.notes.insert(endpoint.registry.clone(), note);
         let granted = match challenge {

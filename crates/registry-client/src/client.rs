@@ -9,7 +9,7 @@ use oci_spec::image::{Descriptor, ImageManifest};
 use tokio::sync::watch;
 
 use crate::auth::Auth;
-use crate::layer::LayerPull;
+use crate::layer::{LayerPull, Parent};
 use crate::manifest::{self, Document, MAX_MANIFEST};
 use crate::repository::{Repository, Resolved};
 use crate::retry::Timing;
@@ -145,7 +145,7 @@ struct Pull<'a> {
 /// The manifest for the platform, and the documents the sink has not: itself first, then the indexes that led to it.
 struct Found {
     descriptor: Descriptor,
-    manifest: ImageManifest,
+    manifest: Box<ImageManifest>,
     fetched: Vec<(Descriptor, Vec<u8>)>,
 }
 
@@ -258,13 +258,13 @@ impl Pull<'_> {
         })
     }
 
-    /// A layer's commit waits for its parent's, so layers start in order: a parent never waits for a slot.
+    /// A layer is committed after its parent, so layers start in order: a parent never waits for a slot.
     async fn layers(&self, layers: &[PulledLayer], progress: &dyn Progress) -> Result<(), Error> {
         let finished: Vec<watch::Sender<bool>> =
             layers.iter().map(|_| watch::channel(false).0).collect();
-        stream::iter(layers.iter().enumerate())
-            .map(|(index, layer)| {
-                let finished = &finished;
+        stream::iter(0..layers.len())
+            .map(|index| {
+                let (layer, finished) = (&layers[index], &finished);
                 // One blob may occur twice in an image: the second waits, and finds it downloaded.
                 let twin = layers[..index]
                     .iter()
@@ -279,7 +279,10 @@ impl Pull<'_> {
                         sink: self.sink,
                         progress,
                         layer,
-                        parent: index.checked_sub(1).map(|below| &layers[below].chain_id),
+                        parent: index.checked_sub(1).map(|below| Parent {
+                            chain_id: &layers[below].chain_id,
+                            finished: &finished[below],
+                        }),
                     };
                     pull.run().await?;
                     finished[index].send_replace(true);

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use oci_spec::image::Digest;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE};
 use reqwest::{Method, StatusCode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::hosts::Endpoint;
@@ -42,7 +42,14 @@ pub(crate) struct LayerPull<'a> {
     pub sink: &'a Arc<dyn Sink>,
     pub progress: &'a dyn Progress,
     pub layer: &'a PulledLayer,
-    pub parent: Option<&'a Digest>,
+    pub parent: Option<Parent<'a>>,
+}
+
+/// The layer beneath.
+pub(crate) struct Parent<'a> {
+    pub chain_id: &'a Digest,
+    /// True once it is committed, or was there already.
+    pub finished: &'a watch::Sender<bool>,
 }
 
 /// Why a download stopped short.
@@ -96,8 +103,11 @@ impl LayerPull<'_> {
         if let Err(Some(error)) = downloaded {
             return Err(error);
         }
-        if downloaded.is_ok() && writer.send(Command::Commit).await.is_ok() {
+        if downloaded.is_ok() {
             self.event(LayerEvent::Unpacking);
+            self.await_parent(&writer).await;
+            // If the thread is gone, joining it says why.
+            let _ = writer.send(Command::Commit).await;
         }
         match joined(writer.thread).await {
             Ok(()) => {
@@ -111,6 +121,17 @@ impl LayerPull<'_> {
         }
     }
 
+    /// A parent that is fetched again, being corrupt, must not fail its child: only here is it known that it will be.
+    async fn await_parent(&self, writer: &Writer) {
+        let Some(parent) = &self.parent else { return };
+        let mut finished = parent.finished.subscribe();
+        tokio::select! {
+            // The sender outlives all layers, so this ends by its value only.
+            _ = finished.wait_for(|done| *done) => {}
+            () = writer.commands.closed() => {}
+        }
+    }
+
     /// Starts the sink's thread; `None` if the layer is here already.
     async fn begin(&self) -> Result<Option<Writer>, Error> {
         let (ready, begun) = oneshot::channel();
@@ -118,7 +139,7 @@ impl LayerPull<'_> {
         let (sink, layer, parent) = (
             Arc::clone(self.sink),
             self.layer.clone(),
-            self.parent.cloned(),
+            self.parent.as_ref().map(|parent| parent.chain_id.clone()),
         );
         let thread = tokio::task::spawn_blocking(move || {
             write_layer(&*sink, &layer, parent.as_ref(), ready, received)

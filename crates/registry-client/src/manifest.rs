@@ -25,8 +25,8 @@ pub(crate) const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+js
 /// A manifest as the registry served it, of one kind without doubt.
 #[derive(Debug)]
 pub(crate) enum Document {
-    Index(ImageIndex),
-    Manifest(ImageManifest),
+    Index(Box<ImageIndex>),
+    Manifest(Box<ImageManifest>),
 }
 
 /// What may be done with a media type in the place of a manifest.
@@ -280,7 +280,7 @@ pub(crate) fn check_image(media_type: &MediaType, manifest: &ImageManifest) -> R
         ));
     }
     for layer in manifest.layers() {
-        check_layer_type(&layer.media_type().to_string())?;
+        check_layer_type(layer.media_type().as_ref())?;
     }
     let mut blobs = manifest.layers().iter().chain([config]);
     match blobs.find(|d| matches!(d.digest().algorithm(), DigestAlgorithm::Other(_))) {

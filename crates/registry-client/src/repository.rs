@@ -73,7 +73,7 @@ impl<'a> Repository<'a> {
     pub async fn resolve(&self) -> Result<Resolved, Error> {
         let name = self.reference.digest().or(self.reference.tag());
         let name = name.unwrap_or("latest");
-        self.from_any(&self.reference.whole(), |endpoint| {
+        self.first_success(&self.reference.whole(), |endpoint| {
             self.resolve_at(endpoint, name).boxed()
         })
         .await
@@ -82,7 +82,7 @@ impl<'a> Repository<'a> {
     /// The bytes of a manifest, checked against its descriptor.
     pub async fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
         let name = descriptor.digest().to_string();
-        self.from_any(&self.describe(descriptor), |endpoint| {
+        self.first_success(&self.describe(descriptor), |endpoint| {
             let object = Object::Manifest(&name);
             self.verified(endpoint, object, descriptor).boxed()
         })
@@ -91,7 +91,7 @@ impl<'a> Repository<'a> {
 
     /// The bytes of a small blob, checked against its descriptor.
     pub async fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
-        self.from_any(&self.describe(descriptor), |endpoint| {
+        self.first_success(&self.describe(descriptor), |endpoint| {
             let object = Object::Blob(descriptor.digest());
             self.verified(endpoint, object, descriptor).boxed()
         })
@@ -104,7 +104,7 @@ impl<'a> Repository<'a> {
     }
 
     /// Tries an operation at one endpoint after the other, at each as often as is reasonable.
-    async fn from_any<'s, T>(
+    async fn first_success<'s, T>(
         &'s self,
         wanted: &str,
         operation: impl Fn(&'s Endpoint) -> BoxFuture<'s, Result<T, Failure>>,

@@ -46,8 +46,7 @@ pub trait Sink: Send + Sync {
     ) -> Result<Option<Box<dyn LayerIngest>>, SinkError>;
 }
 
-/// One layer on its way in. Dropped without [`LayerIngest::commit`], it keeps what it has for a later try and wakes
-/// a child that waits for it, so that the child's commit fails.
+/// One layer on its way in. Dropped without [`LayerIngest::commit`], it keeps what it has for a later try.
 pub trait LayerIngest: Send {
     /// Bytes of the compressed blob that earlier tries left, from where the download goes on.
     fn offset(&self) -> u64;
@@ -64,7 +63,7 @@ pub trait LayerIngest: Send {
     /// Whatever hinders it.
     fn reset(&mut self) -> Result<(), SinkError>;
 
-    /// Checks digest, size and diff id, waits for the parent layer and makes the layer visible.
+    /// Checks digest, size and diff id and makes the layer visible. Called only once the parent is visible.
     ///
     /// # Errors
     /// [`Corrupt`] if the bytes are not what the digests say; they are forgotten, and the layer is begun again from

@@ -5,5 +5,6 @@ mod content;
 mod faults;
 mod image;
 mod places;
+mod secure;
 mod server;
 mod sink;

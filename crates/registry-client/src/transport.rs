@@ -365,27 +365,26 @@ fn classify(host: String, error: &reqwest::Error) -> Failure {
     } else if error.is_dns() {
         "its name does not resolve; check the name, the network and /etc/resolv.conf".to_owned()
     } else {
-        root_cause(error)
+        match root_cause(error) {
+            tunnel if tunnel.starts_with("tunnel error") => {
+                format!("the proxy refuses to connect ({tunnel}); check HTTPS_PROXY and NO_PROXY")
+            }
+            other => other,
+        }
     };
     Failure::Connect { host, reason }
 }
 
-fn tls_cause(error: &reqwest::Error) -> Option<&rustls::Error> {
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        if let Some(tls) = cause.downcast_ref() {
-            return Some(tls);
-        }
-        // An io::Error's source() skips the error it wraps.
-        let wrapped = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(|e| e.get_ref());
-        if let Some(tls) = wrapped.and_then(|inner| inner.downcast_ref()) {
-            return Some(tls);
-        }
-        next = cause.source();
+/// TLS errors hide in I/O errors, whose `source()` skips the error they wrap.
+fn tls_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let wrapped = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(|e| e.get_ref());
+    match (error.downcast_ref(), wrapped) {
+        (Some(tls), _) => Some(tls),
+        (None, Some(inner)) => tls_cause(inner),
+        (None, None) => error.source().and_then(tls_cause),
     }
-    None
 }
 
 /// The deepest cause: the outer ones repeat the URL, which may hold a signature.
@@ -453,11 +452,48 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::HostConfig;
 
     #[test]
     fn foreign_text_is_tamed() {
         assert_eq!(one_line("a\n\x1b[31m  b\t"), "a [31m b");
         assert_eq!(one_line(&"x".repeat(500)).chars().count(), 201);
+    }
+
+    #[test]
+    fn only_blobs_may_leave_tls() {
+        let transport = Transport::new(HostConfigs::new(), Timing::default());
+        let check = |from: &str, to: &str| {
+            let (from, to) = (Url::parse(from).unwrap(), Url::parse(to).unwrap());
+            transport.check_redirect(&from, &to).is_ok()
+        };
+        assert!(check("https://a.io/v2/x/blobs/d", "http://s.io/d"));
+        assert!(check("https://a.io/v2/x/manifests/t", "https://s.io/d"));
+        assert!(check(
+            "https://a.io/v2/x/manifests/t",
+            "http://127.0.0.1:1/d"
+        ));
+        assert!(!check("https://a.io/v2/x/manifests/t", "http://s.io/d"));
+    }
+
+    #[test]
+    fn trust_stays_with_its_host() {
+        let ca = HostConfig {
+            ca: Some("/s.pem".into()),
+            ..HostConfig::default()
+        };
+        let hosts = HostConfigs::from([("s.io".to_owned(), ca)]);
+        let transport = Transport::new(hosts, Timing::default());
+        let trust = |to: &str, from: &str, trust: Trust| {
+            transport.trust_of(&Url::parse(to).unwrap(), &Url::parse(from).unwrap(), &trust)
+        };
+        let own = Trust::SystemAnd("/own.pem".into());
+        assert_eq!(trust("https://a.io/1", "https://a.io/2", own.clone()), own);
+        assert_eq!(trust("https://b.io/1", "https://a.io/2", own.clone()), own);
+        let listed = Trust::SystemAnd("/s.pem".into());
+        assert_eq!(trust("https://s.io/1", "https://a.io/2", own), listed);
+        let from_loopback = trust("https://b.io/1", "https://127.0.0.1/2", Trust::Anyone);
+        assert_eq!(from_loopback, Trust::System);
     }
 
     #[test]

@@ -347,10 +347,8 @@ async fn a_config_that_lies_about_its_size_or_digest_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn huge_manifests_are_not_read() {
-    let server = Server::start(|request| {
-        Reply::new(200, vec![b' '; 5 << 20])
-            .header("Content-Type", OCI_MANIFEST)
-            .header("X-Asked", request.method.clone())
+    let server = Server::start(|_| {
+        Reply::new(200, vec![b' '; 5 << 20]).header("Content-Type", OCI_MANIFEST)
     })
     .await;
     let error = pull_into(&MemorySink::default(), &server)

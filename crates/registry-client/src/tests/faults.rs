@@ -137,6 +137,20 @@ async fn corrupt_leftovers_are_fetched_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_child_waits_while_its_corrupt_parent_is_fetched_again() {
+    let layers: Vec<Vec<u8>> = (0..6).map(|i| noise(i, SIZE >> i)).collect();
+    let content = Content::image(&layers);
+    let server = Server::start(move |request| content.answer(request)).await;
+    let sink = MemorySink::default();
+    for layer in [&layers[0], &layers[2]] {
+        let corrupt = vec![0; layer.len()];
+        sink.state().partial.insert(sha(layer), corrupt);
+    }
+    pull_into(&sink, &server).await.unwrap();
+    assert_eq!(sink.state().layers.len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_bytes_are_refused_after_a_second_try() {
     let (server, digest) = with_layer(|_, mut good| {
         good.body[5] ^= 1;
