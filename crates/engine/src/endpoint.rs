@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use rctr_network::{BridgeConfig, Endpoint};
+use rctr_network::{BridgeConfig, Deferred, Endpoint};
 use rctr_store::{AddressPool, Tx};
 
 use crate::model::{Container, EndpointState, PublishedPort, Status};
@@ -20,6 +20,17 @@ pub(crate) const DEFAULT_NETWORK: &str = "bridge";
 pub(crate) struct HeldPorts {
     pub ports: Vec<PublishedPort>,
     pub sockets: Vec<OwnedFd>,
+}
+
+/// A network that is ready for its container.
+#[derive(Default)]
+pub(crate) struct Joined {
+    /// The namespace; `None` is the host's.
+    pub netns: Option<OwnedFd>,
+    /// One line each, for the user.
+    pub warnings: Vec<String>,
+    /// The slow rest of publishing ports: to be dropped once the container runs.
+    published: Option<Deferred>,
 }
 
 impl Engine {
@@ -94,30 +105,40 @@ impl Engine {
         })
     }
 
-    /// The network namespace the container gets, connected and published; none for the host's.
-    pub(crate) fn join_network(&self, container: &Container) -> Result<Option<OwnedFd>> {
+    /// The network namespace the container gets, connected and published.
+    pub(crate) fn join_network(&self, container: &Container) -> Result<Joined> {
+        let alone = |netns| Joined {
+            netns,
+            ..Joined::default()
+        };
         match &container.options.network {
-            NetworkMode::Host => Ok(None),
-            NetworkMode::None => Ok(Some(rctr_network::new_netns()?)),
-            NetworkMode::Container(other) => self.namespace_of(other).map(Some),
+            NetworkMode::Host => Ok(Joined::default()),
+            NetworkMode::None => Ok(alone(Some(rctr_network::new_netns()?))),
+            NetworkMode::Container(other) => Ok(alone(Some(self.namespace_of(other)?))),
             NetworkMode::Bridge => {
-                let netns = rctr_network::new_netns()?;
-                if let Some(endpoint) = &container.network {
-                    self.plug_in(&netns, endpoint)?;
+                let mut joined = alone(Some(rctr_network::new_netns()?));
+                if let (Some(netns), Some(endpoint)) = (&joined.netns, &container.network) {
+                    let (published, warnings) = self.plug_in(netns, endpoint)?;
+                    joined.published = Some(published);
+                    joined.warnings = warnings;
                 }
-                Ok(Some(netns))
+                Ok(joined)
             }
         }
     }
 
-    fn plug_in(&self, netns: &OwnedFd, state: &EndpointState) -> Result<()> {
+    fn plug_in(&self, netns: &OwnedFd, state: &EndpointState) -> Result<(Deferred, Vec<String>)> {
         let bridge = self.bridge();
-        if rctr_network::ensure_bridge(&bridge)?.publish_again {
+        let outcome = rctr_network::ensure_bridge(&bridge)?;
+        if outcome.publish_again {
             self.publish_all(&bridge)?;
         }
         rctr_network::connect(netns.as_fd(), &bridge, &endpoint(state)?)?;
-        rctr_network::publish(&bridge, &published(state))?;
-        Ok(())
+        let deferred = rctr_network::publish(&bridge, &published(state))?;
+        Ok((
+            deferred,
+            outcome.warnings.iter().map(ToString::to_string).collect(),
+        ))
     }
 
     /// The firewall table was made anew: every running container's ports go into it again.
@@ -126,7 +147,7 @@ impl Engine {
             if let (Status::Running | Status::Paused, Some(state)) =
                 (container.state.status, &container.network)
             {
-                rctr_network::publish(bridge, &published(state))?;
+                drop(rctr_network::publish(bridge, &published(state))?);
             }
         }
         Ok(())
@@ -135,10 +156,7 @@ impl Engine {
     /// Takes a container's ports out of the firewall; its cable ends with its namespace.
     pub(crate) fn leave_network(&self, container: &Container) -> Result<()> {
         if let Some(state) = &container.network {
-            let published = published(state);
-            if !published.is_empty() {
-                drop(rctr_network::unpublish(&self.bridge(), &published)?);
-            }
+            drop(rctr_network::unpublish(&self.bridge(), &published(state))?);
         }
         Ok(())
     }

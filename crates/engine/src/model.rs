@@ -57,7 +57,7 @@ pub struct ResolvedProcess {
     pub entrypoint: Option<Vec<String>>,
     /// Command after flags and image, if there is one.
     pub cmd: Option<Vec<String>>,
-    /// Environment, `NAME=value`, image first and flags over it; without what is added at start (HOSTNAME, HOME, TERM).
+    /// Environment, `NAME=value`, the flags' first, then the image's that no flag names, as Docker has it; without what is added at start (HOSTNAME, HOME, TERM).
     pub env: Vec<String>,
     /// Working directory, `/` if nobody said.
     pub working_dir: String,

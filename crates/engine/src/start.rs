@@ -1,7 +1,7 @@
 //! Starting a container: addresses, bundle, monitor.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use rctr_runtime::{
     StdioConfig,
 };
 
-use crate::endpoint::HeldPorts;
+use crate::endpoint::{HeldPorts, Joined};
 use crate::lock::ContainerLock;
 use crate::model::{Container, Status};
 use crate::options::{NetworkMode, RunOptions, SeccompChoice};
@@ -140,15 +140,15 @@ impl Engine {
             container.state.error.clear();
             lifecycle::save(tx, container)
         })?;
-        let netns = self.join_network(container)?;
-        self.launch(container, &state_dir, netns, &held, streams)
+        let joined = self.join_network(container)?;
+        self.launch(container, &state_dir, joined, &held, streams)
     }
 
     fn launch(
         &self,
         container: &Container,
         state_dir: &Path,
-        netns: Option<OwnedFd>,
+        network: Joined,
         held: &HeldPorts,
         streams: Streams,
     ) -> Result<Started> {
@@ -173,7 +173,7 @@ impl Engine {
             container,
             user: &identity,
             files: &files,
-            netns: netns.is_some().then(|| LaunchFds::path(0)),
+            netns: network.netns.is_some().then(|| LaunchFds::path(0)),
             monitor: self.monitor_path()?,
             facts: self.facts(),
         })?;
@@ -202,7 +202,12 @@ impl Engine {
             seccomp_cache: self.config.root.join("seccomp"),
             exit_command: self.exit_command(&container.id)?,
         };
-        let inherited = netns.iter().chain(&held.sockets).map(AsFd::as_fd).collect();
+        let inherited = network
+            .netns
+            .iter()
+            .chain(&held.sockets)
+            .map(AsFd::as_fd)
+            .collect();
         let attach = streams.any().then(|| streams.attach(true));
         let launched = rctr_runtime::launch(
             &self.monitor_path()?,
@@ -210,7 +215,8 @@ impl Engine {
             LaunchFds { inherited, attach },
         )
         .map_err(|e| e.error)?;
-        let mut warnings = output.warnings;
+        let mut warnings = network.warnings;
+        warnings.extend(output.warnings);
         warnings.extend(launched.warnings);
         Ok(Started {
             id: container.id.clone(),
