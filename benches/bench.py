@@ -39,17 +39,16 @@ def timed(argv, env, log) -> float:
 class Bench:
     def __init__(self, args, work: Path, registry: str):
         self.args, self.work, self.log = args, work, work / "stderr"
+        self.firewall = peers.Firewall()
         self.rctr = peers.Rctr(work, registry, str(Path(args.rctr).resolve()))
-        self.all = [self.rctr]
+        self.all, self.rows, self.registry = [self.rctr], [], registry
         try:
             self.docker = peers.Docker(work, registry)
             self.all.append(self.docker)
             self.podman = peers.Podman(work, registry)
             self.all.append(self.podman)
-            self.registry = registry
             for peer in self.all:
                 peer.run("pull", peer.image("busybox"))
-            self.rows = []
         except BaseException:
             self.stop()
             raise
@@ -60,6 +59,7 @@ class Bench:
                 peer.stop()
             except Exception as error:  # the others must be stopped too
                 print(f"{peer.name}: {error}", file=sys.stderr)
+        self.firewall.restore()
 
     def alternate(self, commands: dict, rounds=None, pause=0.0, before=None) -> dict:
         """Median milliseconds of each `name: (argv, env)`; argv may be a function that gives one."""

@@ -40,6 +40,21 @@ def pids_of(*names) -> list[int]:
     return found
 
 
+class Firewall:
+    """The iptables rules as they were: docker and podman leave theirs behind, FORWARD's DROP policy among them."""
+
+    def __init__(self):
+        self.rules = {tool: call([f"{tool}-save"], check=False) for tool in ("iptables", "ip6tables")}
+        self.tables = set(call(["nft", "list", "tables"]).splitlines())
+
+    def restore(self):
+        for tool, rules in self.rules.items():
+            subprocess.run([f"{tool}-restore"], input=rules + "\n", text=True, check=False)
+        for table in set(call(["nft", "list", "tables"]).splitlines()) - self.tables:
+            if not table.endswith(" rctr"):
+                call(["nft", "delete", *table.split()], check=False)
+
+
 class Peer:
     name = ""
     image_prefix = ""  # before the name of an image
@@ -101,7 +116,6 @@ class Docker(Peer):
     def __init__(self, work, registry):
         super().__init__(work, registry)
         self.socket = f"unix://{self.work}/docker.sock"
-        self.rules = {tool: call([f"{tool}-save"], check=False) for tool in ("iptables", "ip6tables")}
         log = open(self.work / "log", "w")
         self.daemon = subprocess.Popen(
             ["dockerd", "--data-root", self.work / "data", "--exec-root", self.work / "exec", "--host", self.socket,
@@ -130,8 +144,6 @@ class Docker(Peer):
         self.daemon.terminate()
         self.daemon.wait(60)
         call(["ip", "link", "delete", "docker0"], check=False)
-        for tool, rules in self.rules.items():
-            subprocess.run([f"{tool}-restore"], input=rules, text=True, check=False)
 
 
 class Podman(Peer):
