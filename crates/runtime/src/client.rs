@@ -60,7 +60,7 @@ impl Connection {
                     });
                 }
                 None => {
-                    if self.reader.fill(&self.socket)? == Fill::Closed {
+                    if self.reader.fill_frame(&self.socket)? == Fill::Closed {
                         return Err(Error::MonitorLost);
                     }
                 }

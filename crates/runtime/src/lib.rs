@@ -25,7 +25,7 @@ pub use client::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WaitHandle};
 pub use error::{Error, Result, StartError};
 pub use launch::{LaunchError, Launched, launch};
 pub use spec::{
-    AttachOptions, Launch, LaunchFds, LogConfig, LowerDir, Rootfs, SeccompPolicy, StdioConfig,
-    WindowSize,
+    AttachOptions, CopyUp, Launch, LaunchFds, LogConfig, LowerDir, Rootfs, SeccompPolicy,
+    StdioConfig, WindowSize,
 };
 pub use state::{ExitStatus, Status, status};

@@ -19,6 +19,8 @@ use crate::state::ExitStatus;
 pub(crate) const MAX_FRAME: usize = 4 << 20;
 /// Bytes before the payload.
 pub(crate) const HEADER: usize = 5;
+/// Bytes read from a socket at once.
+const CHUNK: usize = 16 * 1024;
 
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,11 +141,30 @@ pub(crate) enum Fill {
 }
 
 impl FrameReader {
-    /// Reads once from the socket.
+    /// Reads once from the socket, whatever there is.
     pub(crate) fn fill(&mut self, socket: &UnixStream) -> Result<Fill> {
-        let mut chunk = [0u8; 16 * 1024];
+        self.fill_at_most(socket, CHUNK)
+    }
+
+    /// Reads once from the socket, not beyond the end of the next frame: what follows stays where poll sees it.
+    pub(crate) fn fill_frame(&mut self, socket: &UnixStream) -> Result<Fill> {
+        let whole = match self.payload_length() {
+            Some(length) => HEADER + length.min(MAX_FRAME),
+            None => HEADER,
+        };
+        self.fill_at_most(socket, whole.saturating_sub(self.buffer.len()))
+    }
+
+    /// The length of the frame that begins the buffer, once its header is there.
+    fn payload_length(&self) -> Option<usize> {
+        let bytes = self.buffer.get(1..HEADER)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
+    }
+
+    fn fill_at_most(&mut self, socket: &UnixStream, limit: usize) -> Result<Fill> {
+        let mut chunk = [0u8; CHUNK];
         let mut control = nix::cmsg_space!([RawFd; 8]);
-        let mut iov = [IoSliceMut::new(&mut chunk)];
+        let mut iov = [IoSliceMut::new(&mut chunk[..limit.min(CHUNK)])];
         let message = match recvmsg::<()>(
             socket.as_raw_fd(),
             &mut iov,
@@ -176,18 +197,12 @@ impl FrameReader {
 
     /// The next whole frame, if there is one.
     pub(crate) fn next(&mut self) -> Result<Option<(FrameType, Vec<u8>)>> {
-        if self.buffer.len() < HEADER {
+        let Some(length) = self.payload_length() else {
             return Ok(None);
-        }
+        };
         let kind = FrameType::from_byte(self.buffer[0]).ok_or_else(|| Error::Protocol {
             reason: format!("unknown frame type {}", self.buffer[0]),
         })?;
-        let length = u32::from_le_bytes([
-            self.buffer[1],
-            self.buffer[2],
-            self.buffer[3],
-            self.buffer[4],
-        ]) as usize;
         if length > MAX_FRAME {
             return Err(Error::Protocol {
                 reason: format!("a frame of {length} bytes"),
@@ -245,4 +260,83 @@ pub(crate) fn read_all(fd: OwnedFd) -> io::Result<Vec<u8>> {
 /// Whether a descriptor is a terminal.
 pub(crate) fn is_terminal(fd: impl AsFd) -> bool {
     nix::unistd::isatty(fd).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn pair() -> (UnixStream, UnixStream) {
+        UnixStream::pair().unwrap()
+    }
+
+    #[test]
+    fn frames_are_cut_whatever_the_pieces() {
+        let (mut writer, socket) = pair();
+        let bytes = [
+            frame(FrameType::Stdout, b"hello"),
+            frame(FrameType::Stdin, b""),
+            frame(FrameType::Stderr, &[7; 100_000]),
+        ]
+        .concat();
+        let sender = std::thread::spawn(move || {
+            for piece in bytes.chunks(1_001) {
+                writer.write_all(piece).unwrap();
+            }
+        });
+        let mut reader = FrameReader::default();
+        let mut frames = Vec::new();
+        while reader.fill(&socket).unwrap() == Fill::Data {
+            while let Some(frame) = reader.next().unwrap() {
+                frames.push(frame);
+            }
+        }
+        sender.join().unwrap();
+        assert_eq!(frames[0], (FrameType::Stdout, b"hello".to_vec()));
+        assert_eq!(frames[1], (FrameType::Stdin, Vec::new()));
+        assert_eq!(frames[2], (FrameType::Stderr, vec![7; 100_000]));
+    }
+
+    #[test]
+    fn a_single_frame_is_read_and_no_more() {
+        let (mut writer, socket) = pair();
+        writer
+            .write_all(&frame(FrameType::Reply, b"first"))
+            .unwrap();
+        writer
+            .write_all(&frame(FrameType::Reply, b"second"))
+            .unwrap();
+        let mut reader = FrameReader::default();
+        let first = loop {
+            if let Some((_, payload)) = reader.next().unwrap() {
+                break payload;
+            }
+            reader.fill_frame(&socket).unwrap();
+        };
+        assert_eq!(first, b"first");
+        assert!(reader.buffer.is_empty());
+    }
+
+    #[test]
+    fn nonsense_is_an_error_not_an_allocation() {
+        for bytes in [vec![9, 0, 0, 0, 0], vec![1, 255, 255, 255, 255]] {
+            let (mut writer, socket) = pair();
+            writer.write_all(&bytes).unwrap();
+            let mut reader = FrameReader::default();
+            reader.fill(&socket).unwrap();
+            assert!(matches!(reader.next(), Err(Error::Protocol { .. })));
+        }
+    }
+
+    #[test]
+    fn descriptors_travel_with_the_first_bytes() {
+        let (writer, socket) = pair();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        send_with_fds(&writer, &frame(FrameType::Request, b"x"), &[null.as_fd()]).unwrap();
+        let mut reader = FrameReader::default();
+        reader.fill(&socket).unwrap();
+        assert_eq!(reader.take_fds().len(), 1);
+        assert!(reader.take_fds().is_empty());
+    }
 }

@@ -14,14 +14,16 @@ pub struct Launch {
     /// The container's id: a directory name, and part of cgroup and error texts.
     pub id: String,
     /// The bundle: holds `config.json`, written by the engine. `process.env` must contain HOME;
-    /// `linux.seccomp` is ignored (see `seccomp`); `root.path` is ignored (see `rootfs`).
-    /// The monitor creates `rootfs/` in it as the mount point.
+    /// `linux.seccomp` is ignored (see `seccomp`), `root.path` too (see `rootfs`).
     pub bundle: PathBuf,
     /// Where the monitor puts `monitor.sock`, `state.json`, `exit.json`. Must exist; on tmpfs.
-    /// Anything left in it by an earlier run of this container must have been removed.
+    /// What an earlier run of this container has left there is removed. The root filesystem is mounted
+    /// on `.rootfs` beside it, in the monitor's own mount namespace.
     pub state_dir: PathBuf,
     /// What the container's root filesystem is made of.
     pub rootfs: Rootfs,
+    /// Volumes to fill from the image before they are mounted over it.
+    pub copy_up: Vec<CopyUp>,
     /// Where output is logged; none for no log.
     pub log: Option<LogConfig>,
     /// Standard input, output and terminal.
@@ -51,6 +53,15 @@ pub enum Rootfs {
     },
     /// A directory used as it is.
     Directory(PathBuf),
+}
+
+/// A new volume that gets the image's content.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CopyUp {
+    /// The directory in the root filesystem.
+    pub target: PathBuf,
+    /// The volume's directory on the host; left alone if there is something in it.
+    pub volume: PathBuf,
 }
 
 /// One read-only layer.

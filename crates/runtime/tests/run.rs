@@ -116,16 +116,16 @@ fn another_user_has_no_capabilities_and_only_its_groups() {
 
 #[test]
 fn a_program_only_root_may_execute_runs_as_root_only() {
-    let mut bundle = Bundle::new(&["/bin/secret", "true"]);
-    let path = bundle.dir.path().join("lower/bin/secret");
-    fs::copy("/bin/busybox", &path).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-    bundle.process(|p| drop(p.set_args(Some(vec!["/bin/secret".into()]))));
-    assert_eq!(bundle.run().2, 0);
-    let mut other = Bundle::new(&["/bin/secret"]);
-    let path = other.dir.path().join("lower/bin/secret");
-    fs::copy("/bin/busybox", &path).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    let secret = || {
+        let bundle = Bundle::new(&["/secret/true"]);
+        let path = bundle.dir.path().join("lower/secret/true");
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        fs::copy("/bin/busybox", &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        bundle
+    };
+    assert_eq!(secret().run().2, 0);
+    let mut other = secret();
     other.process(|p| {
         p.set_user(UserBuilder::default().uid(5u32).gid(5u32).build().unwrap());
         let mut caps = p.capabilities().clone().unwrap();
@@ -139,10 +139,10 @@ fn a_program_only_root_may_execute_runs_as_root_only() {
 #[test]
 fn privileges_that_can_never_be_gained_again_and_no_filter_both_work() {
     let mut bundle = shell("grep -E 'NoNewPrivs|Seccomp:' /proc/self/status");
-    bundle.process(|p| drop(p.set_no_new_privileges(Some(true))));
+    bundle.process(|p| _ = p.set_no_new_privileges(Some(true)));
     let (out, _, _) = bundle.run();
     assert_eq!(out, "NoNewPrivs:\t1\nSeccomp:\t2\n");
-    bundle.process(|p| drop(p.set_no_new_privileges(Some(false))));
+    bundle.process(|p| _ = p.set_no_new_privileges(Some(false)));
     assert_eq!(bundle.run().0, "NoNewPrivs:\t0\nSeccomp:\t2\n");
     bundle.launch.seccomp = SeccompPolicy::Unconfined;
     assert_eq!(bundle.run().0, "NoNewPrivs:\t0\nSeccomp:\t0\n");
@@ -158,7 +158,7 @@ fn a_missing_working_directory_is_made_for_root() {
     assert_eq!(bundle.run().0, "/new/deep\n0:0\n");
     // A working directory that leads out through a descriptor is no way out (CVE-2024-21626).
     for fd in 3..12 {
-        bundle.process(|p| drop(p.set_cwd(format!("/proc/self/fd/{fd}").into())));
+        bundle.process(|p| _ = p.set_cwd(format!("/proc/self/fd/{fd}").into()));
         if bundle.launch_with(Default::default()).is_ok() {
             panic!("fd {fd} was entered");
         }
@@ -206,7 +206,7 @@ fn a_read_only_root_is_one_and_still_gets_its_working_directory() {
     let mut root = bundle.spec.root().clone().unwrap();
     root.set_readonly(Some(true));
     bundle.spec.set_root(Some(root));
-    bundle.process(|p| drop(p.set_cwd("/made/before".into())));
+    bundle.process(|p| _ = p.set_cwd("/made/before".into()));
     assert_eq!(bundle.run().0, "ro\n/made/before\n");
 }
 
@@ -246,7 +246,7 @@ fn a_terminal_is_one() {
         rows: 40,
         cols: 132,
     });
-    bundle.process(|p| drop(p.set_terminal(Some(true))));
+    bundle.process(|p| _ = p.set_terminal(Some(true)));
     let (out, _, code) = bundle.run();
     assert_eq!((out.as_str(), code), ("/dev/pts/0\r\n40 132\r\nc", 0));
 }
@@ -275,7 +275,7 @@ fn the_monitor_s_binary_cannot_be_written_from_a_container() {
     // The classic way: a program that is a link to the runtime's own binary (CVE-2019-5736).
     let mut bundle = Bundle::new(&["/entry"]);
     symlink("/proc/self/exe", bundle.dir.path().join("lower/entry")).unwrap();
-    bundle.process(|p| drop(p.set_args(Some(vec!["/entry".into()]))));
+    bundle.process(|p| _ = p.set_args(Some(vec!["/entry".into()])));
     let before = fs::metadata(env!("CARGO_BIN_EXE_rctr-monitor"))
         .unwrap()
         .modified()

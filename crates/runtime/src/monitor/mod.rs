@@ -5,6 +5,7 @@
 
 mod adapt;
 mod caps;
+mod copy_up;
 mod error_log;
 mod init;
 mod input;

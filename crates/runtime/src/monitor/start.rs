@@ -11,6 +11,7 @@ use nix::unistd::pipe2;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::adapt::{Adapted, adapt, set_oom_score};
+use super::copy_up::copy_up;
 use super::input::Input;
 use super::rootfs;
 use super::runtime::{ContainerRuntime, Libcontainer, ProcessStdio};
@@ -21,7 +22,7 @@ use crate::launch::{Handover, adopt};
 use crate::logs::{LogWriter, Stream};
 use crate::seccomp;
 use crate::spec::{Launch, LaunchFds, StdioConfig};
-use crate::state::{ProcessId, SOCKET_FILE, STATE_FILE, State};
+use crate::state::{EXIT_FILE, ProcessId, SOCKET_FILE, STATE_FILE, State};
 
 /// A container that did not come up, after everything of it has been removed.
 pub(super) struct Failure {
@@ -61,6 +62,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         cgroup_driver: launch.cgroup,
         cgroup_path: cgroup_path.clone(),
     };
+    remove_state(launch);
     // Whoever finds us dead can then clean up after us.
     save_state(&state, launch)?;
 
@@ -124,7 +126,12 @@ fn tidy(launch: &Launch) {
         while nix::sys::wait::waitpid(None, None).is_ok() {}
         let _ = cgroup.remove();
     }
-    for name in [SOCKET_FILE, STATE_FILE, "config.json"] {
+    remove_state(launch);
+}
+
+/// Removes what this or an earlier run of the container has left in the state directory.
+fn remove_state(launch: &Launch) {
+    for name in [SOCKET_FILE, STATE_FILE, EXIT_FILE, "config.json"] {
         let _ = std::fs::remove_file(launch.state_dir.join(name));
     }
     let _ = std::fs::remove_dir_all(launch.state_dir.join("oci"));
@@ -181,6 +188,9 @@ fn prepare_bundle(
     let root = rootfs::open_root(&target)?;
     rootfs::check_image(root.as_fd())?;
     rootfs::create_directory(root.as_fd(), adapted.process.cwd());
+    for request in &launch.copy_up {
+        copy_up(root.as_fd(), request)?;
+    }
 
     let path = launch.state_dir.join("config.json");
     let json = serde_json::to_vec(&adapted.spec).map_err(|e| monitor_failed("adapt", e))?;
