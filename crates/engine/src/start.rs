@@ -6,13 +6,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rctr_runtime::{
-    AttachOptions, AttachStream, Launch, LaunchFds, LogConfig, LowerDir, Rootfs, SeccompPolicy,
-    StdioConfig,
+    AttachOptions, AttachStream, CopyUp, Launch, LaunchFds, LogConfig, LowerDir, Rootfs,
+    SeccompPolicy, StdioConfig,
 };
 
 use crate::endpoint::{HeldPorts, Joined};
 use crate::lock::ContainerLock;
-use crate::model::{Container, Status};
+use crate::model::{Container, ResolvedMount, Status, ZERO_TIME};
 use crate::options::{NetworkMode, RunOptions, SeccompChoice};
 use crate::rootfs_view::RootfsView;
 use crate::{Engine, Error, Result, config::LogDriver, files, lifecycle, settle, spec, user};
@@ -191,6 +191,7 @@ impl Engine {
                 upper: bundle.join("upper"),
                 work: bundle.join("work"),
             },
+            copy_up: copy_up(container),
             log: self.log_config(&bundle),
             stdio: StdioConfig {
                 terminal: container.options.tty.then(Default::default),
@@ -237,7 +238,7 @@ impl Engine {
         container.network = None;
         container.state.error = error.to_string();
         container.state.exit_code = error.exit_code().into();
-        container.state.status = match container.state.started_at == crate::model::ZERO_TIME {
+        container.state.status = match container.state.started_at == ZERO_TIME {
             true => Status::Created,
             false => Status::Exited,
         };
@@ -306,6 +307,19 @@ impl Engine {
         words.extend(["internal", "settle", id].map(String::from));
         Ok(words)
     }
+}
+
+/// The image fills empty volumes, once: before the first start.
+fn copy_up(container: &Container) -> Vec<CopyUp> {
+    let fills = |mount: &&ResolvedMount| mount.volume.is_some() && mount.spec.copy;
+    let first = container.state.started_at == ZERO_TIME;
+    let mounts = container.mounts.iter().filter(|_| first).filter(fills);
+    mounts
+        .map(|mount| CopyUp {
+            target: PathBuf::from(&mount.spec.target),
+            volume: mount.source.clone(),
+        })
+        .collect()
 }
 
 fn seccomp_policy(

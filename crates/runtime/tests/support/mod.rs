@@ -65,6 +65,7 @@ impl Bundle {
             stdio: StdioConfig::default(),
             cgroup: CgroupDriver::Cgroupfs,
             seccomp: SeccompPolicy::Default,
+            copy_up: Vec::new(),
             seccomp_cache: std::env::temp_dir().join("rctr-test-seccomp"),
             exit_command: vec![],
         };
