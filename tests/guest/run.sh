@@ -15,7 +15,7 @@ while [ $# -gt 0 ]; do
     case $1 in --systemd) systemd_only=1;; *) only+=" $(basename "$1" .sh)";; esac
     shift
 done
-rctr=${RCTR_BIN:-$(ls -t target/*/debug/rctr target/*/release/rctr 2>/dev/null | head -n 1)}
+rctr=${RCTR_BIN:-$(ls -t target/*/debug/rctr target/*/release/rctr 2>/dev/null | head -n 1 || :)}
 [ -x "$rctr" ] || { echo "run.sh: no rctr binary: build it first (make, or cargo build --bins)" >&2; exit 2; }
 rctr=$(readlink -f "$rctr")
 
