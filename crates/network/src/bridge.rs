@@ -177,10 +177,12 @@ pub fn connect(netns: BorrowedFd<'_>, bridge: &BridgeConfig, endpoint: &Endpoint
         index,
         addresses: &addresses,
         gateways: &gateways,
+        gateway_mac: link.mac,
     };
     link::configure(&inside, &wanted)?;
     link::settle(&host, &[&endpoint.host_ifname, &bridge.name])?;
-    link::settle(&inside, &[&endpoint.ifname])
+    link::settle(&inside, &[&endpoint.ifname])?;
+    link::introduce(&host, link.index, &addresses, endpoint.mac)
 }
 
 /// What only a thread inside the namespace can do: its kernel parameters, and a socket that stays there.
