@@ -46,6 +46,8 @@ pub struct Reply {
     pub body: Vec<u8>,
     pub length: Option<usize>,
     pub sent: usize,
+    /// Never answer at all.
+    pub silent: bool,
 }
 
 impl Reply {
@@ -56,6 +58,7 @@ impl Reply {
             headers: Vec::new(),
             length: Some(body.len()),
             sent: body.len(),
+            silent: false,
             body,
         }
     }
@@ -176,6 +179,9 @@ async fn serve(
     };
     log.lock().unwrap().push(request.clone());
     let reply = answer.answer(&request);
+    if reply.silent {
+        std::future::pending::<()>().await;
+    }
     let mut head = format!("HTTP/1.1 {} X\r\nConnection: close\r\n", reply.status);
     if let Some(length) = reply.length {
         head.push_str(&format!("Content-Length: {length}\r\n"));
