@@ -86,16 +86,24 @@ fn a_published_port_answers_from_the_host() {
 #[test]
 fn logs_keep_streams_order_and_tail() {
     let env = Env::new();
-    let script = "for n in 1 2 3 4; do echo line $n; done; echo oops >&2";
-    env.rctr(["run", "--name", "log", "busybox", "sh", "-c", script])
+    // Between the two streams there is no order; each has its own.
+    let script = "echo oops >&2; for n in 1 2 3 4; do echo line $n; done";
+    env.rctr(["run", "--name", "both", "busybox", "sh", "-c", script])
         .ok();
-    env.rctr(["logs", "log"])
+    let all = "line 1\nline 2\nline 3\nline 4";
+    env.rctr(["logs", "both"])
         .ok()
-        .stdout_is("line 1\nline 2\nline 3\nline 4")
+        .stdout_is(all)
         .stderr_has("oops");
-    env.rctr(["logs", "--tail", "2", "log"])
+    env.rctr(["run", "--name", "out", "busybox", "sh", "-c", "seq 9"])
+        .ok();
+    env.rctr(["logs", "--tail", "2", "out"])
         .ok()
-        .stdout_is("line 4")
-        .stderr_has("oops");
+        .stdout_is("8\n9")
+        .quiet();
+    env.rctr(["logs", "--tail", "0", "out"])
+        .ok()
+        .stdout_is("")
+        .quiet();
     env.rctr(["logs", "nosuch"]).refused(1, "nosuch");
 }
