@@ -131,37 +131,38 @@ pub fn mounts(shm_size: u64, privileged: bool) -> Vec<Mount> {
 /// The device rules of an ordinary container: nothing, except making nodes and using the harmless ones.
 pub fn device_rules() -> Vec<LinuxDeviceCgroup> {
     use LinuxDeviceType::{A, B, C};
-    let table: [(bool, LinuxDeviceType, Option<i64>, Option<i64>, &str); 13] = [
-        (false, A, None, None, "rwm"),
-        (true, C, None, None, "m"),
-        (true, B, None, None, "m"),
-        (true, C, Some(1), Some(3), "rwm"),     // null
-        (true, C, Some(1), Some(5), "rwm"),     // zero
-        (true, C, Some(1), Some(7), "rwm"),     // full
-        (true, C, Some(1), Some(8), "rwm"),     // random
-        (true, C, Some(1), Some(9), "rwm"),     // urandom
-        (true, C, Some(5), Some(0), "rwm"),     // tty
-        (true, C, Some(5), Some(1), "rwm"),     // console
-        (true, C, Some(5), Some(2), "rwm"),     // ptmx
-        (true, C, Some(136), None, "rwm"),      // pts
-        (false, C, Some(10), Some(229), "rwm"), // fuse
-    ];
-    table
-        .iter()
-        .filter_map(|&(allow, kind, major, minor, access)| {
-            let mut rule = LinuxDeviceCgroupBuilder::default()
-                .allow(allow)
-                .typ(kind)
-                .access(access);
-            if let Some(major) = major {
-                rule = rule.major(major);
-            }
-            if let Some(minor) = minor {
-                rule = rule.minor(minor);
-            }
-            rule.build().ok()
-        })
-        .collect()
+    let rule = |allow, kind, major: Option<i64>, minor: Option<i64>, access: &str| {
+        let mut rule = LinuxDeviceCgroupBuilder::default()
+            .allow(allow)
+            .typ(kind)
+            .access(access);
+        if let Some(major) = major {
+            rule = rule.major(major);
+        }
+        if let Some(minor) = minor {
+            rule = rule.minor(minor);
+        }
+        rule.build().ok()
+    };
+    let usable = |major, minor| rule(true, C, Some(major), minor, "rwm");
+    [
+        rule(false, A, None, None, "rwm"),
+        rule(true, C, None, None, "m"),
+        rule(true, B, None, None, "m"),
+        usable(1, Some(3)),                         // null
+        usable(1, Some(5)),                         // zero
+        usable(1, Some(7)),                         // full
+        usable(1, Some(8)),                         // random
+        usable(1, Some(9)),                         // urandom
+        usable(5, Some(0)),                         // tty
+        usable(5, Some(1)),                         // console
+        usable(5, Some(2)),                         // ptmx
+        usable(136, None),                          // pts
+        rule(false, C, Some(10), Some(229), "rwm"), // fuse
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Where the engine mounts the monitor's binary, read-only, for `--init`; `args` then becomes

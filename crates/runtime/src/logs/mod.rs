@@ -42,3 +42,6 @@ pub fn rotated(path: &Path, n: u32) -> PathBuf {
     name.push(format!(".{n}"));
     name.into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ impl Program {
     /// Reads a program from its bytes, as libseccomp exports them and the kernel takes them.
     fn from_bytes(bytes: &[u8], flags: libc::c_ulong) -> Option<Self> {
         let count = bytes.len() / INSTRUCTION;
-        if bytes.len() % INSTRUCTION != 0 || count == 0 || count > MAX_INSTRUCTIONS {
+        if !bytes.len().is_multiple_of(INSTRUCTION) || count == 0 || count > MAX_INSTRUCTIONS {
             return None;
         }
         let instructions = bytes
