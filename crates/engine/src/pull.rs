@@ -1,7 +1,6 @@
 //! Pulling: the registry client's content streams into the store.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, Digest};
@@ -44,7 +43,6 @@ impl Engine {
         let sink = StoreSink {
             store: self.store.clone(),
             lease: self.store.lease([])?,
-            committed: Committed::default(),
         };
         let config_dir = rctr_registry_client::default_docker_config_dir();
         let client = Client::new(self.config.settings.registry.clone(), config_dir)?;
@@ -106,19 +104,6 @@ fn image_layer(layer: &PulledLayer) -> ImageLayer {
 struct StoreSink {
     store: Store,
     lease: Lease,
-    committed: Committed,
-}
-
-/// Which layers of this pull are complete, and which will never be.
-#[derive(Default)]
-struct Committed {
-    state: Arc<(Mutex<Ends>, Condvar)>,
-}
-
-#[derive(Default)]
-struct Ends {
-    done: HashSet<Digest>,
-    failed: HashSet<Digest>,
 }
 
 impl Sink for StoreSink {
@@ -146,78 +131,33 @@ impl Sink for StoreSink {
             diff_id: layer.diff_id.clone(),
             chain_id: layer.chain_id.clone(),
         };
-        self.committed.again(&layer.chain_id);
-        let Some(ingest) = self.store.begin_layer(spec)? else {
-            self.committed.end(&layer.chain_id, true);
-            return Ok(None);
-        };
-        Ok(Some(Box::new(Ingest {
-            inner: Some(ingest),
-            store: self.store.clone(),
-            chain: layer.chain_id.clone(),
-            parent: parent.cloned(),
-            committed: Committed {
-                state: Arc::clone(&self.committed.state),
-            },
-        })))
+        let parent = parent.cloned();
+        let ingest = self.store.begin_layer(spec)?;
+        Ok(ingest.map(|inner| Box::new(Ingest { inner, parent }) as Box<dyn LayerIngest>))
     }
 }
 
 /// One layer on its way into the store.
 struct Ingest {
-    inner: Option<rctr_store::LayerIngest>,
-    store: Store,
-    chain: Digest,
+    inner: rctr_store::LayerIngest,
     parent: Option<Digest>,
-    committed: Committed,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum IngestError {
-    #[error("the layer below ({0}) did not arrive")]
-    ParentFailed(Digest),
-    #[error("the layer was already given up")]
-    Ended,
-}
-
-impl Ingest {
-    fn open(&mut self) -> Result<&mut rctr_store::LayerIngest, SinkError> {
-        self.inner.as_mut().ok_or_else(|| IngestError::Ended.into())
-    }
 }
 
 impl LayerIngest for Ingest {
     fn offset(&self) -> u64 {
-        self.inner
-            .as_ref()
-            .map_or(0, rctr_store::LayerIngest::offset)
+        self.inner.offset()
     }
 
     fn write(&mut self, chunk: &[u8]) -> Result<(), SinkError> {
-        self.open()?.write(chunk).map_err(corrupt)
+        self.inner.write(chunk).map_err(corrupt)
     }
 
     fn reset(&mut self) -> Result<(), SinkError> {
-        Ok(self.open()?.reset()?)
+        Ok(self.inner.reset()?)
     }
 
-    fn commit(mut self: Box<Self>) -> Result<(), SinkError> {
-        if let Some(parent) = &self.parent
-            && !self.store.has_layer(parent)?
-            && !self.committed.wait(parent)
-        {
-            return Err(IngestError::ParentFailed(parent.clone()).into());
-        }
-        let inner = self.inner.take().ok_or(IngestError::Ended)?;
-        inner.commit(self.parent.as_ref()).map_err(corrupt)?;
-        self.committed.end(&self.chain, true);
-        Ok(())
-    }
-}
-
-impl Drop for Ingest {
-    fn drop(&mut self) {
-        self.committed.end(&self.chain, false);
+    fn commit(self: Box<Self>) -> Result<(), SinkError> {
+        self.inner.commit(self.parent.as_ref()).map_err(corrupt)
     }
 }
 
@@ -233,45 +173,5 @@ fn corrupt(error: rctr_store::Error) -> SinkError {
         }
         .into(),
         _ => error.into(),
-    }
-}
-
-impl Committed {
-    fn ends(&self) -> MutexGuard<'_, Ends> {
-        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A layer is tried (again).
-    fn again(&self, chain: &Digest) {
-        self.ends().failed.remove(chain);
-    }
-
-    /// A layer came to its end; the first word counts.
-    fn end(&self, chain: &Digest, good: bool) {
-        let mut ends = self.ends();
-        if good {
-            ends.done.insert(chain.clone());
-        } else if !ends.done.contains(chain) {
-            ends.failed.insert(chain.clone());
-        }
-        self.state.1.notify_all();
-    }
-
-    /// Waits for a layer's end: whether it is complete.
-    fn wait(&self, chain: &Digest) -> bool {
-        let mut ends = self.ends();
-        loop {
-            if ends.done.contains(chain) {
-                return true;
-            }
-            if ends.failed.contains(chain) {
-                return false;
-            }
-            ends = self
-                .state
-                .1
-                .wait(ends)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
     }
 }

@@ -85,10 +85,10 @@ impl ContainerConfig {
             healthcheck: process.healthcheck.clone(),
             image: container.image_name.clone(),
             volumes: volumes(container),
-            working_dir: process.working_dir.clone(),
+            working_dir: working_dir(container),
             entrypoint: process.entrypoint.clone(),
             labels: Some(process.labels.clone()),
-            stop_signal: Some(process.stop_signal.clone()).filter(|signal| !signal.is_empty()),
+            stop_signal: stop_signal(container),
             stop_timeout: options.stop_timeout,
             ..ContainerConfig::default()
         }
@@ -133,6 +133,27 @@ fn hostname(container: &Container) -> String {
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default(),
         (None, _) => container.id.chars().take(12).collect(),
+    }
+}
+
+/// Docker leaves out what nobody asked for.
+fn working_dir(container: &Container) -> String {
+    match (
+        &container.options.working_dir,
+        container.process.working_dir.as_str(),
+    ) {
+        (None, "/") => String::new(),
+        (_, dir) => dir.to_owned(),
+    }
+}
+
+fn stop_signal(container: &Container) -> Option<String> {
+    match (
+        &container.options.stop_signal,
+        container.process.stop_signal.as_str(),
+    ) {
+        (None, "" | "SIGTERM") => None,
+        (_, signal) => Some(signal.to_owned()),
     }
 }
 
