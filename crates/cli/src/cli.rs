@@ -15,7 +15,6 @@ use crate::flags::ContainerFlags;
     name = "rctr",
     bin_name = "rctr",
     disable_version_flag = true,
-    disable_help_subcommand = true,
     args_override_self = true
 )]
 pub struct Cli {
@@ -202,7 +201,10 @@ pub enum InternalCommand {
 }
 
 #[derive(Debug, Args)]
-#[command(disable_help_flag = true)]
+#[command(
+    disable_help_flag = true,
+    override_usage = "rctr run [OPTIONS] IMAGE [COMMAND] [ARG...]"
+)]
 pub struct RunArgs {
     /// Run container in background and print container ID
     #[arg(short, long)]
@@ -219,12 +221,15 @@ pub struct RunArgs {
     #[arg(long, action = ArgAction::Help)]
     pub help: Option<bool>,
     /// Image, command and its arguments
-    #[arg(value_name = "IMAGE [COMMAND] [ARG...]", trailing_var_arg = true)]
+    #[arg(hide = true, trailing_var_arg = true)]
     pub words: Vec<String>,
 }
 
 #[derive(Debug, Args)]
-#[command(disable_help_flag = true)]
+#[command(
+    disable_help_flag = true,
+    override_usage = "rctr create [OPTIONS] IMAGE [COMMAND] [ARG...]"
+)]
 pub struct CreateArgs {
     #[command(flatten)]
     pub container: ContainerFlags,
@@ -232,11 +237,12 @@ pub struct CreateArgs {
     #[arg(long, action = ArgAction::Help)]
     pub help: Option<bool>,
     /// Image, command and its arguments
-    #[arg(value_name = "IMAGE [COMMAND] [ARG...]", trailing_var_arg = true)]
+    #[arg(hide = true, trailing_var_arg = true)]
     pub words: Vec<String>,
 }
 
 #[derive(Debug, Args)]
+#[command(override_usage = "rctr exec [OPTIONS] CONTAINER COMMAND [ARG...]")]
 pub struct ExecArgs {
     /// Detached mode: run command in the background
     #[arg(short, long)]
@@ -266,7 +272,7 @@ pub struct ExecArgs {
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,
     /// Container, command and its arguments
-    #[arg(value_name = "CONTAINER COMMAND [ARG...]", trailing_var_arg = true)]
+    #[arg(hide = true, trailing_var_arg = true)]
     pub words: Vec<String>,
 }
 

@@ -114,11 +114,6 @@ impl Failure {
         ExitCode::from(self.code)
     }
 
-    /// Prints it as one of several failures of a command.
-    pub fn report_one(&self) {
-        self.report();
-    }
-
     #[cfg(test)]
     pub fn code(&self) -> u8 {
         self.code
@@ -175,7 +170,7 @@ pub fn for_each(names: &[String], mut action: impl FnMut(&str) -> Result<()>) ->
     let mut failed = false;
     for name in names {
         if let Err(failure) = action(name) {
-            failure.report_one();
+            failure.report();
             failed = true;
         }
     }

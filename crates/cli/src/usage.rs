@@ -56,11 +56,12 @@ pub fn require_none(command: &str, surplus: &[String]) -> Result<()> {
     }
 }
 
-/// Flags as Docker's: a switch takes `=true` or `=false`, and a value may begin with a dash.
+/// Flags as Docker's: a switch takes `=true` or `=false`, and a value may begin with a dash. Only the commands that
+/// the line names are changed: the others never come to be used.
 fn docker_manners(command: Command) -> Command {
     command
         .mut_args(flag_manners)
-        .mut_subcommands(docker_manners)
+        .mut_subcommands(|sub| sub.defer(docker_manners))
 }
 
 fn flag_manners(arg: Arg) -> Arg {
@@ -235,11 +236,12 @@ fn both_names(arg: &str, path: &str) -> String {
         }
     }
     let long = name.trim_start_matches('-');
-    match command
-        .get_arguments()
-        .find(|a| a.get_long() == Some(long))
-        .and_then(Arg::get_short)
-    {
+    let of = |command: &Command| {
+        let mut all = command.get_arguments();
+        all.find(|arg| arg.get_long() == Some(long))
+            .and_then(Arg::get_short)
+    };
+    match of(command).or_else(|| of(&root)) {
         Some(short) => format!("-{short}, {name}"),
         None => name.to_owned(),
     }

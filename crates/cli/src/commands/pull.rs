@@ -36,6 +36,9 @@ pub fn run(app: &App, command: &str, args: &PullArgs) -> Result {
     } else {
         Report::Stdout
     };
+    if !args.quiet && has_no_tag(name) {
+        writeln!(io::stdout(), "Using default tag: latest")?;
+    }
     let image = fetch(&app.engine()?, name, platform.as_deref(), report)?;
     writeln!(io::stdout(), "{}", image.reference)?;
     Ok(0)
@@ -48,7 +51,7 @@ pub fn fetch(
     platform: Option<&str>,
     report: Report,
 ) -> Result<PulledImage> {
-    say(report, &head(name))?;
+    say(report, head(name).as_slice())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -97,30 +100,23 @@ pub fn with_tag(name: &str) -> String {
     }
 }
 
-/// Which tag of which repository is asked for.
-fn head(name: &str) -> Vec<String> {
-    // A name that is none is refused by the engine.
-    let Ok(reference) = parse_reference(name) else {
-        return Vec::new();
-    };
-    let mut lines = Vec::new();
-    let tag = match (reference.digest(), reference.tag()) {
-        (Some(digest), _) => format!(
+fn has_no_tag(name: &str) -> bool {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    parse_reference(name).is_ok_and(|reference| reference.digest().is_none()) && !last.contains(':')
+}
+
+/// Which tag of which repository is asked for; nothing for a name that the engine will refuse.
+fn head(name: &str) -> Option<String> {
+    let reference = parse_reference(name).ok()?;
+    let tag = match reference.digest() {
+        Some(digest) => format!(
             "{}/{}@{digest}",
             reference.registry(),
             reference.repository()
         ),
-        (None, tag) => {
-            let tag = tag.unwrap_or("latest").to_owned();
-            let last = name.rsplit('/').next().unwrap_or(name);
-            if !last.contains(':') {
-                lines.push(format!("Using default tag: {tag}"));
-            }
-            tag
-        }
+        None => reference.tag().unwrap_or("latest").to_owned(),
     };
-    lines.push(format!("{tag}: Pulling from {}", reference.repository()));
-    lines
+    Some(format!("{tag}: Pulling from {}", reference.repository()))
 }
 
 fn say(report: Report, lines: &[String]) -> Result<()> {
@@ -140,26 +136,18 @@ mod tests {
 
     #[test]
     fn what_is_pulled_is_said_as_docker_says_it() {
-        assert_eq!(
-            head("nginx"),
-            [
-                "Using default tag: latest",
-                "latest: Pulling from library/nginx"
-            ]
-        );
-        assert_eq!(head("localhost:5000/a/b:v1"), ["v1: Pulling from a/b"]);
-        assert_eq!(
-            head("localhost:5000/a"),
-            ["Using default tag: latest", "latest: Pulling from a"]
-        );
+        let line = |name: &str| head(name).unwrap_or_default();
+        assert_eq!(line("nginx"), "latest: Pulling from library/nginx");
+        assert_eq!(line("localhost:5000/a/b:v1"), "v1: Pulling from a/b");
         let digest = format!("sha256:{}", "0".repeat(64));
+        let by_digest = format!("busybox@{digest}");
         assert_eq!(
-            head(&format!("busybox@{digest}")),
-            [format!(
-                "docker.io/library/busybox@{digest}: Pulling from library/busybox"
-            )]
+            line(&by_digest),
+            format!("docker.io/library/busybox@{digest}: Pulling from library/busybox")
         );
-        assert!(head("UPPER CASE").is_empty());
+        assert_eq!(head("UPPER CASE"), None);
+        assert!(has_no_tag("localhost:5000/a") && has_no_tag("nginx"));
+        assert!(!has_no_tag("nginx:1") && !has_no_tag(&by_digest) && !has_no_tag("UPPER CASE"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rctr_registry_client::{Descriptor, Digest, LayerEvent, Progress, PulledLayer
 
 use super::short_id;
 
-const BAR: &str = "{prefix}: {msg} [{bar:50.=> }] {bytes}/{total_bytes}";
+const BAR: &str = "{prefix}: {msg} [{bar:50}] {decimal_bytes}/{decimal_total_bytes}";
 const PLAIN: &str = "{prefix}: {msg}";
 
 /// Bars if the stream is a terminal that can have them, lines otherwise.
@@ -73,7 +73,9 @@ impl Progress for Lines {
 
     fn event(&self, layer: &Digest, event: LayerEvent) {
         let words = match &event {
-            LayerEvent::Waiting | LayerEvent::Downloading { .. } => "Pulling fs layer".to_owned(),
+            // It may yet turn out to be here already.
+            LayerEvent::Waiting => return,
+            LayerEvent::Downloading { .. } => "Pulling fs layer".to_owned(),
             event => words(event),
         };
         let mut last = lock(&self.last);
@@ -145,7 +147,9 @@ impl Progress for Bars {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

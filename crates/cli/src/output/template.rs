@@ -200,7 +200,7 @@ impl FieldUse<'_> {
         let line = before.matches('\n').count() + 1;
         let column = before
             .rfind('\n')
-            .map_or(offset, |newline| offset - newline);
+            .map_or(offset, |newline| offset - newline - 1);
         let text = self.text();
         match text.get(..20).filter(|_| text.len() > 20) {
             Some(cut) => format!("{line}:{column}: executing \"\" at <{cut}...>"),

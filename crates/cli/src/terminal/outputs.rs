@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
@@ -24,13 +24,21 @@ pub struct Outputs {
     queue: VecDeque<(Target, Vec<u8>)>,
     waiting: usize,
     write_sizes: [usize; 2],
-    stdout: io::Stdout,
-    stderr: io::Stderr,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
 }
 
 impl Outputs {
-    pub fn new() -> Outputs {
-        let (stdout, stderr) = (io::stdout(), io::stderr());
+    /// To our own standard output and error.
+    pub fn standard() -> io::Result<Outputs> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        Ok(Outputs::new(
+            stdout,
+            io::stderr().as_fd().try_clone_to_owned()?,
+        ))
+    }
+
+    pub fn new(stdout: OwnedFd, stderr: OwnedFd) -> Outputs {
         let write_sizes = [write_size(stdout.as_fd()), write_size(stderr.as_fd())];
         Outputs {
             queue: VecDeque::new(),

@@ -39,7 +39,16 @@ pub struct Pump {
 
 impl Pump {
     /// Moves bytes until the process ends or the user leaves. The terminal is as before when this returns.
-    pub fn run(mut self, session: &mut impl Session, signals: &Signals) -> Result<End> {
+    pub fn run(self, session: &mut impl Session, signals: &Signals) -> Result<End> {
+        self.run_with(session, signals, Outputs::standard()?)
+    }
+
+    fn run_with(
+        mut self,
+        session: &mut impl Session,
+        signals: &Signals,
+        mut outputs: Outputs,
+    ) -> Result<End> {
         let _raw = match self.tty && self.stdin {
             true => RawMode::enter()?,
             false => None,
@@ -47,21 +56,26 @@ impl Pump {
         if self.tty {
             tell_size(session)?;
         }
-        let mut outputs = Outputs::new();
         let mut exit = None;
+        // A session that was left while it had more to give: what it holds by now no poll would tell.
+        let mut stalled = false;
         loop {
             if let Some(code) = exit
                 && outputs.is_empty()
             {
                 return Ok(End::Exit(code));
             }
-            let ready = wait(
-                session,
-                signals,
-                &outputs,
-                self.stdin && exit.is_none(),
-                exit.is_none(),
-            )?;
+            let resume = stalled && !outputs.is_full();
+            let interest = Interest {
+                stdin: self.stdin && exit.is_none(),
+                session: exit.is_none(),
+                timeout: if resume {
+                    PollTimeout::ZERO
+                } else {
+                    PollTimeout::NONE
+                },
+            };
+            let ready = wait(session, signals, &outputs, interest)?;
             if ready.output {
                 outputs.write_some()?;
             }
@@ -73,8 +87,9 @@ impl Pump {
             if ready.stdin && self.handle_stdin(session)? {
                 return Ok(End::Detached);
             }
-            if ready.session && exit.is_none() {
+            if (ready.session || resume) && exit.is_none() {
                 exit = session.advance(&mut outputs)?;
+                stalled = outputs.is_full();
             }
         }
     }
@@ -133,12 +148,18 @@ struct Ready {
     session: bool,
 }
 
+/// What to wait for, and how long.
+struct Interest {
+    stdin: bool,
+    session: bool,
+    timeout: PollTimeout,
+}
+
 fn wait(
     session: &impl Session,
     signals: &Signals,
     outputs: &Outputs,
-    stdin: bool,
-    running: bool,
+    interest: Interest,
 ) -> Result<Ready> {
     let own_stdin = io::stdin();
     let mut fds: Vec<(Source, BorrowedFd<'_>, PollFlags)> =
@@ -148,10 +169,10 @@ fn wait(
             .next_fd()
             .map(|fd| (Source::Output, fd, PollFlags::POLLOUT)),
     );
-    if stdin && session.takes_input() {
+    if interest.stdin && session.takes_input() {
         fds.push((Source::Stdin, own_stdin.as_fd(), PollFlags::POLLIN));
     }
-    if running {
+    if interest.session {
         let interests = session
             .interests(!outputs.is_full())
             .into_iter()
@@ -162,7 +183,7 @@ fn wait(
         .iter()
         .map(|(_, fd, flags)| PollFd::new(*fd, *flags))
         .collect();
-    match poll(&mut polled, PollTimeout::NONE) {
+    match poll(&mut polled, interest.timeout) {
         Ok(_) | Err(nix::Error::EINTR) => {}
         Err(errno) => return Err(io::Error::from(errno).into()),
     }
@@ -184,4 +205,133 @@ enum Source {
     Output,
     Stdin,
     Session,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::terminal::outputs::Target;
+    use std::io::{PipeReader, Read};
+    use std::os::fd::OwnedFd;
+
+    use rctr_engine::WindowSize;
+
+    /// Has read all it will ever read: its descriptor tells of it only once.
+    struct Buffered {
+        wake: PipeReader,
+        woken: bool,
+        chunks: Vec<Vec<u8>>,
+        input: Vec<u8>,
+        input_closed: bool,
+    }
+
+    impl Buffered {
+        fn new(chunks: Vec<Vec<u8>>) -> Buffered {
+            let (wake, mut writer) = io::pipe().unwrap();
+            io::Write::write_all(&mut writer, b"x").unwrap();
+            // Kept open, so that the reader does not become readable again by its end.
+            std::mem::forget(writer);
+            Buffered {
+                wake,
+                woken: false,
+                chunks,
+                input: Vec::new(),
+                input_closed: false,
+            }
+        }
+    }
+
+    impl Session for Buffered {
+        fn interests(&self, reading: bool) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+            let flags = if reading {
+                PollFlags::POLLIN
+            } else {
+                PollFlags::empty()
+            };
+            vec![(self.wake.as_fd(), flags)]
+        }
+
+        fn advance(&mut self, outputs: &mut Outputs) -> Result<Option<i32>> {
+            if !self.woken {
+                self.woken = true;
+                self.wake.read_exact(&mut [0]).unwrap();
+            }
+            while !outputs.is_full() {
+                match self.chunks.pop() {
+                    Some(chunk) => outputs.push(Target::Stdout, chunk),
+                    None => return Ok(Some(5)),
+                }
+            }
+            Ok(None)
+        }
+
+        fn takes_input(&self) -> bool {
+            true
+        }
+
+        fn input(&mut self, bytes: &[u8]) -> Result<()> {
+            self.input.extend(bytes);
+            Ok(())
+        }
+
+        fn close_input(&mut self) -> Result<()> {
+            self.input_closed = true;
+            Ok(())
+        }
+
+        fn resize(&mut self, _: WindowSize) -> Result<()> {
+            Ok(())
+        }
+
+        fn signal(&mut self, _: i32) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_when_the_reader_is_slow() {
+        let mut session = Buffered::new(vec![vec![b'a'; 100_000]; 20]);
+        let (mut reader, writer) = io::pipe().unwrap();
+        let counter = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).unwrap();
+            all.len()
+        });
+        let writer = OwnedFd::from(writer);
+        let outputs = Outputs::new(writer.try_clone().unwrap(), writer);
+        let signals = Signals::catch().unwrap();
+        let pump = Pump {
+            stdin: false,
+            tty: false,
+            sig_proxy: true,
+            detach_keys: DetachKeys::parse(None).unwrap(),
+        };
+        assert_eq!(
+            pump.run_with(&mut session, &signals, outputs).unwrap(),
+            End::Exit(5)
+        );
+        assert_eq!(counter.join().unwrap(), 2_000_000);
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_ends_it() {
+        let mut session = Buffered::new(vec![vec![b'a'; 100_000]; 20]);
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let writer = OwnedFd::from(writer);
+        let outputs = Outputs::new(writer.try_clone().unwrap(), writer);
+        let signals = Signals::catch().unwrap();
+        let pump = Pump {
+            stdin: false,
+            tty: false,
+            sig_proxy: true,
+            detach_keys: DetachKeys::parse(None).unwrap(),
+        };
+        assert_eq!(
+            pump.run_with(&mut session, &signals, outputs)
+                .unwrap_err()
+                .code(),
+            141
+        );
+    }
 }
