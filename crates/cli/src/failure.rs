@@ -84,7 +84,7 @@ impl Failure {
     }
 
     /// The same failure inside `run`, where what is usually 1 is 125.
-    pub fn as_run(self) -> Failure {
+    pub fn inside_run(self) -> Failure {
         match self.code {
             GENERAL => Failure {
                 code: ENGINE,

@@ -153,6 +153,20 @@ impl Engine {
         Ok(())
     }
 
+    /// Removes the default bridge and its rules; the next container that needs them makes them again.
+    ///
+    /// # Errors
+    /// [`Error::NetworkInUse`] while a container is connected to it.
+    pub fn remove_network(&self) -> Result<()> {
+        if let Some(user) = self.containers()?.into_iter().find(|c| c.network.is_some()) {
+            return Err(Error::NetworkInUse {
+                network: DEFAULT_NETWORK,
+                container: user.name,
+            });
+        }
+        Ok(rctr_network::remove_bridge(&self.bridge())?)
+    }
+
     /// Takes a container's ports out of the firewall; its cable ends with its namespace.
     pub(crate) fn leave_network(&self, container: &Container) -> Result<()> {
         if let Some(state) = &container.network {

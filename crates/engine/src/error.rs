@@ -102,6 +102,14 @@ pub enum Error {
         /// The other container's id.
         id: String,
     },
+    /// A container is connected to the network.
+    #[error("network {network} has active endpoints: container {container} is connected to it")]
+    NetworkInUse {
+        /// The network.
+        network: &'static str,
+        /// The container's name.
+        container: String,
+    },
     /// A bind mount's source is missing.
     #[error("invalid mount config for type \"bind\": bind source path does not exist: {}", source_path.display())]
     BindSourceMissing {

@@ -276,7 +276,7 @@ mod tests {
             "json-file",
             None,
         ));
-        let render = |source: &str| written(Some(source), &[document.clone()]).0;
+        let render = |source: &str| written(Some(source), std::slice::from_ref(&document)).0;
         assert_eq!(
             render("{{.Name}} {{.State.Status}} {{.Driver}}"),
             "/web created overlay2\n"

@@ -14,6 +14,12 @@ pub fn settle(app: &App, id: &str) -> Result {
     Ok(0)
 }
 
+/// Removes the configured bridge and what it added to the firewall.
+pub fn network_remove(app: &App) -> Result {
+    app.engine()?.remove_network()?;
+    Ok(0)
+}
+
 /// Writes a manual page for each command.
 pub fn man(dir: &Path) -> Result {
     std::fs::create_dir_all(dir)

@@ -154,7 +154,7 @@ fn fetch(engine: &Engine, reference: &str, options: &RunOptions, quiet: bool) ->
     };
     pull::fetch(engine, reference, options.platform.as_deref(), report)
         .map(drop)
-        .map_err(Failure::as_run)
+        .map_err(Failure::inside_run)
 }
 
 pub fn warn(warnings: &[String]) {
