@@ -395,7 +395,7 @@ mod tests {
             "--tmpfs",
             "/run",
             "--network",
-            "container:web",
+            "bridge",
             "--ulimit",
             "nofile=1024:2048",
             "--sysctl",
@@ -429,7 +429,7 @@ mod tests {
             (MountKind::Volume, true)
         );
         assert_eq!(options.mounts[1].kind, MountKind::Tmpfs);
-        assert_eq!(options.network, NetworkMode::Container("web".to_owned()));
+        assert_eq!(options.dns.len(), 1);
         assert_eq!(
             (options.ulimits[0].soft, options.ulimits[0].hard),
             (1024, 2048)
@@ -438,6 +438,12 @@ mod tests {
         assert_eq!(options.cmd, ["-c", "exit"]);
         assert_eq!(options.env, ["A=1"]);
         assert_eq!(options.pull, PullPolicy::Always);
+    }
+
+    #[test]
+    fn another_container_s_network() {
+        let network = options(&["--network", "container:web", "x"]).network;
+        assert_eq!(network, NetworkMode::Container("web".to_owned()));
     }
 
     #[test]
