@@ -142,6 +142,9 @@ fn ensure_parameters(bridge: &BridgeConfig) -> Result<()> {
 
 /// Connects a namespace to the bridge: a cable with its end inside configured, up and routed.
 ///
+/// IPv4 works when this returns. The kernel opens an IPv6 address for reception a moment later, usually long before
+/// the container's first program runs.
+///
 /// If it fails, or when the container ends, close the namespace: the kernel takes the cable away with it.
 ///
 /// # Errors
@@ -177,12 +180,10 @@ pub fn connect(netns: BorrowedFd<'_>, bridge: &BridgeConfig, endpoint: &Endpoint
         index,
         addresses: &addresses,
         gateways: &gateways,
-        gateway_mac: link.mac,
     };
     link::configure(&inside, &wanted)?;
     link::settle(&host, &[&endpoint.host_ifname, &bridge.name])?;
-    link::settle(&inside, &[&endpoint.ifname])?;
-    link::introduce(&host, link.index, &addresses, endpoint.mac)
+    link::settle(&inside, &[&endpoint.ifname])
 }
 
 /// What only a thread inside the namespace can do: its kernel parameters, and a socket that stays there.

@@ -28,7 +28,6 @@ const VETH_INFO_PEER: u16 = 1;
 
 const ACK: u16 = libc::NLM_F_ACK as u16;
 const CREATE: u16 = ACK | libc::NLM_F_CREATE as u16 | libc::NLM_F_EXCL as u16;
-const SET: u16 = ACK | libc::NLM_F_CREATE as u16 | libc::NLM_F_REPLACE as u16;
 const DUMP: u16 = libc::NLM_F_DUMP as u16;
 const UP: u32 = libc::IFF_UP as u32;
 const LOOPBACK_INDEX: u32 = 1;
@@ -40,7 +39,6 @@ pub(crate) struct Link {
     pub(crate) is_bridge: bool,
     pub(crate) is_up: bool,
     pub(crate) mtu: u32,
-    pub(crate) mac: [u8; 6],
 }
 
 /// Both ends of a cable between the host and a namespace.
@@ -74,14 +72,12 @@ impl Link {
 
     fn parse(body: &[u8]) -> Option<Self> {
         let attrs = body.get(16..)?;
-        let mac = attribute(attrs, IFLA_ADDRESS).and_then(|mac| mac.try_into().ok());
         let kind = attribute(attrs, IFLA_LINKINFO).and_then(|i| attribute(i, IFLA_INFO_KIND));
         Some(Self {
             index: ne32(&body[4..8])?,
             is_bridge: kind.is_some_and(|kind| text(kind) == "bridge"),
             is_up: ne32(&body[8..12])? & UP != 0,
             mtu: attribute(attrs, IFLA_MTU).and_then(ne32).unwrap_or(0),
-            mac: mac.unwrap_or_default(),
         })
     }
 
@@ -196,28 +192,12 @@ pub(crate) fn settle(socket: &Socket, names: &[&str]) -> Result<()> {
     run(socket, &requests, "look at a new cable", |_| false)
 }
 
-/// Tells the kernel where these neighbours are, so that the first packet does not wait for an answer: to a question
-/// in IPv6 that may take a second, as an interface listens for such questions only some time after it got its address.
-pub(crate) fn introduce(
-    socket: &Socket,
-    index: u32,
-    neighbours: &[IpNet],
-    mac: [u8; 6],
-) -> Result<()> {
-    let mut requests = Requests::default();
-    for neighbour in neighbours {
-        push_neighbour(&mut requests, index, neighbour.addr(), mac);
-    }
-    run(socket, &requests, "add a neighbour", |_| false)
-}
-
 /// What an interface inside a namespace is to have.
 pub(crate) struct Addressing<'a> {
     pub(crate) name: &'a str,
     pub(crate) index: u32,
     pub(crate) addresses: &'a [IpNet],
     pub(crate) gateways: &'a [IpAddr],
-    pub(crate) gateway_mac: [u8; 6],
 }
 
 /// Brings an interface up with addresses and default routes, in one datagram.
@@ -234,7 +214,6 @@ pub(crate) fn configure(socket: &Socket, wanted: &Addressing<'_>) -> Result<()> 
     );
     for &gateway in wanted.gateways {
         push_default_route(&mut requests, wanted.index, gateway);
-        push_neighbour(&mut requests, wanted.index, gateway, wanted.gateway_mac);
     }
     let operation = format!("configure {}", wanted.name);
     run(socket, &requests, &operation, |_| false)
@@ -326,18 +305,6 @@ fn push_address(requests: &mut Requests, index: u32, address: IpNet) {
             // Duplicate address detection would hold the address back for a second.
             IpNet::V6(_) => a.u32(libc::IFA_FLAGS, libc::IFA_F_NODAD),
         }
-    });
-}
-
-/// As if learnt a while ago: used at once, and checked by the kernel in its own time.
-fn push_neighbour(requests: &mut Requests, index: u32, address: IpAddr, mac: [u8; 6]) {
-    let mut header = [0; 12];
-    header[0] = family_of(address) as u8;
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    header[8..10].copy_from_slice(&libc::NUD_STALE.to_ne_bytes());
-    requests.push(libc::RTM_NEWNEIGH, SET, &header, |a| {
-        a.bytes(libc::NDA_DST, &octets(address));
-        a.bytes(libc::NDA_LLADDR, &mac);
     });
 }
 

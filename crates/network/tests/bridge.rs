@@ -121,7 +121,7 @@ fn the_very_first_packet_arrives() {
 }
 
 #[test]
-fn ipv6_works_from_the_first_moment() {
+fn ipv6_works_without_waiting_for_duplicates() {
     on_private_host(|| {
         let outside = Outside::connect();
         serve(&outside.netns);

@@ -87,6 +87,13 @@ impl Container {
         let endpoint = endpoint(bridge, n);
         let netns = new_netns().unwrap();
         connect(netns.as_fd(), bridge, &endpoint).unwrap();
+        // The kernel opens an IPv6 address for reception in its own time; every round waits for a program.
+        let receives = |_| {
+            let address = endpoint.address_v6.map(|net| net.addr().to_string());
+            let routes = || run_in(&netns, || run("ip -6 route show table local"));
+            address.is_none_or(|address| routes().contains(&address))
+        };
+        assert!((0..1000).any(receives), "the IPv6 address is not usable");
         Self { netns, endpoint }
     }
 
