@@ -223,6 +223,12 @@ impl Env {
         Running::start(self.command(args), None)
     }
 
+    /// `rctr run --rm FLAGS… busybox sh -c SCRIPT`.
+    pub fn sh(&self, flags: &[&str], script: &str) -> Output {
+        let words = [&["run", "--rm"], flags, &["busybox", "sh", "-c", script]].concat();
+        self.rctr(words)
+    }
+
     /// `rctr run -d ARGS…`: the id it prints.
     pub fn run_detached<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> String {
         let mut command = self.command(["run", "-d"]);
