@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rctr_engine::options::{PullPolicy, RunOptions};
-use rctr_engine::{AttachStream, Engine, Error, RunError, Streams};
+use rctr_engine::{AttachStream, Engine, Error, Streams};
 
 use super::pull::{self, Report};
 use crate::app::App;
@@ -45,8 +45,9 @@ pub fn run(app: &App, command: &str, args: RunArgs) -> Result {
         engine
             .run(&options, streams)
             .map(|started| (started, signals))
+            .map_err(Box::new)
     };
-    let outcome = with_image(&engine, &options, quiet, run, |failed: &RunError| {
+    let outcome = with_image(&engine, &options, quiet, run, |failed| {
         missing_image(&failed.error)
     })?;
     let id = match &outcome {
