@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oci_spec::image::Digest;
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use crate::digest::hex;
@@ -174,15 +175,29 @@ impl Store {
         Ok(())
     }
 
-    /// Moves something out of its place at once; [`empty_trash`](Self::empty_trash) then takes its time.
-    pub(crate) fn trash(&self, path: &Path) -> Result<Trash> {
-        let trash = Trash::new(self)?;
-        trash.put(path)?;
-        Ok(trash)
+    /// Moves a directory out of its place at once; [`empty_trash`](Self::empty_trash) then takes its time. None if it
+    /// is gone.
+    pub(crate) fn trash(&self, dir: &Path) -> Result<Option<Trash>> {
+        let lock = match fs::open_dir(dir) {
+            Err(e) if fs::is_missing(&e) => return Ok(None),
+            other => other?,
+        };
+        rustix::fs::flock(&lock, FlockOperation::LockShared).at("lock", dir)?;
+        let path = self.temp_path("trash");
+        match rustix::fs::rename(dir, &path) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other.at("remove", dir)?,
+        }
+        Ok(Some(Trash {
+            tmp: self.open_tmp()?,
+            _lock: lock,
+            path,
+            emptied: false,
+        }))
     }
 
-    pub(crate) fn empty_trash(&self, trash: Trash) -> Result<()> {
-        trash.empty()
+    pub(crate) fn empty_trash(&self, trash: Option<Trash>) -> Result<()> {
+        trash.map_or(Ok(()), Trash::empty)
     }
 }
 

@@ -52,6 +52,7 @@ impl Store {
             for dir in dirs {
                 make_private_dirs(&root, dir)?;
             }
+            fs::spread_subdirs(&root.join("tmp"))?;
         }
         let db = db::open(&root)?;
         Ok(Store {

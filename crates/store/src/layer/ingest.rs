@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use oci_spec::image::Digest;
-use rustix::fs::{Mode, OFlags, mkdirat, openat};
+use rustix::fs::Mode;
 
 use super::LayerSpec;
 use super::feed::Feed;
@@ -46,6 +46,9 @@ struct Source {
 struct Staging {
     lock: OwnedFd,
     path: PathBuf,
+    /// The tree within, which becomes `diff`. Each try has a name of its own: ext4 chooses a place by the name, and
+    /// another place than that of a tree just removed is what we want ([`fs::spread_subdirs`]).
+    tree: PathBuf,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,7 @@ impl LayerIngest {
             .join(format!("unpack-{}", hex(&spec.chain_id)?));
         let staging = Staging {
             lock: fs::lock_dir(&path)?,
+            tree: path.join("diff"),
             path,
         };
         if store.has_layer(&spec.chain_id)? {
@@ -210,9 +214,9 @@ impl LayerIngest {
             .into_iter()
             .map(|chain_id| fs::open_dir(&self.store.layer_dir(&chain_id)?.join("diff")))
             .collect::<Result<Vec<_>>>()?;
-        let diff = self.staging.path.join("diff");
-        crate::untar::inherit(&fs::open_dir(&diff)?, &done.unpacked.implied, &lowers)
-            .at("set the attributes of directories in", &diff)
+        let tree = &self.staging.tree;
+        crate::untar::inherit(&fs::open_dir(tree)?, &done.unpacked.implied, &lowers)
+            .at("set the attributes of directories in", tree)
     }
 
     fn publish(&mut self, done: &Done, parent: Option<&Digest>, mark: SyncMark) -> Result<()> {
@@ -228,36 +232,22 @@ impl LayerIngest {
                 self.source.complete = true;
             }
             // A crash between rename and record may have left one.
-            let leftover = match fs::exists(&dir)? {
-                true => Some(self.store.trash(&dir)?),
-                false => None,
-            };
+            let leftover = self.store.trash(&dir)?;
+            fs::rename(&self.staging.tree, &self.staging.path.join("diff"))?;
             fs::rename(&self.staging.path, &dir)?;
             let number = tx.insert_layer(&self.spec, parent, &done.unpacked)?;
             self.store.link_layer(&self.spec.chain_id, number)?;
             Ok::<_, Error>(leftover)
         })?;
-        leftover.map_or(Ok(()), |trash| self.store.empty_trash(trash))
+        self.store.empty_trash(leftover)
     }
 
     fn start(&mut self) -> Result<()> {
-        fs::remove_all(&self.staging.lock, b"diff", &self.staging.path.join("diff"))?;
-        let diff = self.staging.path.join("diff");
-        let root = mkdirat(&self.staging.lock, "diff", Mode::from_raw_mode(0o755))
-            .and_then(|()| {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                openat(&self.staging.lock, "diff", flags, Mode::empty())
-            })
-            .and_then(|fd| {
-                // Whatever the umask, and whatever was inherited from above.
-                rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o755))?;
-                Ok(fd)
-            })
-            .at("create", &diff)?;
+        let root = self.staging.make_tree(&self.store)?;
         let file = self.source.file.try_clone().at("open", &self.source.path)?;
         let feed = Feed::new(self.present);
         let thread = unpack::start(self.store.clone(), file, feed.clone(), root)
-            .at("start a thread to unpack", &diff)?;
+            .at("start a thread to unpack", &self.staging.tree)?;
         self.worker = Some(Worker { feed, thread });
         Ok(())
     }
@@ -366,6 +356,21 @@ impl Source {
 }
 
 impl Staging {
+    /// Makes a new tree, in place of what an earlier try, perhaps of a process that was killed, left there.
+    fn make_tree(&mut self, store: &Store) -> Result<OwnedFd> {
+        for name in fs::list(&self.path)? {
+            fs::remove_all(&self.lock, name.as_bytes(), &self.path.join(&name))?;
+        }
+        fs::spread_subdirs(&self.path)?;
+        let unique = store.temp_path("tree");
+        self.tree = self.path.join(unique.file_name().unwrap_or_default());
+        fs::make_dirs(&self.tree, 0o755)?;
+        let fd = fs::open_dir(&self.tree)?;
+        // Whatever the umask, and whatever was inherited from above.
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o755)).at("create", &self.tree)?;
+        Ok(fd)
+    }
+
     /// Removes the directory if it is still there; the lock is held, so nobody else uses it.
     fn remove(&self, store: &Store) -> Result<()> {
         let Some(name) = self.path.file_name() else {
