@@ -364,3 +364,51 @@ fn ulimits(options: &RunOptions) -> Option<Vec<UlimitJson>> {
 fn strings<T: Display>(items: &[T]) -> Vec<String> {
     items.iter().map(T::to_string).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bindings(flags: &[&str]) -> String {
+        let specs: Vec<PortSpec> = flags.iter().map(|flag| flag.parse().unwrap()).collect();
+        serde_json::to_string(&port_bindings(&specs)).unwrap()
+    }
+
+    #[test]
+    fn ports_as_they_were_asked_for() {
+        assert_eq!(
+            bindings(&["8080:80"]),
+            r#"{"80/tcp":[{"HostIp":"","HostPort":"8080"}]}"#
+        );
+        assert_eq!(
+            bindings(&["80/udp"]),
+            r#"{"80/udp":[{"HostIp":"","HostPort":""}]}"#
+        );
+        assert_eq!(
+            bindings(&["127.0.0.1:9000-9001:90-91"]),
+            r#"{"90/tcp":[{"HostIp":"127.0.0.1","HostPort":"9000"}],"91/tcp":[{"HostIp":"127.0.0.1","HostPort":"9001"}]}"#
+        );
+        assert_eq!(
+            bindings(&["8000-8010:80"]),
+            r#"{"80/tcp":[{"HostIp":"","HostPort":"8000-8010"}]}"#
+        );
+    }
+
+    #[test]
+    fn swap_is_twice_the_memory() {
+        let mut options = RunOptions::default();
+        assert_eq!(memory_swap(&options), 0);
+        options.resources.memory = Some(64 << 20);
+        assert_eq!(memory_swap(&options), 128 << 20);
+        options.resources.memory_swap = Some(-1);
+        assert_eq!(memory_swap(&options), -1);
+    }
+
+    #[test]
+    fn volumes_are_binds_and_anonymous_ones_are_not() {
+        let text = |flag: &str| bind(&MountSpec::from_volume(flag).unwrap().0);
+        assert_eq!(text("data:/data").as_deref(), Some("data:/data"));
+        assert_eq!(text("/tmp:/mnt:ro").as_deref(), Some("/tmp:/mnt:ro"));
+        assert_eq!(text("/data"), None);
+    }
+}

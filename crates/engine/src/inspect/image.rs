@@ -141,3 +141,44 @@ fn graph_driver(layers: &[PathBuf]) -> GraphDriver {
         name: STORAGE_DRIVER,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_s_configuration_is_told() {
+        let config = serde_json::json!({
+            "architecture": "arm64", "variant": "v8", "os": "linux", "created": "2025-01-01T00:00:00Z",
+            "config": { "Env": ["A=1"], "ExposedPorts": { "80/tcp": {} }, "StopSignal": "SIGQUIT", "Labels": null },
+            "rootfs": { "type": "layers", "diff_ids": ["sha256:a", "sha256:b"] },
+            "history": [{ "created_by": "x" }, { "comment": "buildkit" }],
+        });
+        let layers = vec!["/l/b/diff".into(), "/l/a/diff".into()];
+        let facts = ImageFacts {
+            id: "sha256:c",
+            tags: vec!["x:latest".into()],
+            digests: Vec::new(),
+            config: &config,
+            size: 7,
+            layers,
+            last_tag_time: None,
+        };
+        let json = serde_json::to_value(ImageInspect::new(facts)).unwrap();
+        assert_eq!(json["Architecture"], "arm64");
+        assert_eq!(json["Variant"], "v8");
+        assert_eq!(json["Comment"], "buildkit");
+        assert_eq!(
+            json["Config"]["ExposedPorts"].to_string(),
+            r#"{"80/tcp":{}}"#
+        );
+        assert_eq!(json["Config"]["StopSignal"], "SIGQUIT");
+        assert_eq!(json["Config"]["Cmd"], Value::Null);
+        assert_eq!(
+            json["RootFS"]["Layers"].to_string(),
+            r#"["sha256:a","sha256:b"]"#
+        );
+        assert_eq!(json["GraphDriver"]["Data"]["UpperDir"], "/l/b/diff");
+        assert_eq!(json["GraphDriver"]["Data"]["LowerDir"], "/l/a/diff");
+    }
+}
