@@ -30,6 +30,8 @@ pub(crate) struct Handover {
     pub launch: Launch,
     pub attach: Option<AttachOptions>,
     pub inherited: usize,
+    /// Whether a lock comes after the inherited descriptors.
+    pub lock: bool,
 }
 
 /// A container that has been started.
@@ -82,6 +84,7 @@ pub fn launch(
         launch: launch.clone(),
         attach,
         inherited: fds.inherited.len(),
+        lock: fds.lock.is_some(),
     };
     let config = memfd(&handover)?;
     let (ours, theirs) = UnixStream::pair().map_err(|e| Error::system("socketpair", e))?;
@@ -89,6 +92,7 @@ pub fn launch(
 
     let mut given: Vec<BorrowedFd<'_>> = vec![config.as_fd(), theirs.as_fd(), binary.as_fd()];
     given.extend(&fds.inherited);
+    given.extend(&fds.lock);
     let pid = spawn(&given).map_err(|e| Error::file("start", monitor, e))?;
     drop((config, theirs, binary));
 

@@ -20,7 +20,7 @@ mod spec;
 mod state;
 
 pub use attach::{AttachEvent, AttachStream};
-pub use cgroup::clean_up_dead;
+pub use cgroup::{await_release, clean_up_dead};
 pub use client::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WaitHandle};
 pub use error::{Error, Result, StartError};
 pub use launch::{LaunchError, Launched, launch};

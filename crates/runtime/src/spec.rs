@@ -124,6 +124,9 @@ pub struct LaunchFds<'a> {
     /// Kept open by the monitor until the container has ended: a network namespace, port reservations.
     /// The n-th is reachable in the monitor, and so in config.json, as [`LaunchFds::path`]`(n)`.
     pub inherited: Vec<BorrowedFd<'a>>,
+    /// Kept open by all that works on the start until the container runs or has failed: a lock on it
+    /// outlives a launcher that is killed meanwhile.
+    pub lock: Option<BorrowedFd<'a>>,
     /// Attach from before the first byte of output.
     pub attach: Option<AttachOptions>,
 }

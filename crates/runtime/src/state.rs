@@ -1,4 +1,4 @@
-//! What a container's state directory says: `state.json` while it runs, `exit.json` once it has ended.
+//! What a container's state directory says: `state.json` while anything of it is left, `exit.json` once it has ended.
 //!
 //! Reading it needs no conversation with the monitor. Processes are known by pid and start time, so a
 //! recycled pid is never taken for one of ours.
@@ -108,6 +108,11 @@ impl State {
 
     pub(crate) fn save(&self, state_dir: &Path) -> Result<()> {
         save(&state_dir.join(STATE_FILE), self)
+    }
+
+    /// Says that everything of a container that has ended has been let go.
+    pub(crate) fn remove(state_dir: &Path) -> io::Result<()> {
+        fs::remove_file(state_dir.join(STATE_FILE))
     }
 }
 

@@ -89,6 +89,19 @@ fn a_container_sees_itself_and_not_the_host() {
 }
 
 #[test]
+fn cgroups_are_shown_read_only_and_from_the_container_s_own() {
+    let bundle = shell(
+        "for d in /sys/fs/cgroup/*/; do touch $d/x 2>/dev/null && echo writable $d; done; \
+         touch /sys/fs/cgroup/x 2>/dev/null && echo writable; \
+         cat /proc/self/cgroup | grep -c ':/$'; grep -c cgroup /proc/self/mountinfo",
+    );
+    let (out, err, _) = bundle.run();
+    assert!(!out.contains("writable"), "{out}{err}");
+    let counts: Vec<u32> = out.lines().map(|l| l.parse().unwrap()).collect();
+    assert!(counts.iter().all(|&n| n >= 1), "{out}{err}");
+}
+
+#[test]
 fn another_user_has_no_capabilities_and_only_its_groups() {
     let mut bundle =
         shell("id; grep Cap /proc/self/status; echo again > /dev/stdout; touch /x || echo denied");

@@ -524,6 +524,7 @@ impl PathBufExt for PathBuf {
 }
 
 #[cfg(any(feature = "cgroupsv2_devices", feature = "v1"))]
+#[allow(dead_code)] // rctr: used by cgroupsv2_devices only
 pub(crate) fn default_allow_devices() -> Vec<LinuxDeviceCgroup> {
     vec![
         LinuxDeviceCgroupBuilder::default()
@@ -576,6 +577,7 @@ pub(crate) fn default_allow_devices() -> Vec<LinuxDeviceCgroup> {
 }
 
 #[cfg(any(feature = "cgroupsv2_devices", feature = "v1"))]
+#[allow(dead_code)] // rctr: as above
 pub(crate) fn default_devices() -> Vec<LinuxDevice> {
     vec![
         LinuxDeviceBuilder::default()

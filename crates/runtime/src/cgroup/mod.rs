@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::state::{self, State};
+use crate::state::State;
 
 pub(crate) use device::attach_device_filter;
 pub(crate) use oom::OomWatch;
@@ -407,18 +407,39 @@ fn remove_tree(directory: &Path) -> io::Result<()> {
 }
 
 /// Puts an end to what a killed monitor left: kills its container's processes, removes the cgroup.
-/// Mounts and namespaces go with the last process. Does nothing unless [`crate::status`] says
-/// [`crate::Status::Gone`], so that it may be called at any time. The state directory stays.
+/// Mounts and namespaces go with the last process. Does nothing while the monitor lives or if it has let go
+/// of everything, so that it may be called at any time. The state directory stays.
 ///
 /// # Errors
 /// [`Error::File`] if processes stay or the cgroup cannot be removed.
 pub fn clean_up_dead(state_dir: &Path) -> Result<()> {
-    if state::status(state_dir)? != state::Status::Gone {
-        return Ok(());
+    match State::load(state_dir)? {
+        Some(state) if !state.monitor.is_alive() => clean_up(&state),
+        _ => Ok(()),
     }
-    let Some(state) = State::load(state_dir)? else {
-        return Ok(());
-    };
+}
+
+/// Waits until the monitor of a container that has ended, or never came up, has let go of its cgroup, ports and
+/// namespaces; cleans up after it if it was killed.
+///
+/// # Errors
+/// [`Error::File`] if it has not within ten seconds, or as [`clean_up_dead`].
+pub fn await_release(state_dir: &Path) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let Some(state) = State::load(state_dir)? {
+        if !state.monitor.is_alive() {
+            return clean_up(&state);
+        }
+        if Instant::now() > deadline {
+            let late = io::Error::from(io::ErrorKind::TimedOut);
+            return Err(Error::file("wait for the last run's", state_dir, late));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn clean_up(state: &State) -> Result<()> {
     let cgroup = Cgroup::open(state.cgroup_driver, &state.cgroup_path)?;
     if let Some(container) = state.container.filter(|c| c.is_alive()) {
         let _ = kill(Pid::from_raw(container.pid), Signal::SIGKILL);

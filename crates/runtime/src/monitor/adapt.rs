@@ -8,6 +8,7 @@ use oci_spec::runtime::{
     RootBuilder, Spec,
 };
 
+use super::mounts::FinalMounts;
 use crate::cgroup::Hierarchies;
 use crate::error::StartError;
 
@@ -17,6 +18,8 @@ pub(super) struct Adapted {
     pub spec: Spec,
     /// The process as it was asked for.
     pub process: Process,
+    /// For the container's init, once its root is in place.
+    pub mounts: FinalMounts,
     /// Set on the process from outside.
     pub oom_score_adj: Option<i32>,
     /// For a v2 cgroup, where libcgroups does not set them.
@@ -58,6 +61,7 @@ pub(super) fn adapt(
         })?;
     spec.set_root(Some(root));
 
+    let mounts = FinalMounts::take_from(&mut spec, hierarchies);
     let mut linux = spec.linux().clone().ok_or_else(|| missing("linux"))?;
     linux.set_seccomp(None);
     let mut device_rules = Vec::new();
@@ -70,6 +74,7 @@ pub(super) fn adapt(
     Ok(Adapted {
         spec,
         process,
+        mounts,
         oom_score_adj,
         device_rules,
         warnings,

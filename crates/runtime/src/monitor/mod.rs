@@ -11,6 +11,7 @@ mod error_log;
 mod init;
 mod input;
 mod memory;
+mod mounts;
 mod peer;
 mod process;
 mod rootfs;

@@ -6,17 +6,20 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use oci_spec::runtime::{Process, Spec};
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use super::caps::CapabilitySets;
+use super::mounts::FinalMounts;
 use crate::defaults;
 use crate::error::StartError;
 use crate::seccomp::Program;
@@ -37,7 +40,9 @@ struct Prepared {
     capabilities: CapabilitySets,
     no_new_privileges: bool,
     seccomp: Option<Rc<Program>>,
+    mounts: Option<FinalMounts>,
     report: RawFd,
+    monitor: OwnedFd,
 }
 
 /// The end of [`ProcessExecutor`]'s pipe that tells whether the program runs.
@@ -57,6 +62,7 @@ struct Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Step {
     Descriptors,
+    Mounts,
     Groups,
     WorkingDirectory,
     Capabilities,
@@ -70,6 +76,7 @@ impl ProcessExecutor {
     pub(super) fn new(
         process: &Process,
         seccomp: Option<Rc<Program>>,
+        mounts: Option<FinalMounts>,
     ) -> Result<(Self, ExecReport), StartError> {
         let config = |reason: String| StartError::Config { reason };
         let args = process.args().clone().unwrap_or_default();
@@ -90,7 +97,10 @@ impl ProcessExecutor {
             capabilities: CapabilitySets::new(process.capabilities().as_ref()),
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             seccomp,
+            mounts,
             report: writer.as_raw_fd(),
+            monitor: pidfd_open(getpid(), PidfdFlags::empty())
+                .map_err(|e| init_failed("open the monitor's pidfd", &e.to_string()))?,
         };
         let report = ExecReport {
             command,
@@ -108,8 +118,15 @@ impl Executor for ProcessExecutor {
     }
 
     fn validate(&self, _spec: &Spec) -> Result<(), ExecutorValidationError> {
-        // execve will say, with the final user and capabilities.
-        Ok(())
+        // What can be executed execve will say, with the final user and capabilities.
+        // From here on this process waits to be started, and nobody would start it if the monitor was killed.
+        die_with_parent();
+        match is_dead(&self.0.monitor) {
+            true => Err(ExecutorValidationError::ArgValidationError(
+                "the monitor was killed".to_owned(),
+            )),
+            false => Ok(()),
+        }
     }
 
     fn setup_envs(&self, _envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
@@ -123,8 +140,10 @@ impl Prepared {
         // First of all no descriptor of the host is left, so that no path can lead through one (CVE-2024-21626).
         keep_only(self.report).map_err(Failure::at(Step::Descriptors))?;
         reset_signals();
-        // SAFETY: prctl on integers. The monitor's death ends its container.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+        die_with_parent();
+        if let Some(mounts) = &self.mounts {
+            mounts.make().map_err(Failure::at(Step::Mounts))?;
+        }
         set_groups(&self.groups).map_err(Failure::at(Step::Groups))?;
         give_stdio_to(self.uid);
         enter_directory(&self.cwd).map_err(Failure::at(Step::WorkingDirectory))?;
@@ -173,6 +192,18 @@ impl Prepared {
         };
         Err(Failure { step, errno })
     }
+}
+
+/// The monitor's death ends its container.
+fn die_with_parent() {
+    // SAFETY: prctl on integers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+}
+
+/// Whether the process of a pidfd has ended.
+fn is_dead(process: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
 }
 
 fn file_kind(path: &CStr) -> Option<libc::mode_t> {
@@ -224,6 +255,7 @@ impl Failure {
                 reason: format!("load the filter: {reason}"),
             },
             Step::Descriptors => init_failed("close descriptors", &reason),
+            Step::Mounts => init_failed("finish mounts", &reason),
             Step::Groups => init_failed("set supplementary groups", &reason),
             Step::Capabilities => init_failed("set capabilities", &reason),
         }

@@ -15,6 +15,7 @@ use oci_spec::runtime::Process;
 
 use super::adapt::adapt_process;
 use super::error_log::ErrorLog;
+use super::mounts::FinalMounts;
 use super::process::{ExecReport, ProcessExecutor};
 use crate::cgroup::CgroupDriver;
 use crate::client::set_window_size;
@@ -45,7 +46,12 @@ pub(super) struct NewProcess {
 /// Makes one container and processes in it. Another implementation may replace libcontainer's.
 pub(super) trait ContainerRuntime {
     /// Makes the container; its init stops short of the program. The bundle is the adapted one.
-    fn create(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError>;
+    fn create(
+        &mut self,
+        process: &Process,
+        mounts: FinalMounts,
+        stdio: ProcessStdio,
+    ) -> Result<NewProcess, StartError>;
 
     /// Lets init execute its program, and waits until it has.
     fn start(&mut self) -> Result<(), StartError>;
@@ -123,9 +129,15 @@ impl Libcontainer {
 }
 
 impl ContainerRuntime for Libcontainer {
-    fn create(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError> {
+    fn create(
+        &mut self,
+        process: &Process,
+        mounts: FinalMounts,
+        stdio: ProcessStdio,
+    ) -> Result<NewProcess, StartError> {
         self.errors.clear();
-        let (executor, report) = ProcessExecutor::new(process, self.seccomp.clone())?;
+        let seccomp = self.seccomp.clone();
+        let (executor, report) = ProcessExecutor::new(process, seccomp, Some(mounts))?;
         let builder = self.builder(executor).map_err(|e| self.describe(&e))?;
         let (builder, console) = with_stdio(builder, stdio, &self.state_dir)?;
         let container = builder
@@ -154,7 +166,7 @@ impl ContainerRuntime for Libcontainer {
 
     fn exec(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError> {
         self.errors.clear();
-        let (executor, report) = ProcessExecutor::new(process, self.seccomp.clone())?;
+        let (executor, report) = ProcessExecutor::new(process, self.seccomp.clone(), None)?;
         let (adapted, _) = adapt_process(process);
         let description = in_memory(&adapted)?;
         let builder = self.builder(executor).map_err(|e| self.describe(&e))?;

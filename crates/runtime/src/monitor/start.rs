@@ -39,6 +39,11 @@ fn monitor_failed(step: &str, error: impl ToString) -> StartError {
 
 /// Brings the container up, up to and including its program's execve.
 pub(super) fn start(handover: &Handover) -> Result<(Container, Vec<String>), Failure> {
+    // Everything forked until then holds it too, so nobody else takes the container for abandoned before that is so.
+    let _lock = handover
+        .lock
+        // SAFETY: the launcher put this descriptor there for us, and this is the only place that takes it.
+        .then(|| unsafe { adopt(LaunchFds::FIRST + handover.inherited as RawFd) });
     let mut warnings = Vec::new();
     match bring_up(handover, &mut warnings) {
         Ok(container) => Ok((container, warnings)),
@@ -78,7 +83,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     let log = open_log(launch)?;
     let listener = listen(launch)?;
     let (stdio, mut streams) = make_stdio(launch.stdio)?;
-    let created = runtime.create(&adapted.process, stdio)?;
+    let created = runtime.create(&adapted.process, adapted.mounts, stdio)?;
     if let Some(pty) = created.pty {
         streams = Streams::of_terminal(pty)?;
     }

@@ -28,10 +28,12 @@ use crate::error::StartError;
 use crate::logs::{LogWriter, Stream};
 use crate::protocol::{ExecSpec, FrameType, Reply, Request, parse};
 use crate::spec::{AttachOptions, WindowSize};
-use crate::state::ExitStatus;
+use crate::state::{ExitStatus, State};
 
 /// Output is passed on in pieces of at most this.
 const CHUNK: usize = 16 * 1024;
+/// A container this long quiet for the first time, in milliseconds, will need its monitor little.
+const SETTLING_MS: libc::c_int = 300;
 
 /// A running container and what the monitor holds of it.
 pub(super) struct Container {
@@ -87,6 +89,7 @@ pub(super) fn run(
         log_error: None,
         settled: false,
         handed_over: false,
+        idle: false,
     };
     let role = attach.map_or(Role::Talking, Role::Attached);
     let mut first = Peer::new(launcher, role);
@@ -96,7 +99,6 @@ pub(super) fn run(
     } else {
         drop(first);
     }
-    memory::release();
     supervisor.serve();
 }
 
@@ -119,6 +121,8 @@ struct Supervisor {
     settled: bool,
     /// The end has been settled by a client, or handed to the exit command.
     handed_over: bool,
+    /// It has been quiet for a while, and memory has been given back.
+    idle: bool,
 }
 
 /// What a polled descriptor belongs to.
@@ -154,7 +158,7 @@ impl Supervisor {
     }
 
     /// Waits until something happens; gives what, with the events.
-    fn poll(&self) -> Vec<(Source, libc::c_short)> {
+    fn poll(&mut self) -> Vec<(Source, libc::c_short)> {
         let mut sources = Vec::new();
         let mut fds = Vec::new();
         let mut add = |source, fd: RawFd, events| {
@@ -195,8 +199,13 @@ impl Supervisor {
             }
             add(Source::Peer(index), peer.as_fd().as_raw_fd(), events);
         }
+        let timeout = if self.idle { -1 } else { SETTLING_MS };
         // SAFETY: passes a slice with its length.
-        unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, -1) };
+        let count = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
+        if count == 0 && !self.idle {
+            self.idle = true;
+            memory::release();
+        }
         let events = fds.iter().map(|fd| fd.revents);
         let ready = sources
             .into_iter()
@@ -425,16 +434,18 @@ impl Supervisor {
             error: self.log_error.take(),
         };
         // If this fails the container will look like one whose monitor was killed, which is handled.
-        let _ = exit.save(&self.container.state_dir);
+        let saved = exit.save(&self.container.state_dir).is_ok();
         for peer in &mut self.peers {
             if matches!(peer.role, Role::Attached(_) | Role::Waiting) {
                 peer.reply(&Reply::Exit(exit.clone()));
             }
         }
         self.ended = Some(exit);
-        // Clients go on while the kernel cleans up.
-        let _ = self.container.cgroup.remove();
+        // Clients go on while the kernel cleans up; a new start waits until `state.json` is gone.
         self.container.inherited.clear();
+        if self.container.cgroup.remove().is_ok() && saved {
+            let _ = State::remove(&self.container.state_dir);
+        }
     }
 
     fn dismiss_gone_peers(&mut self) {

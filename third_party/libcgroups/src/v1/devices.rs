@@ -3,7 +3,7 @@ use std::path::Path;
 use oci_spec::runtime::LinuxDeviceCgroup;
 
 use super::controller::Controller;
-use crate::common::{self, ControllerOpt, WrappedIoError, default_allow_devices, default_devices};
+use crate::common::{self, ControllerOpt, WrappedIoError};
 
 pub struct Devices {}
 
@@ -20,14 +20,7 @@ impl Controller for Devices {
             }
         }
 
-        for d in [
-            default_devices().iter().map(|d| d.into()).collect(),
-            default_allow_devices(),
-        ]
-        .concat()
-        {
-            Self::apply_device(&d, cgroup_root)?;
-        }
+        // rctr: the specification's rules are complete; the defaults added here would allow /dev/net/tun.
 
         Ok(())
     }
