@@ -127,7 +127,7 @@ impl Config {
             reason,
         };
         let settings = match std::fs::read_to_string(file) {
-            Ok(text) => toml::from_str(&text).map_err(|e| fail(e.to_string()))?,
+            Ok(text) => toml::from_str(&text).map_err(|e| fail(with_line(&text, &e)))?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && !explicit => Settings::default(),
             Err(e) => return Err(fail(e.to_string())),
         };
@@ -138,6 +138,19 @@ impl Config {
             file: file.into(),
             settings,
         })
+    }
+}
+
+/// `line 3: unknown field …`: the error in one line.
+fn with_line(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before {
+        Some(before) => format!(
+            "line {}: {}",
+            before.matches('\n').count() + 1,
+            error.message()
+        ),
+        None => error.message().to_owned(),
     }
 }
 
@@ -174,7 +187,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains("colour") && message.contains("line 3"),
+            message.contains(": line 3: unknown field `colour`") && !message.contains('\n'),
             "{message}"
         );
     }

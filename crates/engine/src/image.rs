@@ -128,7 +128,11 @@ impl Engine {
         let by_id = !names(&image)
             .iter()
             .any(|known| Some(known) == canonical(name).as_ref());
-        let last = by_id || image.tags.len() <= 1;
+        let gone = match canonical(name) {
+            Some(name) if !by_id => with_orphans(&image, name),
+            _ => names(&image),
+        };
+        let last = gone.len() == names(&image).len();
         if last {
             self.refuse_if_used(&image, name, options.force)?;
         }
@@ -138,10 +142,6 @@ impl Engine {
             });
         }
         let mut done = Vec::new();
-        let gone = match last {
-            true => names(&image),
-            false => canonical(name).into_iter().collect(),
-        };
         for name in gone {
             self.store.untag(&name)?;
             done.push(ImageRemoval::Untagged(crate::familiar_name(&name)));
@@ -154,8 +154,18 @@ impl Engine {
                     .iter()
                     .map(|digest| ImageRemoval::Deleted(digest.to_string())),
             );
+            self.collect_garbage()?;
         }
         Ok(done)
+    }
+
+    /// Removes what no image, container or living process leads to: what interrupted commands have left.
+    ///
+    /// # Errors
+    /// Whatever hinders reading or removing.
+    pub fn collect_garbage(&self) -> Result<()> {
+        self.store.gc()?;
+        Ok(())
     }
 
     pub(crate) fn find_image(&self, name: &str) -> Result<rctr_store::Image> {
@@ -251,18 +261,31 @@ fn names(image: &rctr_store::Image) -> Vec<String> {
         .collect()
 }
 
+/// A name to remove, and with a repository's last tag also the digests that it was pulled by.
+fn with_orphans(image: &rctr_store::Image, name: String) -> Vec<String> {
+    let repository = repository(&name);
+    let of_it = |other: &&String| self::repository(other) == repository;
+    let tagged = |other: &String| *other != name && of_it(&other);
+    if !image.tags.contains(&name) || image.tags.iter().any(tagged) {
+        return vec![name];
+    }
+    let digests = image.repo_digests.iter().filter(of_it).cloned();
+    [name.clone()].into_iter().chain(digests).collect()
+}
+
 fn repositories(image: &rctr_store::Image) -> usize {
-    let names = names(image);
-    let repository = |name: &String| {
-        parse_reference(name)
-            .map(|r| format!("{}/{}", r.registry(), r.repository()))
-            .unwrap_or_default()
-    };
-    names
+    names(image)
         .iter()
-        .map(repository)
+        .map(|name| repository(name))
         .collect::<std::collections::BTreeSet<_>>()
         .len()
+}
+
+/// `docker.io/library/nginx:latest` → `docker.io/library/nginx`.
+fn repository(name: &str) -> String {
+    parse_reference(name)
+        .map(|r| format!("{}/{}", r.registry(), r.repository()))
+        .unwrap_or_default()
 }
 
 fn labels(config: &ImageConfiguration) -> BTreeMap<String, String> {

@@ -109,7 +109,11 @@ struct StoreSink {
 impl Sink for StoreSink {
     fn read_blob(&self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>, SinkError> {
         self.lease.extend([descriptor.digest()])?;
-        Ok(self.store.read_blob(descriptor.digest())?)
+        match self.store.read_blob(descriptor.digest()) {
+            // It has been removed: fetching it again is the repair.
+            Err(rctr_store::Error::BlobDamaged { .. }) => Ok(None),
+            other => Ok(other?),
+        }
     }
 
     fn put_blob(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<(), SinkError> {
