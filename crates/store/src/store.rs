@@ -52,7 +52,9 @@ impl Store {
             for dir in dirs {
                 make_private_dirs(&root, dir)?;
             }
-            fs::spread_subdirs(&root.join("tmp"))?;
+            for unrelated in ["containers", "tmp"] {
+                fs::spread_subdirs(&root.join(unrelated))?;
+            }
         }
         let db = db::open(&root)?;
         Ok(Store {

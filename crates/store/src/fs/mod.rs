@@ -67,8 +67,9 @@ pub(crate) fn make_dirs(path: &Path, mode: u32) -> Result<()> {
 
 /// Tells ext4 that the directories made in this one have nothing to do with each other (chattr(1), `T`).
 ///
-/// Otherwise each layer goes to the block group of the last one, where ext4, for five minutes, steps over every inode
-/// that was deleted there each time it makes one: a layer pulled after others were removed took three times as long.
+/// Otherwise all go to one block group, where ext4, for five minutes, steps over every inode that was deleted there each
+/// time it makes one: unpacking a layer after others were removed took three times as long, making a container's
+/// directory seven times.
 pub(crate) fn spread_subdirs(path: &Path) -> Result<()> {
     let dir = open_dir(path)?;
     let set = rustix::fs::ioctl_getflags(&dir)
