@@ -4,10 +4,9 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, execvp, fork, setpgid};
 
-use super::process::reset_signals;
+use super::process::{ended_child, reset_signals};
 
 /// Runs `[--] command…` as a child until it ends; gives its exit code, or 128 + the signal that killed it.
 pub(super) fn main(mut command: Vec<OsString>) -> i32 {
@@ -39,8 +38,11 @@ fn execute(arguments: &[CString]) -> i32 {
     // SAFETY: asks about and sets the foreground group of a terminal; SIGTTOU is blocked meanwhile.
     unsafe { libc::tcsetpgrp(0, libc::getpid()) };
     reset_signals();
-    match execvp(&arguments[0], arguments) {
-        Err(nix::Error::ENOENT | nix::Error::ENOTDIR) => 127,
+    let Err(error) = execvp(&arguments[0], arguments);
+    // The container's own standard error: nobody else is there to say it.
+    eprintln!("init: exec {:?}: {}", arguments[0], error.desc());
+    match error {
+        nix::Error::ENOENT | nix::Error::ENOTDIR => 127,
         _ => 126,
     }
 }
@@ -62,16 +64,12 @@ fn supervise(child: Pid, signals: &SigSet) -> i32 {
 
 /// Reaps everything that has ended; the child's exit code if it is among it.
 fn reap(child: Pid) -> Option<i32> {
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == child => return Some(code),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
-                return Some(128 + signal as i32);
-            }
-            Ok(WaitStatus::StillAlive) | Err(_) => return None,
-            Ok(_) => {}
+    while let Some((pid, code)) = ended_child() {
+        if pid == child.as_raw() {
+            return Some(code);
         }
     }
+    None
 }
 
 #[cfg(test)]

@@ -380,6 +380,27 @@ pub(crate) fn reset_signals() {
     }
 }
 
+/// A child that has ended, now reaped: its pid and exit code, or 128 + the signal that killed it. `None` when none has.
+pub(super) fn ended_child() -> Option<(i32, i32)> {
+    loop {
+        let mut status = 0;
+        // Not through nix, whose answer to a death by a real-time signal is an error without a pid.
+        // SAFETY: writes one integer.
+        match unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) } {
+            0 => return None,
+            pid if pid > 0 && libc::WIFEXITED(status) => {
+                return Some((pid, libc::WEXITSTATUS(status)));
+            }
+            pid if pid > 0 && libc::WIFSIGNALED(status) => {
+                return Some((pid, 128 + libc::WTERMSIG(status)));
+            }
+            pid if pid > 0 => {}
+            _ if io::Error::last_os_error().raw_os_error() == Some(libc::EINTR) => {}
+            _ => return None,
+        }
+    }
+}
+
 /// Exactly these: a container must not inherit the groups of whoever started it (CVE-2023-25173).
 fn set_groups(groups: &[u32]) -> io::Result<()> {
     // SAFETY: passes a slice with its length.

@@ -11,14 +11,12 @@ use std::time::SystemTime;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
 use rustix::io::Errno;
 
 use super::input::Input;
 use super::memory;
 use super::peer::{Peer, Role};
-use super::process::reset_signals;
+use super::process::{ended_child, reset_signals};
 use super::rootfs::return_to;
 use super::runtime::{ContainerRuntime, ProcessStdio};
 use super::start::set_nonblocking;
@@ -392,19 +390,12 @@ impl Supervisor {
 
     /// Takes note of every child that has ended: init, exec'd processes, what libcontainer left.
     fn reap(&mut self) {
-        loop {
-            let (pid, code) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, code),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
-                Ok(WaitStatus::StillAlive) => return,
-                Ok(_) | Err(nix::Error::EINTR) => continue,
-                Err(_) => return,
-            };
-            if pid == Pid::from_raw(self.container.pid) {
+        while let Some((pid, code)) = ended_child() {
+            if pid == self.container.pid {
                 self.container_ended(code);
                 continue;
             }
-            let executed = |peer: &&mut Peer| peer.role == Role::Exec(pid.as_raw());
+            let executed = |peer: &&mut Peer| peer.role == Role::Exec(pid);
             if let Some(peer) = self.peers.iter_mut().find(executed) {
                 peer.reply(&Reply::ExecExit(code));
                 peer.role = Role::Talking;
