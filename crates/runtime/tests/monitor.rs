@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxMemoryBuilder, Process};
@@ -67,7 +68,13 @@ impl Exec {
 fn read_until(stream: &mut AttachStream, text: &str) -> String {
     let mut seen = String::new();
     while !seen.contains(text) {
-        match stream.next_event().unwrap() {
+        let Some(event) = stream.try_next().unwrap() else {
+            let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut fds, 60_000u16).unwrap();
+            assert_eq!(ready, 1, "waited for {text:?}, saw {seen:?}");
+            continue;
+        };
+        match event {
             AttachEvent::Stdout(bytes) | AttachEvent::Stderr(bytes) => {
                 seen.push_str(&String::from_utf8_lossy(&bytes));
             }

@@ -246,7 +246,7 @@ fn limits_out_of_reach_are_clamped_with_a_warning() {
     let can = u64::from_str_radix(caps.trim(), 16).unwrap() & 1 << 24 != 0;
     assert_eq!(
         launched.warnings.len(),
-        if can { 0 } else { 2 },
+        if can { 1 } else { 2 },
         "{:?}",
         launched.warnings
     );

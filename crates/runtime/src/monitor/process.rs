@@ -20,9 +20,11 @@ use serde::{Deserialize, Serialize};
 
 use super::caps::CapabilitySets;
 use super::mounts::FinalMounts;
+use crate::client::set_window_size;
 use crate::defaults;
 use crate::error::StartError;
 use crate::seccomp::Program;
+use crate::spec::WindowSize;
 
 /// What a process becomes, with everything prepared that needs memory.
 #[derive(Clone)]
@@ -41,6 +43,7 @@ struct Prepared {
     no_new_privileges: bool,
     seccomp: Option<Rc<Program>>,
     mounts: Option<FinalMounts>,
+    terminal: Option<WindowSize>,
     report: RawFd,
     monitor: OwnedFd,
 }
@@ -77,6 +80,7 @@ impl ProcessExecutor {
         process: &Process,
         seccomp: Option<Rc<Program>>,
         mounts: Option<FinalMounts>,
+        terminal: Option<WindowSize>,
     ) -> Result<(Self, ExecReport), StartError> {
         let config = |reason: String| StartError::Config { reason };
         let args = process.args().clone().unwrap_or_default();
@@ -98,6 +102,7 @@ impl ProcessExecutor {
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             seccomp,
             mounts,
+            terminal,
             report: writer.as_raw_fd(),
             monitor: pidfd_open(getpid(), PidfdFlags::empty())
                 .map_err(|e| init_failed("open the monitor's pidfd", &e.to_string()))?,
@@ -146,6 +151,10 @@ impl Prepared {
         }
         set_groups(&self.groups).map_err(Failure::at(Step::Groups))?;
         give_stdio_to(self.uid);
+        if let Some(size) = self.terminal {
+            // The program's first look must see it. A size is not worth failing for.
+            let _ = set_window_size(io::stdin().as_fd(), size);
+        }
         enter_directory(&self.cwd).map_err(Failure::at(Step::WorkingDirectory))?;
 
         let keep_admin = self.seccomp.is_some() && !self.no_new_privileges;

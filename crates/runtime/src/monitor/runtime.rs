@@ -1,7 +1,7 @@
 //! Making containers and processes in them: the one place that calls libcontainer.
 
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -18,7 +18,6 @@ use super::error_log::ErrorLog;
 use super::mounts::FinalMounts;
 use super::process::{ExecReport, ProcessExecutor};
 use crate::cgroup::CgroupDriver;
-use crate::client::set_window_size;
 use crate::error::StartError;
 use crate::seccomp::Program;
 use crate::spec::WindowSize;
@@ -33,6 +32,15 @@ pub(super) enum ProcessStdio {
     },
     /// A pseudo terminal of the container's own.
     Terminal(WindowSize),
+}
+
+impl ProcessStdio {
+    fn terminal(&self) -> Option<WindowSize> {
+        match self {
+            ProcessStdio::Terminal(size) => Some(*size),
+            ProcessStdio::Files { .. } => None,
+        }
+    }
 }
 
 /// A process that exists.
@@ -137,7 +145,8 @@ impl ContainerRuntime for Libcontainer {
     ) -> Result<NewProcess, StartError> {
         self.errors.clear();
         let seccomp = self.seccomp.clone();
-        let (executor, report) = ProcessExecutor::new(process, seccomp, Some(mounts))?;
+        let (executor, report) =
+            ProcessExecutor::new(process, seccomp, Some(mounts), stdio.terminal())?;
         let builder = self.builder(executor).map_err(|e| self.describe(&e))?;
         let (builder, console) = with_stdio(builder, stdio, &self.state_dir)?;
         let container = builder
@@ -166,7 +175,8 @@ impl ContainerRuntime for Libcontainer {
 
     fn exec(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError> {
         self.errors.clear();
-        let (executor, report) = ProcessExecutor::new(process, self.seccomp.clone(), None)?;
+        let seccomp = self.seccomp.clone();
+        let (executor, report) = ProcessExecutor::new(process, seccomp, None, stdio.terminal())?;
         let (adapted, _) = adapt_process(process);
         let description = in_memory(&adapted)?;
         let builder = self.builder(executor).map_err(|e| self.describe(&e))?;
@@ -216,8 +226,8 @@ fn with_stdio(
             };
             Ok((builder.with_stdout(stdout).with_stderr(stderr), None))
         }
-        ProcessStdio::Terminal(size) => {
-            let console = Console::listen(state_dir, size)?;
+        ProcessStdio::Terminal(_) => {
+            let console = Console::listen(state_dir)?;
             let builder = builder.with_console_socket(Some(console.path.clone()));
             Ok((builder, Some(console)))
         }
@@ -228,20 +238,15 @@ fn with_stdio(
 struct Console {
     listener: UnixListener,
     path: PathBuf,
-    size: WindowSize,
 }
 
 impl Console {
-    fn listen(state_dir: &Path, size: WindowSize) -> Result<Self, StartError> {
+    fn listen(state_dir: &Path) -> Result<Self, StartError> {
         let path = state_dir.join("console.sock");
         let _ = std::fs::remove_file(&path);
         let listener = super::bind(state_dir, "console.sock").map_err(terminal_failed)?;
         listener.set_nonblocking(true).map_err(terminal_failed)?;
-        Ok(Self {
-            listener,
-            path,
-            size,
-        })
+        Ok(Self { listener, path })
     }
 
     /// The container's process has sent it by the time libcontainer returns.
@@ -266,10 +271,7 @@ impl Console {
             })
             .ok_or_else(|| terminal_failed(io::ErrorKind::UnexpectedEof.into()))?;
         // SAFETY: the kernel has just made this descriptor for us.
-        let pty = unsafe { OwnedFd::from_raw_fd(fd) };
-        // A size nobody has set yet is not worth failing for.
-        let _ = set_window_size(pty.as_fd(), self.size);
-        Ok(pty)
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 }
 
