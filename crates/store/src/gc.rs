@@ -182,7 +182,11 @@ impl Store {
             Err(e) if fs::is_missing(&e) => return Ok(None),
             other => other?,
         };
-        rustix::fs::flock(&lock, FlockOperation::LockShared).at("lock", dir)?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
+            // Our caller holds it, who works on what is in there: that keeps a garbage collection away as well.
+            Ok(()) | Err(Errno::WOULDBLOCK) => {}
+            Err(e) => return Err(e).at("lock", dir),
+        }
         let path = self.temp_path("trash");
         match rustix::fs::rename(dir, &path) {
             Err(Errno::NOENT) => return Ok(None),
