@@ -196,6 +196,8 @@ pub enum SystemCommand {
 pub enum InternalCommand {
     /// What a monitor calls when its container has ended and nobody else looks after it
     Settle { id: String },
+    /// Remove what interrupted commands have left in the store
+    Gc,
     /// Remove the configured bridge and its firewall rules
     NetworkRemove,
     /// Write the manual pages

@@ -138,22 +138,26 @@ impl Engine {
     /// # Errors
     /// [`Error::NoSuchContainer`].
     pub fn wait(&self, name: &str) -> Result<i32> {
-        let container = self.container(name)?;
-        if !container.state.status.is_live() {
-            return Ok(container.state.exit_code);
-        }
-        let seen =
-            MonitorClient::connect(&self.state_dir(&container.id)).and_then(MonitorClient::wait);
-        let settled = self.settle(&container.id)?;
-        match seen {
-            Ok(exit) => Ok(exit.code),
-            Err(rctr_runtime::Error::NotRunning { .. } | rctr_runtime::Error::MonitorLost) => {
-                match settled {
-                    Some(code) => Ok(code),
-                    None => Ok(self.container(&container.id)?.state.exit_code),
-                }
+        let id = self.find(name)?;
+        loop {
+            let container = self.container(&id)?;
+            if !container.state.status.is_live() {
+                return Ok(container.state.exit_code);
             }
-            Err(e) => Err(e.into()),
+            let seen = MonitorClient::connect(&self.state_dir(&id)).and_then(MonitorClient::wait);
+            let settled = self.settle(&id)?;
+            match (seen, settled) {
+                (Ok(exit), _) => return Ok(exit.code),
+                (
+                    Err(rctr_runtime::Error::NotRunning { .. } | rctr_runtime::Error::MonitorLost),
+                    None,
+                ) => {}
+                (
+                    Err(rctr_runtime::Error::NotRunning { .. } | rctr_runtime::Error::MonitorLost),
+                    Some(code),
+                ) => return Ok(code),
+                (Err(e), _) => return Err(e.into()),
+            }
         }
     }
 
@@ -163,43 +167,39 @@ impl Engine {
     /// [`Error::RemoveRunning`] without `force`.
     pub fn remove(&self, name: &str, options: RemoveOptions) -> Result<()> {
         let id = self.find(name)?;
-        let container = self.container(&id)?;
-        if container.state.status.is_live() {
+        loop {
+            let lock = match self.lock(&id) {
+                // It was to be removed at its end, and that has come.
+                Err(Error::NoSuchContainer { .. }) => return Ok(()),
+                other => other?,
+            };
+            let Some(container) = self.record(&id)? else {
+                return Ok(());
+            };
+            let container = self.refresh_locked(container, &lock)?;
+            if !container.state.status.is_live() {
+                return self.remove_locked(&container, &lock, options.volumes);
+            }
             if !options.force {
                 return Err(Error::RemoveRunning {
                     name: container.name,
                     status: container.state.status,
                 });
             }
+            drop(lock);
             self.kill_and_wait(&id)?;
         }
-        let lock = match self.lock(&id) {
-            // It was to be removed at its end, and that has come.
-            Err(Error::NoSuchContainer { .. }) => return Ok(()),
-            other => other?,
-        };
-        let Some(container) = self.record(&id)? else {
-            return Ok(());
-        };
-        let container = self.refresh_locked(container, &lock)?;
-        if container.state.status.is_live() {
-            return Err(Error::RemoveRunning {
-                name: container.name,
-                status: container.state.status,
-            });
-        }
-        self.remove_locked(&container, &lock, options.volumes)
     }
 
-    /// Removes an ended container: first what can be made again, the record last, so that a removal that is
-    /// interrupted can be repeated.
+    /// Removes an ended container. The record goes before the directory, which carries the lock: what an interrupted
+    /// removal leaves is garbage, not half a container.
     pub(crate) fn remove_locked(
         &self,
         container: &Container,
         _lock: &ContainerLock,
         volumes: bool,
     ) -> Result<()> {
-        settle::remove_state_dir(&self.state_dir(&container.id))?;
+        settle::discard_state_dir(&self.state_dir(&container.id))?;
         self.store.remove_container(&container.id)?;
         self.store.remove_container_dir(&container.id)?;
         for volume in container

@@ -1,6 +1,7 @@
 //! One operation at a time on a container, across processes.
 
 use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 
 use nix::fcntl::{Flock, FlockArg};
@@ -10,7 +11,14 @@ use crate::{Engine, Error, Result};
 /// Held while a container's record, bundle or processes are changed. The lock is on the container's directory:
 /// it goes when the container goes, and with the process that held it.
 pub(crate) struct ContainerLock {
-    _lock: Flock<File>,
+    lock: Flock<File>,
+}
+
+impl AsFd for ContainerLock {
+    /// Whoever gets a duplicate holds the lock, too.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
 }
 
 impl Engine {
@@ -51,7 +59,7 @@ impl Engine {
         };
         // Whoever had it before may have removed the container.
         match path.metadata() {
-            Ok(now) if now.ino() == inode => Ok(Some(ContainerLock { _lock: lock })),
+            Ok(now) if now.ino() == inode => Ok(Some(ContainerLock { lock })),
             _ => Err(Error::NoSuchContainer { name: id.into() }),
         }
     }

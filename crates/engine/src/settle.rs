@@ -7,11 +7,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rctr_runtime::ExitStatus;
 
 use crate::lock::ContainerLock;
-use crate::model::{Container, Status, ZERO_TIME};
+use crate::model::{Container, State, Status, ZERO_TIME};
 use crate::{Engine, Error, Result, lifecycle, time};
 
 /// Exit code of a container whose monitor was killed or whose machine went down: nobody saw its own.
@@ -46,19 +47,18 @@ impl Engine {
         if !container.state.status.is_live() {
             return Ok(Some(container));
         }
-        match rctr_runtime::status(&self.state_dir(&container.id))? {
-            rctr_runtime::Status::Running { pid, started_at } => {
-                container.state.pid = pid;
-                container.state.started_at = time::format(started_at);
-                return Ok(Some(container));
-            }
-            // Somebody is starting it at this moment, unless the lock is free.
-            rctr_runtime::Status::Created => {}
-            rctr_runtime::Status::Exited(_) | rctr_runtime::Status::Gone => {}
+        let seen = self.look(&container.id)?;
+        if let Seen::Running { .. } = seen {
+            seen.fill_in(&mut container.state);
+            return Ok(Some(container));
         }
         let lock = match self.try_lock(&container.id) {
             Ok(Some(lock)) => lock,
-            Ok(None) => return Ok(Some(container)),
+            // Somebody is starting, settling or removing it at this moment.
+            Ok(None) => {
+                seen.fill_in(&mut container.state);
+                return Ok(Some(container));
+            }
             Err(Error::NoSuchContainer { .. }) => return Ok(None),
             Err(e) => return Err(e),
         };
@@ -80,33 +80,29 @@ impl Engine {
         if !container.state.status.is_live() {
             return Ok(container);
         }
-        let state_dir = self.state_dir(&container.id);
-        match rctr_runtime::status(&state_dir)? {
-            rctr_runtime::Status::Running { pid, started_at } => {
-                container.state.pid = pid;
-                container.state.started_at = time::format(started_at);
-                return Ok(container);
-            }
-            rctr_runtime::Status::Exited(exit) => record_exit(&mut container, &exit),
-            rctr_runtime::Status::Gone => {
-                rctr_runtime::clean_up_dead(&state_dir)?;
-                record_unknown_end(&mut container, "its monitor was killed");
-            }
-            rctr_runtime::Status::Created if state_dir.exists() => {
-                rctr_runtime::clean_up_dead(&state_dir)?;
-                container.state.status = match container.state.started_at == ZERO_TIME {
-                    true => Status::Created,
-                    false => Status::Exited,
-                };
-                container.state.error = "the start was interrupted".into();
-            }
-            // The state directory went with a reboot.
-            rctr_runtime::Status::Created => {
-                record_unknown_end(&mut container, "the machine was restarted")
-            }
+        let seen = self.look(&container.id)?;
+        seen.fill_in(&mut container.state);
+        match seen {
+            Seen::Running { .. } => return Ok(container),
+            // The lock was free: nobody works on it.
+            Seen::Starting => container.state.error = "the start was interrupted".into(),
+            Seen::Exited(_) | Seen::Killed | Seen::Rebooted => {}
         }
+        rctr_runtime::clean_up_dead(&self.state_dir(&container.id))?;
         self.write_end(&mut container, lock)?;
         Ok(container)
+    }
+
+    /// What became of a container that the store calls running.
+    fn look(&self, id: &str) -> Result<Seen> {
+        let state_dir = self.state_dir(id);
+        Ok(match rctr_runtime::status(&state_dir)? {
+            rctr_runtime::Status::Running { pid, started_at } => Seen::Running { pid, started_at },
+            rctr_runtime::Status::Exited(exit) => Seen::Exited(exit),
+            rctr_runtime::Status::Gone => Seen::Killed,
+            rctr_runtime::Status::Created if state_dir.exists() => Seen::Starting,
+            rctr_runtime::Status::Created => Seen::Rebooted,
+        })
     }
 
     fn write_end(&self, container: &mut Container, lock: &ContainerLock) -> Result<()> {
@@ -122,19 +118,50 @@ impl Engine {
     }
 }
 
-fn record_exit(container: &mut Container, exit: &ExitStatus) {
-    let state = &mut container.state;
-    state.status = Status::Exited;
-    state.pid = 0;
-    state.exit_code = exit.code;
-    state.oom_killed = exit.oom_killed;
-    state.started_at = time::format(exit.started_at);
-    state.finished_at = time::format(exit.finished_at);
-    state.error = exit.error.clone().unwrap_or_default();
+enum Seen {
+    Running {
+        pid: i32,
+        started_at: SystemTime,
+    },
+    Exited(ExitStatus),
+    /// The monitor was killed.
+    Killed,
+    /// The state directory is there and nothing in it.
+    Starting,
+    /// The state directory is gone.
+    Rebooted,
 }
 
-fn record_unknown_end(container: &mut Container, why: &str) {
-    let state = &mut container.state;
+impl Seen {
+    /// Writes it into the state as the store has it.
+    fn fill_in(&self, state: &mut State) {
+        match self {
+            Seen::Running { pid, started_at } => {
+                state.pid = *pid;
+                state.started_at = time::format(*started_at);
+            }
+            Seen::Exited(exit) => {
+                state.status = Status::Exited;
+                state.pid = 0;
+                state.exit_code = exit.code;
+                state.oom_killed = exit.oom_killed;
+                state.started_at = time::format(exit.started_at);
+                state.finished_at = time::format(exit.finished_at);
+                state.error = exit.error.clone().unwrap_or_default();
+            }
+            Seen::Killed => unknown_end(state, "its monitor was killed"),
+            Seen::Rebooted => unknown_end(state, "the machine was restarted"),
+            Seen::Starting => {
+                state.status = match state.started_at == ZERO_TIME {
+                    true => Status::Created,
+                    false => Status::Exited,
+                };
+            }
+        }
+    }
+}
+
+fn unknown_end(state: &mut State, why: &str) {
     state.status = Status::Exited;
     state.pid = 0;
     state.exit_code = UNKNOWN_EXIT;
@@ -142,8 +169,9 @@ fn record_unknown_end(container: &mut Container, why: &str) {
     state.error = format!("how it ended is not known: {why}");
 }
 
-/// Removes a state directory; one that is not there is fine.
-pub(crate) fn remove_state_dir(dir: &Path) -> Result<()> {
+/// Removes a state directory and what a killed monitor left; one that is not there is fine.
+pub(crate) fn discard_state_dir(dir: &Path) -> Result<()> {
+    rctr_runtime::clean_up_dead(dir)?;
     match fs::remove_dir_all(dir) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", dir)(e)),
         _ => Ok(()),

@@ -120,7 +120,7 @@ impl Engine {
         lock: &ContainerLock,
         streams: Streams,
     ) -> Result<Started> {
-        match self.try_start(&mut container, streams) {
+        match self.try_start(&mut container, lock, streams) {
             Ok(started) => Ok(started),
             Err(error) => {
                 self.start_failed(container, lock, &error)?;
@@ -129,7 +129,12 @@ impl Engine {
         }
     }
 
-    fn try_start(&self, container: &mut Container, streams: Streams) -> Result<Started> {
+    fn try_start(
+        &self,
+        container: &mut Container,
+        lock: &ContainerLock,
+        streams: Streams,
+    ) -> Result<Started> {
         let state_dir = self.fresh_state_dir(&container.id)?;
         let held = self.hold_ports(container)?;
         self.store.write(|tx| -> Result<()> {
@@ -141,12 +146,13 @@ impl Engine {
             lifecycle::save(tx, container)
         })?;
         let joined = self.join_network(container)?;
-        self.launch(container, &state_dir, joined, &held, streams)
+        self.launch(container, lock, &state_dir, joined, &held, streams)
     }
 
     fn launch(
         &self,
         container: &Container,
+        lock: &ContainerLock,
         state_dir: &Path,
         network: Joined,
         held: &HeldPorts,
@@ -213,7 +219,12 @@ impl Engine {
         let launched = rctr_runtime::launch(
             &self.monitor_path()?,
             &launch,
-            LaunchFds { inherited, attach },
+            LaunchFds {
+                inherited,
+                // If this process is killed now, the container is still being started.
+                lock: Some(lock.as_fd()),
+                attach,
+            },
         )
         .map_err(|e| e.error)?;
         let mut warnings = network.warnings;
@@ -234,7 +245,7 @@ impl Engine {
         error: &Error,
     ) -> Result<()> {
         self.leave_network(&container)?;
-        settle::remove_state_dir(&self.state_dir(&container.id))?;
+        settle::discard_state_dir(&self.state_dir(&container.id))?;
         container.network = None;
         container.state.error = error.to_string();
         container.state.exit_code = error.exit_code().into();
@@ -251,12 +262,12 @@ impl Engine {
         })
     }
 
-    /// An empty state directory; the monitor of the last run has gone before this returns.
+    /// An empty state directory; the monitor of the last run has let go of everything before this returns.
     fn fresh_state_dir(&self, id: &str) -> Result<PathBuf> {
         let dir = self.state_dir(id);
         if dir.exists() {
-            rctr_runtime::clean_up_dead(&dir)?;
-            settle::remove_state_dir(&dir)?;
+            rctr_runtime::await_release(&dir)?;
+            settle::discard_state_dir(&dir)?;
         }
         fs::DirBuilder::new()
             .recursive(true)

@@ -20,6 +20,12 @@ pub fn network_remove(app: &App) -> Result {
     Ok(0)
 }
 
+/// Removes what nothing leads to: half pulls, directories of containers that never were.
+pub fn collect_garbage(app: &App) -> Result {
+    app.engine()?.collect_garbage()?;
+    Ok(0)
+}
+
 /// Writes a manual page for each command.
 pub fn man(dir: &Path) -> Result {
     std::fs::create_dir_all(dir)

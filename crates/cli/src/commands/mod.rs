@@ -70,6 +70,9 @@ pub fn run(args: Vec<OsString>) -> Result {
             command: InternalCommand::Settle { id },
         }) => internal::settle(&app, &id),
         Some(Command::Internal {
+            command: InternalCommand::Gc,
+        }) => internal::collect_garbage(&app),
+        Some(Command::Internal {
             command: InternalCommand::NetworkRemove,
         }) => internal::network_remove(&app),
         Some(Command::Internal {
