@@ -136,7 +136,7 @@ fn kill_sends_any_signal_by_name_or_number() {
     env.rctr(["create", "--name", "still", "busybox"]).ok();
     env.rctr(["kill", "still"]).refused(1, "is not running");
     env.rctr(["kill", "-s", "NOSUCH", "still"])
-        .exits(1)
+        .exits(125)
         .stderr_has("NOSUCH");
 }
 

@@ -1,0 +1,268 @@
+//! Volumes, binds, tmpfs, the read-only root and /dev/shm.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+use rctr_tests::Env;
+
+/// A directory of the host's with one file.
+fn host_dir(env: &Env) -> String {
+    let dir = env.path("host");
+    fs::create_dir_all(&dir).expect("a directory");
+    fs::write(dir.join("file"), "from the host\n").expect("a file");
+    dir.to_str().expect("a path in UTF-8").to_owned()
+}
+
+#[test]
+fn a_bind_shows_the_hosts_directory_and_writes_to_it() {
+    let env = Env::new();
+    let dir = host_dir(&env);
+    env.sh(
+        &["-v", &format!("{dir}:/in")],
+        "cat /in/file; echo back > /in/new",
+    )
+    .ok()
+    .stdout_is("from the host");
+    let new = fs::read_to_string(format!("{dir}/new")).expect("a file");
+    assert_eq!(new, "back\n");
+    env.sh(
+        &["-v", &format!("{dir}/file:/one/file:ro")],
+        "cat /one/file",
+    )
+    .ok()
+    .stdout_is("from the host");
+}
+
+#[test]
+fn a_read_only_bind_cannot_be_written() {
+    let env = Env::new();
+    let dir = host_dir(&env);
+    let mount = format!("type=bind,source={dir},target=/in,readonly");
+    for flags in [["-v", &format!("{dir}:/in:ro")], ["--mount", &mount]] {
+        env.sh(&flags, "touch /in/x")
+            .exits(1)
+            .stderr_has("Read-only file system");
+    }
+    assert!(!fs::exists(format!("{dir}/x")).expect("a path"));
+}
+
+#[test]
+fn a_missing_source_is_made_for_v_and_refused_for_mount() {
+    let env = Env::new();
+    let missing = env.path("missing/deep");
+    let path = missing.to_str().expect("a path in UTF-8");
+    env.sh(
+        &["--mount", &format!("type=bind,src={path},dst=/m")],
+        "true",
+    )
+    .refused(125, path);
+    assert!(!missing.exists());
+    env.sh(&["-v", &format!("{path}:/m")], "ls /m")
+        .ok()
+        .stdout_is("");
+    assert!(missing.is_dir());
+    env.sh(&["-v", "relative/path:/m"], "true")
+        .exits(125)
+        .stderr_has("relative/path");
+    env.sh(&["-v", &format!("{path}:not-absolute")], "true")
+        .exits(125)
+        .stderr_has("not-absolute");
+}
+
+#[test]
+fn a_named_volume_lives_on_and_is_shared() {
+    let env = Env::new();
+    env.sh(&["-v", "data:/d"], "echo kept > /d/f").ok();
+    env.sh(
+        &["-v", "data:/elsewhere:ro"],
+        "cat /elsewhere/f; touch /elsewhere/g",
+    )
+    .exits(1)
+    .stdout_is("kept");
+    env.sh(&["--mount", "type=volume,src=data,dst=/d"], "cat /d/f")
+        .ok()
+        .stdout_is("kept");
+    env.rctr(["create", "--name", "one", "-v", "data:/d", "busybox"])
+        .ok();
+    let mount = env.inspect("one")["Mounts"][0].take();
+    assert_eq!(
+        (&mount["Type"], &mount["Name"], &mount["RW"]),
+        (&"volume".into(), &"data".into(), &true.into()),
+        "{mount}"
+    );
+    env.sh(&["-v", "bad name:/d"], "true")
+        .exits(125)
+        .stderr_has("bad name");
+}
+
+#[test]
+fn a_new_volume_takes_the_images_content_with_owner_mode_and_links() {
+    let env = Env::new();
+    let script = "stat -c '%u:%g %a' /data /data/seed; cat /data/seed; readlink /data/link";
+    let seen = "1000:1000 750\n1000:1000 640\nseed\nseed";
+    let run = |flags: &[&str], script: &str| {
+        env.rctr([&["run", "--rm"], flags, &["volume", "sh", "-c", script]].concat())
+    };
+    run(&[], script).ok().stdout_is(seen);
+    run(&["-v", "named:/data"], script).ok().stdout_is(seen);
+    // What is in the volume by now stays.
+    run(
+        &["-v", "named:/data"],
+        "rm /data/seed; echo mine > /data/own",
+    )
+    .ok();
+    run(&["-v", "named:/data"], "ls /data")
+        .ok()
+        .stdout_is("link\nown");
+    run(&["-v", "bare:/data:nocopy"], "ls /data")
+        .ok()
+        .stdout_is("");
+    // A bind hides, and takes nothing.
+    let dir = host_dir(&env);
+    run(&["-v", &format!("{dir}:/data")], "ls /data")
+        .ok()
+        .stdout_is("file");
+}
+
+#[test]
+fn a_volume_of_the_image_is_anonymous_and_goes_with_rm() {
+    let env = Env::new();
+    env.rctr(["run", "--name", "vol", "volume", "true"]).ok();
+    let mount = env.inspect("vol")["Mounts"][0].take();
+    assert_eq!(mount["Destination"], "/data", "{mount}");
+    assert_eq!(mount["Name"].as_str().map(str::len), Some(64), "{mount}");
+    let source = mount["Source"].as_str().expect("a path").to_owned();
+    assert!(fs::exists(&source).expect("a path"));
+    env.rctr(["rm", "-v", "vol"]).ok();
+    assert!(!fs::exists(&source).expect("a path"));
+    env.rctr(["run", "--rm", "volume", "true"]).ok();
+    let volumes = fs::read_dir(env.root().join("volumes")).map_or(0, Iterator::count);
+    assert_eq!(volumes, 0, "--rm takes anonymous volumes with it");
+}
+
+#[test]
+fn propagation_is_as_asked() {
+    let env = Env::new();
+    let dir = host_dir(&env);
+    let optional = |flag: &str| {
+        let out = env.sh(
+            &["-v", &format!("{dir}:/in{flag}")],
+            "grep ' /in ' /proc/self/mountinfo",
+        );
+        out.ok().stdout()
+    };
+    assert!(!optional("").contains("shared:") && !optional("").contains("master:"));
+    let table = fs::read_to_string("/proc/self/mountinfo").expect("a table");
+    let shared = table
+        .lines()
+        .any(|line| line.split(' ').nth(4) == Some("/") && line.contains(" shared:"));
+    let slave = env.sh(
+        &["-v", &format!("{dir}:/in:rslave")],
+        "grep -c ' /in .*master:' /proc/self/mountinfo",
+    );
+    if shared {
+        slave.ok();
+    }
+    env.sh(&["-v", &format!("{dir}:/in:sideways")], "true")
+        .exits(125)
+        .stderr_has("sideways");
+}
+
+#[test]
+fn tmpfs_has_its_options_and_forgets() {
+    let env = Env::new();
+    let flags = ["--tmpfs", "/t:size=1m,mode=1700", "--tmpfs", "/plain"];
+    env.sh(
+        &flags,
+        "stat -c %a /t; df -k /t | tail -1 | awk '{print $2}'; grep ' /plain ' /proc/mounts",
+    )
+    .ok()
+    .stdout_has("1700\n1024\n")
+    .stdout_has("tmpfs /plain tmpfs rw,nosuid,nodev,noexec");
+    env.sh(
+        &["--mount", "type=tmpfs,dst=/m,tmpfs-size=2m"],
+        "df -k /m | tail -1 | awk '{print $2}'",
+    )
+    .ok()
+    .stdout_is("2048");
+    env.sh(
+        &["--tmpfs", "/t:size=1m"],
+        "dd if=/dev/zero of=/t/x bs=64k count=32 2>&1",
+    )
+    .exits(1)
+    .stdout_has("No space left");
+}
+
+#[test]
+fn a_read_only_root_leaves_shm_and_mounts_writable() {
+    let env = Env::new();
+    let script = "for d in / /etc /root; do touch $d/x 2>&1; done; touch /dev/shm/x /t/x /v/x && echo fine; \
+                  echo x >> /etc/hosts";
+    let out = env.sh(&["--read-only", "--tmpfs", "/t", "-v", "vol:/v"], script);
+    out.exits(1).stdout_has("touch: /x: Read-only file system");
+    out.stdout_has("touch: /etc/x: Read-only")
+        .stdout_has("fine");
+    out.stderr_has("/etc/hosts: Read-only file system");
+    env.sh(&[], "echo '1.2.3.4 x' >> /etc/hosts && tail -1 /etc/hosts")
+        .ok()
+        .stdout_is("1.2.3.4 x");
+}
+
+#[test]
+fn shm_is_64_mb_or_as_asked() {
+    let env = Env::new();
+    let size = "df -k /dev/shm | tail -1 | awk '{print $2}'";
+    env.sh(&[], size).ok().stdout_is("65536");
+    env.sh(&["--shm-size", "8m"], size).ok().stdout_is("8192");
+    env.sh(&["--shm-size", "much"], "true")
+        .exits(125)
+        .stderr_has("much");
+}
+
+#[test]
+fn nested_mounts_come_in_the_right_order_and_duplicates_are_refused() {
+    let env = Env::new();
+    let dir = host_dir(&env);
+    let flags = ["-v", &format!("{dir}:/a/b"), "--tmpfs", "/a"];
+    env.sh(&flags, "cat /a/b/file")
+        .ok()
+        .stdout_is("from the host");
+    env.sh(&["-v", &format!("{dir}:/a"), "--tmpfs", "/a"], "true")
+        .exits(125)
+        .stderr_has("/a");
+}
+
+#[test]
+fn mount_targets_stay_inside_the_container() {
+    let env = Env::new();
+    let dir = host_dir(&env);
+    let volume = env.path("evil");
+    fs::create_dir(&volume).expect("a directory");
+    let outside = env.path("outside");
+    fs::create_dir(&outside).expect("a directory");
+    symlink(&outside, volume.join("link")).expect("a link");
+    let flags = [
+        "-v",
+        &format!("{}:/evil", volume.display()),
+        "-v",
+        &format!("{dir}:/evil/link/deep"),
+    ];
+    // Refused or made inside: never on the host's side of the link.
+    env.sh(&flags, "true");
+    assert_eq!(fs::read_dir(&outside).expect("a directory").count(), 0);
+}
+
+#[test]
+fn owners_and_modes_of_a_bind_are_the_hosts() {
+    let env = Env::new();
+    let dir = host_dir(&env);
+    let file = format!("{dir}/file");
+    chown(&file, Some(1234), Some(70_000)).expect("root may");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o4750)).expect("root may");
+    env.sh(
+        &["-v", &format!("{dir}:/in")],
+        "stat -c '%u:%g %a' /in/file",
+    )
+    .ok()
+    .stdout_is("1234:70000 4750");
+}
