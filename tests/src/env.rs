@@ -282,6 +282,51 @@ impl Env {
         assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
     }
 
+    /// The processes of a container, by its complete id.
+    pub fn processes_of(&self, id: &str) -> Vec<i32> {
+        let cgroups = leaks::cgroups(self.slot.number);
+        let own = cgroups
+            .into_iter()
+            .filter(|path| path.to_string_lossy().contains(id));
+        let mut pids: Vec<i32> = own
+            .filter_map(|path| fs::read_to_string(path.join("cgroup.procs")).ok())
+            .flat_map(|list| list.lines().map(str::to_owned).collect::<Vec<_>>())
+            .filter_map(|line| line.parse().ok())
+            .collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// The monitor of a container, by its complete id, as soon and as long as its state directory names one.
+    pub fn monitor_of(&self, id: &str) -> Option<i32> {
+        let state = fs::read(self.state().join(id).join("state.json")).ok()?;
+        let state: serde_json::Value = serde_json::from_slice(&state).ok()?;
+        state["monitor"]["pid"].as_i64()?.try_into().ok()
+    }
+
+    /// Published ports of this rctr in the firewall, as nft prints them.
+    pub fn published(&self) -> Vec<String> {
+        let target = format!(
+            " : {}",
+            self.slot
+                .subnet()
+                .network()
+                .to_string()
+                .trim_end_matches('0')
+        );
+        let listed = Command::new("nft")
+            .args(["list", "table", "inet", "rctr"])
+            .output();
+        let text = listed.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+        let elements = text.unwrap_or_default();
+        elements
+            .split([',', '{', '}', '\n'])
+            .filter(|element| element.contains(&target))
+            .map(|element| element.trim().to_owned())
+            .collect()
+    }
+
     fn await_gone(&self) -> Vec<String> {
         let deadline = Instant::now() + GONE_LIMIT;
         loop {

@@ -10,7 +10,7 @@ use rctr_store::{AddressPool, Tx};
 
 use crate::model::{Container, EndpointState, PublishedPort, Status};
 use crate::options::{NetworkMode, PortSpec, Protocol};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, names};
 
 /// The network's name in `inspect` and in the store's address table.
 pub(crate) const DEFAULT_NETWORK: &str = "bridge";
@@ -95,7 +95,8 @@ impl Engine {
         };
         Ok(EndpointState {
             network: DEFAULT_NETWORK.into(),
-            host_ifname: format!("rv{}", &id[..10]),
+            // Not the container's id: the kernel may still be removing the interface of its last run.
+            host_ifname: format!("rv{}", &names::new_id()[..10]),
             mac: mac.map(|byte| format!("{byte:02x}")).join(":"),
             address,
             prefix_len: bridge.subnet.prefix_len(),

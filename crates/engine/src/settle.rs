@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rctr_runtime::ExitStatus;
+use rctr_runtime::cgroup::CgroupDriver;
 
 use crate::lock::ContainerLock;
 use crate::model::{Container, State, Status, ZERO_TIME};
@@ -86,7 +87,12 @@ impl Engine {
             Seen::Running { .. } => return Ok(container),
             // The lock was free: nobody works on it.
             Seen::Starting => container.state.error = "the start was interrupted".into(),
-            Seen::Exited(_) | Seen::Killed | Seen::Rebooted => {}
+            // Where only the state directory was lost, its processes may live, beyond anybody's reach.
+            Seen::Rebooted => rctr_runtime::cgroup::clear(
+                driver_of(&container),
+                Path::new(&container.cgroup_path),
+            )?,
+            Seen::Exited(_) | Seen::Killed => {}
         }
         rctr_runtime::clean_up_dead(&self.state_dir(&container.id))?;
         self.write_end(&mut container, lock)?;
@@ -158,6 +164,13 @@ impl Seen {
                 };
             }
         }
+    }
+}
+
+fn driver_of(container: &Container) -> CgroupDriver {
+    match container.cgroup_driver.as_str() {
+        "systemd" => CgroupDriver::Systemd,
+        _ => CgroupDriver::Cgroupfs,
     }
 }
 

@@ -440,10 +440,19 @@ pub fn await_release(state_dir: &Path) -> Result<()> {
 }
 
 fn clean_up(state: &State) -> Result<()> {
-    let cgroup = Cgroup::open(state.cgroup_driver, &state.cgroup_path)?;
     if let Some(container) = state.container.filter(|c| c.is_alive()) {
         let _ = kill(Pid::from_raw(container.pid), Signal::SIGKILL);
     }
+    clear(state.cgroup_driver, &state.cgroup_path)
+}
+
+/// Kills what is in a cgroup, named as in `linux.cgroupsPath`, and removes it; fine if it is gone. For a container
+/// whose state directory is lost.
+///
+/// # Errors
+/// As [`clean_up_dead`].
+pub fn clear(driver: CgroupDriver, cgroups_path: &Path) -> Result<()> {
+    let cgroup = Cgroup::open(driver, cgroups_path)?;
     let deadline = Instant::now() + Duration::from_secs(5);
     while cgroup.exists() {
         cgroup.kill_all()?;

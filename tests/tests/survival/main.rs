@@ -1,0 +1,129 @@
+//! rctr's processes are killed at random moments: no record lies, nothing leaks, what should run runs.
+//!
+//! Delays come from a seed that is printed; `RCTR_TEST_SEED` gives one.
+
+mod commands;
+mod crowd;
+mod monitor;
+mod pulls;
+mod reboot;
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use nix::sys::signal::Signal;
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
+use rctr_tests::{Env, Output, Running};
+
+/// Random numbers that can be had again (xorshift64).
+pub struct Dice(u64);
+
+impl Dice {
+    /// Prints its seed.
+    pub fn new() -> Self {
+        let given = std::env::var("RCTR_TEST_SEED").ok();
+        let seed = given.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            now.map_or(1, |now| now.as_nanos() as u64)
+        });
+        println!("RCTR_TEST_SEED={seed}");
+        Self(seed | 1)
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit.max(1)
+    }
+
+    /// A moment within one and a quarter of `whole`, so that some come after the end.
+    pub fn moment(&mut self, whole: Duration) -> Duration {
+        Duration::from_micros(self.below(whole.as_micros() as u64 * 5 / 4))
+    }
+}
+
+/// Kills a command after a delay and waits for it.
+pub fn kill_after(command: Running, delay: Duration) -> Output {
+    std::thread::sleep(delay);
+    command.signal(Signal::SIGKILL);
+    command.finish()
+}
+
+/// The ids and states that `ps -a` tells.
+pub fn containers(env: &Env) -> Vec<(String, String)> {
+    let listed = env.rctr(["ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.State}}"]);
+    let lines = listed.ok().lines().into_iter();
+    lines
+        .map(|line| {
+            let (id, state) = line.split_once(' ').expect("an id and a state");
+            (id.to_owned(), state.to_owned())
+        })
+        .collect()
+}
+
+/// What `ps -a` tells about the containers is so. For moments when no command is at work.
+pub fn assert_truth(env: &Env) {
+    for (id, state) in containers(env) {
+        let processes = env.processes_of(&id);
+        match state.as_str() {
+            "running" => {
+                let pid = env.inspect(&id)["State"]["Pid"].as_i64().unwrap_or(0);
+                assert!(
+                    processes.contains(&(pid as i32)),
+                    "{id} runs as {pid}, its processes are {processes:?}"
+                );
+            }
+            "created" | "exited" => {
+                assert!(
+                    processes.is_empty(),
+                    "{id} is {state}, but {processes:?} live"
+                );
+            }
+            other => panic!("{id} is {other}"),
+        }
+    }
+}
+
+/// After the containers have been removed and garbage collected nothing of any kind is left.
+pub fn assert_clean(env: &Env) {
+    let ids: Vec<_> = containers(env).into_iter().map(|(id, _)| id).collect();
+    for id in ids {
+        env.rctr(["rm", "-f", "-v", &id]).ok();
+    }
+    env.assert_no_leftovers();
+    assert_eq!(env.published(), [""; 0]);
+    let store = rctr_store::Store::open(&env.root()).expect("the store opens");
+    assert_eq!(store.addresses("bridge").expect("addresses"), []);
+    let states = entries(&env.state());
+    assert!(states.is_empty(), "state directories stay: {states:?}");
+
+    // Directories of containers that never were are kept for a minute.
+    for name in entries(&env.root().join("containers")) {
+        let old = TimeSpec::new(1, 0);
+        let path = env.root().join("containers").join(name);
+        utimensat(
+            nix::fcntl::AT_FDCWD,
+            &path,
+            &old,
+            &old,
+            UtimensatFlags::NoFollowSymlink,
+        )
+        .expect("a time is set");
+    }
+    env.rctr(["internal", "gc"]).ok();
+    assert_eq!(entries(&env.root().join("containers")), [""; 0]);
+    let mut temporary = entries(&env.root().join("tmp"));
+    temporary.retain(|name| !name.starts_with("partial-"));
+    assert_eq!(temporary, [""; 0]);
+}
+
+/// Names in a directory, hidden ones aside.
+pub fn entries(dir: &std::path::Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.'))
+        .collect()
+}
