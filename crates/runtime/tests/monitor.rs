@@ -176,7 +176,7 @@ fn a_terminal_can_be_typed_into_and_resized() {
         })
         .unwrap();
     stream.send_stdin(b"stty size; cat\n").unwrap();
-    read_until(stream, "50 100");
+    read_until(stream, "50 100\r\n");
     stream.send_stdin(b"ping\n").unwrap();
     // Once from the terminal, as typed, and once from the program.
     read_until(stream, "ping\r\nping");

@@ -30,7 +30,7 @@ use crate::state::{ExitStatus, State};
 
 /// Output is passed on in pieces of at most this.
 const CHUNK: usize = 16 * 1024;
-/// A container this long quiet for the first time, in milliseconds, will need its monitor little.
+/// A container and its clients this long quiet, in milliseconds, will need the monitor little.
 const SETTLING_MS: libc::c_int = 300;
 
 /// A running container and what the monitor holds of it.
@@ -119,7 +119,7 @@ struct Supervisor {
     settled: bool,
     /// The end has been settled by a client, or handed to the exit command.
     handed_over: bool,
-    /// It has been quiet for a while, and memory has been given back.
+    /// It has been quiet for a while since a client came, and memory has been given back.
     idle: bool,
 }
 
@@ -219,6 +219,8 @@ impl Supervisor {
                 self.reap();
             }
             Source::Listener => {
+                // What the conversation takes is given back afterwards.
+                self.idle = false;
                 while let Ok((socket, _)) = self.container.listener.accept() {
                     self.peers.push(Peer::new(socket, Role::Talking));
                 }
