@@ -14,6 +14,7 @@
 mod env;
 mod http;
 mod leaks;
+mod machine;
 mod output;
 mod proxy;
 mod registry;
@@ -22,6 +23,7 @@ mod wait;
 pub use env::{Env, EnvBuilder, Slot};
 pub use http::{Response, http_get};
 pub use leaks::processes_naming;
+pub use machine::Machine;
 pub use output::{Output, Running};
 pub use proxy::{Proxy, Request, Verdict};
 pub use registry::registry;

@@ -1,0 +1,127 @@
+//! `--network` and what a container sees of it.
+
+use rctr_tests::Env;
+
+#[test]
+fn none_has_loopback_only() {
+    let env = Env::new();
+    let run = env.rctr([
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "busybox",
+        "ls",
+        "/sys/class/net",
+    ]);
+    run.ok().stdout_is("lo");
+    let run = env.rctr(["run", "--rm", "--network", "none", "busybox", "ip", "route"]);
+    run.ok().stdout_is("");
+}
+
+#[test]
+fn host_sees_the_hosts_links_and_warns_of_ports() {
+    let env = Env::new();
+    let own = std::fs::read_link("/proc/self/ns/net").expect("a namespace");
+    let run = env.rctr([
+        "run",
+        "--rm",
+        "--network",
+        "host",
+        "busybox",
+        "readlink",
+        "/proc/self/ns/net",
+    ]);
+    run.ok().stdout_is(&own.to_string_lossy());
+    let run = env.rctr([
+        "run",
+        "--rm",
+        "--network",
+        "host",
+        "-p",
+        "80:80",
+        "busybox",
+        "true",
+    ]);
+    run.ok()
+        .stderr_has("WARNING: Published ports are discarded when using host network mode");
+}
+
+#[test]
+fn a_container_can_join_anothers_network() {
+    let env = Env::new();
+    let id = env.run_detached(["--name", "first", "--hostname", "myname", "healthz"]);
+    let inside = |network: &str| {
+        let flag = format!("container:{network}");
+        env.rctr(["run", "--rm", "--network", &flag, "busybox", "sh", "-c",
+            "until wget -qO- http://127.0.0.1/healthz; do usleep 10000; done; hostname; cat /etc/hosts | grep -c myname"])
+    };
+    inside("first").ok().stdout_is("ok\nmyname\n1");
+    inside(&id).ok();
+    env.rctr(["stop", "-t", "1", "first"]).ok();
+    env.rctr([
+        "run",
+        "--rm",
+        "--network",
+        "container:first",
+        "busybox",
+        "true",
+    ])
+    .refused(125, &id);
+    env.rctr([
+        "run",
+        "--rm",
+        "--network",
+        "container:nosuch",
+        "busybox",
+        "true",
+    ])
+    .refused(125, "nosuch");
+}
+
+#[test]
+fn bridge_gives_an_address_a_gateway_and_the_hosts_resolvers() {
+    let env = Env::new();
+    let subnet = env.slot().subnet();
+    let gateway = subnet.hosts().next().expect("a host");
+    let run = env.rctr(["run", "--rm", "--hostname", "web", "--add-host", "db:10.1.2.3", "busybox", "sh", "-c",
+        "ip -4 -o addr show eth0 | awk '{print $4}'; ip route | awk '/default/ {print $3}'; hostname -i; hostname; grep db /etc/hosts"]);
+    let lines = run.ok().lines();
+    let address = lines[0].strip_suffix("/24").expect("the subnet's prefix");
+    assert!(subnet.contains(&address.parse::<std::net::Ipv4Addr>().expect("an address")));
+    assert_eq!(
+        lines[1..],
+        [
+            gateway.to_string(),
+            address.to_owned(),
+            "web".into(),
+            "10.1.2.3\tdb".into()
+        ]
+    );
+    let run = env.rctr([
+        "run",
+        "--rm",
+        "--dns",
+        "9.9.9.9",
+        "busybox",
+        "cat",
+        "/etc/resolv.conf",
+    ]);
+    run.ok().stdout_has("nameserver 9.9.9.9");
+}
+
+#[test]
+fn containers_reach_each_other_on_the_bridge() {
+    let env = Env::new();
+    env.run_detached(["--name", "web", "healthz"]);
+    let settings = env.inspect("web")["NetworkSettings"].take();
+    let address = settings["Networks"]["bridge"]["IPAddress"]
+        .as_str()
+        .expect("an address");
+    let script = format!("until wget -T 2 -qO- http://{address}/healthz; do usleep 10000; done");
+    env.rctr([
+        "run", "--rm", "busybox", "timeout", "20", "sh", "-c", &script,
+    ])
+    .ok()
+    .stdout_is("ok");
+}
