@@ -199,7 +199,7 @@ fn a_read_only_root_leaves_shm_and_mounts_writable() {
     let script = "for d in / /etc /root; do touch $d/x 2>&1; done; touch /dev/shm/x /t/x /v/x && echo fine; \
                   echo x >> /etc/hosts";
     let out = env.sh(&["--read-only", "--tmpfs", "/t", "-v", "vol:/v"], script);
-    out.exits(1).stdout_has("touch: /x: Read-only file system");
+    out.exits(1).stdout_has("touch: //x: Read-only file system");
     out.stdout_has("touch: /etc/x: Read-only")
         .stdout_has("fine");
     out.stderr_has("/etc/hosts: Read-only file system");
