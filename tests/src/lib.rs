@@ -18,6 +18,7 @@ mod machine;
 mod output;
 mod proxy;
 mod registry;
+mod terminal;
 mod wait;
 
 pub use env::{Env, EnvBuilder, Slot};
@@ -27,6 +28,7 @@ pub use machine::Machine;
 pub use output::{Output, Running};
 pub use proxy::{Proxy, Request, Verdict};
 pub use registry::registry;
+pub use terminal::Terminal;
 pub use wait::{LIMIT, wait_for, wait_for_some};
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,166 @@
+//! `exec`: a second process in a running container.
+
+use std::thread;
+
+use rctr_tests::{Env, Running, wait_for};
+
+fn sleeper(env: &Env, flags: &[&str]) -> String {
+    env.run_detached([flags, &["--name", "box", "busybox", "sleep", "1000"]].concat())
+}
+
+#[test]
+fn output_input_and_exit_codes_are_the_commands() {
+    let env = Env::new();
+    sleeper(&env, &[]);
+    env.rctr(["exec", "box", "sh", "-c", "echo out; echo err >&2; exit 6"])
+        .exits(6)
+        .stdout_is("out")
+        .stderr_has("err");
+    env.rctr_with_input(["exec", "-i", "box", "cat"], b"typed\n")
+        .ok()
+        .stdout_is("typed");
+    env.rctr_with_input(["exec", "box", "cat"], b"unseen")
+        .ok()
+        .stdout_is("");
+    env.rctr(["exec", "box", "sh", "-c", "kill -9 $$"])
+        .exits(137);
+    env.rctr(["exec", "box", "sh", "-c", "kill -40 $$"])
+        .exits(168);
+    env.rctr(["exec", "box", "/no/such"])
+        .refused(127, "/no/such");
+    env.rctr(["exec", "box", "nosuch"]).refused(127, "nosuch");
+    env.rctr(["exec", "box", "/etc/passwd"])
+        .refused(126, "/etc/passwd");
+    env.rctr(["exec", "box"]).exits(1).stderr_has("argument");
+    env.rctr(["exec", "nosuch", "true"]).refused(1, "nosuch");
+    env.rctr(["exec", "--nonsense", "box", "true"])
+        .exits(125)
+        .stderr_has("--nonsense");
+}
+
+#[test]
+fn user_directory_and_environment() {
+    let env = Env::new();
+    sleeper(&env, &["-e", "FROM_RUN=1", "-w", "/tmp"]);
+    let script = "id -u; id -g; pwd; echo $FROM_RUN $FROM_EXEC $HOME";
+    let exec = |flags: &[&str]| {
+        let words = [&["exec"], flags, &["box", "sh", "-c", script]].concat();
+        env.rctr(words).ok().lines().join(" ")
+    };
+    assert_eq!(exec(&[]), "0 0 /tmp 1 /root");
+    assert_eq!(
+        exec(&["-e", "FROM_EXEC=2", "-w", "/etc"]),
+        "0 0 /etc 1 2 /root"
+    );
+    assert_eq!(exec(&["-u", "www-data"]), "33 33 /tmp 1 /var/www");
+    assert_eq!(exec(&["-u", "1000:7"]), "1000 7 /tmp 1 /");
+    env.rctr(["exec", "-u", "nosuch", "box", "true"])
+        .exits(126)
+        .stderr_has("nosuch");
+    let mut command = env.command(["exec", "-e", "ON_HOST", "box", "sh", "-c", "echo $ON_HOST"]);
+    command.env("ON_HOST", "seen");
+    Running::start(command, Some(b""))
+        .finish()
+        .ok()
+        .stdout_is("seen");
+}
+
+#[test]
+fn it_is_in_the_containers_namespaces_and_cgroup() {
+    let env = Env::new();
+    let id = sleeper(&env, &["--pids-limit", "50"]);
+    env.rctr(["exec", "box", "hostname"])
+        .ok()
+        .stdout_is(&id[..12]);
+    env.rctr(["exec", "box", "ps", "-o", "args"])
+        .ok()
+        .stdout_has("sleep 1000");
+    let same = "for n in net mnt pid uts ipc cgroup; do [ $(readlink /proc/1/ns/$n) = $(readlink /proc/self/ns/$n) ] || echo $n; done; \
+                diff /proc/1/cgroup /proc/self/cgroup && echo same";
+    env.rctr(["exec", "box", "sh", "-c", same])
+        .ok()
+        .stdout_is("same");
+    env.rctr(["exec", "box", "grep", "^Seccomp:", "/proc/self/status"])
+        .ok()
+        .stdout_is("Seccomp:\t2");
+}
+
+#[test]
+fn detached_it_goes_on_without_us() {
+    let env = Env::new();
+    sleeper(&env, &[]);
+    env.rctr([
+        "exec",
+        "-d",
+        "box",
+        "sh",
+        "-c",
+        "echo done > /made; sleep 1000",
+    ])
+    .ok()
+    .stdout_is("");
+    wait_for("the file", || {
+        env.rctr(["exec", "box", "cat", "/made"]).stdout() == "done"
+    });
+    env.rctr(["exec", "-d", "box", "/no/such"]).exits(127);
+    env.rctr(["rm", "-f", "box"]).ok();
+    env.assert_no_leftovers();
+}
+
+#[test]
+fn not_in_a_container_that_does_not_run() {
+    let env = Env::new();
+    env.rctr(["create", "--name", "still", "busybox"]).ok();
+    env.rctr(["exec", "still", "true"])
+        .refused(1, "not running");
+}
+
+#[test]
+fn when_the_container_stops_its_execs_end() {
+    let env = Env::new();
+    sleeper(&env, &[]);
+    let exec = env.spawn(["exec", "box", "sh", "-c", "echo here; sleep 1000"]);
+    wait_for("the second process", || {
+        env.rctr(["exec", "box", "ps"])
+            .stdout()
+            .matches("sleep 1000")
+            .count()
+            >= 2
+    });
+    env.rctr(["kill", "box"]).ok();
+    exec.finish().exits(137).stdout_is("here");
+}
+
+#[test]
+fn twenty_at_once_each_get_their_own() {
+    let env = Env::new();
+    sleeper(&env, &[]);
+    thread::scope(|scope| {
+        for n in 0..20 {
+            let env = &env;
+            scope.spawn(move || {
+                let script = format!("echo {n}; exit {n}");
+                env.rctr(["exec", "box", "sh", "-c", &script])
+                    .exits(n)
+                    .stdout_is(&n.to_string());
+            });
+        }
+    });
+    env.rctr(["exec", "box", "sh", "-c", "ls -d /proc/[0-9]* | wc -l"])
+        .ok()
+        .stdout_is("4");
+}
+
+#[test]
+fn a_large_output_comes_whole() {
+    let env = Env::new();
+    sleeper(&env, &[]);
+    let out = env.rctr([
+        "exec",
+        "box",
+        "sh",
+        "-c",
+        "yes 0123456789abcde | head -c 3200000",
+    ]);
+    assert_eq!(out.ok().stdout_bytes().len(), 3_200_000);
+}
