@@ -63,9 +63,10 @@ impl Engine {
             restart_count: 0,
             id,
         };
-        self.store
-            .create_container_dir(&container.id, image.layers.last())?;
         let inserted = self.store.write(|tx| {
+            // Within the transaction: a garbage collection takes a directory without a record for a leftover.
+            self.store
+                .create_container_dir(&container.id, image.layers.last())?;
             container.mounts = resolve_mounts(tx, &container)?;
             name_and_insert(tx, &mut container, &image)?;
             for volume in container
@@ -95,16 +96,14 @@ impl Engine {
         };
         let host = Platform::host();
         match &options.platform {
-            Some(wanted) => {
-                if !parse_platform(wanted)?.matches(&image.platform) {
-                    return Err(missing());
-                }
+            Some(wanted) if !parse_platform(wanted)?.matches(&image.platform) => {
+                return Err(missing());
             }
             None if !host.matches(&image.platform) => warnings.push(format!(
                 "The requested image's platform ({}) does not match the detected host platform ({host}) and no specific platform was requested",
                 image.platform
             )),
-            None => {}
+            _ => {}
         }
         Ok(image)
     }

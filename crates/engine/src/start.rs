@@ -61,7 +61,7 @@ pub struct RunError {
     pub id: Option<String>,
     /// Why.
     #[source]
-    pub error: Error,
+    pub error: Box<Error>,
 }
 
 impl Engine {
@@ -71,9 +71,10 @@ impl Engine {
     /// Those of [`Engine::create`] and [`Engine::start`]. A container that cannot be started stays `created`,
     /// with the reason in its state, unless it was to be removed at its end.
     pub fn run(&self, options: &RunOptions, streams: Streams) -> Result<Started, RunError> {
-        let (container, warnings) = self
-            .insert(options)
-            .map_err(|error| RunError { id: None, error })?;
+        let (container, warnings) = self.insert(options).map_err(|error| RunError {
+            id: None,
+            error: Box::new(error),
+        })?;
         let id = container.id.clone();
         let start = || {
             let lock = self.lock(&id)?;
@@ -86,7 +87,7 @@ impl Engine {
             }
             Err(error) => Err(RunError {
                 id: Some(id),
-                error,
+                error: Box::new(error),
             }),
         }
     }

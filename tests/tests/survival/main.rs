@@ -21,7 +21,7 @@ pub struct Dice(u64);
 
 impl Dice {
     /// Prints its seed.
-    pub fn new() -> Self {
+    pub fn seeded() -> Self {
         let given = std::env::var("RCTR_TEST_SEED").ok();
         let seed = given.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
