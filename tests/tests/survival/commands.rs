@@ -12,7 +12,7 @@ const LOOP: &str = "echo up; while :; do sleep 1; done";
 #[test]
 fn alone_killed_runs() {
     let env = Env::new();
-    let mut dice = Dice::new();
+    let mut dice = Dice::seeded();
     env.rctr(["run", "--rm", "busybox", "true"]).ok();
     let whole = env
         .rctr(["run", "--rm", "-p", "80", "busybox", "true"])
@@ -55,7 +55,7 @@ fn alone_killed_runs() {
 #[test]
 fn alone_killed_create_start_stop_rm() {
     let env = Env::new();
-    let mut dice = Dice::new();
+    let mut dice = Dice::seeded();
     env.rctr(["run", "--rm", "busybox", "true"]).ok();
     let create = [
         "create", "--name", "cc", "-p", "80", "busybox", "sh", "-c", LOOP,

@@ -32,7 +32,7 @@ fn alone_a_hundred_runs_at_once() {
 #[test]
 fn commands_that_fight_over_one_container_leave_it_whole() {
     let env = Env::new();
-    let mut dice = Dice::new();
+    let mut dice = Dice::seeded();
     let create = [
         "create",
         "--name",

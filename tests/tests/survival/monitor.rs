@@ -31,7 +31,7 @@ fn child_of(command: &mut Running) -> Option<i32> {
 #[test]
 fn alone_killed_monitors() {
     let env = Env::new();
-    let mut dice = Dice::new();
+    let mut dice = Dice::seeded();
     env.rctr(["run", "--rm", "busybox", "true"]).ok();
     let whole = env
         .rctr(["run", "--rm", "-p", "80", "busybox", "true"])
