@@ -128,7 +128,8 @@ struct Supervisor {
 enum Source {
     Signals,
     Listener,
-    Output(usize),
+    Memory,
+    Output(Stream),
     Input,
     Peer(usize),
 }
@@ -175,9 +176,17 @@ impl Supervisor {
             self.container.listener.as_raw_fd(),
             libc::POLLIN,
         );
+        if let Some(events) = self.container.oom.fd() {
+            add(Source::Memory, events.as_raw_fd(), libc::POLLPRI);
+        }
         if !self.peers.iter().any(Peer::is_behind) {
-            for (index, output) in self.container.outputs.iter().enumerate() {
-                add(Source::Output(index), output.fd.as_raw_fd(), libc::POLLIN);
+            // What is ready is handled from the end: standard output before standard error.
+            for output in self.container.outputs.iter().rev() {
+                add(
+                    Source::Output(output.stream),
+                    output.fd.as_raw_fd(),
+                    libc::POLLIN,
+                );
             }
         }
         let mut input_full = false;
@@ -225,11 +234,9 @@ impl Supervisor {
                     self.peers.push(Peer::new(socket, Role::Talking));
                 }
             }
-            Source::Output(index) => {
-                // An output that ended earlier in this round has moved the others.
-                if index < self.container.outputs.len() {
-                    self.read_output(index);
-                }
+            Source::Memory => self.container.oom.look(),
+            Source::Output(stream) => {
+                self.read_output(stream);
             }
             Source::Input => self.with_input(Input::flush),
             Source::Peer(index) => {
@@ -256,17 +263,20 @@ impl Supervisor {
     }
 
     /// Reads once; false when there is nothing (more) now.
-    fn read_output(&mut self, index: usize) -> bool {
+    fn read_output(&mut self, stream: Stream) -> bool {
         let mut buffer = [0u8; CHUNK];
-        let output = &self.container.outputs[index];
-        let stream = output.stream;
+        let outputs = &mut self.container.outputs;
+        let Some(index) = outputs.iter().position(|o| o.stream == stream) else {
+            return false;
+        };
+        let output = &outputs[index];
         match rustix::io::read(&output.fd, &mut buffer) {
             Err(Errno::AGAIN) => false,
             Err(Errno::INTR) => true,
             // A terminal whose last user is gone answers EIO. It may be opened again: a container's init may
             // close its own terminal and keep it for later. Then only the end of the container is the end.
             Ok(0) | Err(_) => {
-                self.container.outputs.remove(index);
+                outputs.remove(index);
                 false
             }
             Ok(count) => {
@@ -411,8 +421,8 @@ impl Supervisor {
             // Without a namespace that ends with its init, what init started lives on.
             let _ = self.container.cgroup.kill_all();
         }
-        for index in (0..self.container.outputs.len()).rev() {
-            while self.read_output(index) {}
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            while self.read_output(stream) {}
         }
         self.container.outputs.clear();
         self.container.input = None;
