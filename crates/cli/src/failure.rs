@@ -74,9 +74,13 @@ impl Failure {
         }
     }
 
-    /// An engine error from a command where only 126 and 127 mean something of their own.
+    /// An engine error from a command where only 126 and 127 mean something of their own. A user that the container
+    /// does not know is found out as late as a command that it cannot execute.
     pub fn of_exec(error: &rctr_engine::Error) -> Failure {
-        let code = Some(error.exit_code()).filter(|code| matches!(code, 126 | 127));
+        let code = match error {
+            rctr_engine::Error::User(_) => Some(126),
+            _ => Some(error.exit_code()).filter(|code| matches!(code, 126 | 127)),
+        };
         Failure {
             code: code.unwrap_or(GENERAL),
             ..Failure::from_ref(error)
