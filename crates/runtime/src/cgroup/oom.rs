@@ -2,15 +2,17 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
 use super::Cgroup;
 
-/// The kernel's own counter, kept open: the cgroup may be removed by others at the end.
-/// Both cgroup versions count (`oom_kill N` in v2's memory.events and v1's memory.oom_control),
-/// so nobody needs to be woken when it happens: looking once after the end is enough.
+/// The kernel's own counter, kept open: `oom_kill N` in v2's memory.events and v1's memory.oom_control.
+/// On v2 it can be polled, and is looked at each time it moves: where systemd made the cgroup it also removes it,
+/// maybe before the end of the last process is known here.
 pub(crate) struct OomWatch {
     events: Option<File>,
+    killed: bool,
 }
 
 impl OomWatch {
@@ -24,15 +26,28 @@ impl OomWatch {
         let path = cgroup.directory("memory").map(|d| d.join(file));
         Self {
             events: path.and_then(|p| fs::File::open(p).ok()),
+            killed: false,
+        }
+    }
+
+    /// Urgent (POLLPRI) when the counter moves.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.events.as_ref().map(File::as_fd)
+    }
+
+    /// Takes note of what has happened; stops watching when the cgroup is gone.
+    pub(crate) fn look(&mut self) {
+        match self.events.as_ref().map(count) {
+            Some(Ok(count)) => self.killed |= count > 0,
+            Some(Err(_)) => self.events = None,
+            None => {}
         }
     }
 
     /// Whether a process has been killed since the cgroup was made.
-    pub(crate) fn killed(&self) -> bool {
-        self.events
-            .as_ref()
-            .and_then(|file| count(file).ok())
-            .is_some_and(|count| count > 0)
+    pub(crate) fn killed(&mut self) -> bool {
+        self.look();
+        self.killed
     }
 }
 
