@@ -94,12 +94,17 @@ pub(super) fn adapt_process(process: &Process) -> (Process, Vec<String>) {
     user.set_additional_gids(None);
     adapted.set_user(user);
 
+    // Limits are set just before execve: libcontainer opens files of its own after setting them.
+    adapted.set_rlimits(None);
+    (adapted, limits(process).1)
+}
+
+/// A process's limits as far as this host allows them, and a line for each that it does not.
+pub(super) fn limits(process: &Process) -> (Vec<PosixRlimit>, Vec<String>) {
     let mut warnings = Vec::new();
-    if let Some(limits) = process.rlimits() {
-        let clamped = limits.iter().map(|l| clamp(l, &mut warnings)).collect();
-        adapted.set_rlimits(Some(clamped));
-    }
-    (adapted, warnings)
+    let limits = process.rlimits().iter().flatten();
+    let clamped = limits.map(|limit| clamp(limit, &mut warnings)).collect();
+    (clamped, warnings)
 }
 
 /// Only a process with CAP_SYS_RESOURCE may raise a hard limit.

@@ -14,7 +14,7 @@ use libcontainer::workload::{
     Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{PosixRlimit, Process, Spec};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,7 @@ struct Prepared {
     cwd: PathBuf,
     uid: u32,
     groups: Vec<u32>,
+    limits: Vec<PosixRlimit>,
     capabilities: CapabilitySets,
     no_new_privileges: bool,
     seccomp: Option<Rc<Program>>,
@@ -68,6 +69,7 @@ enum Step {
     Mounts,
     Groups,
     WorkingDirectory,
+    Limits,
     Capabilities,
     Seccomp,
     Search,
@@ -98,6 +100,7 @@ impl ProcessExecutor {
             cwd: process.cwd().clone(),
             uid: process.user().uid(),
             groups: process.user().additional_gids().clone().unwrap_or_default(),
+            limits: super::adapt::limits(process).0,
             capabilities: CapabilitySets::new(process.capabilities().as_ref()),
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             seccomp,
@@ -157,6 +160,7 @@ impl Prepared {
         }
         enter_directory(&self.cwd).map_err(Failure::at(Step::WorkingDirectory))?;
 
+        set_limits(&self.limits).map_err(Failure::at(Step::Limits))?;
         let keep_admin = self.seccomp.is_some() && !self.no_new_privileges;
         self.capabilities
             .apply(keep_admin)
@@ -201,6 +205,20 @@ impl Prepared {
         };
         Err(Failure { step, errno })
     }
+}
+
+fn set_limits(limits: &[PosixRlimit]) -> io::Result<()> {
+    for limit in limits {
+        let value = libc::rlimit {
+            rlim_cur: limit.soft(),
+            rlim_max: limit.hard(),
+        };
+        // SAFETY: setrlimit reads one structure.
+        if unsafe { libc::setrlimit(limit.typ() as libc::__rlimit_resource_t, &value) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// The monitor's death ends its container.
@@ -266,6 +284,7 @@ impl Failure {
             Step::Descriptors => init_failed("close descriptors", &reason),
             Step::Mounts => init_failed("finish mounts", &reason),
             Step::Groups => init_failed("set supplementary groups", &reason),
+            Step::Limits => init_failed("set resource limits", &reason),
             Step::Capabilities => init_failed("set capabilities", &reason),
         }
     }
