@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
@@ -213,6 +214,34 @@ pub(super) fn create_directory(root: BorrowedFd<'_>, path: &Path) {
     }
 }
 
+/// Makes the file that a dangling link of the image leads to, within the root, so that a file can be mounted
+/// on it: many images have /etc/resolv.conf → ../run/systemd/resolve/stub-resolv.conf.
+pub(super) fn create_link_target(root: BorrowedFd<'_>, path: &Path) {
+    let mut path = path.to_owned();
+    // As many links as the kernel follows.
+    for links in 0..40 {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return;
+        };
+        if links > 0 {
+            create_directory(root, parent);
+        }
+        let Ok(directory) = open_beneath(root, parent, ResolveFlags::empty()) else {
+            return;
+        };
+        match rustix::fs::readlinkat(&directory, name, Vec::new()) {
+            Ok(target) => path = parent.join(std::ffi::OsStr::from_bytes(target.as_bytes())),
+            Err(Errno::NOENT) if links > 0 => {
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                // What cannot be made here is reported by the mount.
+                let _ = rustix::fs::openat(directory, name, flags, Mode::from_raw_mode(0o644));
+                return;
+            }
+            Err(_) => return,
+        }
+    }
+}
+
 /// Opens the mounted root filesystem.
 pub(super) fn open_root(target: &Path) -> Result<OwnedFd, StartError> {
     rustix::fs::open(
@@ -281,6 +310,31 @@ mod tests {
         create_directory(root.as_fd(), Path::new("/../../y"));
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
         assert!(dir.path().join("y").is_dir());
+    }
+
+    #[test]
+    fn targets_of_dangling_links_are_made_within_the_root() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        let root = open_root(dir.path()).unwrap();
+        let link = |name: &str, target: &str| {
+            symlink(target, dir.path().join("etc").join(name)).unwrap();
+            create_link_target(root.as_fd(), &Path::new("/etc").join(name));
+        };
+        link("a", "../run/systemd/a");
+        assert!(dir.path().join("run/systemd/a").is_file());
+        link("b", "/run/b");
+        assert!(dir.path().join("run/b").is_file());
+        let outside = dir.path().file_name().unwrap().to_str().unwrap();
+        link("c", &format!("../../../../../../tmp/{outside}-escape"));
+        assert!(dir.path().join(format!("tmp/{outside}-escape")).is_file());
+        assert!(!Path::new(&format!("/tmp/{outside}-escape")).exists());
+        link("d", "d");
+        std::fs::write(dir.path().join("run/b"), "kept").unwrap();
+        create_link_target(root.as_fd(), Path::new("/etc/b"));
+        assert_eq!(std::fs::read(dir.path().join("run/b")).unwrap(), b"kept");
+        create_link_target(root.as_fd(), Path::new("/etc/missing"));
+        assert!(!dir.path().join("etc/missing").exists());
     }
 
     #[test]

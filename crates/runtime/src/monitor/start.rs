@@ -193,6 +193,15 @@ fn prepare_bundle(
     let root = rootfs::open_root(&target)?;
     rootfs::check_image(root.as_fd())?;
     rootfs::create_directory(root.as_fd(), adapted.process.cwd());
+    for mount in adapted.spec.mounts().iter().flatten() {
+        if mount
+            .source()
+            .as_ref()
+            .is_some_and(|source| source.is_file())
+        {
+            rootfs::create_link_target(root.as_fd(), mount.destination());
+        }
+    }
     for request in &launch.copy_up {
         copy_up(root.as_fd(), request)?;
     }

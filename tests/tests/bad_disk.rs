@@ -1,0 +1,184 @@
+//! A full disk, a damaged store, a configuration that cannot be read.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use rctr_tests::Env;
+
+/// A small filesystem at `--root`; gone when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn at(path: PathBuf, size: &str) -> Self {
+        Self::mount(&path, size, MsFlags::empty());
+        Self(path)
+    }
+
+    fn mount(path: &Path, size: &str, flags: MsFlags) {
+        let options = format!("size={size}");
+        mount(
+            Some("tmpfs"),
+            path,
+            Some("tmpfs"),
+            flags,
+            Some(options.as_str()),
+        )
+        .expect("root may mount");
+    }
+
+    fn grow(&self, size: &str) {
+        Self::mount(&self.0, size, MsFlags::MS_REMOUNT);
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).expect("it is mounted");
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_the_next_pull_goes_on_when_there_is_space() {
+    let env = Env::new();
+    let disk = SmallDisk::at(env.root(), "2m");
+    env.rctr(["pull", "busybox"]).refused(1, "o space left");
+    env.rctr(["run", "--rm", "--network", "none", "busybox", "true"])
+        .refused(125, "o space left");
+    env.rctr(["images", "--quiet"]).ok().stdout_is("");
+    disk.grow("40m");
+    env.rctr([
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "busybox",
+        "echo",
+        "there",
+    ])
+    .ok()
+    .stdout_is("there");
+    env.rctr(["rmi", "busybox"]).ok();
+    let left = fs::read_dir(env.root().join("tmp"))
+        .expect("a directory")
+        .count();
+    assert_eq!(left, 0, "what was begun is used or cleared away");
+}
+
+#[test]
+fn a_disk_without_room_for_a_record_is_told() {
+    let env = Env::new();
+    let _disk = SmallDisk::at(env.root(), "16k");
+    env.rctr(["ps"]).refused(1, "store.db");
+    env.rctr(["pull", "busybox"]).refused(1, "store.db");
+}
+
+#[test]
+fn damaged_blobs_and_lost_layers_are_told_and_a_pull_repairs_them() {
+    let env = Env::new();
+    env.rctr(["pull", "--quiet", "busybox"]).ok();
+    for blob in fs::read_dir(env.root().join("blobs/sha256"))
+        .expect("blobs")
+        .flatten()
+    {
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(blob.path())
+            .expect("own file");
+        file.set_len(100).expect("own file");
+    }
+    let run = [
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "busybox",
+        "echo",
+        "well",
+    ];
+    env.rctr(run).refused(125, "pull");
+    env.rctr(["pull", "--quiet", "busybox"]).ok();
+    env.rctr(run).ok().stdout_is("well");
+    // The layer's files as well, and its blob, which is of no use now.
+    for layer in fs::read_dir(env.root().join("layers"))
+        .expect("layers")
+        .flatten()
+    {
+        if layer.file_name().len() == 64 {
+            fs::remove_dir_all(layer.path()).expect("own files");
+        }
+    }
+    assert_eq!(env.rctr(run).status(), 125);
+    env.rctr(["pull", "--quiet", "busybox"]).ok();
+    env.rctr(run).ok().stdout_is("well");
+}
+
+#[test]
+fn a_database_that_is_none_is_named_and_left_alone() {
+    let env = Env::new();
+    env.rctr(["pull", "--quiet", "busybox"]).ok();
+    let database = env.root().join("store.db");
+    let garbage = vec![b'x'; 8192];
+    let kept = env.path("kept");
+    fs::create_dir(&kept).expect("a new directory");
+    for name in ["store.db", "store.db-wal", "store.db-shm"] {
+        fs::rename(env.root().join(name), kept.join(name)).expect("own file");
+    }
+    fs::write(&database, &garbage).expect("own file");
+    let path = database.to_string_lossy().into_owned();
+    for command in [&["ps"][..], &["images"], &["pull", "busybox"]] {
+        env.rctr(command).refused(1, &path).stderr_has("damaged");
+    }
+    env.rctr(["run", "--rm", "busybox", "true"])
+        .refused(125, &path);
+    assert_eq!(fs::read(&database).expect("own file"), garbage);
+    for name in ["store.db", "store.db-wal", "store.db-shm"] {
+        fs::rename(kept.join(name), env.root().join(name)).expect("own file");
+    }
+    env.rctr(["run", "--rm", "--network", "none", "busybox", "true"])
+        .ok();
+}
+
+#[test]
+fn mistakes_in_the_configuration_are_named_with_their_line() {
+    let env = Env::new();
+    let good = fs::read_to_string(env.config_file()).expect("the configuration");
+    let file = env.config_file().to_string_lossy().into_owned();
+    for (text, words) in [
+        ("colour = 1", &["line 1", "colour"][..]),
+        ("\n[network]\nbrigde = \"x\"", &["line 3", "brigde"]),
+        ("[registry.\"x\"]\nmirror = []", &["line 2", "mirror"]),
+        ("[log]\nmax_size = \"x\"", &["line 2", "x"]),
+        (
+            "[cgroup]\ndriver = \"other\"",
+            &["line 2", "other", "cgroupfs"],
+        ),
+        ("[network]\nsubnet = \"10.0.0.0/33\"", &["line 2"]),
+        ("a b", &["line 1"]),
+    ] {
+        fs::write(env.config_file(), text).expect("the configuration");
+        let out = env.rctr(["ps"]);
+        out.refused(1, &file);
+        for word in words {
+            out.one_error(word);
+        }
+        assert_eq!(out.stderr().lines().count(), 1, "{}", out.stderr());
+        env.rctr(["run", "--rm", "busybox", "true"])
+            .refused(125, &file);
+    }
+    fs::write(env.config_file(), good).expect("the configuration");
+    let missing = env.path("nosuch.toml").to_string_lossy().into_owned();
+    env.rctr(["--config", &missing, "ps"]).refused(1, &missing);
+    let directory = env.home().to_string_lossy().into_owned();
+    env.rctr(["--config", &directory, "ps"])
+        .refused(1, &directory);
+}
+
+#[test]
+fn a_root_that_cannot_be_is_named() {
+    let env = Env::new();
+    env.rctr(["--root", "/dev/null/x", "ps"])
+        .refused(1, "/dev/null/x");
+    env.rctr(["--root", "/proc/nosuch", "ps"])
+        .refused(1, "/proc/nosuch");
+}
