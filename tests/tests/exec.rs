@@ -152,6 +152,35 @@ fn twenty_at_once_each_get_their_own() {
 }
 
 #[test]
+fn ten_megabytes_go_in_and_come_out_unchanged() {
+    let env = Env::new();
+    sleeper(&env, &[]);
+    let bytes: Vec<u8> = (0..10_000_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    let exec = env.rctr_with_input(["exec", "-i", "box", "cat"], &bytes);
+    assert!(exec.ok().stdout_bytes() == bytes);
+    let run = env.rctr_with_input(["run", "--rm", "-i", "busybox", "cat"], &bytes);
+    assert!(run.ok().stdout_bytes() == bytes);
+    // Input that nobody reads holds nothing up.
+    env.rctr_with_input(["exec", "-i", "box", "true"], &bytes)
+        .ok();
+    env.rctr_with_input(["run", "--rm", "-i", "busybox", "true"], &bytes)
+        .ok();
+}
+
+#[test]
+fn an_end_that_comes_before_the_inputs_end_is_the_end() {
+    let env = Env::new();
+    sleeper(&env, &[]);
+    // Their standard input stays open until they are done.
+    env.spawn(["exec", "-i", "box", "true"]).finish().ok();
+    env.spawn(["run", "--rm", "-i", "busybox", "true"])
+        .finish()
+        .ok();
+}
+
+#[test]
 fn a_large_output_comes_whole() {
     let env = Env::new();
     sleeper(&env, &[]);

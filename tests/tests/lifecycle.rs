@@ -1,6 +1,9 @@
 //! A container from `create` to `rm`: names and ids, starting, stopping, killing, waiting, attaching.
 
 use std::fs;
+use std::io::Read;
+use std::process::Stdio;
+use std::thread;
 
 use nix::sys::signal::Signal;
 use rctr_tests::{Env, wait_for};
@@ -308,6 +311,56 @@ fn signals_to_an_attached_run_go_to_the_container() {
     env.rctr(["inspect", "-f", "{{.State.Running}}", "alone"])
         .ok()
         .stdout_is("true");
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_command_and_not_the_container() {
+    let env = Env::new();
+    env.rctr(["pull", "-q", "busybox"]).ok();
+    let words = ["run", "--name", "endless", "busybox", "yes"];
+    let mut command = env.command(words);
+    command.stdout(Stdio::piped()).stdin(Stdio::null());
+    let mut child = command.spawn().expect("rctr starts");
+    let mut first = [0; 2];
+    let mut output = child.stdout.take().expect("a pipe");
+    output.read_exact(&mut first).expect("output");
+    assert_eq!(&first, b"y\n");
+    drop(output);
+    let status = child.wait().expect("a child can be waited for");
+    assert!(!status.success(), "{status}");
+    assert_eq!(env.inspect("endless")["State"]["Running"], true);
+}
+
+#[test]
+fn stopping_starting_and_removing_at_once_ends_well() {
+    let env = Env::new();
+    let ids: Vec<_> = (0..4)
+        .map(|_| detached(&env, &["--stop-timeout", "0"], &SLEEP))
+        .collect();
+    thread::scope(|scope| {
+        for id in &ids {
+            let env = &env;
+            for verb in [
+                &["stop"][..],
+                &["start"],
+                &["kill"],
+                &["rm", "-f"],
+                &["inspect"],
+            ] {
+                scope.spawn(move || env.rctr([verb, &[id]].concat()));
+            }
+        }
+    });
+    env.rctr(
+        [
+            &["rm", "-f"],
+            &ids.iter().map(String::as_str).collect::<Vec<_>>()[..],
+        ]
+        .concat(),
+    )
+    .ok();
+    env.rctr(["ps", "-aq"]).ok().stdout_is("");
+    env.assert_no_leftovers();
 }
 
 #[test]

@@ -391,3 +391,21 @@ fn platform_chooses_from_an_index() {
         .stdout_is("arm64")
         .stderr_has("linux/arm64");
 }
+
+#[test]
+fn empty_values_are_no_values() {
+    let env = Env::new();
+    env.sh(&["-w", "", "-u", "", "--name", ""], "pwd; id -u")
+        .ok()
+        .stdout_is("/\n0");
+    env.sh(&["--hostname", ""], "hostname | wc -c")
+        .ok()
+        .stdout_is("13");
+    let id = env.run_detached(["-w", "/tmp", "busybox", "sleep", "1000"]);
+    env.rctr(["exec", "-w", "", "-u", "", &id, "pwd"])
+        .ok()
+        .stdout_is("/tmp");
+    env.sh(&["-e", ""], "true")
+        .exits(125)
+        .stderr_has("environment variable");
+}

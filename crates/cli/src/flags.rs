@@ -189,7 +189,7 @@ impl ContainerFlags {
                     vec![word]
                 }
             }),
-            name: check.one("--name", self.name, parse_name)?,
+            name: check.one("--name", given(self.name), parse_name)?,
             tty: self.tty,
             interactive: self.interactive,
             auto_remove: self.rm,
@@ -200,10 +200,10 @@ impl ContainerFlags {
             env: resolve_env(&self.env, &self.env_file, host_variable)
                 .map_err(|e| check.files(&e))?,
             mounts,
-            working_dir: self.workdir,
+            working_dir: given(self.workdir),
             user: self.user,
             group_add: self.group_add,
-            hostname: self.hostname,
+            hostname: given(self.hostname),
             add_hosts: check.each("--add-host", &self.add_host, |text| text.parse())?,
             dns: check.each("--dns", &self.dns, parse_dns)?,
             dns_search: check.each("--dns-search", &self.dns_search, parse_dns_search)?,
@@ -254,6 +254,11 @@ impl ContainerFlags {
         options.validate().map_err(|e| check.files(&e))?;
         Ok(Parsed { options, warnings })
     }
+}
+
+/// An empty name or directory is none, as from a script's unset variable.
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
 }
 
 /// The host's value of a variable, for `-e NAME`; one that is not text counts as none.

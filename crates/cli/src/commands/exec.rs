@@ -28,7 +28,7 @@ pub fn run(app: &App, command: &str, args: ExecArgs) -> Result {
         detach: args.detach,
         env,
         user: args.user,
-        working_dir: args.workdir,
+        working_dir: args.workdir.filter(|dir| !dir.is_empty()),
         privileged: args.privileged,
     };
     let engine = app.engine()?;
