@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rctr_engine::options::parse_platform;
 use rctr_engine::{Engine, PulledImage};
@@ -70,8 +71,8 @@ pub fn fetch(
         }
     });
     if outcome.is_err() {
-        // Layers that are still being unpacked are left unfinished; the next pull goes on from there.
-        runtime.shutdown_background();
+        // Layers that are still being unpacked get a moment to clear their files away; the next pull goes on from there.
+        runtime.shutdown_timeout(Duration::from_secs(2));
     }
     let image = outcome?;
     if let Some(warning) = &image.warning {

@@ -343,12 +343,20 @@ impl Source {
     }
 
     fn complete(store: &Store, spec: &LayerSpec) -> Result<Option<Self>> {
+        let path = store.blob_path(&spec.blob)?;
         match store.open_blob(&spec.blob) {
-            Ok(file) => Ok(Some(Source {
-                file,
-                path: store.blob_path(&spec.blob)?,
-                complete: true,
-            })),
+            Ok(file) if file.metadata().at("look at", &path)?.len() == spec.size => {
+                Ok(Some(Source {
+                    file,
+                    path,
+                    complete: true,
+                }))
+            }
+            // Damaged on disk: it is fetched again.
+            Ok(_) => {
+                store.remove_blob(&spec.blob)?;
+                Ok(None)
+            }
             Err(Error::NoSuchBlob { .. }) => Ok(None),
             Err(e) => Err(e),
         }
