@@ -27,6 +27,13 @@ fn child_of(command: &mut Running) -> Option<i32> {
     None
 }
 
+fn lives(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ")
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+}
+
 /// Kills monitors 30 times while they start their container, 15 times while it runs, 15 times while it ends.
 #[test]
 fn alone_killed_monitors() {
@@ -44,8 +51,12 @@ fn alone_killed_monitors() {
         .ok();
         let id = containers(&env)[0].0.clone();
         let mut start = env.spawn(["start", "cc"]);
+        let killed;
         if round % 2 == 0 {
-            let monitor = child_of(&mut start).expect("start makes a monitor");
+            // Under load the start may be over before we have looked.
+            let monitor = child_of(&mut start).or_else(|| env.monitor_of(&id));
+            let monitor = monitor.expect("start makes a monitor");
+            killed = monitor;
             std::thread::sleep(dice.moment(whole / 2));
             signal(monitor, Signal::SIGKILL);
             let out = start.finish();
@@ -61,7 +72,9 @@ fn alone_killed_monitors() {
             }
             std::thread::sleep(Duration::from_micros(dice.below(4000)));
             signal(monitor, Signal::SIGKILL);
+            killed = monitor;
         }
+        wait_for("the monitor to end", || !lives(killed));
         wait_for("the container's processes to end", || {
             env.rctr(["ps", "-a"]).ok();
             env.processes_of(&id).is_empty()
