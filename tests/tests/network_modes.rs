@@ -123,3 +123,36 @@ fn containers_reach_each_other_on_the_bridge() {
         .ok()
         .stdout_is("ok");
 }
+
+#[test]
+fn apt_get_update_works_inside() {
+    let mirror = "deb.debian.org:80";
+    if std::net::ToSocketAddrs::to_socket_addrs(mirror).is_err() {
+        eprintln!("skipped: {mirror} cannot be found from this machine");
+        return;
+    }
+    let env = Env::new();
+    let update = "apt-get -o Acquire::Retries=3 update && apt-cache show hello | grep -m 1 Package";
+    env.rctr(["run", "--rm", "debian", "sh", "-c", update])
+        .ok()
+        .stdout_has("Package: hello");
+}
+
+#[test]
+fn ping_reaches_the_gateway() {
+    let env = Env::new();
+    let gateway = env.slot().subnet().hosts().next().expect("a host");
+    env.rctr([
+        "run",
+        "--rm",
+        "busybox",
+        "ping",
+        "-c",
+        "1",
+        "-W",
+        "5",
+        &gateway.to_string(),
+    ])
+    .ok()
+    .stdout_has("1 packets received");
+}
