@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use rctr_registry_client::Platform;
+use rctr_registry_client::{Platform, parse_reference};
 use rctr_store::{NewContainer, NewVolume, Tx};
 
 use crate::image::Image;
@@ -88,7 +88,10 @@ impl Engine {
     /// The image, if it is here and of the platform that was asked for.
     fn image_for_run(&self, options: &RunOptions, warnings: &mut Vec<String>) -> Result<Image> {
         let missing = || Error::ImageMissing {
-            reference: options.image.clone(),
+            reference: match parse_reference(&options.image) {
+                Ok(reference) => rctr_registry_client::familiar_name(&reference),
+                Err(_) => options.image.clone(),
+            },
         };
         let image = match self.image(&options.image) {
             Err(Error::NoSuchImage { .. }) => return Err(missing()),

@@ -41,6 +41,9 @@ pub fn run(app: &App, command: &str, args: &PullArgs) -> Result {
         writeln!(io::stdout(), "Using default tag: latest")?;
     }
     let image = fetch(&app.engine()?, name, platform.as_deref(), report)?;
+    if let Some(warning) = &image.warning {
+        eprintln!("WARNING: {warning}");
+    }
     writeln!(io::stdout(), "{}", image.reference)?;
     Ok(0)
 }
@@ -75,9 +78,6 @@ pub fn fetch(
         runtime.shutdown_timeout(Duration::from_secs(2));
     }
     let image = outcome?;
-    if let Some(warning) = &image.warning {
-        eprintln!("WARNING: {warning}");
-    }
     let status = match image.already {
         true => "Image is up to date",
         false => "Downloaded newer image",
