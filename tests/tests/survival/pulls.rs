@@ -4,12 +4,12 @@ use rctr_tests::Env;
 
 use crate::{Dice, assert_clean, entries, kill_after};
 
-/// Kills pulls 28 times.
+/// Kills pulls 20 times.
 #[test]
 fn alone_killed_pulls() {
     let env = Env::new();
     let mut dice = Dice::seeded();
-    for (image, rounds) in [("layers128", 12), ("redis", 16)] {
+    for (image, rounds) in [("layers128", 8), ("redis", 12)] {
         let whole = env.rctr(["pull", "-q", image]).ok().took();
         env.rctr(["rmi", image]).ok();
         for round in 0..rounds {
