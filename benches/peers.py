@@ -33,7 +33,9 @@ def pids_of(*names) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if os.path.basename(os.readlink(entry / "exe")) in names:
+                # A monitor is executed from a mount nobody else can reach: its path is just "/".
+                program = os.path.basename(os.readlink(entry / "exe")) or (entry / "comm").read_text().strip()
+                if program in names:
                     found.append(int(entry.name))
             except OSError:
                 continue
