@@ -19,7 +19,7 @@ python3 fixtures/images/build.py --registry "$RCTR_TEST_REGISTRY" >&2
 cargo build --locked --workspace --bins
 cargo test --locked --workspace --doc --quiet >&2
 if cargo nextest --version >/dev/null 2>&1; then
-    runner=(cargo nextest run --locked --workspace)
+    runner=(cargo nextest run --locked --workspace ${CI:+--profile ci})
 else
     runner=(cargo test --locked --workspace --lib --bins --tests)
 fi

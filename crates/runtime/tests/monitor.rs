@@ -181,7 +181,8 @@ fn a_terminal_can_be_typed_into_and_resized() {
     // Once from the terminal, as typed, and once from the program.
     read_until(stream, "ping\r\nping");
     stream.send_stdin(b"\x03").unwrap();
-    read_until(stream, "^C");
+    // What is typed before the shell asks again it may throw away.
+    assert!(read_until(stream, "# ").contains("^C"));
     stream.send_stdin(b"exit 4\n").unwrap();
     assert_eq!(exit_of(stream), 4);
     reap(launched.monitor_pid);
