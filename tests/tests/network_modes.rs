@@ -126,11 +126,6 @@ fn containers_reach_each_other_on_the_bridge() {
 
 #[test]
 fn apt_get_update_works_inside() {
-    let mirror = "deb.debian.org:80";
-    if std::net::ToSocketAddrs::to_socket_addrs(mirror).is_err() {
-        eprintln!("skipped: {mirror} cannot be found from this machine");
-        return;
-    }
     let env = Env::new();
     let update = "apt-get -o Acquire::Retries=3 update && apt-cache show hello | grep -m 1 Package";
     env.rctr(["run", "--rm", "debian", "sh", "-c", update])
