@@ -8,7 +8,9 @@ CARGO ?= cargo
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
-RELEASE := target/$(TARGET)/release
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release
+# Where `place` takes the binaries from.
+BUILT ?= $(RELEASE)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 BUILD_PACKAGES := gcc libc6-dev libseccomp-dev pkg-config ca-certificates curl
@@ -18,7 +20,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) mmdebstrap skopeo nftables iptables iproute2 p
 BENCH_PACKAGES := $(TEST_PACKAGES) docker.io podman runc crun
 
 .DELETE_ON_ERROR:
-.PHONY: all build setup setup-build setup-demo setup-bench demo test guest bench audit install man clean
+.PHONY: all build setup setup-build setup-demo setup-bench demo test guest bench audit install place clean
 
 all: build
 
@@ -58,24 +60,27 @@ guest: setup
 bench: setup-bench build
 	benches/run.sh $(RELEASE)/rctr
 
+# Advisories are a git repository on the network; the rest needs only the crates.
+ADVISORIES := https://github.com/RustSec/advisory-db
 audit:
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
-	$(CARGO) deny --all-features check
+	$(CARGO) deny --all-features check bans licenses sources
+	@if git ls-remote -q $(ADVISORIES) HEAD >/dev/null 2>&1; then $(CARGO) deny --all-features check advisories; \
+	else echo 'audit: $(ADVISORIES) cannot be reached: advisories are not checked' >&2; fi
 
-man: build
-	rm -rf target/man && mkdir -p target/man
-	$(RELEASE)/rctr internal man target/man
+install: build place
 
-install: man
-	install -D -m 755 $(RELEASE)/rctr $(DESTDIR)$(PREFIX)/bin/rctr
-	install -D -m 755 $(RELEASE)/rctr-monitor $(DESTDIR)$(PREFIX)/libexec/rctr/rctr-monitor
-	install -d $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 644 target/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
-	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
-		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(DESTDIR)$(SYSTEMD_UNIT_DIR)
-	$(RELEASE)/rctr completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rctr
-	$(RELEASE)/rctr completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rctr
-	$(RELEASE)/rctr completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/rctr.fish
+# The files of an installation, from binaries that are built already.
+place:
+	install -D -m 755 $(BUILT)/rctr $(DESTDIR)$(PREFIX)/bin/rctr
+	install -D -m 755 $(BUILT)/rctr-monitor $(DESTDIR)$(PREFIX)/libexec/rctr/rctr-monitor
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d \
+		$(DESTDIR)$(SYSTEMD_UNIT_DIR)
+	$(BUILT)/rctr internal man $(DESTDIR)$(PREFIX)/share/man/man1
+	$(BUILT)/rctr completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rctr
+	$(BUILT)/rctr completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rctr
+	$(BUILT)/rctr completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/rctr.fish
 	for unit in rctr.service rctr@.service; do \
 		sed 's|@PREFIX@|$(PREFIX)|' dist/$$unit > $(DESTDIR)$(SYSTEMD_UNIT_DIR)/$$unit || exit 1; done
 
