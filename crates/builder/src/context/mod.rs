@@ -1,0 +1,1 @@
+//! Build contexts: a directory, an archive, a git repository, a URL.

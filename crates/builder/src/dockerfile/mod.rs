@@ -1,0 +1,5 @@
+//! The Dockerfile language.
+
+mod ast;
+
+pub use ast::*;

@@ -1,0 +1,1 @@
+//! Trees that files are copied from, and the copying.
