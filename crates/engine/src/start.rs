@@ -197,6 +197,7 @@ impl Engine {
                 lower: layers,
                 upper: bundle.join("upper"),
                 work: bundle.join("work"),
+                volatile: false,
             },
             copy_up: copy_up(container),
             log: self.log_config(&bundle),
@@ -209,6 +210,7 @@ impl Engine {
             seccomp: seccomp_policy(container, output.seccomp),
             seccomp_cache: self.config.root.join("seccomp"),
             exit_command: self.exit_command(&container.id)?,
+            tethered: false,
         };
         let inherited = network
             .netns

@@ -88,6 +88,7 @@ fn prepare(base: &Path, state: &Path, round: usize) -> Result<Launch, Box<dyn Er
             }],
             upper: directory("upper")?,
             work: directory("work")?,
+            volatile: false,
         },
         copy_up: Vec::new(),
         log: Some(LogConfig {
@@ -100,6 +101,7 @@ fn prepare(base: &Path, state: &Path, round: usize) -> Result<Launch, Box<dyn Er
         seccomp: SeccompPolicy::Default,
         seccomp_cache: base.join("seccomp"),
         exit_command: Vec::new(),
+        tethered: false,
     };
     fs::create_dir_all(&launch.state_dir)?;
     fs::write(

@@ -14,6 +14,7 @@ mod error;
 mod launch;
 pub mod logs;
 pub mod monitor;
+pub mod overlay;
 mod protocol;
 pub mod seccomp;
 mod spec;

@@ -37,6 +37,9 @@ pub struct Launch {
     /// Run by the monitor once the container has ended and `exit.json` is written, unless a client that
     /// promised to settle says that it has ([`crate::AttachStream::settled`]). Empty: nothing is run.
     pub exit_command: Vec<String>,
+    /// The container belongs to whoever launches it with [`LaunchFds::attach`]: it is killed when that attach stream
+    /// ends before it does, and `state_dir` goes with the monitor.
+    pub tethered: bool,
 }
 
 /// What a root filesystem is made of.
@@ -50,6 +53,8 @@ pub enum Rootfs {
         upper: PathBuf,
         /// Overlay's work directory, on the filesystem of `upper`.
         work: PathBuf,
+        /// [`crate::overlay::Writable::volatile`].
+        volatile: bool,
     },
     /// A directory used as it is.
     Directory(PathBuf),

@@ -9,13 +9,11 @@ use std::path::{Component, Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, move_mount,
-};
+use rustix::mount::{MoveMountFlags, move_mount};
 
 use crate::error::StartError;
-use crate::spec::{LowerDir, Rootfs};
+use crate::overlay::{self, Overlay, Writable};
+use crate::spec::Rootfs;
 
 /// The directory every monitor mounts on, each in its own mount namespace. Not one per container: removing
 /// a directory that is a mount point somewhere makes the kernel unmount it there and then, which takes milliseconds.
@@ -61,100 +59,33 @@ pub(super) fn mount_rootfs(rootfs: &Rootfs, target: &Path) -> Result<(), StartEr
             None::<&str>,
         )
         .map_err(|e| failed(format!("bind {}", directory.display()), e)),
-        Rootfs::Overlay { lower, upper, work } => {
-            let by_fsopen = mount_overlay(lower, upper, work, target);
+        Rootfs::Overlay {
+            lower,
+            upper,
+            work,
+            volatile,
+        } => {
+            let overlay = Overlay {
+                lower,
+                writable: Some(Writable {
+                    upper,
+                    work,
+                    volatile: *volatile,
+                }),
+            };
+            let by_context =
+                overlay::by_context(overlay).and_then(|mounted| attach(&mounted, target));
             // Kernels that know `lowerdir+` only half accept it and fail at the end.
-            by_fsopen.or_else(|_| mount_overlay_by_options(lower, upper, work, target))
+            by_context
+                .or_else(|_| overlay::by_options(overlay, target))
+                .map_err(|e| failed(format!("mount an overlay of {} layers", lower.len()), e))
         }
     }
 }
 
-/// One layer after the other, through a filesystem context: no limit on their number or length.
-fn mount_overlay(lower: &[LowerDir], upper: &Path, work: &Path, target: &Path) -> io::Result<()> {
-    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let context = context.as_fd();
-    for layer in lower {
-        fsconfig_set_string(context, "lowerdir+", &layer.path)?;
-    }
-    fsconfig_set_string(context, "upperdir", upper)?;
-    fsconfig_set_string(context, "workdir", work)?;
-    fsconfig_create(context)?;
-    let mounted = fsmount(
-        context,
-        FsMountFlags::FSMOUNT_CLOEXEC,
-        MountAttrFlags::empty(),
-    )?;
-    move_mount(
-        mounted.as_fd(),
-        "",
-        CWD,
-        target,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )?;
-    Ok(())
-}
-
-/// The old way: all paths in one page, so layers are named by their short links, relative to where these lie.
-fn mount_overlay_by_options(
-    lower: &[LowerDir],
-    upper: &Path,
-    work: &Path,
-    target: &Path,
-) -> Result<(), StartError> {
-    let links_directory = common_links_directory(lower);
-    let names: Vec<String> = lower
-        .iter()
-        .map(|layer| match (&links_directory, &layer.short) {
-            (Some(_), Some(short)) => file_name(short),
-            _ => escape(&layer.path),
-        })
-        .collect();
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        names.join(":"),
-        escape(upper),
-        escape(work)
-    );
-    if let Some(directory) = &links_directory {
-        std::env::set_current_dir(directory)
-            .map_err(|e| failed(format!("enter {}", directory.display()), e))?;
-    }
-    let mounted = mount(
-        Some("overlay"),
-        target,
-        Some("overlay"),
-        MsFlags::empty(),
-        Some(options.as_str()),
-    );
-    std::env::set_current_dir("/").map_err(|e| failed("enter /", e))?;
-    mounted.map_err(|e| failed(format!("mount an overlay of {} layers", lower.len()), e))
-}
-
-fn common_links_directory(lower: &[LowerDir]) -> Option<PathBuf> {
-    let first = lower.first()?.short.as_ref()?.parent()?;
-    lower
-        .iter()
-        .all(|l| l.short.as_ref().is_some_and(|s| s.parent() == Some(first)))
-        .then(|| first.to_owned())
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
-}
-
-/// Overlay's option parser gives backslash, colon and comma a meaning.
-fn escape(path: &Path) -> String {
-    let mut escaped = String::new();
-    for character in path.to_string_lossy().chars() {
-        if matches!(character, '\\' | ':' | ',') {
-            escaped.push('\\');
-        }
-        escaped.push(character);
-    }
-    escaped
+fn attach(mounted: &OwnedFd, target: &Path) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(move_mount(mounted.as_fd(), "", CWD, target, flags)?)
 }
 
 /// Refuses an image whose /dev, /proc or /sys would lead elsewhere, and makes those that are missing.
@@ -335,10 +266,5 @@ mod tests {
         assert_eq!(std::fs::read(dir.path().join("run/b")).unwrap(), b"kept");
         create_link_target(root.as_fd(), Path::new("/etc/missing"));
         assert!(!dir.path().join("etc/missing").exists());
-    }
-
-    #[test]
-    fn option_characters_in_paths_are_escaped() {
-        assert_eq!(escape(Path::new("/a:b,c\\d")), "/a\\:b\\,c\\\\d");
     }
 }

@@ -110,6 +110,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         stdin_once: launch.stdio.stdin_once && launch.stdio.terminal.is_none(),
         terminal: launch.stdio.terminal.is_some(),
         exit_command: launch.exit_command.clone(),
+        tethered: launch.tethered,
         runtime: Box::new(runtime),
         listener,
         outputs: streams.outputs,

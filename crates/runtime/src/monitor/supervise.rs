@@ -42,6 +42,7 @@ pub(super) struct Container {
     pub stdin_once: bool,
     pub terminal: bool,
     pub exit_command: Vec<String>,
+    pub tethered: bool,
     pub runtime: Box<dyn ContainerRuntime>,
     pub listener: UnixListener,
     pub outputs: Vec<Output>,
@@ -448,6 +449,9 @@ impl Supervisor {
         self.container.inherited.clear();
         if self.container.cgroup.remove().is_ok() && saved {
             let _ = State::remove(&self.container.state_dir);
+            if self.container.tethered {
+                let _ = std::fs::remove_dir_all(&self.container.state_dir);
+            }
         }
     }
 
@@ -456,7 +460,14 @@ impl Supervisor {
             .peers
             .iter()
             .any(|peer| peer.gone && peer.feeds_stdin());
+        let attached = |peers: &[Peer]| peers.iter().any(|p| matches!(p.role, Role::Attached(_)));
+        let was_attached = attached(&self.peers);
         self.peers.retain(|peer| !peer.gone);
+        if self.container.tethered && self.ended.is_none() && was_attached && !attached(&self.peers)
+        {
+            // It may be ending by itself in this moment.
+            let _ = self.container.cgroup.kill_all();
+        }
         if had_input {
             self.client_input_ended();
         }

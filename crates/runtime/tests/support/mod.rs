@@ -56,6 +56,7 @@ impl Bundle {
                 }],
                 upper: path("upper"),
                 work: path("work"),
+                volatile: false,
             },
             log: Some(LogConfig {
                 path: dir.path().join("log"),
@@ -68,6 +69,7 @@ impl Bundle {
             copy_up: Vec::new(),
             seccomp_cache: std::env::temp_dir().join("rctr-test-seccomp"),
             exit_command: vec![],
+            tethered: false,
         };
         let spec = spec(&id, args);
         Self { dir, launch, spec }
