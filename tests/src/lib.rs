@@ -18,6 +18,7 @@ mod machine;
 mod output;
 mod proxy;
 mod registry;
+mod secure;
 mod terminal;
 mod wait;
 
@@ -28,6 +29,7 @@ pub use machine::Machine;
 pub use output::{Output, Running};
 pub use proxy::{Proxy, Request, Verdict};
 pub use registry::registry;
+pub use secure::{Certificates, TlsRegistry, Tunnel};
 pub use terminal::Terminal;
 pub use wait::{LIMIT, wait_for, wait_for_some};
 

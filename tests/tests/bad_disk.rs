@@ -1,7 +1,9 @@
 //! A full disk, a damaged store, a configuration that cannot be read.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rctr_tests::Env;
@@ -63,6 +65,70 @@ fn a_full_disk_is_told_and_the_next_pull_goes_on_when_there_is_space() {
         .expect("a directory")
         .count();
     assert_eq!(left, 0, "what was begun is used or cleared away");
+}
+
+/// An ext4 of its own in a file at `--root`; gone when dropped.
+struct LoopDisk(PathBuf);
+
+impl LoopDisk {
+    fn at(path: PathBuf, image: &Path, size: u64) -> Self {
+        fs::File::create(image)
+            .and_then(|file| file.set_len(size))
+            .expect("a file");
+        for (program, arguments) in [("mkfs.ext4", &["-q"][..]), ("mount", &["-o", "loop"])] {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(image);
+            if program == "mount" {
+                command.arg(&path);
+            }
+            let done = command.output().expect("e2fsprogs and mount are installed");
+            assert!(done.status.success(), "{done:?}");
+        }
+        Self(path)
+    }
+}
+
+impl Drop for LoopDisk {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).expect("it is mounted");
+    }
+}
+
+#[test]
+fn a_full_filesystem_of_blocks_is_told_and_the_next_pull_goes_on() {
+    let env = Env::new();
+    let _disk = LoopDisk::at(env.root(), &env.path("disk"), 24 << 20);
+    // Something else takes all but a little.
+    let filler = env.root().join("filler");
+    let mut file = fs::File::create(&filler).expect("a file");
+    let mut left = nix::sys::statvfs::statvfs(&env.root())
+        .map(|stat| stat.blocks_available() * stat.fragment_size())
+        .expect("a filesystem")
+        .saturating_sub(1 << 20);
+    let block = vec![1; 1 << 16];
+    while left > 0 {
+        let part = left.min(1 << 16);
+        file.write_all(&block[..part as usize]).expect("space");
+        left -= part;
+    }
+    drop(file);
+    env.rctr(["pull", "busybox"]).refused(1, "o space left");
+    env.rctr(["run", "--rm", "--network", "none", "busybox", "true"])
+        .refused(125, "o space left");
+    env.rctr(["images", "--quiet"]).ok().stdout_is("");
+    assert_eq!(env.leftovers(), [format!("mount {}", env.root().display())]);
+    fs::remove_file(&filler).expect("own file");
+    // A container that fills it goes with its files, be there room for a word about it or not.
+    env.sh(
+        &["--network", "none"],
+        "dd if=/dev/zero of=/big bs=1M count=40",
+    )
+    .exits(1)
+    .stderr_has("No space left");
+    env.sh(&["--network", "none"], "echo there")
+        .ok()
+        .stdout_is("there");
+    env.rctr(["ps", "--all", "--quiet"]).ok().stdout_is("");
 }
 
 #[test]
@@ -158,7 +224,7 @@ fn mistakes_in_the_configuration_are_named_with_their_line() {
     ] {
         fs::write(env.config_file(), text).expect("the configuration");
         let out = env.rctr(["ps"]);
-        out.refused(1, &file);
+        out.refused(125, &file);
         for word in words {
             out.one_error(word);
         }
@@ -168,7 +234,8 @@ fn mistakes_in_the_configuration_are_named_with_their_line() {
     }
     fs::write(env.config_file(), good).expect("the configuration");
     let missing = env.path("nosuch.toml").to_string_lossy().into_owned();
-    env.rctr(["--config", &missing, "ps"]).refused(1, &missing);
+    env.rctr(["--config", &missing, "ps"])
+        .refused(125, &missing);
     let directory = env.home().to_string_lossy().into_owned();
     env.rctr(["--config", &directory, "ps"])
         .refused(1, &directory);

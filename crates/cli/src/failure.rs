@@ -103,7 +103,10 @@ impl Failure {
         Failure {
             message: Some(chain(error)),
             advice,
-            code: GENERAL,
+            code: match error {
+                rctr_engine::Error::Config { .. } => ENGINE,
+                _ => GENERAL,
+            },
         }
     }
 

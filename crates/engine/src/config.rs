@@ -26,6 +26,7 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// `[registry."docker.io"]` …
+    #[serde(deserialize_with = "rctr_registry_client::deserialize_hosts")]
     pub registry: HostConfigs,
     /// `[network]`.
     pub network: NetworkSettings,
@@ -40,10 +41,13 @@ pub struct Settings {
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkSettings {
     /// Interface name of the bridge.
+    #[serde(deserialize_with = "rctr_network::deserialize_interface_name")]
     pub bridge: String,
     /// Its IPv4 subnet; the gateway is the first address.
+    #[serde(deserialize_with = "rctr_network::deserialize_subnet")]
     pub subnet: Ipv4Net,
     /// Its IPv6 subnet; none means a unique local one if the host has IPv6.
+    #[serde(deserialize_with = "rctr_network::deserialize_subnet_v6")]
     pub subnet_v6: Option<Ipv6Net>,
 }
 
@@ -189,6 +193,48 @@ mod tests {
         assert!(
             message.contains(": line 3: unknown field `colour`") && !message.contains('\n'),
             "{message}"
+        );
+    }
+
+    /// The last line of `text` is refused.
+    fn refused(text: &str, words: &[&str]) {
+        let message = load(text).unwrap_err().to_string();
+        let line = format!(": line {}: ", text.trim_end().lines().count());
+        for word in words.iter().chain(&[line.as_str()]) {
+            assert!(message.contains(word), "{word:?} in {message:?}");
+        }
+        assert!(!message.contains('\n'), "{message}");
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_refused_with_their_line() {
+        refused(
+            "[network]\nbridge = \"sixteen-chars---\"\n",
+            &["sixteen-chars---", "15"],
+        );
+        refused("[network]\nsubnet = \"10.1.2.3/33\"\n", &[]);
+        refused(
+            "[network]\nsubnet = \"10.1.2.0/31\"\n",
+            &["10.1.2.0/31", "too small"],
+        );
+        refused("[network]\nsubnet = \"127.0.0.0/8\"\n", &["127.0.0.0/8"]);
+        refused("[network]\nsubnet_v6 = \"ff02::/64\"\n", &["ff02::/64"]);
+        let registry = "[registry.\"a.io\"]\n";
+        refused(
+            &format!("{registry}ca = \"/nosuch/ca.pem\"\n"),
+            &["/nosuch/ca.pem", "No such file"],
+        );
+        refused(
+            &format!("{registry}ca = \"/etc/passwd\"\n"),
+            &["/etc/passwd", "PEM"],
+        );
+        refused(
+            &format!("{registry}mirrors = [\"http://m\", \"ftp://x\"]"),
+            &["ftp://x", "http[s]://HOST"],
+        );
+        refused(
+            "[registry.\"https://a.io\"]\n",
+            &["https://a.io", "HOST[:PORT]"],
         );
     }
 }

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Error, Result};
 
@@ -181,6 +183,65 @@ pub(crate) fn check_interface_name(name: &str) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// For `deserialize_with`: a name that the kernel takes for an interface.
+///
+/// # Errors
+/// [`Error::InvalidName`] in the deserializer's own type.
+pub fn deserialize_interface_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let name = String::deserialize(from)?;
+    check_interface_name(&name).map_err(D::Error::custom)?;
+    Ok(name)
+}
+
+/// For `deserialize_with`: a subnet that containers can live in, without its host part.
+///
+/// # Errors
+/// A text that is no subnet, one without room for two hosts, and addresses with a meaning of their own.
+pub fn deserialize_subnet<'de, D: Deserializer<'de>>(from: D) -> Result<Ipv4Net, D::Error> {
+    let net = parse_subnet::<_, Ipv4Net>(from, "10.88.0.0/16")?.trunc();
+    let address = net.network();
+    let special = address.is_loopback() || address.is_multicast() || address.octets()[0] == 0;
+    usable(net.into(), net.prefix_len() > 30, special).map_err(D::Error::custom)?;
+    Ok(net)
+}
+
+/// For `deserialize_with`: the same for IPv6, as what is there or not.
+///
+/// # Errors
+/// As [`deserialize_subnet`].
+pub fn deserialize_subnet_v6<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Ipv6Net>, D::Error> {
+    let net = parse_subnet::<_, Ipv6Net>(from, "fd00:88::/64")?.trunc();
+    let address = net.network();
+    let special = address.is_multicast() || address.is_unicast_link_local() || net.prefix_len() < 8;
+    usable(net.into(), net.prefix_len() > 126, special).map_err(D::Error::custom)?;
+    Ok(Some(net))
+}
+
+fn parse_subnet<'de, D: Deserializer<'de>, N: FromStr>(
+    from: D,
+    example: &str,
+) -> Result<N, D::Error> {
+    let text = String::deserialize(from)?;
+    let wrong = |_| D::Error::custom(format!("{text:?} is no subnet such as {example:?}"));
+    text.parse().map_err(wrong)
+}
+
+fn usable(net: IpNet, too_small: bool, special: bool) -> Result<(), String> {
+    if too_small {
+        return Err(format!(
+            "subnet {net} is too small for a bridge and a container"
+        ));
+    }
+    match special {
+        true => Err(format!(
+            "{net} cannot be a subnet of containers: its addresses have a meaning of their own"
+        )),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]

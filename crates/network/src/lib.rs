@@ -24,7 +24,10 @@ mod sysctl;
 pub use bridge::{
     Deferred, EnsureOutcome, Warning, connect, ensure_bridge, publish, remove_bridge, unpublish,
 };
-pub use config::{BridgeConfig, Endpoint, Protocol, PublishedPort, mac_for};
+pub use config::{
+    BridgeConfig, Endpoint, Protocol, PublishedPort, deserialize_interface_name,
+    deserialize_subnet, deserialize_subnet_v6, mac_for,
+};
 pub use error::{Error, Result};
 pub use host::host_has_ipv6;
 pub use netns::new_netns;

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use oci_spec::distribution::Reference;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use crate::Error;
+use crate::{Error, tls};
 
 pub(crate) const DOCKER_HUB: &str = "docker.io";
 const DOCKER_HUB_API: &str = "registry-1.docker.io";
@@ -19,15 +20,65 @@ const DOCKER_HUB_API: &str = "registry-1.docker.io";
 pub struct HostConfig {
     /// Asked in this order before the host itself: `http[s]://HOST[:PORT][/PREFIX]`, or just `HOST[:PORT]`.
     /// A prefix goes before the repository's path.
+    #[serde(deserialize_with = "deserialize_mirrors")]
     pub mirrors: Vec<String>,
     /// Accept plain HTTP and certificates nobody vouches for.
     pub insecure: bool,
-    /// PEM file of certificates to trust besides the system's.
+    /// PEM file of certificates to trust besides the system's, by its absolute path.
+    #[serde(deserialize_with = "deserialize_ca")]
     pub ca: Option<PathBuf>,
 }
 
 /// Settings by registry host, as it stands in references: `docker.io`, `localhost:5000`.
 pub type HostConfigs = BTreeMap<String, HostConfig>;
+
+/// For `deserialize_with`: [`HostConfigs`] whose keys have been checked, as their values are by themselves.
+///
+/// # Errors
+/// A key that is no `HOST[:PORT]`.
+pub fn deserialize_hosts<'de, D: Deserializer<'de>>(from: D) -> Result<HostConfigs, D::Error> {
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    struct Host(String);
+    impl<'de> Deserialize<'de> for Host {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            let host = String::deserialize(from)?;
+            let whole = Url::parse(&format!("https://{host}"))
+                .is_ok_and(|url| url.path() == "/" && !host.contains(['/', '?', '#', '@']));
+            match whole {
+                true => Ok(Self(host)),
+                false => Err(D::Error::custom(format!(
+                    "{host:?} is no registry's host: write HOST[:PORT]"
+                ))),
+            }
+        }
+    }
+    let hosts = BTreeMap::<Host, HostConfig>::deserialize(from)?;
+    Ok(hosts
+        .into_iter()
+        .map(|(Host(key), value)| (key, value))
+        .collect())
+}
+
+fn deserialize_mirrors<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let mirrors = Vec::<String>::deserialize(from)?;
+    for mirror in &mirrors {
+        parse_mirror(mirror)
+            .map_err(|reason| D::Error::custom(format!("mirror {mirror:?}: {reason}")))?;
+    }
+    Ok(mirrors)
+}
+
+fn deserialize_ca<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    let file = PathBuf::deserialize(from)?;
+    if !file.is_absolute() {
+        return Err(D::Error::custom(format!(
+            "certificate file {}: write an absolute path",
+            file.display()
+        )));
+    }
+    tls::certificates(&file).map_err(D::Error::custom)?;
+    Ok(Some(file))
+}
 
 /// How a host is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,33 +147,17 @@ fn mirror_endpoint(
     mirror: &str,
 ) -> Result<Endpoint, Error> {
     let registry = reference.registry();
-    let invalid = |reason: &str| Error::Config {
+    let (url, authority) = parse_mirror(mirror).map_err(|reason| Error::Config {
         what: format!("mirror {mirror:?} of registry {registry:?}"),
         reason: reason.to_owned(),
-    };
-    let has_scheme = mirror.contains("://");
-    let text = if has_scheme {
-        mirror.to_owned()
-    } else {
-        format!("https://{mirror}")
-    };
-    let url = Url::parse(&text).map_err(|_| invalid("write http[s]://HOST[:PORT][/PREFIX]"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid(
-            "credentials belong in ~/.docker/config.json, not in the address",
-        ));
-    }
-    if !matches!(url.scheme(), "http" | "https") || url.query().is_some() {
-        return Err(invalid("write http[s]://HOST[:PORT][/PREFIX]"));
-    }
-    let authority = authority_of(&url).ok_or_else(|| invalid("has no host"))?;
+    })?;
     let (scheme, trust) = manners(hosts, &authority);
     let prefix = url.path().trim_matches('/');
     Ok(Endpoint {
         registry: authority.clone(),
         scheme: match url.scheme() {
             "http" => Scheme::Http,
-            _ if has_scheme => Scheme::Https,
+            _ if mirror.contains("://") => Scheme::Https,
             _ => scheme,
         },
         trust,
@@ -135,6 +170,25 @@ fn mirror_endpoint(
         namespace: Some(registry.to_owned()).filter(|host| host != DOCKER_HUB),
         is_mirror: true,
     })
+}
+
+/// A mirror's URL, HTTPS if it does not say, and its `HOST[:PORT]`.
+fn parse_mirror(mirror: &str) -> Result<(Url, String), &'static str> {
+    const FORM: &str = "write http[s]://HOST[:PORT][/PREFIX]";
+    let text = if mirror.contains("://") {
+        mirror.to_owned()
+    } else {
+        format!("https://{mirror}")
+    };
+    let url = Url::parse(&text).map_err(|_| FORM)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("credentials belong in ~/.docker/config.json, not in the address");
+    }
+    if !matches!(url.scheme(), "http" | "https") || url.query().is_some() {
+        return Err(FORM);
+    }
+    let authority = authority_of(&url).ok_or("has no host")?;
+    Ok((url, authority))
 }
 
 /// What the settings, or Docker's rule for loopback, say about a host.

@@ -24,12 +24,14 @@ mod retry;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transport;
+mod words;
 
 pub use client::{Client, Pulled};
 pub use credentials::default_docker_config_dir;
 pub use error::Error;
-pub use hosts::{HostConfig, HostConfigs};
+pub use hosts::{HostConfig, HostConfigs, deserialize_hosts};
 pub use oci_spec::distribution::Reference;
 pub use oci_spec::image::{Descriptor, Digest, MediaType};
 pub use platform::{InvalidPlatform, Platform};

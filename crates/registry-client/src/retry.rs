@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 
 use crate::Error;
-use crate::hosts::Endpoint;
+use crate::hosts::{Endpoint, Trust};
 
 /// Time-outs and pauses; tests shorten them.
 #[derive(Clone, Copy, Debug)]
@@ -141,7 +141,7 @@ impl Failure {
                 Error::Network { host, reason }
             }
             Failure::Tls { host, reason } => Error::Tls {
-                hint: tls_hint(&host, &reason),
+                hint: tls_hint(endpoint, &host, &reason),
                 host,
                 reason,
             },
@@ -184,16 +184,33 @@ impl Failure {
     }
 }
 
-fn tls_hint(host: &str, reason: &str) -> String {
+fn tls_hint(endpoint: &Endpoint, host: &str, reason: &str) -> String {
+    // A redirect may have led elsewhere: then that host's settings count.
+    let own = host == endpoint.authority;
+    let key = if own { &endpoint.registry } else { host };
+    let table = format!("[registry.\"{key}\"] of the configuration");
     // What rustls says when the answer to its greeting is no TLS record.
     if reason.contains("InvalidContentType") {
-        format!(
-            "if it speaks plain HTTP, set insecure = true in [registry.\"{host}\"] of the configuration"
-        )
-    } else {
-        format!(
-            "set ca = \"FILE.pem\" in [registry.\"{host}\"] of the configuration to trust its certificate"
-        )
+        return format!("if it speaks plain HTTP, set insecure = true in {table}");
+    }
+    if reason.contains("not valid for name") {
+        return format!(
+            "use a name that its certificate is for, or set insecure = true in {table} to trust anyone"
+        );
+    }
+    if reason.contains("expired") {
+        return format!(
+            "have its certificate renewed, or set insecure = true in {table} to trust anyone"
+        );
+    }
+    match &endpoint.trust {
+        Trust::SystemAnd(file) if own => format!(
+            "{} does not vouch for its certificate: set another ca = \"FILE.pem\" in {table}, or insecure = true to trust anyone",
+            file.display()
+        ),
+        _ => format!(
+            "set ca = \"FILE.pem\" in {table} to trust its certificate, or insecure = true to trust anyone"
+        ),
     }
 }
 

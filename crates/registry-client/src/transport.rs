@@ -8,32 +8,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
-use serde::Deserialize;
 use tokio::time::timeout;
 use url::Url;
 
 use crate::Error;
 use crate::hosts::{Endpoint, HostConfigs, Scheme, Trust, authority_of, is_loopback, manners};
 use crate::retry::{Failure, Timing};
+use crate::tls::{ClientKind, build_client};
+use crate::words::{classify, error_detail};
 
-const USER_AGENT: &str = concat!("rctr/", env!("CARGO_PKG_VERSION"));
 const MAX_REDIRECTS: usize = 10;
 /// More of an error's body is not read.
 const MAX_ERROR_BODY: usize = 64 << 10;
 
 pub(crate) struct Transport {
     hosts: HostConfigs,
-    timing: Timing,
+    pub timing: Timing,
     clients: Mutex<HashMap<ClientKind, reqwest::Client>>,
     /// What hosts that may speak either turned out to speak.
     spoken: Mutex<HashMap<String, Scheme>>,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct ClientKind {
-    /// `None` for plain HTTP: reading the system's certificates takes longer than a request on loopback.
-    trust: Option<Trust>,
-    proxied: bool,
 }
 
 /// One request, before it is known where redirects lead.
@@ -41,7 +34,7 @@ struct ClientKind {
 pub(crate) struct Request {
     pub method: Method,
     pub headers: HeaderMap,
-    pub body: Option<String>,
+    pub body: Option<Bytes>,
 }
 
 impl Request {
@@ -56,8 +49,8 @@ impl Request {
 
 /// An answer whose body has not been read.
 pub(crate) struct Response {
-    inner: reqwest::Response,
-    idle: Duration,
+    pub(crate) inner: reqwest::Response,
+    pub(crate) idle: Duration,
     pub host: String,
     /// A redirect led to another host: what it says about credentials does not concern the registry.
     pub elsewhere: bool,
@@ -147,7 +140,7 @@ impl Transport {
         Err(protocol(&origin, "redirects without end"))
     }
 
-    fn trust_of(&self, url: &Url, origin: &Url, of_origin: &Trust) -> Trust {
+    pub fn trust_of(&self, url: &Url, origin: &Url, of_origin: &Trust) -> Trust {
         let authority = host_of(url);
         if url.origin() == origin.origin() {
             of_origin.clone()
@@ -198,7 +191,7 @@ impl Transport {
         }
     }
 
-    fn client(&self, kind: ClientKind) -> Result<reqwest::Client, Failure> {
+    pub fn client(&self, kind: ClientKind) -> Result<reqwest::Client, Failure> {
         let mut clients = lock(&self.clients);
         if let Some(client) = clients.get(&kind) {
             return Ok(client.clone());
@@ -216,6 +209,11 @@ impl Response {
 
     pub fn headers(&self) -> &HeaderMap {
         self.inner.headers()
+    }
+
+    /// Where the answer came from, redirects followed.
+    pub fn url(&self) -> &Url {
+        self.inner.url()
     }
 
     /// A header as text.
@@ -260,47 +258,6 @@ impl Response {
     }
 }
 
-fn build_client(kind: &ClientKind, timing: &Timing) -> Result<reqwest::Client, Error> {
-    // Fails only if a provider is chosen already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let tls_error = |reason: String| Error::Config {
-        what: "TLS set-up".to_owned(),
-        reason,
-    };
-    let mut builder = reqwest::Client::builder()
-        .user_agent(USER_AGENT)
-        .hickory_dns(true)
-        .redirect(reqwest::redirect::Policy::none())
-        .http2_adaptive_window(true)
-        .connect_timeout(timing.connect);
-    if !kind.proxied {
-        // A plain HTTP server may wait for the end of what it takes for a request line.
-        let handshake = timing.connect.min(Duration::from_secs(2));
-        builder = builder.no_proxy().connect_timeout(handshake);
-    }
-    builder = match &kind.trust {
-        None => builder.tls_certs_only([]),
-        Some(Trust::System) => builder,
-        Some(Trust::Anyone) => builder
-            .tls_certs_only([])
-            .tls_danger_accept_invalid_certs(true),
-        Some(Trust::SystemAnd(file)) => {
-            let unusable = |reason: String| Error::Config {
-                what: format!("certificate file {}", file.display()),
-                reason,
-            };
-            let pem = std::fs::read(file).map_err(|e| unusable(e.to_string()))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-                .map_err(|e| unusable(root_cause(&e)))?;
-            if certificates.is_empty() {
-                return Err(unusable("holds no PEM certificate".to_owned()));
-            }
-            builder.tls_certs_merge(certificates)
-        }
-    };
-    builder.build().map_err(|e| tls_error(root_cause(&e)))
-}
-
 /// Where a redirect leads, if the answer is one that may be followed.
 fn redirect(
     url: &Url,
@@ -331,117 +288,22 @@ fn url_of(scheme: &str, authority: &str, path: &str) -> Result<Url, Failure> {
     })
 }
 
-fn host_of(url: &Url) -> String {
+pub(crate) fn host_of(url: &Url) -> String {
     authority_of(url).unwrap_or_default()
 }
 
-fn protocol(url: &Url, reason: &str) -> Failure {
+pub(crate) fn protocol(url: &Url, reason: &str) -> Failure {
     Failure::Fatal(Error::Protocol {
         host: host_of(url),
         reason: reason.to_owned(),
     })
 }
 
-fn silent(host: String, idle: Duration) -> Failure {
+pub(crate) fn silent(host: String, idle: Duration) -> Failure {
     Failure::Broken {
         host,
         reason: format!("no answer for {} s", idle.as_secs_f32()),
     }
-}
-
-fn classify(host: String, error: &reqwest::Error) -> Failure {
-    if !error.is_connect() {
-        let reason = root_cause(error);
-        return Failure::Broken { host, reason };
-    }
-    if let Some(tls) = tls_cause(error) {
-        return Failure::Tls {
-            host,
-            reason: one_line(&tls.to_string()),
-        };
-    }
-    let reason = if error.is_timeout() {
-        "the connection timed out".to_owned()
-    } else if error.is_dns() {
-        "its name does not resolve; check the name, the network and /etc/resolv.conf".to_owned()
-    } else {
-        match root_cause(error) {
-            tunnel if tunnel.starts_with("tunnel error") => {
-                format!("the proxy refuses to connect ({tunnel}); check HTTPS_PROXY and NO_PROXY")
-            }
-            other => other,
-        }
-    };
-    Failure::Connect { host, reason }
-}
-
-/// TLS errors hide in I/O errors, whose `source()` skips the error they wrap.
-fn tls_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let wrapped = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(|e| e.get_ref());
-    match (error.downcast_ref(), wrapped) {
-        (Some(tls), _) => Some(tls),
-        (None, Some(inner)) => tls_cause(inner),
-        (None, None) => error.source().and_then(tls_cause),
-    }
-}
-
-/// The deepest cause: the outer ones repeat the URL, which may hold a signature.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut deepest = error;
-    while let Some(cause) = deepest.source() {
-        deepest = cause;
-    }
-    one_line(&deepest.to_string())
-}
-
-/// Foreign text made fit for an error message: one line, no control characters, not long.
-pub(crate) fn one_line(text: &str) -> String {
-    const MOST: usize = 200;
-    let words: Vec<&str> = text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|word| !word.is_empty())
-        .collect();
-    let line = words.join(" ");
-    match line.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
-}
-
-/// The registry's own words (distribution specification, "Error Codes"), or a token server's.
-fn error_detail(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Body {
-        #[serde(default)]
-        errors: Vec<Entry>,
-        details: Option<String>,
-        error_description: Option<String>,
-    }
-    #[derive(Deserialize)]
-    struct Entry {
-        #[serde(default)]
-        code: String,
-        #[serde(default)]
-        message: String,
-    }
-    let Ok(body) = serde_json::from_slice::<Body>(body) else {
-        return String::new();
-    };
-    let said = body.errors.first().map(|entry| {
-        if entry.message.is_empty() {
-            entry.code.clone()
-        } else {
-            entry.message.clone()
-        }
-    });
-    one_line(
-        &said
-            .or(body.details)
-            .or(body.error_description)
-            .unwrap_or_default(),
-    )
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -453,12 +315,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::HostConfig;
-
-    #[test]
-    fn foreign_text_is_tamed() {
-        assert_eq!(one_line("a\n\x1b[31m  b\t"), "a [31m b");
-        assert_eq!(one_line(&"x".repeat(500)).chars().count(), 201);
-    }
 
     #[test]
     fn only_blobs_may_leave_tls() {
@@ -494,19 +350,5 @@ mod tests {
         assert_eq!(trust("https://s.io/1", "https://a.io/2", own), listed);
         let from_loopback = trust("https://b.io/1", "https://127.0.0.1/2", Trust::Anyone);
         assert_eq!(from_loopback, Trust::System);
-    }
-
-    #[test]
-    fn errors_speak_for_themselves() {
-        assert_eq!(
-            error_detail(br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{}}]}"#),
-            "manifest unknown"
-        );
-        assert_eq!(error_detail(br#"{"errors":[{"code":"DENIED"}]}"#), "DENIED");
-        assert_eq!(
-            error_detail(br#"{"details":"incorrect username or password"}"#),
-            "incorrect username or password"
-        );
-        assert_eq!(error_detail(b"<html>"), "");
     }
 }

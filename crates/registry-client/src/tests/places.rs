@@ -77,8 +77,9 @@ async fn when_all_fail_each_is_heard() {
     assert_eq!(
         text,
         format!(
-            "{name}:latest not found (mirrors: {0}: registry {0} answered 500)",
-            mirror.host()
+            "cannot fetch {name}:latest: tried mirror {}: answered 500; then {}: not found",
+            mirror.host(),
+            registry.host()
         )
     );
 }
@@ -256,11 +257,19 @@ async fn a_cancelled_pull_leaves_its_bytes_for_the_next() {
 
 #[test]
 fn settings_are_read_strictly() {
-    let good: HostConfig =
-        serde_json::from_str(r#"{"mirrors": ["http://m:1"], "insecure": true, "ca": "/x"}"#)
-            .unwrap();
+    let ca = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/tls/ca.pem");
+    let text = format!(r#"{{"mirrors": ["http://m:1"], "insecure": true, "ca": "{ca}"}}"#);
+    let good: HostConfig = serde_json::from_str(&text).unwrap();
     assert!(good.insecure && good.mirrors.len() == 1);
-    assert!(serde_json::from_str::<HostConfig>(r#"{"mirror": []}"#).is_err());
+    for (bad, word) in [
+        (r#"{"mirror": []}"#, "unknown field"),
+        (r#"{"mirrors": ["ftp://x"]}"#, "ftp://x"),
+        (r#"{"ca": "/nosuch/ca.pem"}"#, "/nosuch/ca.pem"),
+        (r#"{"ca": "ca.pem"}"#, "absolute"),
+    ] {
+        let error = serde_json::from_str::<HostConfig>(bad).unwrap_err();
+        assert!(error.to_string().contains(word), "{error}");
+    }
     assert!(matches!(
         Client::new(mirrored("docker.io", &["ftp://x".to_owned()]), None),
         Err(Error::Config { .. })
