@@ -105,7 +105,9 @@ fn a_helper_program_gives_credentials() {
     );
     // Without the program the reason is told.
     env.rctr(["pull", &format!("{}/library/plain", proxy.host())])
-        .refused(1, "credential helper");
+        .refused(1, "credential helper docker-credential-tests")
+        .stderr_has("is not in PATH")
+        .stderr_has(".docker/config.json");
 }
 
 #[test]

@@ -169,10 +169,11 @@ impl LayerIngest for Ingest {
 fn corrupt(error: rctr_store::Error) -> SinkError {
     use rctr_store::Error as E;
     match error {
-        E::DigestMismatch { .. }
-        | E::TooLong { .. }
-        | E::Truncated { .. }
-        | E::Decompress { .. } => Corrupt {
+        E::DigestMismatch { actual, .. } => Corrupt {
+            actual: actual.to_string(),
+        }
+        .into(),
+        E::TooLong { .. } | E::Truncated { .. } => Corrupt {
             actual: error.to_string(),
         }
         .into(),

@@ -33,9 +33,17 @@ const MARGIN: Duration = Duration::from_secs(5);
 
 /// Tokens granted so far, and where credentials come from.
 pub(crate) struct Auth {
-    config_dir: Option<PathBuf>,
+    source: Source,
     /// Held while a token is fetched: layers that need the same one fetch it once.
     state: Mutex<State>,
+}
+
+/// Where credentials come from.
+enum Source {
+    /// `config.json` in this directory; without one there are none.
+    Config(Option<PathBuf>),
+    /// These, for every registry: somebody is logging in.
+    Given(Credential),
 }
 
 #[derive(Default)]
@@ -45,19 +53,35 @@ struct State {
     /// By registry: why there are no credentials, or that there were. The credentials themselves are looked up each time they are asked
     /// for, as a helper's may be short-lived.
     notes: HashMap<String, String>,
+    refresh: Option<String>,
 }
 
 struct Granted {
     header: HeaderValue,
     ends: Option<Instant>,
+    /// Only asked for when somebody logs in.
+    refresh: Option<String>,
 }
 
 impl Auth {
     pub fn new(config_dir: Option<PathBuf>) -> Self {
         Self {
-            config_dir,
+            source: Source::Config(config_dir),
             state: Mutex::default(),
         }
+    }
+
+    /// Tries these credentials and no others.
+    pub fn with(credential: Credential) -> Self {
+        Self {
+            source: Source::Given(credential),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The refresh token that came with the last token, if one did.
+    pub async fn refresh_token(&self) -> Option<String> {
+        self.state.lock().await.refresh.clone()
     }
 
     /// The `Authorization` that opened this scope before, unless it has run out.
@@ -110,7 +134,11 @@ impl Auth {
         state.notes.insert(endpoint.registry.clone(), note);
         let granted = match challenge {
             Challenge::Basic => match basic(&credential) {
-                Some(header) => Granted { header, ends: None },
+                Some(header) => Granted {
+                    header,
+                    ends: None,
+                    refresh: None,
+                },
                 None => return Ok(None),
             },
             Challenge::Bearer {
@@ -123,9 +151,10 @@ impl Auth {
                     endpoint,
                     realm: &realm,
                     service: service.as_deref(),
-                    scope: wanted.as_deref().unwrap_or(scope),
+                    scope: &requested(scope, wanted.as_deref()),
                     credential: &credential,
                     secure,
+                    offline: matches!(self.source, Source::Given(_)),
                 };
                 dance.fetch().await?
             }
@@ -134,12 +163,17 @@ impl Auth {
         if Some(&header) == rejected {
             return Ok(None);
         }
+        state.refresh = granted.refresh.clone();
         state.granted.insert(key, granted);
         Ok(Some(header))
     }
 
     async fn credential(&self, endpoint: &Endpoint) -> Result<Credential, Failure> {
-        let (dir, registry) = (self.config_dir.clone(), endpoint.registry.clone());
+        let dir = match &self.source {
+            Source::Given(credential) => return Ok(credential.clone()),
+            Source::Config(dir) => dir.clone(),
+        };
+        let registry = endpoint.registry.clone();
         let found = tokio::task::spawn_blocking(move || look_up(dir.as_deref(), &registry)).await;
         let found = found.unwrap_or_else(|e| {
             Err(Error::Config {
@@ -153,6 +187,23 @@ impl Auth {
 
 fn key(endpoint: &Endpoint, scope: &str) -> (String, String) {
     (endpoint.authority.clone(), scope.to_owned())
+}
+
+/// The scope to ask a token for. A registry names what the refused request needs; a push needs more soon after.
+fn requested(ours: &str, theirs: Option<&str>) -> String {
+    match theirs {
+        None => ours.to_owned(),
+        Some(theirs) if !ours.contains("push") => theirs.to_owned(),
+        Some(theirs) => {
+            let resource = |scope: &str| scope.rsplit_once(':').map(|(name, _)| name.to_owned());
+            let known: Vec<_> = ours.split(' ').map(resource).collect();
+            let others = theirs
+                .split(' ')
+                .filter(|scope| !scope.is_empty() && !known.contains(&resource(scope)));
+            let all: Vec<&str> = ours.split(' ').chain(others).collect();
+            all.join(" ")
+        }
+    }
 }
 
 fn basic(credential: &Credential) -> Option<HeaderValue> {
@@ -181,6 +232,8 @@ struct TokenDance<'a> {
     credential: &'a Credential,
     /// The registry was reached over TLS, so the token server must be as well.
     secure: bool,
+    /// Ask for a refresh token as well.
+    offline: bool,
 }
 
 impl TokenDance<'_> {
@@ -224,7 +277,7 @@ impl TokenDance<'_> {
                 CONTENT_TYPE,
                 HeaderValue::from_static("application/x-www-form-urlencoded"),
             );
-            request.body = Some(form.finish());
+            request.body = Some(form.finish().into());
             return (realm, request);
         }
         {
@@ -237,6 +290,11 @@ impl TokenDance<'_> {
             }
             if let Credential::Password { user, .. } = self.credential {
                 query.append_pair("account", user);
+            }
+            if self.offline {
+                query
+                    .append_pair("client_id", CLIENT_ID)
+                    .append_pair("offline_token", "true");
             }
         }
         let mut request = Request::new(Method::GET);
@@ -255,6 +313,7 @@ impl TokenDance<'_> {
             token: Option<String>,
             access_token: Option<String>,
             expires_in: Option<u64>,
+            refresh_token: Option<String>,
         }
         let answer: Answer = serde_json::from_slice(body)
             .map_err(|_| self.protocol("its token server's answer is no JSON".to_owned()))?;
@@ -268,6 +327,7 @@ impl TokenDance<'_> {
         Ok(Granted {
             header,
             ends: Instant::now().checked_add(life),
+            refresh: answer.refresh_token.filter(|token| !token.is_empty()),
         })
     }
 
@@ -276,5 +336,23 @@ impl TokenDance<'_> {
             host: self.endpoint.authority.clone(),
             reason,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::requested;
+
+    #[test]
+    fn a_push_asks_for_all_it_needs_at_once() {
+        let ours = "repository:a/b:pull,push repository:c:pull";
+        assert_eq!(requested(ours, None), ours);
+        assert_eq!(requested(ours, Some("repository:a/b:pull")), ours);
+        assert_eq!(
+            requested(ours, Some("repository:other:pull repository:c:pull")),
+            format!("{ours} repository:other:pull")
+        );
+        // What is only read, the registry may call by another name.
+        assert_eq!(requested("repository:a:pull", Some("repository:x:pull")), "repository:x:pull");
     }
 }

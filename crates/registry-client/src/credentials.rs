@@ -1,9 +1,12 @@
 //! Credentials from Docker's configuration: plain entries, `credsStore` and `credHelpers`.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
+
+use serde::Deserialize;
 
 use crate::Error;
 use crate::hosts::DOCKER_HUB;
@@ -77,24 +80,47 @@ pub(crate) fn look_up(config_dir: Option<&Path>, registry: &str) -> Result<Crede
                 stdout,
                 stderr,
             }) => {
-                let said = crate::transport::one_line(&format!("{stdout} {stderr}"));
+                let said = crate::words::one_line(&format!("{stdout} {stderr}"));
                 if !said.contains("not found") {
                     note = format!("credential helper {helper} failed: {said}");
                 }
             }
-            Err(
-                e @ (CredentialRetrievalError::HelperCommunicationError
-                | CredentialRetrievalError::MalformedHelperResponse),
-            ) => {
-                note = format!(
-                    "the credential helper named in {} failed: {e}",
-                    file.display()
-                );
+            Err(CredentialRetrievalError::HelperCommunicationError) => {
+                let program = helper_of(&text, key);
+                note = match in_path(&program) {
+                    true => format!("credential helper {program} ended without an answer"),
+                    false => format!(
+                        "credential helper {program}, which {} names for {registry}, is not in PATH: install it or take it out there",
+                        file.display()
+                    ),
+                };
+            }
+            Err(CredentialRetrievalError::MalformedHelperResponse) => {
+                let program = helper_of(&text, key);
+                note = format!("credential helper {program} gave no usable answer");
             }
             Err(e) => return Err(config_error(format!("entry {key:?}: {e}"))),
         }
     }
     Ok(anonymous(note))
+}
+
+/// The program that is asked for a registry's credentials.
+fn helper_of(config: &[u8], key: &str) -> String {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Helpers {
+        cred_helpers: HashMap<String, String>,
+        creds_store: Option<String>,
+    }
+    let mut helpers: Helpers = serde_json::from_slice(config).unwrap_or_default();
+    let suffix = helpers.cred_helpers.remove(key).or(helpers.creds_store);
+    format!("docker-credential-{}", suffix.unwrap_or_default())
+}
+
+fn in_path(program: &str) -> bool {
+    let dirs = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&dirs).any(|dir| dir.join(program).is_file())
 }
 
 fn anonymous(note: String) -> Credential {
@@ -152,7 +178,14 @@ mod tests {
     #[test]
     fn a_missing_helper_is_a_note_and_broken_json_an_error() {
         let json = r#"{"credsStore": "rctr-no-such-helper"}"#;
-        assert!(look_up_in(json, "a.io").unwrap().contains("helper"));
+        let note = look_up_in(json, "a.io").unwrap();
+        for word in [
+            "docker-credential-rctr-no-such-helper",
+            "config.json",
+            "PATH",
+        ] {
+            assert!(note.contains(word), "{note}");
+        }
         let error = look_up_in("{", "a.io").unwrap_err().to_string();
         assert!(error.contains("config.json"), "{error}");
     }

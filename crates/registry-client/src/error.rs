@@ -151,6 +151,76 @@ pub enum Error {
         /// Bytes announced or sent before it was cut off.
         actual: u64,
     },
+    /// The account, or nobody without an account, may not push there.
+    #[error(
+        "denied: requested access to the resource is denied: pushing to {repository} needs an account that may; run `rctr login {registry}`{}",
+        because(.detail)
+    )]
+    PushDenied {
+        /// Host as in the reference.
+        registry: String,
+        /// Host and path.
+        repository: String,
+        /// The registry's own words and what became of the credentials, possibly empty.
+        detail: String,
+    },
+    /// The registry makes no repository by itself, and this one does not exist.
+    #[error("name unknown: {registry} has no repository {repository}; it must be made there first{}", because(.detail))]
+    NoRepository {
+        /// Host as in the reference.
+        registry: String,
+        /// Path on that host.
+        repository: String,
+        /// The registry's own words, possibly empty.
+        detail: String,
+    },
+    /// The registry, or a proxy before it, takes nothing as large as this, not in pieces either.
+    #[error("{registry} refuses {what}: too large{}", because(.detail))]
+    TooLarge {
+        /// Host as in the reference.
+        registry: String,
+        /// What was to be pushed.
+        what: String,
+        /// The registry's own words, possibly empty.
+        detail: String,
+    },
+    /// The registry does not take what was pushed.
+    #[error("{registry} refuses {what} with status {status}{}", because(.detail))]
+    Refused {
+        /// Host as in the reference.
+        registry: String,
+        /// What was to be pushed.
+        what: String,
+        /// HTTP status code.
+        status: u16,
+        /// The registry's own words, possibly empty.
+        detail: String,
+    },
+    /// What is to be pushed cannot be read.
+    #[error("cannot read {digest}")]
+    Source {
+        /// Which blob or layer.
+        digest: Digest,
+        /// The reader's own error.
+        #[source]
+        source: SinkError,
+    },
+    /// A login with credentials that the registry does not accept.
+    #[error("login to {registry} refused: unauthorized{}", because(.detail))]
+    LoginRefused {
+        /// Host that was logged in to.
+        registry: String,
+        /// The registry's own words, possibly empty.
+        detail: String,
+    },
+    /// A program that keeps credentials failed.
+    #[error("credential helper docker-credential-{helper}: {reason}")]
+    CredentialHelper {
+        /// Its name, without `docker-credential-`.
+        helper: String,
+        /// What it said, or why it could not be started.
+        reason: String,
+    },
     /// The place the content goes to refused it.
     #[error("cannot store {digest}")]
     Sink {
@@ -161,12 +231,14 @@ pub enum Error {
         source: SinkError,
     },
     /// The registry and all its mirrors failed.
-    #[error("{upstream} (mirrors: {})", .mirrors.join("; "))]
+    #[error("cannot fetch {wanted}: tried {}", .tried.join("; then "))]
     Mirrors {
+        /// What was asked for.
+        wanted: String,
         /// The registry's own failure; see [`Error::upstream`].
         upstream: Box<Error>,
-        /// What each mirror said, in the order they were asked.
-        mirrors: Vec<String>,
+        /// Host and reason of each, in the order they were asked.
+        tried: Vec<String>,
     },
 }
 
@@ -176,6 +248,18 @@ impl Error {
         match self {
             Error::Mirrors { upstream, .. } => upstream.upstream(),
             other => other,
+        }
+    }
+
+    /// The error in fewer words, where host and what was asked for are named already.
+    pub(crate) fn of_host(&self) -> String {
+        match self {
+            Error::NotFound { detail, .. } => format!("not found{}", because(detail)),
+            Error::Network { reason, .. } => format!("cannot be reached: {reason}"),
+            Error::Tls { reason, hint, .. } => format!("no secure connection: {reason}; {hint}"),
+            Error::Server { status, detail, .. } => format!("answered {status}{}", because(detail)),
+            Error::Protocol { reason, .. } => reason.clone(),
+            other => other.to_string(),
         }
     }
 }

@@ -347,23 +347,24 @@ fn path_of(endpoint: &Endpoint, object: Object<'_>) -> String {
     }
 }
 
-/// The registry's own failure leads; what its mirrors said goes along.
+/// What each place said, in the order they were asked; the registry's own failure is the one to act on.
 pub(crate) fn all_failed(failed: Vec<(&Endpoint, Failure)>, wanted: &str) -> Error {
     let mut upstream = None;
-    let mut mirrors = Vec::new();
+    let mut tried = Vec::new();
     for (endpoint, failure) in failed {
         let error = failure.into_error(endpoint, wanted);
-        if endpoint.is_mirror {
-            mirrors.push(format!("{}: {error}", endpoint.authority));
-        } else {
+        let kind = if endpoint.is_mirror { "mirror " } else { "" };
+        tried.push(format!("{kind}{}: {}", endpoint.authority, error.of_host()));
+        if !endpoint.is_mirror {
             upstream = Some(error);
         }
     }
     match upstream {
-        Some(upstream) if mirrors.is_empty() => upstream,
+        Some(upstream) if tried.len() == 1 => upstream,
         Some(upstream) => Error::Mirrors {
+            wanted: wanted.to_owned(),
             upstream: Box::new(upstream),
-            mirrors,
+            tried,
         },
         None => Error::Config {
             what: wanted.to_owned(),

@@ -140,7 +140,9 @@ pub enum Error {
         actual: Box<Digest>,
     },
     /// The layer's compression is broken, though its digest is right.
-    #[error("layer {blob} cannot be decompressed")]
+    #[error(
+        "layer {blob} of the image is broken: its compressed data cannot be unpacked ({source}); it came as it was pushed, so it must be pushed again, or another tag chosen"
+    )]
     Decompress {
         /// The layer's blob.
         blob: Digest,
