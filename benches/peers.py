@@ -10,7 +10,11 @@ from pathlib import Path
 
 
 def call(argv, env=None, check=True) -> str:
-    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, timeout=600)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(str(error)) from None
     if check and done.returncode:
         raise RuntimeError(f"{' '.join(map(str, argv))}: status {done.returncode}\n{done.stderr}")
     return done.stdout.strip()
@@ -114,20 +118,26 @@ class Docker(Peer):
     name = "docker"
     helpers = ("containerd-shim-runc-v2",)
     daemons = ("dockerd", "containerd")
+    bridge = "rctrb1"  # not docker0, which may be another dockerd's
 
     def __init__(self, work, registry):
         super().__init__(work, registry)
         self.socket = f"unix://{self.work}/docker.sock"
+        call(["ip", "link", "delete", self.bridge], check=False)
+        call(["ip", "link", "add", self.bridge, "type", "bridge"])
+        call(["ip", "address", "add", "10.218.0.1/16", "dev", self.bridge])
+        call(["ip", "link", "set", self.bridge, "up"])
         log = open(self.work / "log", "w")
         self.daemon = subprocess.Popen(
             ["dockerd", "--data-root", self.work / "data", "--exec-root", self.work / "exec", "--host", self.socket,
-             "--pidfile", self.work / "pid", "--registry-mirror", registry, "--bip", "10.218.0.1/16"],
+             "--pidfile", self.work / "pid", "--registry-mirror", registry, "--bridge", self.bridge],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + 60
         while self.daemon.poll() is None and time.monotonic() < deadline:
             if subprocess.run(self.argv("version"), capture_output=True).returncode == 0:
                 return
             time.sleep(0.2)
+        self.end()
         raise RuntimeError("dockerd does not start:\n" + (self.work / "log").read_text()[-2000:])
 
     def argv(self, *args):
@@ -142,10 +152,19 @@ class Docker(Peer):
         return config
 
     def stop(self):
-        super().stop()
+        try:
+            super().stop()
+        finally:
+            self.end()
+
+    def end(self):
         self.daemon.terminate()
-        self.daemon.wait(60)
-        call(["ip", "link", "delete", "docker0"], check=False)
+        try:
+            self.daemon.wait(60)
+        except subprocess.TimeoutExpired:
+            self.daemon.kill()
+            self.daemon.wait()
+        call(["ip", "link", "delete", self.bridge], check=False)
 
 
 class Podman(Peer):
