@@ -118,7 +118,7 @@ fn a_full_filesystem_of_blocks_is_told_and_the_next_pull_goes_on() {
     env.rctr(["images", "--quiet"]).ok().stdout_is("");
     assert_eq!(env.leftovers(), [format!("mount {}", env.root().display())]);
     fs::remove_file(&filler).expect("own file");
-    // A container that fills it goes with its files, be there room for a word about it or not.
+    // A container that fills it goes with its files.
     env.sh(
         &["--network", "none"],
         "dd if=/dev/zero of=/big bs=1M count=40",

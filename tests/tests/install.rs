@@ -84,7 +84,10 @@ fn what_is_installed_finds_its_monitor_and_its_units_are_sound() {
     let mut run = Command::new(prefix.join("bin/rctr"));
     let base = env.command(["run"]);
     run.env_clear()
-        .envs(base.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .envs(
+            base.get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
         .args(["run", "-d", "busybox", "sleep", "1000"]);
     let id = Running::start(run, Some(b"")).finish().ok().stdout();
     // The monitor runs from a sealed copy, which has no path; its name tells that it is ours, its parameters which.

@@ -47,6 +47,22 @@ fn containers_are_found_by_id_prefix_and_name() {
 }
 
 #[test]
+fn a_prefix_of_several_ids_is_refused() {
+    let env = Env::new();
+    // Seventeen ids begin with sixteen digits.
+    let ids: Vec<_> = (0..17)
+        .map(|_| env.rctr(["create", "busybox"]).ok().stdout())
+        .collect();
+    let twice = |id: &&String| ids.iter().filter(|other| other[..1] == id[..1]).count() > 1;
+    let prefix = &ids.iter().find(twice).expect("two of one digit")[..1];
+    for verb in ["inspect", "rm", "start"] {
+        env.rctr([verb, prefix])
+            .refused(1, "Multiple IDs found with provided prefix");
+    }
+    assert_eq!(env.rctr(["ps", "-aq"]).lines().len(), 17);
+}
+
+#[test]
 fn a_name_is_taken_once_and_free_after_rm() {
     let env = Env::new();
     env.rctr(["create", "--name", "same", "busybox"]).ok();

@@ -295,6 +295,15 @@ fn images_has_dockers_columns_filters_and_templates() {
     env.rctr(["images", "-q", "--filter", "dangling=true"])
         .ok()
         .stdout_is("");
+    // All of busybox's age, but for what is older or newer than itself.
+    for filter in ["before=busybox", "since=busybox"] {
+        env.rctr(["images", "-q", "--filter", filter, "busybox"])
+            .ok()
+            .stdout_is("");
+    }
+    env.rctr(["images", "-f", "since=nosuch"])
+        .exits(1)
+        .stderr_has("nosuch");
     assert_eq!(
         env.rctr(["images", "--format", "json", "busybox"])
             .ok()

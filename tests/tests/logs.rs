@@ -132,6 +132,43 @@ fn follow_ends_with_the_container_and_misses_nothing() {
     last.finish().ok().stdout_is("line 1\nline 2\nline 3");
 }
 
+/// Sizes of the files that hold the log of the container `log`.
+fn files_of_log(env: &Env) -> Vec<u64> {
+    let inspected = env.inspect("log");
+    let text = |key: &str| inspected[key].as_str().expect("a text").to_owned();
+    let (id, path) = (text("Id"), text("LogPath"));
+    assert!(path.contains(&id), "{path}");
+    let dir = std::path::Path::new(&path).parent().expect("a directory");
+    let entries = std::fs::read_dir(dir).expect("the log's directory");
+    let logs = entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("log"));
+    logs.map(|entry| entry.metadata().map_or(0, |meta| meta.len()))
+        .collect()
+}
+
+#[test]
+fn unasked_three_files_of_ten_megabytes_are_kept() {
+    let env = Env::new();
+    let line = "x".repeat(1000);
+    env.run_detached([
+        "--name",
+        "log",
+        "busybox",
+        "sh",
+        "-c",
+        &format!("yes {line} | head -n 45000"),
+    ]);
+    env.rctr(["wait", "log"]).ok().stdout_is("0");
+    let files = files_of_log(&env);
+    assert!(
+        files.len() == 3 && files.iter().all(|size| *size <= 10_000_000),
+        "{files:?}"
+    );
+    let kept = env.rctr(["logs", "log"]).ok().stdout_bytes().len();
+    assert!((20_000_000..30_000_000).contains(&kept), "{kept} bytes");
+}
+
 #[test]
 fn rotation_bounds_the_disk_and_follow_goes_across_it() {
     let env = Env::builder()
@@ -155,19 +192,9 @@ fn rotation_bounds_the_disk_and_follow_goes_across_it() {
     let first: usize = kept[0].parse().expect("a number");
     assert!(first > 1, "old lines are gone");
     assert_eq!(kept.len(), 30_000 - first + 1, "and no others");
-    let id = env.inspect("log")["Id"].as_str().expect("an id").to_owned();
-    let log = env.inspect("log")["LogPath"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    assert!(log.contains(&id), "{log}");
-    let dir = std::path::Path::new(&log).parent().expect("a directory");
-    let size: u64 = std::fs::read_dir(dir)
-        .expect("the log's directory")
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("log"))
-        .map(|entry| entry.metadata().map_or(0, |meta| meta.len()))
-        .sum();
+    let files = files_of_log(&env);
+    assert_eq!(files.len(), 3, "{files:?}");
+    let size: u64 = files.iter().sum();
     assert!(size < 700_000, "{size} bytes on disk");
 }
 

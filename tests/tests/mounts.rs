@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rctr_tests::Env;
 
 /// A directory of the host's with one file.
@@ -166,6 +168,62 @@ fn propagation_is_as_asked() {
     env.sh(&["-v", &format!("{dir}:/in:sideways")], "true")
         .exits(125)
         .stderr_has("sideways");
+}
+
+#[test]
+fn mounts_made_later_come_in_if_asked_for() {
+    let env = Env::new();
+    let dir = env.path("shared");
+    fs::create_dir_all(dir.join("sub")).expect("a directory");
+    let _mount = SharedMount::at(&dir);
+    let volume = |flag: &str| format!("{}:/in{flag}", dir.display());
+    let slave = env.run_detached(["-v", &volume(":rslave"), "busybox", "sleep", "1000"]);
+    let private = env.run_detached(["-v", &volume(""), "busybox", "sleep", "1000"]);
+    let sub = dir.join("sub");
+    mount(
+        Some("tmpfs"),
+        &sub,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .expect("root may mount");
+    fs::write(sub.join("late"), "").expect("a file");
+    let seen = |id: &str| env.rctr(["exec", id, "ls", "/in/sub"]).ok().stdout();
+    assert_eq!((&seen(&slave)[..], &seen(&private)[..]), ("late", ""));
+}
+
+/// A directory mounted on itself and shared, with what is mounted in it; gone when dropped.
+struct SharedMount(PathBuf);
+
+impl SharedMount {
+    fn at(dir: &Path) -> Self {
+        let change = |source: Option<&Path>, flags| {
+            mount(source, dir, None::<&str>, flags, None::<&str>).expect("root may mount");
+        };
+        change(Some(dir), MsFlags::MS_BIND);
+        change(None, MsFlags::MS_SHARED);
+        Self(dir.to_owned())
+    }
+}
+
+impl Drop for SharedMount {
+    fn drop(&mut self) {
+        umount2(&self.0, MntFlags::MNT_DETACH).expect("it is mounted");
+    }
+}
+
+#[test]
+fn selinux_labels_are_ignored_with_a_word() {
+    let env = Env::new();
+    let dir = host_dir(&env);
+    for option in ["z", "Z", "ro,z"] {
+        let out = env.sh(&["-v", &format!("{dir}:/in:{option}")], "cat /in/file");
+        out.ok()
+            .stdout_is("from the host")
+            .stderr_has("WARNING: ")
+            .stderr_has("is ignored: there are no SELinux labels here");
+    }
 }
 
 #[test]

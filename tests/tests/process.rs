@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use nix::sys::resource::{Resource, getrlimit};
 use rctr_tests::Env;
 
 #[test]
@@ -274,6 +275,25 @@ fn ulimits_reach_the_process() {
     env.sh(&["--ulimit", "nofile=5:1"], "true")
         .exits(125)
         .stderr_has("nofile=5:1");
+}
+
+#[test]
+fn ulimits_above_the_hosts_are_clamped_with_a_word() {
+    // Where rctr may raise limits, guest/cases/capabilities.sh shows that it does.
+    let status = fs::read_to_string("/proc/self/status").expect("a status");
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let mask = u64::from_str_radix(line.expect("a mask").trim(), 16).expect("a number");
+    if mask & (1 << 24) != 0 {
+        return;
+    }
+    let env = Env::new();
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    let above = format!("nofile={}", hard + 5);
+    env.sh(&["--ulimit", &above], "ulimit -n; ulimit -Hn")
+        .ok()
+        .stdout_is(&format!("{hard}\n{hard}"))
+        .stderr_has("WARNING: ulimit nofile: ")
+        .stderr_has(&format!("Using {hard}"));
 }
 
 #[test]

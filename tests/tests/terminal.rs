@@ -1,6 +1,6 @@
 //! `run -it`, `exec -it`, `attach` and `start -ai` on a terminal made by the test.
 
-use rctr_tests::{Env, Terminal, wait_for};
+use rctr_tests::{Env, Proxy, Terminal, Verdict, wait_for};
 
 fn on_terminal(env: &Env, words: &[&str]) -> Terminal {
     Terminal::start(env.command(words), 24, 80)
@@ -179,4 +179,28 @@ fn a_failed_start_leaves_the_terminal_usable() {
     let shell = on_terminal(&env, &["run", "--rm", "-it", "busybox", "/no/such"]);
     shell.wait_shown("/no/such");
     assert_eq!(shell.finish(), 127);
+}
+
+#[test]
+fn a_pull_shows_a_bar_for_each_layer() {
+    let proxy = Proxy::start(|request| match request.is_blob() {
+        true => Verdict::Slow(2_000_000),
+        false => Verdict::Forward,
+    });
+    let env = Env::builder().mirror(&proxy.url()).build();
+    let mut command = env.command(["pull", "healthz"]);
+    command.env("TERM", "xterm");
+    let pull = Terminal::start(command, 24, 120);
+    pull.wait_shown("Downloading [");
+    pull.wait_shown("MB");
+    pull.wait_shown("Status: Downloaded newer image for healthz:latest");
+    let shown = pull.shown();
+    assert_eq!(pull.finish(), 0);
+    let words: Vec<_> = shown.split_whitespace().collect();
+    let layers: std::collections::HashSet<_> = words
+        .windows(3)
+        .filter(|words| words[1..] == ["Pull", "complete"])
+        .map(|words| &words[0][words[0].len() - "0123456789ab:".len()..])
+        .collect();
+    assert_eq!(layers.len(), 2, "{shown:?}");
 }
