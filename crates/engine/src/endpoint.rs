@@ -128,7 +128,11 @@ impl Engine {
         }
     }
 
-    fn plug_in(&self, netns: &OwnedFd, state: &EndpointState) -> Result<(Deferred, Vec<String>)> {
+    pub(crate) fn plug_in(
+        &self,
+        netns: &OwnedFd,
+        state: &EndpointState,
+    ) -> Result<(Deferred, Vec<String>)> {
         let bridge = self.bridge();
         let outcome = rctr_network::ensure_bridge(&bridge)?;
         if outcome.publish_again {
@@ -176,7 +180,7 @@ impl Engine {
         Ok(())
     }
 
-    fn namespace_of(&self, name: &str) -> Result<OwnedFd> {
+    pub(crate) fn namespace_of(&self, name: &str) -> Result<OwnedFd> {
         let other = self.container(name)?;
         if other.state.status != Status::Running {
             return Err(Error::JoinNotRunning { id: other.id });

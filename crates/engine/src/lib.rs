@@ -26,6 +26,7 @@ mod rootfs_view;
 mod settle;
 mod spec;
 mod start;
+mod step;
 mod time;
 mod user;
 
@@ -48,6 +49,7 @@ pub use rctr_registry_client::{LayerEvent, Progress as PullProgress, PulledLayer
 pub use rctr_runtime::logs::{LogEntry, Stream as LogStream, format_time};
 pub use rctr_runtime::{AttachEvent, AttachStream, ExitStatus, WindowSize};
 pub use start::{RunError, Started, Streams};
+pub use step::{Step, StepEnd, StepRunner};
 
 /// One root directory with its images and containers.
 pub struct Engine {

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use oci_spec::image::Digest;
 use rctr_runtime::{
     AttachOptions, AttachStream, CopyUp, Launch, LaunchFds, LogConfig, LowerDir, Rootfs,
     SeccompPolicy, StdioConfig,
@@ -283,7 +284,12 @@ impl Engine {
     /// The image's layers, top first, as the monitor wants them.
     pub(crate) fn layers(&self, container: &Container) -> Result<Vec<LowerDir>> {
         let chain_ids = crate::image::parse_digests(&container.layers, &container.image_name)?;
-        let paths = self.store.layer_paths(&chain_ids)?;
+        self.lower_dirs(&chain_ids)
+    }
+
+    /// Layers by their chain ids, given base first, top first as the monitor wants them.
+    pub(crate) fn lower_dirs(&self, chain_ids: &[Digest]) -> Result<Vec<LowerDir>> {
+        let paths = self.store.layer_paths(chain_ids)?;
         Ok(paths
             .into_iter()
             .map(|path| LowerDir {
@@ -336,7 +342,7 @@ fn copy_up(container: &Container) -> Vec<CopyUp> {
         .collect()
 }
 
-fn seccomp_policy(
+pub(crate) fn seccomp_policy(
     container: &Container,
     custom: Option<oci_spec::runtime::LinuxSeccomp>,
 ) -> SeccompPolicy {

@@ -16,6 +16,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// The name under which addresses are taken ([`Tx::allocate_address`]) that are to be given back with this lease.
+    pub fn owner(&self) -> String {
+        owner_name(self.id)
+    }
+
     /// Keeps these, too.
     ///
     /// # Errors
@@ -24,6 +29,10 @@ impl Lease {
         self.store
             .write(|tx| tx.insert_lease_items(self.id, digests))
     }
+}
+
+fn owner_name(lease: i64) -> String {
+    format!("lease-{lease}")
 }
 
 impl Drop for Lease {
@@ -74,12 +83,16 @@ impl Tx<'_> {
 
     fn delete_lease(&self, id: i64) -> Result<()> {
         self.execute("DELETE FROM lease_items WHERE lease = ?", [id])?;
+        self.execute("DELETE FROM addresses WHERE container = ?", [owner_name(id)])?;
         self.execute("DELETE FROM leases WHERE id = ?", [id])
             .map(drop)
     }
 
     /// Ends the leases of processes that live no more.
-    pub(crate) fn drop_dead_leases(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`crate::Error::Database`].
+    pub fn drop_dead_leases(&self) -> Result<()> {
         let leases = self.all("SELECT id, boot, pid, started FROM leases", [], |row| {
             let owner = Owner {
                 boot: row.get(1)?,
