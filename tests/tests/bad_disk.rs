@@ -238,7 +238,7 @@ fn mistakes_in_the_configuration_are_named_with_their_line() {
         .refused(125, &missing);
     let directory = env.home().to_string_lossy().into_owned();
     env.rctr(["--config", &directory, "ps"])
-        .refused(1, &directory);
+        .refused(125, &directory);
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! `pull` of everything a registry may hold, and what it says meanwhile.
 
-use std::process::Command;
 use std::time::Duration;
 
 use rctr_tests::{Env, Proxy, Running, Verdict, wait_for};
@@ -10,10 +9,6 @@ fn digest_of(env: &Env, name: &str) -> String {
     let digests = env.inspect(name)["RepoDigests"].take();
     let first = digests[0].as_str().expect("a digest").to_owned();
     first.split_once('@').expect("name@digest").1.to_owned()
-}
-
-fn image_bytes(proxy: &Proxy) -> usize {
-    proxy.blob_downloads()
 }
 
 #[test]
@@ -253,29 +248,6 @@ fn a_pull_that_was_killed_goes_on_where_it_stopped() {
     assert_eq!(partial(), 0, "nothing is left of the download");
     env.rctr(["run", "--rm", "--network", "none", "busybox", "true"])
         .ok();
-}
-
-#[test]
-fn an_interrupted_pull_says_nothing_and_the_next_one_works() {
-    let proxy = Proxy::start(|request| match (request.is_blob(), request.seen) {
-        (true, 0) => Verdict::Slow(300_000),
-        _ => Verdict::Forward,
-    });
-    let env = Env::builder().mirror(&proxy.url()).build();
-    let child = env
-        .command(["pull", "--quiet", "busybox"])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn();
-    let mut child = child.expect("rctr starts");
-    wait_for("the layer to be asked for", || image_bytes(&proxy) >= 2);
-    let pid = child.id().to_string();
-    let killed = Command::new("kill").args(["-INT", &pid]).status();
-    assert!(killed.expect("kill runs").success());
-    let status = child.wait().expect("a child can be waited for");
-    assert_eq!(status.code(), Some(130));
-    env.rctr(["images", "--quiet"]).ok().stdout_is("");
-    env.rctr(["pull", "--quiet", "busybox"]).ok();
 }
 
 #[test]
