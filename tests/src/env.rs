@@ -229,6 +229,11 @@ impl Env {
         self.rctr(words)
     }
 
+    /// `rctr run --rm --network none IMAGE WORDS…`.
+    pub fn run_alone(&self, words: &[&str]) -> Output {
+        self.rctr([&["run", "--rm", "--network", "none"], words].concat())
+    }
+
     /// `rctr run -d ARGS…`: the id it prints.
     pub fn run_detached<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> String {
         let mut command = self.command(["run", "-d"]);

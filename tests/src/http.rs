@@ -1,5 +1,5 @@
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 /// What a server answered.
@@ -43,4 +43,14 @@ pub fn http_get(address: impl ToSocketAddrs, path: &str) -> io::Result<Response>
         })
     });
     parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("not HTTP: {text:?}")))
+}
+
+/// What the image `healthz` serves at `address`, such as `198.18.0.1:8080`, if anything answers within a second.
+///
+/// # Panics
+/// When that is no address.
+pub fn healthz(address: &str) -> Option<String> {
+    let address: SocketAddr = address.parse().expect("an address and a port");
+    drop(TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?);
+    Some(http_get(address, "/healthz").ok()?.body)
 }

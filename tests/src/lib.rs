@@ -15,6 +15,7 @@ mod env;
 mod http;
 mod leaks;
 mod machine;
+mod mounted;
 mod output;
 mod proxy;
 mod registry;
@@ -23,9 +24,10 @@ mod terminal;
 mod wait;
 
 pub use env::{Env, EnvBuilder, Slot};
-pub use http::{Response, http_get};
+pub use http::{Response, healthz, http_get};
 pub use leaks::processes_naming;
 pub use machine::Machine;
+pub use mounted::Mounted;
 pub use output::{Output, Running};
 pub use proxy::{Proxy, Request, Verdict};
 pub use registry::registry;
@@ -42,6 +44,14 @@ pub fn workspace() -> PathBuf {
         .parent()
         .expect("tests/ is in the workspace")
         .to_owned()
+}
+
+/// Names in a directory; none if it is not there.
+pub fn entries(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }
 
 /// The `rctr` under test: `$RCTR_BIN`, or the one built beside this test program.

@@ -2,64 +2,21 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use rctr_tests::Env;
-
-/// A small filesystem at `--root`; gone when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn at(path: PathBuf, size: &str) -> Self {
-        Self::mount(&path, size, MsFlags::empty());
-        Self(path)
-    }
-
-    fn mount(path: &Path, size: &str, flags: MsFlags) {
-        let options = format!("size={size}");
-        mount(
-            Some("tmpfs"),
-            path,
-            Some("tmpfs"),
-            flags,
-            Some(options.as_str()),
-        )
-        .expect("root may mount");
-    }
-
-    fn grow(&self, size: &str) {
-        Self::mount(&self.0, size, MsFlags::MS_REMOUNT);
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        umount2(&self.0, MntFlags::MNT_DETACH).expect("it is mounted");
-    }
-}
+use rctr_tests::{Env, Mounted};
 
 #[test]
 fn a_full_disk_is_told_and_the_next_pull_goes_on_when_there_is_space() {
     let env = Env::new();
-    let disk = SmallDisk::at(env.root(), "2m");
+    let disk = Mounted::tmpfs(&env.root(), "2m");
     env.rctr(["pull", "busybox"]).refused(1, "o space left");
-    env.rctr(["run", "--rm", "--network", "none", "busybox", "true"])
+    env.run_alone(&["busybox", "true"])
         .refused(125, "o space left");
     env.rctr(["images", "--quiet"]).ok().stdout_is("");
-    disk.grow("40m");
-    env.rctr([
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "busybox",
-        "echo",
-        "there",
-    ])
-    .ok()
-    .stdout_is("there");
+    disk.resize("40m");
+    env.run_alone(&["busybox", "echo", "there"])
+        .ok()
+        .stdout_is("there");
     env.rctr(["rmi", "busybox"]).ok();
     let left = fs::read_dir(env.root().join("tmp"))
         .expect("a directory")
@@ -67,37 +24,10 @@ fn a_full_disk_is_told_and_the_next_pull_goes_on_when_there_is_space() {
     assert_eq!(left, 0, "what was begun is used or cleared away");
 }
 
-/// An ext4 of its own in a file at `--root`; gone when dropped.
-struct LoopDisk(PathBuf);
-
-impl LoopDisk {
-    fn at(path: PathBuf, image: &Path, size: u64) -> Self {
-        fs::File::create(image)
-            .and_then(|file| file.set_len(size))
-            .expect("a file");
-        for (program, arguments) in [("mkfs.ext4", &["-q"][..]), ("mount", &["-o", "loop"])] {
-            let mut command = Command::new(program);
-            command.args(arguments).arg(image);
-            if program == "mount" {
-                command.arg(&path);
-            }
-            let done = command.output().expect("e2fsprogs and mount are installed");
-            assert!(done.status.success(), "{done:?}");
-        }
-        Self(path)
-    }
-}
-
-impl Drop for LoopDisk {
-    fn drop(&mut self) {
-        umount2(&self.0, MntFlags::MNT_DETACH).expect("it is mounted");
-    }
-}
-
 #[test]
 fn a_full_filesystem_of_blocks_is_told_and_the_next_pull_goes_on() {
     let env = Env::new();
-    let _disk = LoopDisk::at(env.root(), &env.path("disk"), 24 << 20);
+    let _disk = Mounted::ext4(&env.root(), &env.path("disk"), 24 << 20);
     // Something else takes all but a little.
     let filler = env.root().join("filler");
     let mut file = fs::File::create(&filler).expect("a file");
@@ -113,7 +43,7 @@ fn a_full_filesystem_of_blocks_is_told_and_the_next_pull_goes_on() {
     }
     drop(file);
     env.rctr(["pull", "busybox"]).refused(1, "o space left");
-    env.rctr(["run", "--rm", "--network", "none", "busybox", "true"])
+    env.run_alone(&["busybox", "true"])
         .refused(125, "o space left");
     env.rctr(["images", "--quiet"]).ok().stdout_is("");
     assert_eq!(env.leftovers(), [format!("mount {}", env.root().display())]);
@@ -134,7 +64,7 @@ fn a_full_filesystem_of_blocks_is_told_and_the_next_pull_goes_on() {
 #[test]
 fn a_disk_without_room_for_a_record_is_told() {
     let env = Env::new();
-    let _disk = SmallDisk::at(env.root(), "16k");
+    let _disk = Mounted::tmpfs(&env.root(), "16k");
     env.rctr(["ps"]).refused(1, "store.db");
     env.rctr(["pull", "busybox"]).refused(1, "store.db");
 }
@@ -201,8 +131,7 @@ fn a_database_that_is_none_is_named_and_left_alone() {
     for name in ["store.db", "store.db-wal", "store.db-shm"] {
         fs::rename(kept.join(name), env.root().join(name)).expect("own file");
     }
-    env.rctr(["run", "--rm", "--network", "none", "busybox", "true"])
-        .ok();
+    env.run_alone(&["busybox", "true"]).ok();
 }
 
 #[test]

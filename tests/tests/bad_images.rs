@@ -28,7 +28,7 @@ fn escaped() -> bool {
 
 fn refused(image: &str, code: i32, words: &[&str]) {
     let env = Env::new();
-    let run = env.rctr(["run", "--rm", "--network", "none", image]);
+    let run = env.run_alone(&[image]);
     for word in words {
         run.refused(code, word);
     }
@@ -99,7 +99,7 @@ fn links_and_absolute_names_stay_within_the_root() {
         "hostile-whiteout-through",
         "hostile-cwd-link",
     ] {
-        let run = env.rctr(["run", "--rm", "--network", "none", image]);
+        let run = env.run_alone(&[image]);
         run.ok().stdout_is("ran");
         assert!(!escaped(), "{image} wrote outside");
     }
@@ -134,16 +134,7 @@ fn users_that_cannot_be_are_refused() {
 fn a_newline_in_home_makes_no_second_line_anywhere() {
     let env = Env::new();
     let script = "grep -c evil /etc/passwd; id -u evil; whoami";
-    let run = env.rctr([
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "hostile-home",
-        "sh",
-        "-c",
-        script,
-    ]);
+    let run = env.run_alone(&["hostile-home", "sh", "-c", script]);
     run.ok().stdout_is("0\nroot").stderr_has("evil");
     assert_clean(&env);
 }
@@ -167,16 +158,7 @@ fn commands_that_are_not_there() {
 #[test]
 fn a_work_directory_in_proc_gives_no_file_of_the_host() {
     let env = Env::new();
-    let run = env.rctr([
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "hostile-cwd",
-        "sh",
-        "-c",
-        "pwd; ls",
-    ]);
+    let run = env.run_alone(&["hostile-cwd", "sh", "-c", "pwd; ls"]);
     assert_ne!(run.status(), 0, "{run:?}");
     run.stdout_is("").one_error("working directory");
     assert_clean(&env);
@@ -186,9 +168,7 @@ fn a_work_directory_in_proc_gives_no_file_of_the_host() {
 fn a_volume_stays_within_the_root() {
     let env = Env::new();
     for image in ["hostile-volume", "hostile-volume-proc"] {
-        env.rctr(["run", "--rm", "--network", "none", image])
-            .ok()
-            .stdout_is("ran");
+        env.run_alone(&[image]).ok().stdout_is("ran");
     }
     assert_clean(&env);
 }
@@ -197,16 +177,7 @@ fn a_volume_stays_within_the_root() {
 fn device_nodes_of_an_image_open_nothing() {
     let env = Env::new();
     let script = "head -c 1 /disk; head -c 1 /mem; echo tried";
-    let run = env.rctr([
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "hostile-node",
-        "sh",
-        "-c",
-        script,
-    ]);
+    let run = env.run_alone(&["hostile-node", "sh", "-c", script]);
     run.ok()
         .stdout_is("tried")
         .stderr_has("/disk: Operation not permitted")
@@ -216,23 +187,14 @@ fn device_nodes_of_an_image_open_nothing() {
 #[test]
 fn labels_of_an_image_command_nothing() {
     let env = Env::new();
-    let run = env.rctr([
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "hostile-labels",
-        "grep",
-        "CapEff",
-        "/proc/self/status",
-    ]);
+    let run = env.run_alone(&["hostile-labels", "grep", "CapEff", "/proc/self/status"]);
     run.ok().stdout_is("CapEff:\t00000000a80425fb");
 }
 
 #[test]
 fn another_architecture_warns_and_a_foreign_program_is_126() {
     let env = Env::new();
-    let run = env.rctr(["run", "--rm", "--network", "none", "arm64only"]);
+    let run = env.run_alone(&["arm64only"]);
     run.ok()
         .stderr_has("WARNING: The requested image's platform (linux/arm64");
     // A program of no known format.

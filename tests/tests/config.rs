@@ -1,10 +1,9 @@
-//! Global flags, the configuration file, and the road to a registry that they describe.
+//! Global flags, and what the configuration file changes (mistakes in it: bad_disk; registries: registry_tls, pull).
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use rctr_tests::{Env, Proxy, Running, Verdict, workspace};
+use rctr_tests::{Env, Running};
 
 const TRUE: [&str; 6] = ["run", "--rm", "--network", "none", "busybox", "true"];
 
@@ -54,95 +53,4 @@ fn without_a_log_driver_nothing_is_kept() {
         .ok()
         .stdout_is("none");
     env.rctr(["logs", "mute"]).stdout_is("");
-}
-
-/// `rctr pull --quiet NAME` with these variables in its environment.
-fn pull_with(env: &Env, name: &str, variables: &[(&str, &str)]) -> rctr_tests::Output {
-    let mut command = env.command(["pull", "--quiet", name]);
-    command.envs(variables.iter().copied());
-    Running::start(command, Some(b"")).finish()
-}
-
-#[test]
-fn the_environments_proxies_are_used_but_for_no_proxy() {
-    let proxy = Proxy::start(|_| Verdict::Forward);
-    let env = Env::builder()
-        .config("[registry.\"registry.invalid\"]\ninsecure = true\n")
-        .build();
-    let image = "registry.invalid/library/busybox";
-    let through = [("HTTP_PROXY", &proxy.url()[..]), ("NO_PROXY", "")];
-    pull_with(&env, image, &through)
-        .ok()
-        .stdout_is("registry.invalid/library/busybox:latest");
-    assert!(
-        proxy
-            .requests()
-            .iter()
-            .any(|request| request.path.starts_with("http://registry.invalid/v2/")),
-        "{:?}",
-        proxy.requests()
-    );
-    let asked = proxy.requests().len();
-    let beside = [through[0], ("NO_PROXY", "registry.invalid")];
-    pull_with(&env, image, &beside).refused(1, "registry.invalid");
-    // It is the proxy that refuses: the name would not resolve.
-    let dead = [("https_proxy", "http://127.0.0.1:1")];
-    pull_with(&env, "secure.invalid/x", &dead).refused(1, "Connection refused");
-    assert_eq!(proxy.requests().len(), asked);
-}
-
-/// The shared registry's content behind TLS, with a certificate of an authority that nobody knows.
-struct Secure(PathBuf);
-
-impl Secure {
-    fn start(env: &Env) -> (Self, String) {
-        let dir = env.path("registry");
-        let tls = workspace().join("crates/registry-client/src/tests/tls");
-        let started = Command::new(workspace().join("fixtures/registry.sh"))
-            .args([Path::new("start"), &dir])
-            .env("REGISTRY_TLS", tls.join("server"))
-            .env("REGISTRY_LIFETIME", "120")
-            .output()
-            .expect("fixtures/registry.sh runs");
-        let url = String::from_utf8_lossy(&started.stdout).trim().to_owned();
-        let host = url.strip_prefix("https://").expect("an address").to_owned();
-        (Self(dir), host)
-    }
-
-    fn authority() -> PathBuf {
-        workspace().join("crates/registry-client/src/tests/tls/ca.pem")
-    }
-}
-
-impl Drop for Secure {
-    fn drop(&mut self) {
-        let stopped = Command::new(workspace().join("fixtures/registry.sh"))
-            .args([Path::new("stop"), &self.0])
-            .status();
-        stopped.expect("fixtures/registry.sh runs");
-    }
-}
-
-#[test]
-fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
-    let env = Env::new();
-    let (_server, host) = Secure::start(&env);
-    let image = format!("{host}/library/busybox");
-    let good = fs::read_to_string(env.config_file()).expect("the configuration");
-    let configure = |line: &str| {
-        let text = format!("{good}\n[registry.\"{host}\"]\n{line}\n");
-        fs::write(env.config_file(), text).expect("the configuration");
-    };
-    let stranger = workspace().join("crates/registry-client/src/tests/tls/server.pem");
-    configure(&format!("ca = \"{}\"", stranger.display()));
-    env.rctr(["pull", &image])
-        .refused(1, &host)
-        .stderr_has("ca");
-    configure("ca = \"/no/such/file.pem\"");
-    env.rctr(["pull", &image]).one_error("/no/such/file.pem");
-    configure(&format!("ca = \"{}\"", Secure::authority().display()));
-    env.rctr(["pull", "--quiet", &image]).ok().quiet();
-    env.rctr(["rmi", &image]).ok();
-    configure("insecure = true");
-    env.rctr(["pull", "--quiet", &image]).ok().quiet();
 }

@@ -2,19 +2,12 @@
 
 use std::io::Read;
 use std::net::TcpListener;
-use std::time::Duration;
 
-use rctr_tests::{Env, Machine, http_get, wait_for};
+use rctr_tests::{Env, Machine, healthz, wait_for};
 
 fn answers(machine: &Machine<'_>, port: u16) -> bool {
-    machine.outside(|| {
-        let address = (Machine::ADDRESS, port);
-        let stream = std::net::TcpStream::connect_timeout(
-            &format!("{}:{port}", address.0).parse().expect("an address"),
-            Duration::from_secs(1),
-        );
-        stream.is_ok() && http_get(address, "/healthz").is_ok_and(|page| page.body == "ok\n")
-    })
+    let address = format!("{}:{port}", Machine::ADDRESS);
+    machine.outside(|| healthz(&address).as_deref() == Some("ok\n"))
 }
 
 fn start(machine: &Machine<'_>, env: &Env, port: u16) {

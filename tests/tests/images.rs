@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rctr_tests::Env;
+use rctr_tests::{Env, entries};
 
 /// Bytes that files below `dir` take on disk, hard links once.
 fn disk_use(dir: &Path) -> u64 {
@@ -22,13 +22,6 @@ fn disk_use(dir: &Path) -> u64 {
         }
     }
     bytes
-}
-
-fn entries(dir: &Path) -> Vec<String> {
-    let listed = fs::read_dir(dir).into_iter().flatten().flatten();
-    listed
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect()
 }
 
 #[test]
@@ -106,8 +99,7 @@ fn names_of_one_repository_do_not_outlive_it_when_another_has_the_same_image() {
     env.rctr(["images", "--format", "{{.Repository}}:{{.Tag}}"])
         .ok()
         .stdout_is("busybox:latest");
-    env.rctr(["run", "--rm", "--network", "none", "busybox", "true"])
-        .ok();
+    env.run_alone(&["busybox", "true"]).ok();
 }
 
 #[test]
@@ -127,17 +119,9 @@ fn shared_layers_stay_until_their_last_image_goes_and_then_the_disk_is_free() {
     );
     env.rctr(["rmi", "busybox"]).ok();
     env.rctr(["rmi", "entrypoint"]).ok();
-    env.rctr([
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "healthz",
-        "cat",
-        "/www/healthz",
-    ])
-    .ok()
-    .stdout_is("ok");
+    env.run_alone(&["healthz", "cat", "/www/healthz"])
+        .ok()
+        .stdout_is("ok");
     env.rctr(["rmi", "healthz"]).ok();
     let after = disk_use(&env.root().join("blobs")) + disk_use(&layers);
     assert!(after <= empty + 8192, "{after} bytes are left of {all}");
@@ -206,16 +190,7 @@ fn what_a_layer_may_hold_is_there_as_it_was_packed() {
     let show = "cd /odd; stat -c '%n %a %u %g %F' setuid sticky bigid null fifo; stat -c %h hard; \
                 cat long*; readlink longlink | wc -c; cat *ml*ut; ls /opaque; ls -d /gone /removed 2>&1; \
                 cat /todir /tofile/x";
-    let out = env.rctr([
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "oddfiles",
-        "sh",
-        "-c",
-        show,
-    ]);
+    let out = env.run_alone(&["oddfiles", "sh", "-c", show]);
     out.stdout_is(
         "setuid 4755 0 0 regular file\nsticky 1644 0 0 regular file\nbigid 644 3000000 70000 regular file\n\
          null 666 0 0 character special file\nfifo 600 0 0 fifo\n2\nlong name\n301\nutf-8\nseen\n\

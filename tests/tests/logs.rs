@@ -107,6 +107,16 @@ fn since_until_and_timestamps() {
         .stderr_has("yesterday-ish");
 }
 
+/// Waits until `logs -f` watches for what comes.
+fn await_following(logs: &Running) {
+    let dir = format!("/proc/{}/fd", logs.pid());
+    wait_for("logs -f to watch", || {
+        let files = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+        let mut targets = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+        targets.any(|target| target.to_string_lossy().contains("inotify"))
+    });
+}
+
 #[test]
 fn follow_ends_with_the_container_and_misses_nothing() {
     let env = Env::new();
@@ -119,10 +129,8 @@ fn follow_ends_with_the_container_and_misses_nothing() {
     let mut follow = env.spawn(["logs", "-f", "log"]);
     let last = env.spawn(["logs", "-f", "--tail", "0", "log"]);
     assert!(follow.alive());
-    // Both are surely following once they have had the time for a few commands.
-    for _ in 0..5 {
-        env.rctr(["logs", "log"]).ok();
-    }
+    await_following(&follow);
+    await_following(&last);
     env.rctr_with_input(["attach", "log"], b"go\n").ok();
     follow
         .finish()
@@ -174,15 +182,13 @@ fn rotation_bounds_the_disk_and_follow_goes_across_it() {
     let env = Env::builder()
         .config("[log]\nmax_size = \"64k\"\nmax_file = 3\n")
         .build();
-    let script = "read go; seq 1 30000; sleep 0.2";
+    let script = "read go; seq 1 30000";
     env.rctr([
         "run", "-d", "-i", "--name", "log", "busybox", "sh", "-c", script,
     ])
     .ok();
     let follow = env.spawn(["logs", "-f", "log"]);
-    for _ in 0..5 {
-        env.rctr(["logs", "log"]).ok();
-    }
+    await_following(&follow);
     env.rctr_with_input(["attach", "log"], b"go\n").ok();
     let followed = follow.finish();
     let lines = followed.ok().lines();
@@ -210,8 +216,8 @@ fn ctrl_c_ends_follow_and_not_the_container() {
         "echo up; sleep 1000",
     ]);
     env.wait_log("log", "up");
-    let mut follow: Running = env.spawn(["logs", "--follow", "log"]);
-    wait_for("logs -f to run", || follow.alive());
+    let follow: Running = env.spawn(["logs", "--follow", "log"]);
+    await_following(&follow);
     follow.signal(nix::sys::signal::Signal::SIGINT);
     follow.finish();
     env.rctr(["inspect", "-f", "{{.State.Running}}", "log"])

@@ -2,10 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use rctr_tests::Env;
+use rctr_tests::{Env, Mounted};
 
 /// A directory of the host's with one file.
 fn host_dir(env: &Env) -> String {
@@ -175,42 +173,15 @@ fn mounts_made_later_come_in_if_asked_for() {
     let env = Env::new();
     let dir = env.path("shared");
     fs::create_dir_all(dir.join("sub")).expect("a directory");
-    let _mount = SharedMount::at(&dir);
+    let _mount = Mounted::shared(&dir);
     let volume = |flag: &str| format!("{}:/in{flag}", dir.display());
     let slave = env.run_detached(["-v", &volume(":rslave"), "busybox", "sleep", "1000"]);
     let private = env.run_detached(["-v", &volume(""), "busybox", "sleep", "1000"]);
     let sub = dir.join("sub");
-    mount(
-        Some("tmpfs"),
-        &sub,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        None::<&str>,
-    )
-    .expect("root may mount");
+    let _later = Mounted::tmpfs(&sub, "1m");
     fs::write(sub.join("late"), "").expect("a file");
     let seen = |id: &str| env.rctr(["exec", id, "ls", "/in/sub"]).ok().stdout();
     assert_eq!((&seen(&slave)[..], &seen(&private)[..]), ("late", ""));
-}
-
-/// A directory mounted on itself and shared, with what is mounted in it; gone when dropped.
-struct SharedMount(PathBuf);
-
-impl SharedMount {
-    fn at(dir: &Path) -> Self {
-        let change = |source: Option<&Path>, flags| {
-            mount(source, dir, None::<&str>, flags, None::<&str>).expect("root may mount");
-        };
-        change(Some(dir), MsFlags::MS_BIND);
-        change(None, MsFlags::MS_SHARED);
-        Self(dir.to_owned())
-    }
-}
-
-impl Drop for SharedMount {
-    fn drop(&mut self) {
-        umount2(&self.0, MntFlags::MNT_DETACH).expect("it is mounted");
-    }
 }
 
 #[test]

@@ -238,7 +238,8 @@ fn hosts_and_resolver_are_what_the_flags_say() {
 #[test]
 fn init_is_process_one_and_reaps() {
     let env = Env::new();
-    let script = "(sleep 0.05 &) ; sleep 0.3; ps -o pid,ppid,stat,args; echo $$";
+    let script = "(sleep 0.05 &); for n in $(seq 500); do ps -o args | grep -q '[s]leep' || break; usleep 10000; done; \
+                  ps -o pid,ppid,stat,args; echo $$";
     let out = env.sh(&["--init"], script);
     out.ok().stdout_lacks("Z");
     assert_ne!(

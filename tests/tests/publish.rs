@@ -1,9 +1,9 @@
 //! Published ports: from where they answer, and that they are gone when they should be.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
-use rctr_tests::{Env, Machine, http_get, wait_for};
+use rctr_tests::{Env, Machine, healthz, wait_for};
 
 const OK: &str = "ok\n";
 
@@ -17,16 +17,11 @@ fn env_with(image: &str) -> Env {
 fn serve(machine: &Machine<'_>, env: &Env, flags: &[&str], address: &str) -> String {
     machine.inside(|| {
         let id = env.run_detached(flags.iter().chain(&["healthz"]));
-        wait_for(&format!("{address} to answer"), || fetch(address).is_some());
+        wait_for(&format!("{address} to answer"), || {
+            healthz(address).is_some()
+        });
         id
     })
-}
-
-fn fetch(address: &str) -> Option<String> {
-    let address: SocketAddr = address.parse().expect("an address");
-    let stream = std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1));
-    drop(stream.ok()?);
-    Some(http_get(address, "/healthz").ok()?.body)
 }
 
 /// Whether the firewall knows a published port.
@@ -46,7 +41,7 @@ fn a_port_answers_on_every_address_and_from_everywhere() {
     for address in &own {
         let url = format!("{address}:8080");
         assert_eq!(
-            machine.inside(|| fetch(&url)).as_deref(),
+            machine.inside(|| healthz(&url)).as_deref(),
             Some(OK),
             "{url} from the machine"
         );
@@ -59,19 +54,19 @@ fn a_port_answers_on_every_address_and_from_everywhere() {
     }
     let url = format!("{}:8080", Machine::ADDRESS);
     assert_eq!(
-        machine.outside(|| fetch(&url)).as_deref(),
+        machine.outside(|| healthz(&url)).as_deref(),
         Some(OK),
         "from outside"
     );
     if rctr_network::host_has_ipv6() {
         let url = format!("[{}]:8080", Machine::ADDRESS_V6);
         assert_eq!(
-            machine.outside(|| fetch(&url)).as_deref(),
+            machine.outside(|| healthz(&url)).as_deref(),
             Some(OK),
             "{url} from outside"
         );
         assert_eq!(
-            machine.inside(|| fetch(&url)).as_deref(),
+            machine.inside(|| healthz(&url)).as_deref(),
             Some(OK),
             "{url} from the machine"
         );
@@ -85,8 +80,8 @@ fn what_is_not_published_cannot_be_reached_from_outside() {
     let id = machine.inside(|| env.run_detached(["healthz"]));
     let address = env.inspect(&id)["NetworkSettings"]["IPAddress"].take();
     let url = format!("{}:80", address.as_str().expect("an address"));
-    machine.inside(|| wait_for("the server to answer", || fetch(&url).is_some()));
-    assert_eq!(machine.outside(|| fetch(&url)), None);
+    machine.inside(|| wait_for("the server to answer", || healthz(&url).is_some()));
+    assert_eq!(machine.outside(|| healthz(&url)), None);
 }
 
 #[test]
@@ -97,10 +92,10 @@ fn a_port_bound_to_an_address_answers_there_only() {
     let flags = ["-p", "127.0.0.1:8080:80", "-p", &wan];
     let id = serve(&machine, &env, &flags, "127.0.0.1:8080");
     let [loopback, outer] = [8080, 8081].map(|port| format!("{}:{port}", Machine::ADDRESS));
-    assert_eq!(machine.inside(|| fetch(&loopback)), None);
-    assert_eq!(machine.outside(|| fetch(&loopback)), None);
-    assert_eq!(machine.outside(|| fetch(&outer)).as_deref(), Some(OK));
-    assert_eq!(machine.inside(|| fetch("127.0.0.1:8081")), None);
+    assert_eq!(machine.inside(|| healthz(&loopback)), None);
+    assert_eq!(machine.outside(|| healthz(&loopback)), None);
+    assert_eq!(machine.outside(|| healthz(&outer)).as_deref(), Some(OK));
+    assert_eq!(machine.inside(|| healthz("127.0.0.1:8081")), None);
     let ports = env.rctr(["ps", "--format", "{{.Ports}}"]);
     ports
         .ok()
@@ -172,7 +167,7 @@ fn ports_of_the_hosts_choice_differ() {
     assert!((9100..=9110).contains(&ports[3]), "{ports:?}");
     for port in &ports {
         let address = format!("127.0.0.1:{port}");
-        machine.inside(|| wait_for(&address, || fetch(&address).is_some()));
+        machine.inside(|| wait_for(&address, || healthz(&address).is_some()));
     }
     let mut different = ports.clone();
     different.sort_unstable();
@@ -211,7 +206,7 @@ fn a_taken_port_is_named_and_leaves_a_created_container_only() {
     let id = serve(&machine, &env, &["-p", "8080:80"], "127.0.0.1:8080");
     taken("bycontainer", "8080:80");
     assert_eq!(
-        machine.inside(|| fetch("127.0.0.1:8080")).as_deref(),
+        machine.inside(|| healthz("127.0.0.1:8080")).as_deref(),
         Some(OK),
         "the first is not disturbed"
     );
@@ -220,7 +215,7 @@ fn a_taken_port_is_named_and_leaves_a_created_container_only() {
         .ok();
     // The one that was refused can be started now.
     machine.inside(|| env.rctr(["start", "bycontainer"])).ok();
-    machine.inside(|| wait_for("the port", || fetch("127.0.0.1:8080").is_some()));
+    machine.inside(|| wait_for("the port", || healthz("127.0.0.1:8080").is_some()));
 }
 
 #[test]
@@ -232,7 +227,7 @@ fn ports_and_addresses_are_given_back_however_a_container_ends() {
             !published(&machine, 8080)
         });
         assert_eq!(
-            machine.inside(|| fetch("127.0.0.1:8080")),
+            machine.inside(|| healthz("127.0.0.1:8080")),
             None,
             "after {how}"
         );

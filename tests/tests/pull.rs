@@ -19,7 +19,7 @@ fn every_compression_and_manifest_format_runs() {
             .ok()
             .quiet()
             .stdout_is(&format!("docker.io/library/{image}:latest"));
-        env.rctr(["run", "--rm", "--network", "none", image, "echo", image])
+        env.run_alone(&[image, "echo", image])
             .ok()
             .stdout_is(image)
             .quiet();
@@ -30,9 +30,7 @@ fn every_compression_and_manifest_format_runs() {
 fn an_image_of_128_layers_runs_with_the_topmost_on_top() {
     let env = Env::new();
     // Each layer overwrites /last, and every second one removes a file of the one below it.
-    env.rctr(["run", "--rm", "--network", "none", "layers128"])
-        .ok()
-        .stdout_is("127\n64");
+    env.run_alone(&["layers128"]).ok().stdout_is("127\n64");
 }
 
 #[test]
@@ -64,17 +62,9 @@ fn an_index_gives_this_machines_image_and_platform_another() {
 #[test]
 fn an_attestation_beside_the_image_is_passed_over() {
     let env = Env::new();
-    env.rctr([
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "attested",
-        "echo",
-        "ran",
-    ])
-    .ok()
-    .stdout_is("ran");
+    env.run_alone(&["attested", "echo", "ran"])
+        .ok()
+        .stdout_is("ran");
 }
 
 #[test]
@@ -84,7 +74,7 @@ fn a_digest_pins_an_image() {
     let digest = digest_of(&env, "busybox");
     env.rctr(["rmi", "busybox"]).ok();
     let name = format!("busybox@{digest}");
-    env.rctr(["run", "--rm", "--network", "none", &name, "echo", "pinned"])
+    env.run_alone(&[&name, "echo", "pinned"])
         .ok()
         .stdout_is("pinned");
     let images = env.rctr(["images", "--format", "{{.Repository}}:{{.Tag}}"]);
@@ -133,30 +123,18 @@ fn pull_policies_of_run() {
     env.rctr(["run", "--rm", "--pull", "never", "busybox", "true"])
         .refused(125, "busybox");
     assert!(proxy.requests().is_empty(), "{:?}", proxy.requests());
-    env.rctr(["run", "--rm", "--network", "none", "busybox", "true"])
+    env.run_alone(&["busybox", "true"])
         .ok()
         .stdout_is("")
         .stderr_has("Unable to find image 'busybox:latest' locally");
     let asked = proxy.requests().len();
-    env.rctr(["run", "--rm", "--network", "none", "busybox", "true"])
-        .ok()
-        .quiet();
+    env.run_alone(&["busybox", "true"]).ok().quiet();
     assert_eq!(
         proxy.requests().len(),
         asked,
         "an image that is here is not asked for"
     );
-    env.rctr([
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "--pull",
-        "always",
-        "busybox",
-        "true",
-    ])
-    .ok();
+    env.run_alone(&["--pull", "always", "busybox", "true"]).ok();
     assert!(proxy.requests().len() > asked, "always means always");
     assert_eq!(
         proxy.blob_downloads(),
@@ -195,8 +173,7 @@ fn two_processes_that_pull_one_image_download_it_once() {
         .min()
         .expect("a layer was asked for");
     assert_eq!(biggest, 1, "{:?}", proxy.requests());
-    env.rctr(["run", "--rm", "--network", "none", "busybox", "true"])
-        .ok();
+    env.run_alone(&["busybox", "true"]).ok();
 }
 
 fn count(proxy: &Proxy, path: &str) -> usize {
@@ -246,8 +223,7 @@ fn a_pull_that_was_killed_goes_on_where_it_stopped() {
         proxy.requests()
     );
     assert_eq!(partial(), 0, "nothing is left of the download");
-    env.rctr(["run", "--rm", "--network", "none", "busybox", "true"])
-        .ok();
+    env.run_alone(&["busybox", "true"]).ok();
 }
 
 #[test]

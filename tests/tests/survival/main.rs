@@ -8,13 +8,12 @@ mod monitor;
 mod pulls;
 mod reboot;
 
-use std::fs;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
-use rctr_tests::{Env, Output, Running};
+use rctr_tests::{Env, Output, Running, entries};
 
 /// Random numbers that can be had again (xorshift64).
 pub struct Dice(u64);
@@ -97,7 +96,8 @@ pub fn assert_clean(env: &Env) {
     assert_eq!(env.published(), [""; 0]);
     let store = rctr_store::Store::open(&env.root()).expect("the store opens");
     assert_eq!(store.addresses("bridge").expect("addresses"), []);
-    let states = entries(&env.state());
+    let mut states = entries(&env.state());
+    states.retain(|name| !name.starts_with('.'));
     assert!(states.is_empty(), "state directories stay: {states:?}");
 
     // Directories of containers that never were are kept for a minute.
@@ -118,13 +118,4 @@ pub fn assert_clean(env: &Env) {
     let mut temporary = entries(&env.root().join("tmp"));
     temporary.retain(|name| !name.starts_with("partial-"));
     assert_eq!(temporary, [""; 0]);
-}
-
-/// Names in a directory, hidden ones aside.
-pub fn entries(dir: &std::path::Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| !name.starts_with('.'))
-        .collect()
 }

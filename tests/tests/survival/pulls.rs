@@ -17,17 +17,7 @@ fn alone_killed_pulls() {
             env.rctr(["images", "-q"]).ok();
             if round % 4 == 3 {
                 env.rctr(["pull", "-q", image]).ok();
-                env.rctr([
-                    "run",
-                    "--rm",
-                    "--network",
-                    "none",
-                    "--entrypoint",
-                    "",
-                    image,
-                    "true",
-                ])
-                .ok();
+                env.run_alone(&["--entrypoint", "", image, "true"]).ok();
                 env.rctr(["rmi", image]).ok();
             }
         }
