@@ -118,14 +118,14 @@ class Docker(Peer):
     name = "docker"
     helpers = ("containerd-shim-runc-v2",)
     daemons = ("dockerd", "containerd")
-    bridge = "rctrb1"  # not docker0, which may be another dockerd's
 
     def __init__(self, work, registry):
         super().__init__(work, registry)
         self.socket = f"unix://{self.work}/docker.sock"
-        call(["ip", "link", "delete", self.bridge], check=False)
+        # Not docker0, which may be another dockerd's.
+        self.bridge = f"rctrd{os.getpid()}"
         call(["ip", "link", "add", self.bridge, "type", "bridge"])
-        call(["ip", "address", "add", "10.218.0.1/16", "dev", self.bridge])
+        call(["ip", "address", "add", f"10.{218 + os.getpid() % 32}.0.1/16", "dev", self.bridge])
         call(["ip", "link", "set", self.bridge, "up"])
         log = open(self.work / "log", "w")
         self.daemon = subprocess.Popen(
