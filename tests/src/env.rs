@@ -62,10 +62,10 @@ impl Slot {
         Ipv4Net::new_assert([10, 213, self.number, 0].into(), 24)
     }
 
-    /// The same for IPv6, if this host has it.
+    /// The same for IPv6, if the kernel has it.
     pub fn subnet_v6(&self) -> Option<Ipv6Net> {
         let prefix = [0xfd72, 0x6374, 0x7200, u16::from(self.number), 0, 0, 0, 0];
-        rctr_network::host_has_ipv6().then(|| Ipv6Net::new_assert(prefix.into(), 64))
+        rctr_network::kernel_has_ipv6().then(|| Ipv6Net::new_assert(prefix.into(), 64))
     }
 
     pub(crate) fn cgroup_name(number: u8) -> String {

@@ -44,7 +44,7 @@ impl<'a> Machine<'a> {
         for (name, last) in [(inner, 1), (outer, 2)] {
             ip(&format!("-n {name} addr add 198.18.0.{last}/24 dev wan0"));
             ip(&format!("-n {name} link set wan0 up"));
-            if rctr_network::host_has_ipv6() {
+            if rctr_network::kernel_has_ipv6() {
                 ip(&format!(
                     "-n {name} addr add fd00:18::{last}/64 dev wan0 nodad"
                 ));

@@ -58,7 +58,7 @@ fn a_port_answers_on_every_address_and_from_everywhere() {
         Some(OK),
         "from outside"
     );
-    if rctr_network::host_has_ipv6() {
+    if rctr_network::kernel_has_ipv6() {
         let url = format!("[{}]:8080", Machine::ADDRESS_V6);
         assert_eq!(
             machine.outside(|| healthz(&url)).as_deref(),

@@ -37,16 +37,20 @@ impl Engine {
     /// The default bridge as configured.
     pub(crate) fn bridge(&self) -> BridgeConfig {
         let settings = &self.config.settings.network;
-        let subnet_v6 = settings.subnet_v6.or_else(|| {
-            rctr_network::host_has_ipv6()
-                .then(|| BridgeConfig::generated_subnet_v6(&settings.bridge))
-        });
         BridgeConfig {
             name: settings.bridge.clone(),
             subnet: settings.subnet,
-            subnet_v6,
+            subnet_v6: self.subnet_v6(),
             mtu: None,
         }
+    }
+
+    fn subnet_v6(&self) -> Option<Ipv6Net> {
+        let settings = &self.config.settings.network;
+        settings.subnet_v6.or_else(|| {
+            rctr_network::host_has_ipv6()
+                .then(|| BridgeConfig::generated_subnet_v6(&settings.bridge))
+        })
     }
 
     /// Takes the host ports of a container, choosing random ones where it may.
@@ -55,7 +59,7 @@ impl Engine {
         if container.options.network != NetworkMode::Bridge {
             return Ok(held);
         }
-        let v6 = self.bridge().subnet_v6.is_some();
+        let v6 = self.subnet_v6().is_some() && rctr_network::kernel_has_ipv6();
         for spec in wanted_ports(container)? {
             for (inner, host) in spec.expand() {
                 hold(&mut held, &spec, host, inner, v6)?;
@@ -226,6 +230,11 @@ fn hold(
         None => vec![any[0]],
     };
     let range = host.map(|(low, high)| low..=high);
+    check_family(
+        spec,
+        range.as_ref().map_or(inner, |range| *range.start()),
+        v6,
+    )?;
     let protocol = network_protocol(spec.protocol);
     let (port, sockets) = match range {
         Some(range) if range.start() == range.end() => {
@@ -249,6 +258,19 @@ fn hold(
             protocol: spec.protocol,
         }));
     Ok(())
+}
+
+/// An IPv6 address can be published on only where containers have one to lead it to.
+fn check_family(spec: &PortSpec, port: u16, v6: bool) -> Result<()> {
+    match spec.host_ip {
+        Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) => {
+            Err(rctr_network::Error::Ipv6Loopback { port }.into())
+        }
+        Some(host_ip @ IpAddr::V6(_)) if !v6 => {
+            Err(rctr_network::Error::NoIpv6ToPublish { host_ip, port }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn network_protocol(protocol: Protocol) -> rctr_network::Protocol {

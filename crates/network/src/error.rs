@@ -104,6 +104,16 @@ pub enum Error {
         /// Port on the host.
         port: u16,
     },
+    /// A port is to be published on an IPv6 address, and the containers have none to lead it to.
+    #[error(
+        "cannot publish port {port} on {host_ip}: containers have no IPv6 here; set subnet_v6 in [network] of the configuration"
+    )]
+    NoIpv6ToPublish {
+        /// Address on the host.
+        host_ip: IpAddr,
+        /// Port on the host.
+        port: u16,
+    },
     /// A port could not be bound for another reason.
     #[error("cannot bind port {host_ip}:{port}/{protocol}")]
     Bind {

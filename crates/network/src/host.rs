@@ -17,7 +17,8 @@ pub fn host_has_ipv6() -> bool {
 }
 
 /// Whether the kernel was built and booted with IPv6.
-pub(crate) fn kernel_has_ipv6() -> bool {
+#[must_use]
+pub fn kernel_has_ipv6() -> bool {
     Path::new("/proc/thread-self/net/if_inet6").exists()
 }
 

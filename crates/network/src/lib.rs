@@ -29,6 +29,6 @@ pub use config::{
     deserialize_subnet, deserialize_subnet_v6, mac_for,
 };
 pub use error::{Error, Result};
-pub use host::host_has_ipv6;
+pub use host::{host_has_ipv6, kernel_has_ipv6};
 pub use netns::new_netns;
 pub use port::{free_port, reserve};

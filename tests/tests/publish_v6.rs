@@ -1,0 +1,113 @@
+//! Published ports and IPv6: where the kernel has it, and on a machine without.
+
+use std::net::TcpListener;
+
+use rctr_tests::{Env, Machine, healthz, wait_for};
+
+const OK: &str = "ok\n";
+
+fn env() -> Env {
+    let env = Env::new();
+    env.rctr(["pull", "--quiet", "healthz"]).ok();
+    env
+}
+
+#[test]
+fn ipv6_leads_from_everywhere_to_where_it_was_published() {
+    if !rctr_network::kernel_has_ipv6() {
+        return;
+    }
+    let env = env();
+    let machine = Machine::new(&env);
+    let bound = format!("[{}]:8081:80", Machine::ADDRESS_V6);
+    let flags = ["-p", "8080:80", "-p", &bound];
+    let id = machine.inside(|| env.run_detached(flags.iter().chain(&["healthz"])));
+    machine.inside(|| wait_for("an answer", || healthz("127.0.0.1:8080").is_some()));
+    let subnet = env.slot().subnet_v6().expect("an IPv6 subnet");
+    let network = env.inspect(&id)["NetworkSettings"]["Networks"]["bridge"].take();
+    let own = network["GlobalIPv6Address"].as_str().expect("an address");
+    assert!(subnet.contains(&own.parse::<std::net::Ipv6Addr>().expect("an address")));
+    let gateway = subnet.hosts().nth(1).expect("a host").to_string();
+    // To the container itself from the machine, and to published ports from everywhere.
+    assert_eq!(
+        machine
+            .inside(|| healthz(&format!("[{own}]:80")))
+            .as_deref(),
+        Some(OK)
+    );
+    for port in [8080, 8081] {
+        let url = format!("[{}]:{port}", Machine::ADDRESS_V6);
+        assert_eq!(
+            machine.outside(|| healthz(&url)).as_deref(),
+            Some(OK),
+            "{url}"
+        );
+        assert_eq!(
+            machine.inside(|| healthz(&url)).as_deref(),
+            Some(OK),
+            "{url}"
+        );
+        let url = format!("http://{url}/healthz");
+        let other = machine.inside(|| env.rctr(["run", "--rm", "healthz", "wget", "-qO-", &url]));
+        other.ok().stdout_is("ok");
+    }
+    let by_gateway = format!("[{gateway}]:8080");
+    assert_eq!(machine.inside(|| healthz(&by_gateway)).as_deref(), Some(OK));
+    // Bound to one address, and to IPv6 only.
+    assert_eq!(
+        machine.inside(|| healthz(&format!("[{gateway}]:8081"))),
+        None
+    );
+    assert_eq!(machine.inside(|| healthz("127.0.0.1:8081")), None);
+    let ports = env.rctr(["ps", "--format", "{{.Ports}}"]);
+    ports
+        .ok()
+        .stdout_has("[::]:8080->80/tcp")
+        .stdout_has(&format!("[{}]:8081->80/tcp", Machine::ADDRESS_V6));
+    // Outwards, with the machine's address.
+    let listener = machine
+        .outside(|| TcpListener::bind("[::]:7777"))
+        .expect("a free port");
+    let peer = std::thread::spawn(move || listener.accept().map(|(_, from)| from.ip().to_string()));
+    let outside = Machine::ADDRESS_V6.replace("::1", "::2");
+    machine
+        .inside(|| env.rctr(["exec", &id, "nc", "-w", "3", &outside, "7777"]))
+        .ok();
+    let from = peer.join().expect("the server ends").expect("a connection");
+    assert_eq!(from, Machine::ADDRESS_V6);
+}
+
+#[test]
+fn ipv6_addresses_that_lead_nowhere_are_refused() {
+    let env = env();
+    let machine = Machine::new(&env);
+    let run = |publish: &str| {
+        machine.inside(|| env.rctr(["run", "-d", "--rm", "-p", publish, "healthz"]))
+    };
+    run("[::1]:8080:80")
+        .refused(125, "port 8080 on ::1")
+        .one_error("127.0.0.1");
+    // On a machine without IPv6 the containers have none either.
+    if rctr_network::kernel_has_ipv6() {
+        machine.sh(&format!(
+            "ip -6 addr del {}/64 dev wan0",
+            Machine::ADDRESS_V6
+        ));
+    }
+    let text = std::fs::read_to_string(env.config_file()).expect("the configuration");
+    let lines = text.lines().filter(|line| !line.starts_with("subnet_v6"));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    std::fs::write(env.config_file(), text).expect("the configuration");
+    for address in ["[::1]", "[::]", "[fd00:18::1]"] {
+        let refused = run(&format!("{address}:8080:80"));
+        refused
+            .refused(125, "8080")
+            .one_error(address.trim_matches(['[', ']']));
+    }
+    run("[fd00:18::1]:8080:80").one_error("subnet_v6");
+    run("8080:80").ok();
+    machine.inside(|| wait_for("an answer", || healthz("127.0.0.1:8080").is_some()));
+    env.rctr(["ps", "--format", "{{.Ports}}"])
+        .ok()
+        .stdout_is("0.0.0.0:8080->80/tcp");
+}
