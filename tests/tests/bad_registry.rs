@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use rctr_tests::{Env, Output, Proxy, Request, Verdict};
+use rctr_tests::{Env, Machine, Output, Proxy, Request, Verdict};
 
 /// True for the layer of busybox: its configuration is the smaller blob, asked for first.
 fn is_layer(request: &Request, env_layer: &str) -> bool {
@@ -49,6 +49,25 @@ fn registries_that_do_not_answer_are_named() {
     let env = Env::new();
     fails(&env, "no.such.host.invalid/x", "no.such.host.invalid").stderr_has("does not resolve");
     fails(&env, "127.0.0.1:1/x", "127.0.0.1:1").stderr_has("Connection refused");
+}
+
+#[test]
+fn without_a_network_the_registry_is_named() {
+    let env = Env::new();
+    let machine = Machine::new(&env);
+    machine.sh("ip link delete wan0");
+    for image in ["192.0.2.1:5000/x", "registry.example/x"] {
+        let host = image.split('/').next().expect("a host");
+        machine
+            .inside(|| env.rctr(["run", "--rm", image]))
+            .refused(125, host);
+    }
+    // What is here runs.
+    env.rctr(["pull", "--quiet", "busybox"]).ok();
+    machine
+        .inside(|| env.sh(&[], "echo ran"))
+        .ok()
+        .stdout_is("ran");
 }
 
 #[test]

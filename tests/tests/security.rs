@@ -63,6 +63,8 @@ fn capabilities_are_dockers() {
         [0, more, more, more, 0]
     );
     assert_eq!(caps(&env, &["--cap-add", "cap_net_admin"])[2], more);
+    let host = masks(&fs::read_to_string("/proc/self/status").expect("a status"))[3];
+    assert_eq!(caps(&env, &["--cap-add", "ALL"])[2], host);
     let less = all & !CHOWN;
     assert_eq!(
         caps(&env, &["--cap-drop", "CHOWN"]),
@@ -164,6 +166,28 @@ fn seccomp_unconfined_and_profiles() {
     env.sh(&["--security-opt", "nonsense=1"], "true")
         .exits(125)
         .stderr_has("nonsense");
+}
+
+#[test]
+fn apparmor_profiles_are_taken_or_their_absence_is_told() {
+    let env = Env::new();
+    let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+        .is_ok_and(|text| text.starts_with('Y'));
+    let run = |profile: &str| {
+        let option = format!("apparmor={profile}");
+        env.sh(&["--security-opt", &option], "echo ran")
+    };
+    run("unconfined").ok().stdout_is("ran");
+    let named = run("no-such-profile");
+    if enabled {
+        named.refused(125, "no-such-profile");
+    } else {
+        named
+            .ok()
+            .stdout_is("ran")
+            .stderr_has("WARNING: AppArmor is not enabled on this host")
+            .stderr_has("no-such-profile");
+    }
 }
 
 #[test]
