@@ -85,6 +85,32 @@ const MIGRATIONS: &[&str] = &["
         digest TEXT NOT NULL,
         PRIMARY KEY (lease, digest)
     ) WITHOUT ROWID;
+", "
+    -- Size of the uncompressed archive, and whether it lists the root directory; NULL where an earlier rctr did not note it.
+    ALTER TABLE layers ADD COLUMN archive_size INTEGER;
+    ALTER TABLE layers ADD COLUMN root_listed INTEGER;
+    -- The boot during which the layer was built, until it is safe on disk: after another boot it is not to be trusted.
+    ALTER TABLE layers ADD COLUMN unsynced TEXT;
+    CREATE INDEX layers_unsynced ON layers (unsynced) WHERE unsynced IS NOT NULL;
+    CREATE INDEX layers_diff_id ON layers (diff_id);
+    CREATE TABLE build_cache (
+        key TEXT PRIMARY KEY,
+        chain_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        description TEXT NOT NULL,
+        created INTEGER NOT NULL,
+        used INTEGER NOT NULL,
+        uses INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX build_cache_chain_id ON build_cache (chain_id);
+    CREATE TABLE packed_layers (
+        diff_id TEXT NOT NULL,
+        variant TEXT NOT NULL,
+        blob TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        media_type TEXT NOT NULL,
+        PRIMARY KEY (diff_id, variant)
+    ) WITHOUT ROWID;
 "];
 
 /// Opens the database of the store in `root`, and creates it if there is none.

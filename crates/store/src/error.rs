@@ -194,6 +194,32 @@ pub enum Error {
         chain_id: Digest,
     },
 
+    /// A file that a build made cannot be in a layer.
+    #[error("{path:?} {problem}")]
+    NotArchivable {
+        /// The file, relative to the root of the image.
+        path: String,
+        /// What is wrong.
+        problem: ArchiveProblem,
+    },
+    /// Whoever wanted an archive did not take it.
+    #[error("cannot write the archive of a layer")]
+    WriteArchive {
+        /// The writer's reason.
+        source: io::Error,
+    },
+    /// The archive of a layer is not what it was when the layer came into the store: its files were changed on disk, or
+    /// another program had packed it and the packed layer is gone.
+    #[error("layer {chain_id} cannot be packed again as it was: it gives {actual}, not {expected}")]
+    NotReproducible {
+        /// The layer.
+        chain_id: Digest,
+        /// Its diff id.
+        expected: Box<Digest>,
+        /// The digest of the archive.
+        actual: Box<Digest>,
+    },
+
     /// There is no such image.
     #[error("no image {image} in the store")]
     NoSuchImage {
@@ -340,12 +366,27 @@ pub enum MemberProblem {
     ExtensionTooLarge,
 }
 
+/// Why a file cannot be in a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveProblem {
+    /// In a layer, a name that begins with `.wh.` says that something is gone (OCI image-spec, layer.md, "Whiteouts").
+    #[error("cannot be in an image: names that begin with .wh. are reserved")]
+    ReservedName,
+    /// Directories are nested too deep.
+    #[error("cannot be in an image: it is nested too deep")]
+    TooDeep,
+    /// The file was changed meanwhile.
+    #[error("was changed while its layer was made")]
+    Changed,
+}
+
 impl Error {
     /// Whether the disk (or quota) being full is the reason.
     pub fn is_disk_full(&self) -> bool {
         match self {
             Error::DiskFull { .. } => true,
-            Error::Member { source, .. } => is_full(source),
+            Error::Member { source, .. } | Error::WriteArchive { source } => is_full(source),
             Error::Database { source, .. } => {
                 source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
             }

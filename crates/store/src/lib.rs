@@ -16,7 +16,10 @@
 //! `tmp/`, which the next [`Store::gc`] removes, and partial downloads, which the next pull goes on with.
 #![deny(missing_docs)]
 
+mod archive;
 mod blob;
+mod build;
+mod build_cache;
 mod containers;
 mod db;
 mod digest;
@@ -33,13 +36,14 @@ mod volumes;
 #[cfg(test)]
 mod tests;
 
+pub use build::{BuildStep, BuiltLayer, CommitOptions};
 pub use digest::{chain_id, sha256};
-pub use error::{Error, MemberProblem, Result};
+pub use error::{ArchiveProblem, Error, MemberProblem, Result};
 pub use gc::GcReport;
 pub use layer::{LayerIngest, LayerSpec};
 pub use records::{
-    AddressPool, Container, DeletedImage, IdMatch, Image, ImageLayer, ImageRecord, Lease,
-    NewContainer, NewVolume, Tx, Volume,
+    AddressPool, CacheEntry, Container, DeletedImage, IdMatch, Image, ImageLayer, ImageRecord,
+    Lease, NewCacheEntry, NewContainer, NewVolume, Tx, Volume,
 };
 pub use store::Store;
 pub use usage::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};

@@ -235,7 +235,7 @@ impl LayerIngest {
             let leftover = self.store.trash(&dir)?;
             fs::rename(&self.staging.tree, &self.staging.path.join("diff"))?;
             fs::rename(&self.staging.path, &dir)?;
-            let number = tx.insert_layer(&self.spec, parent, &done.unpacked)?;
+            let number = tx.insert_layer(&self.spec, parent, &done.unpacked, done.archive_size)?;
             self.store.link_layer(&self.spec.chain_id, number)?;
             Ok::<_, Error>(leftover)
         })?;

@@ -27,6 +27,8 @@ pub(super) struct Done {
     pub blob: Digest,
     pub diff_id: Digest,
     pub unpacked: Unpacked,
+    /// Size of the uncompressed archive in bytes.
+    pub archive_size: u64,
     /// When everything was written.
     pub mark: SyncMark,
 }
@@ -73,7 +75,7 @@ fn run(store: &Store, file: File, feed: &Arc<Feed>, root: OwnedFd) -> Result<Don
         let untar = scope.spawn(|| {
             let mut reader = PieceReader::new(pieces, empty);
             let unpacked = untar(&mut reader, root)?;
-            Ok((unpacked, from_hash(reader.hash)))
+            Ok((unpacked, from_hash(reader.hash), reader.size))
         });
         let decoded = decode(&mut source, &full, &used);
         drop(full);
@@ -84,11 +86,12 @@ fn run(store: &Store, file: File, feed: &Arc<Feed>, root: OwnedFd) -> Result<Don
     });
     decoded?;
     // A reader whose source broke off says so only because the decoder failed, which has been told above.
-    let (unpacked, diff_id) = untarred.map_err(Failure::Untar)?;
+    let (unpacked, diff_id, archive_size) = untarred.map_err(Failure::Untar)?;
     Ok(Done {
         blob: from_hash(source.into_hash()),
         diff_id,
         unpacked,
+        archive_size,
         mark: store.syncer().mark(),
     })
 }
@@ -156,6 +159,7 @@ struct PieceReader {
     piece: Vec<u8>,
     start: usize,
     hash: Sha256,
+    size: u64,
 }
 
 impl PieceReader {
@@ -166,6 +170,7 @@ impl PieceReader {
             piece: Vec::new(),
             start: 0,
             hash: Sha256::new(),
+            size: 0,
         }
     }
 }
@@ -179,6 +184,7 @@ impl BufRead for PieceReader {
                 Err(_) => Vec::new(),
             };
             self.hash.update(&next);
+            self.size += next.len() as u64;
             self.start = 0;
             let used = std::mem::replace(&mut self.piece, next);
             // The decoder may have ended.

@@ -4,6 +4,7 @@ use oci_spec::image::Digest;
 use rusqlite::types::Type;
 
 use super::Tx;
+use super::built::is_lost;
 use crate::layer::LayerSpec;
 use crate::untar::Unpacked;
 use crate::{Error, Result};
@@ -22,24 +23,25 @@ pub(crate) struct LayerRow {
     pub parent: Option<String>,
     pub number: i64,
     pub size: u64,
+    pub blob: String,
+    pub diff_id: String,
 }
 
 impl Tx<'_> {
     pub(crate) fn layer_number(&self, chain_id: &Digest) -> Result<Option<i64>> {
-        self.first(
-            "SELECT number FROM layers WHERE chain_id = ?",
-            [chain_id.as_ref()],
-            |row| row.get(0),
-        )
+        Ok(self.layer_mount(chain_id)?.map(|(number, _)| number))
     }
 
     /// Number of a layer, and whether it hides all below.
     pub(crate) fn layer_mount(&self, chain_id: &Digest) -> Result<Option<(i64, bool)>> {
-        self.first(
-            "SELECT number, opaque FROM layers WHERE chain_id = ?",
+        let found = self.first(
+            "SELECT number, opaque, unsynced FROM layers WHERE chain_id = ?",
             [chain_id.as_ref()],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )?;
+        Ok(found
+            .filter(|(_, _, unsynced)| !is_lost(unsynced))
+            .map(|(number, opaque, _): (_, _, Option<String>)| (number, opaque)))
     }
 
     /// The layer and all below it, top first.
@@ -62,6 +64,7 @@ impl Tx<'_> {
         spec: &LayerSpec,
         parent: Option<&Digest>,
         unpacked: &Unpacked,
+        archive_size: u64,
     ) -> Result<i64> {
         if let Some(parent) = parent
             && self.layer_number(parent)?.is_none()
@@ -71,8 +74,10 @@ impl Tx<'_> {
             });
         }
         let number = self.first(
-            "INSERT INTO layers (chain_id, parent, diff_id, blob, size, opaque) VALUES (?, ?, ?, ?, ?, ?)
-             ON CONFLICT (chain_id) DO UPDATE SET blob = excluded.blob, size = excluded.size
+            "INSERT INTO layers (chain_id, parent, diff_id, blob, size, opaque, archive_size, root_listed)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (chain_id) DO UPDATE SET blob = excluded.blob, size = excluded.size, opaque = excluded.opaque,
+                 archive_size = excluded.archive_size, root_listed = excluded.root_listed, unsynced = NULL
              RETURNING number",
             (
                 spec.chain_id.as_ref(),
@@ -81,6 +86,8 @@ impl Tx<'_> {
                 spec.blob.as_ref(),
                 i64::try_from(unpacked.size).unwrap_or(i64::MAX),
                 unpacked.opaque_root,
+                i64::try_from(archive_size).unwrap_or(i64::MAX),
+                !unpacked.implied.iter().any(Vec::is_empty),
             ),
             |row| row.get(0),
         )?;
@@ -91,7 +98,7 @@ impl Tx<'_> {
 
     pub(crate) fn layers(&self) -> Result<HashMap<String, LayerRow>> {
         let rows = self.all(
-            "SELECT chain_id, parent, number, size FROM layers",
+            "SELECT chain_id, parent, number, size, blob, diff_id FROM layers",
             [],
             |row| {
                 Ok(LayerRow {
@@ -99,6 +106,8 @@ impl Tx<'_> {
                     parent: row.get(1)?,
                     number: row.get(2)?,
                     size: row.get::<_, i64>(3)?.unsigned_abs(),
+                    blob: row.get(4)?,
+                    diff_id: row.get(5)?,
                 })
             },
         )?;

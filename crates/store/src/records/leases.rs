@@ -26,8 +26,16 @@ impl Lease {
     /// # Errors
     /// [`crate::Error::Database`].
     pub fn extend<'a>(&self, digests: impl IntoIterator<Item = &'a Digest>) -> Result<()> {
-        self.store
-            .write(|tx| tx.insert_lease_items(self.id, digests))
+        self.store.write(|tx| self.extend_in(tx, digests))
+    }
+
+    /// The same within a transaction.
+    pub(crate) fn extend_in<'a>(
+        &self,
+        tx: &Tx<'_>,
+        digests: impl IntoIterator<Item = &'a Digest>,
+    ) -> Result<()> {
+        tx.insert_lease_items(self.id, digests)
     }
 }
 
@@ -83,7 +91,10 @@ impl Tx<'_> {
 
     fn delete_lease(&self, id: i64) -> Result<()> {
         self.execute("DELETE FROM lease_items WHERE lease = ?", [id])?;
-        self.execute("DELETE FROM addresses WHERE container = ?", [owner_name(id)])?;
+        self.execute(
+            "DELETE FROM addresses WHERE container = ?",
+            [owner_name(id)],
+        )?;
         self.execute("DELETE FROM leases WHERE id = ?", [id])
             .map(drop)
     }
@@ -141,7 +152,7 @@ impl Owner {
     }
 }
 
-fn boot_id() -> String {
+pub(super) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .unwrap_or_default()
         .trim()

@@ -1,6 +1,8 @@
 //! The records in the database, and the transactions they are changed in.
 
 mod addresses;
+mod build_cache;
+mod built;
 mod containers;
 mod images;
 mod layers;
@@ -16,6 +18,8 @@ use serde::de::DeserializeOwned;
 use crate::{Error, Result};
 
 pub use addresses::AddressPool;
+pub use build_cache::{CacheEntry, NewCacheEntry};
+pub(crate) use built::BuiltRow;
 pub(crate) use containers::check_id;
 pub use containers::{Container, NewContainer};
 pub use images::{DeletedImage, IdMatch, Image, ImageLayer, ImageRecord};

@@ -1,0 +1,180 @@
+//! Makes a fresh upper directory what unpacking its archive would give.
+
+use std::cell::OnceCell;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fremovexattr,
+    fstat, futimens, mknodat, openat, openat2, statat, unlinkat, utimensat,
+};
+use rustix::io::Errno;
+
+use super::xattrs::{OPAQUE, Xattrs};
+use crate::fs::BENEATH;
+
+/// The `diff` directories of the layers below, top first; opened when one is asked for.
+pub(crate) struct Lowers {
+    paths: Vec<PathBuf>,
+    opened: OnceCell<Vec<OwnedFd>>,
+}
+
+impl Lowers {
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        Lowers {
+            paths,
+            opened: OnceCell::new(),
+        }
+    }
+
+    fn open(&self) -> rustix::io::Result<&[OwnedFd]> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = |path| openat(CWD, path, flags, Mode::empty());
+        let opened = self.paths.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(self.opened.get_or_init(|| opened))
+    }
+}
+
+/// What the upper directory lies upon, and what is to be done with its times.
+pub(crate) struct Settle<'a> {
+    /// What is below.
+    pub lowers: &'a Lowers,
+    /// No time is later than this, in seconds since 1970.
+    pub clamp_mtime: Option<i64>,
+}
+
+impl Settle<'_> {
+    /// Whether the directory at `path` has to tell that it hides what is below. If overlayfs says so for no need, or only
+    /// that there are marked whiteouts, that is taken away.
+    pub fn opaque(
+        &self,
+        dir: &OwnedFd,
+        path: &[u8],
+        xattrs: &Xattrs,
+        merged: bool,
+    ) -> rustix::io::Result<bool> {
+        let hides = match xattrs.opaque {
+            None => return Ok(false),
+            Some(b'y') => merged && has_directory(self.lowers.open()?, path)?,
+            Some(_) => false,
+        };
+        if !hides {
+            fremovexattr(dir, OPAQUE)?;
+        }
+        Ok(hides)
+    }
+
+    /// Whole seconds only, as archives have them, and not too late.
+    pub fn time(&self, file: BorrowedFd<'_>, stat: &Stat) -> rustix::io::Result<()> {
+        let directory = FileType::from_raw_mode(stat.st_mode).is_dir();
+        match self.wanted(stat) {
+            Some(times) => futimens(file, &times),
+            // Something may have been removed from the directory.
+            None if directory && self.changed(file, stat)? => {
+                futimens(file, &times(stat.st_mtime, 0))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The same for what cannot be opened.
+    pub fn time_at(&self, dir: BorrowedFd<'_>, name: &CStr, stat: &Stat) -> rustix::io::Result<()> {
+        match self.wanted(stat) {
+            Some(times) => utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW),
+            None => Ok(()),
+        }
+    }
+
+    fn wanted(&self, stat: &Stat) -> Option<Timestamps> {
+        let wanted = seconds(stat, self.clamp_mtime);
+        (wanted != stat.st_mtime || stat.st_mtime_nsec != 0).then(|| times(wanted, 0))
+    }
+
+    fn changed(&self, file: BorrowedFd<'_>, stat: &Stat) -> rustix::io::Result<bool> {
+        let now = fstat(file)?;
+        Ok((now.st_mtime, now.st_mtime_nsec) != (stat.st_mtime, stat.st_mtime_nsec))
+    }
+
+    /// A root that the archive does not list has the time of the one below.
+    pub fn time_of_implied_root(&self, root: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        let Some(lower) = self.lowers.paths.first() else {
+            return Ok(());
+        };
+        let stat = rustix::fs::lstat(lower)?;
+        futimens(root, &times(stat.st_mtime, stat.st_mtime_nsec as _))
+    }
+
+    /// A device in place of a file that an attribute marks as whiteout.
+    pub fn plain_whiteout(&self, dir: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
+        unlinkat(dir, name, AtFlags::empty())?;
+        mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0)
+    }
+
+    /// Takes away what no archive holds.
+    pub fn remove(&self, dir: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
+        unlinkat(dir, name, AtFlags::empty())
+    }
+}
+
+/// The time of a file in an archive: BuildKit's are whole seconds, rounded down.
+pub(super) fn seconds(stat: &Stat, clamp: Option<i64>) -> i64 {
+    clamp.map_or(stat.st_mtime, |latest| stat.st_mtime.min(latest))
+}
+
+fn times(seconds: i64, nanos: i64) -> Timestamps {
+    Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: seconds,
+            tv_nsec: nanos as _,
+        },
+    }
+}
+
+/// Whether the layers, merged as overlayfs does, have a directory at `path`.
+fn has_directory(lowers: &[OwnedFd], path: &[u8]) -> rustix::io::Result<bool> {
+    for lower in lowers {
+        match look(lower.as_fd(), path)? {
+            Look::Directory => return Ok(true),
+            Look::Hidden => return Ok(false),
+            Look::Nothing => {}
+        }
+    }
+    Ok(false)
+}
+
+enum Look {
+    Directory,
+    /// The layer says that there is none.
+    Hidden,
+    /// The layer says nothing; a lower one may.
+    Nothing,
+}
+
+fn look(layer: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Look> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut at: Option<OwnedFd> = None;
+    let mut opaque = false;
+    let mut names = Vec::new();
+    for component in path.split(|&b| b == b'/') {
+        let parent = at.as_ref().map_or(layer, AsFd::as_fd);
+        match statat(parent, component, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => {}
+            Ok(_) => return Ok(Look::Hidden),
+            Err(Errno::NOENT) if opaque => return Ok(Look::Hidden),
+            Err(Errno::NOENT) => return Ok(Look::Nothing),
+            Err(e) => return Err(e),
+        }
+        let dir = openat2(parent, component, flags, Mode::empty(), BENEATH)?;
+        opaque |= Xattrs::read(&dir, &mut names)?.opaque == Some(b'y');
+        at = Some(dir);
+    }
+    Ok(Look::Directory)
+}

@@ -1,0 +1,404 @@
+//! The walk over a tree, by directory descriptors.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, major, minor, openat, readlinkat, statat,
+};
+use rustix::io::Errno;
+
+use super::error::{ArchiveError, Reason};
+use super::header::{Header, kind};
+use super::output::{FillError, Output, Sink};
+use super::settle::{Settle, seconds};
+use super::xattrs::Xattrs;
+use crate::ArchiveProblem;
+
+/// Directories within each other that a layer may have; unpacking has the same limit.
+const MAX_DEPTH: usize = 1024;
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// What was archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Archived {
+    /// Size of the archive in bytes.
+    pub archive_size: u64,
+    /// Sum of the sizes of the regular files, hard links counted once.
+    pub size: u64,
+    /// Nothing is in it.
+    pub is_empty: bool,
+}
+
+/// Archives the tree beneath `root` into `sink`.
+///
+/// `list_root`: whether the root itself is a member. `settle`: the tree is fresh from an overlay and is made what
+/// unpacking the archive would give.
+pub(crate) fn archive(
+    root: BorrowedFd<'_>,
+    list_root: bool,
+    settle: Option<Settle<'_>>,
+    sink: &mut dyn Sink,
+) -> Result<Archived, ArchiveError> {
+    let mut walk = Walk {
+        output: Output::new(sink),
+        settle,
+        links: HashMap::new(),
+        path: Vec::new(),
+        names: Vec::new(),
+        size: 0,
+        members: 0,
+    };
+    let result = walk.run(root, list_root);
+    match result {
+        Ok(()) => {}
+        Err(reason) => {
+            return Err(ArchiveError {
+                path: walk.path,
+                reason,
+            });
+        }
+    }
+    let (size, is_empty) = (walk.size, walk.members == 0);
+    let archive_size = walk.output.finish().map_err(|e| ArchiveError {
+        path: Vec::new(),
+        reason: Reason::Sink(e),
+    })?;
+    Ok(Archived {
+        archive_size,
+        size,
+        is_empty,
+    })
+}
+
+struct Walk<'a> {
+    output: Output<'a>,
+    settle: Option<Settle<'a>>,
+    /// First name of each file with several.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    /// Of what is being archived, relative to the root. Left as it is when there is an error.
+    path: Vec<u8>,
+    /// Room for names of extended attributes.
+    names: Vec<u8>,
+    size: u64,
+    members: u64,
+}
+
+/// What is known of a directory while its entries are archived.
+#[derive(Clone, Copy)]
+struct Surroundings {
+    depth: usize,
+    /// Lower layers may have a directory there that shows through.
+    merged: bool,
+    /// There may be whiteouts marked by an attribute.
+    marked_whiteouts: bool,
+}
+
+struct Entry {
+    name: CString,
+    kind: FileType,
+}
+
+impl Walk<'_> {
+    fn run(&mut self, root: BorrowedFd<'_>, list_root: bool) -> Result<(), Reason> {
+        let stat = fstat(root).map_err(|e| Reason::System("look at", e))?;
+        let xattrs = self.xattrs(root)?;
+        if list_root {
+            self.member(Header {
+                name: b"./",
+                kind: kind::DIRECTORY,
+                xattrs: &xattrs.kept,
+                ..header(&stat, self.mtime(&stat))
+            })?;
+        }
+        let surroundings = Surroundings {
+            depth: 0,
+            merged: true,
+            marked_whiteouts: xattrs.opaque == Some(b'x'),
+        };
+        self.entries(root, surroundings)?;
+        match &self.settle {
+            Some(settle) if list_root => settle.time(root, &stat),
+            Some(settle) => settle.time_of_implied_root(root),
+            None => Ok(()),
+        }
+        .map_err(|e| Reason::System("set the time of", e))
+    }
+
+    fn entries(&mut self, dir: BorrowedFd<'_>, around: Surroundings) -> Result<(), Reason> {
+        if around.depth > MAX_DEPTH {
+            return Err(Reason::Problem(ArchiveProblem::TooDeep));
+        }
+        for entry in sorted(dir).map_err(|e| Reason::System("read", e))? {
+            let length = self.path.len();
+            if length > 0 {
+                self.path.push(b'/');
+            }
+            self.path.extend_from_slice(entry.name.to_bytes());
+            if entry.name.to_bytes().starts_with(WHITEOUT) {
+                return Err(Reason::Problem(ArchiveProblem::ReservedName));
+            }
+            match entry.kind {
+                FileType::Directory => self.directory(dir, &entry, around)?,
+                FileType::RegularFile => self.file(dir, &entry, around)?,
+                _ => self.other(dir, &entry)?,
+            }
+            self.path.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn directory(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        entry: &Entry,
+        around: Surroundings,
+    ) -> Result<(), Reason> {
+        let dir = open(parent, entry, OFlags::DIRECTORY)?;
+        let stat = fstat(&dir).map_err(|e| Reason::System("look at", e))?;
+        let xattrs = self.xattrs(&dir)?;
+        let mut opaque = xattrs.opaque == Some(b'y');
+        if let Some(settle) = &mut self.settle {
+            opaque = settle
+                .opaque(&dir, &self.path, &xattrs, around.merged)
+                .map_err(|e| Reason::System("look beneath", e))?;
+        }
+        let length = self.path.len();
+        self.path.push(b'/');
+        let name = std::mem::take(&mut self.path);
+        let added = self.member(Header {
+            name: &name,
+            kind: kind::DIRECTORY,
+            xattrs: &xattrs.kept,
+            ..header(&stat, self.mtime(&stat))
+        });
+        self.path = name;
+        added?;
+        if opaque {
+            self.marker(OPAQUE)?;
+        }
+        self.path.truncate(length);
+        self.entries(
+            dir.as_fd(),
+            Surroundings {
+                depth: around.depth + 1,
+                merged: around.merged && xattrs.opaque != Some(b'y'),
+                marked_whiteouts: xattrs.opaque == Some(b'x'),
+            },
+        )?;
+        match &self.settle {
+            Some(settle) => settle
+                .time(dir.as_fd(), &stat)
+                .map_err(|e| Reason::System("set the time of", e)),
+            None => Ok(()),
+        }
+    }
+
+    fn file(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        entry: &Entry,
+        around: Surroundings,
+    ) -> Result<(), Reason> {
+        let file = open(parent, entry, OFlags::NONBLOCK)?;
+        let stat = fstat(&file).map_err(|e| Reason::System("look at", e))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Reason::Problem(ArchiveProblem::Changed));
+        }
+        let xattrs = self.xattrs(&file)?;
+        if around.marked_whiteouts && xattrs.whiteout && stat.st_size == 0 {
+            if let Some(settle) = &self.settle {
+                settle
+                    .plain_whiteout(parent, &entry.name)
+                    .map_err(|e| Reason::System("replace", e))?;
+            }
+            return self.whiteout(&entry.name);
+        }
+        if let Some(settle) = &self.settle {
+            settle
+                .time(file.as_fd(), &stat)
+                .map_err(|e| Reason::System("set the time of", e))?;
+        }
+        if self.link(&stat)? {
+            return Ok(());
+        }
+        let size = stat.st_size.unsigned_abs();
+        self.size += size;
+        let name = std::mem::take(&mut self.path);
+        let added = self.member(Header {
+            name: &name,
+            kind: kind::FILE,
+            size,
+            xattrs: &xattrs.kept,
+            ..header(&stat, self.mtime(&stat))
+        });
+        self.path = name;
+        added?;
+        self.output.fill(&file, size).map_err(|e| match e {
+            FillError::Read(e) => Reason::System("read", e),
+            FillError::Short => Reason::Problem(ArchiveProblem::Changed),
+            FillError::Sink(e) => Reason::Sink(e),
+        })
+    }
+
+    /// Links, devices, fifos and sockets.
+    fn other(&mut self, parent: BorrowedFd<'_>, entry: &Entry) -> Result<(), Reason> {
+        let stat = statat(parent, &entry.name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|e| Reason::System("look at", e))?;
+        let file_type = FileType::from_raw_mode(stat.st_mode);
+        if file_type == FileType::CharacterDevice && stat.st_rdev == 0 {
+            return self.whiteout(&entry.name);
+        }
+        if file_type == FileType::Socket {
+            return match &self.settle {
+                Some(settle) => settle
+                    .remove(parent, &entry.name)
+                    .map_err(|e| Reason::System("remove", e)),
+                None => Ok(()),
+            };
+        }
+        if let Some(settle) = &self.settle {
+            settle
+                .time_at(parent, &entry.name, &stat)
+                .map_err(|e| Reason::System("set the time of", e))?;
+        }
+        if self.link(&stat)? {
+            return Ok(());
+        }
+        let mut target = Vec::new();
+        let kind = match file_type {
+            FileType::Symlink => {
+                target = readlinkat(parent, &entry.name, Vec::new())
+                    .map_err(|e| Reason::System("read", e))?
+                    .into_bytes();
+                kind::SYMLINK
+            }
+            FileType::CharacterDevice => kind::CHAR_DEVICE,
+            FileType::BlockDevice => kind::BLOCK_DEVICE,
+            FileType::Fifo => kind::FIFO,
+            _ => return Err(Reason::Problem(ArchiveProblem::Changed)),
+        };
+        let device = match file_type {
+            FileType::CharacterDevice | FileType::BlockDevice => {
+                (major(stat.st_rdev), minor(stat.st_rdev))
+            }
+            _ => (0, 0),
+        };
+        let name = std::mem::take(&mut self.path);
+        let added = self.member(Header {
+            name: &name,
+            link: &target,
+            kind,
+            device,
+            ..header(&stat, self.mtime(&stat))
+        });
+        self.path = name;
+        added
+    }
+
+    /// Adds a hard link to a file that is in the archive already; false if it is not.
+    fn link(&mut self, stat: &Stat) -> Result<bool, Reason> {
+        if stat.st_nlink < 2 {
+            return Ok(false);
+        }
+        let first = match self.links.entry((stat.st_dev, stat.st_ino)) {
+            std::collections::hash_map::Entry::Vacant(free) => {
+                free.insert(self.path.clone());
+                return Ok(false);
+            }
+            std::collections::hash_map::Entry::Occupied(first) => first.get().clone(),
+        };
+        let name = std::mem::take(&mut self.path);
+        let added = self.member(Header {
+            name: &name,
+            link: &first,
+            kind: kind::HARD_LINK,
+            ..header(stat, self.mtime(stat))
+        });
+        self.path = name;
+        added.map(|()| true)
+    }
+
+    /// Tells that the entry whose path is the present one is gone.
+    fn whiteout(&mut self, name: &CString) -> Result<(), Reason> {
+        let length = self.path.len();
+        self.path.truncate(length - name.to_bytes().len());
+        self.marker(&[WHITEOUT, name.to_bytes()].concat())?;
+        self.path.extend_from_slice(name.to_bytes());
+        Ok(())
+    }
+
+    /// An empty file that tells something, in the directory whose path, with a slash, is the present one.
+    fn marker(&mut self, name: &[u8]) -> Result<(), Reason> {
+        let name = [&self.path, name].concat();
+        self.member(Header {
+            name: &name,
+            kind: kind::FILE,
+            ..Header::default()
+        })
+    }
+
+    fn member(&mut self, header: Header<'_>) -> Result<(), Reason> {
+        self.members += 1;
+        self.output
+            .append(|to| header.write(to))
+            .map_err(Reason::Sink)
+    }
+
+    fn mtime(&self, stat: &Stat) -> i64 {
+        seconds(stat, self.settle.as_ref().and_then(|s| s.clamp_mtime))
+    }
+
+    fn xattrs(&mut self, file: impl AsFd) -> Result<Xattrs, Reason> {
+        Xattrs::read(file, &mut self.names).map_err(|e| Reason::System("read the attributes of", e))
+    }
+}
+
+fn header(stat: &Stat, mtime: i64) -> Header<'static> {
+    Header {
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime,
+        ..Header::default()
+    }
+}
+
+fn open(parent: BorrowedFd<'_>, entry: &Entry, flags: OFlags) -> Result<OwnedFd, Reason> {
+    let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Reading must not change the file, but only its owner may ask for that.
+    match openat(parent, &entry.name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => openat(parent, &entry.name, flags, Mode::empty()),
+        other => other,
+    }
+    .map_err(|e| Reason::System("open", e))
+}
+
+fn sorted(dir: BorrowedFd<'_>) -> rustix::io::Result<Vec<Entry>> {
+    // The walk may have read it before, and the caller's descriptor shares its position.
+    rustix::fs::seek(dir, rustix::fs::SeekFrom::Start(0))?;
+    let mut found = Vec::new();
+    let mut buffer = Vec::with_capacity(32 * 1024);
+    let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            FileType::Unknown => {
+                FileType::from_raw_mode(statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode)
+            }
+            known => known,
+        };
+        found.push(Entry {
+            name: name.to_owned(),
+            kind,
+        });
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}

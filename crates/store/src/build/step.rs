@@ -1,0 +1,176 @@
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::Digest;
+use rustix::fs::Mode;
+
+use super::{BuiltLayer, CommitOptions};
+use crate::archive::{HashSink, Lowers, Settle, archive, same_root};
+use crate::digest::chain_id;
+use crate::error::At;
+use crate::store::Store;
+use crate::{Error, Result, fs};
+
+/// A step of a build: the directories for an overlay mount upon the layers below. Dropped without
+/// [`commit`](Self::commit) it is removed; should the process be killed, a garbage collection does that.
+#[derive(Debug)]
+pub struct BuildStep {
+    store: Store,
+    parent: Option<Digest>,
+    /// In `tmp/`, and locked as long as this lives.
+    dir: PathBuf,
+    upper: PathBuf,
+    work: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl BuildStep {
+    pub(super) fn begin(store: &Store, parent: Option<&Digest>) -> Result<Self> {
+        let dir = store.temp_path("build");
+        let step = BuildStep {
+            store: store.clone(),
+            parent: parent.cloned(),
+            _lock: fs::lock_dir(&dir)?,
+            upper: dir.join("upper"),
+            work: dir.join("work"),
+            dir,
+        };
+        fs::make_dirs(&step.upper, 0o755)?;
+        fs::make_dirs(&step.work, 0o700)?;
+        let upper = fs::open_dir(&step.upper)?;
+        // Whatever the umask, and whatever was inherited from above.
+        rustix::fs::fchmod(&upper, Mode::from_raw_mode(0o755)).at("create", &step.upper)?;
+        if let Some(parent) = parent {
+            // The root of what is mounted shows what the topmost directory says.
+            let lower = store.open_layer(parent)?;
+            crate::untar::inherit(&upper, &[Vec::new()], &[lower])
+                .at("set the attributes of", &step.upper)?;
+        }
+        Ok(step)
+    }
+
+    /// The upper directory for the overlay.
+    pub fn upper(&self) -> &Path {
+        &self.upper
+    }
+
+    /// The work directory for the overlay.
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+
+    /// A directory for whatever else the step needs, such as a bundle; it goes when the step does.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Makes a layer of what is in the upper directory, which nobody must use any more. If there is the same layer upon
+    /// the same parent already, that one is given.
+    ///
+    /// The layer can be used at once, by all processes. It survives their end, but a crash of the machine only after
+    /// [`Store::flush_build`].
+    ///
+    /// # Errors
+    /// [`Error::NotArchivable`] for a file that no layer can hold; [`Error::NoSuchLayer`] if the parent is gone,
+    /// [`Error::Mounted`], [`Error::DiskFull`], [`Error::Io`], [`Error::Database`].
+    pub fn commit(self, options: CommitOptions<'_>) -> Result<BuiltLayer> {
+        let below = match &self.parent {
+            Some(parent) => self.store.layers_below(parent)?,
+            None => Vec::new(),
+        };
+        let upper = fs::open_dir(&self.upper)?;
+        let lower = below.first().map(|top| fs::open_dir(top)).transpose()?;
+        let root_listed = !same_root(&upper, lower.as_ref()).at("look at", &self.upper)?;
+        let lowers = Lowers::new(below);
+        let settle = Settle {
+            lowers: &lowers,
+            clamp_mtime: options.clamp_mtime,
+        };
+        let mut hash = HashSink::default();
+        let archived = archive(upper.as_fd(), root_listed, Some(settle), &mut hash)
+            .map_err(|e| e.beneath(&self.upper))?;
+        let diff_id = hash.finish();
+        let layer = BuiltLayer::new(
+            chain_id(self.parent.as_ref(), &diff_id),
+            diff_id,
+            archived.archive_size,
+            archived.size,
+        );
+        self.publish(&layer, root_listed, &options)?;
+        Ok(layer)
+    }
+
+    /// Puts the upper directory in its place and records it, unless the layer is there.
+    pub(super) fn publish(
+        self,
+        layer: &BuiltLayer,
+        root_listed: bool,
+        options: &CommitOptions<'_>,
+    ) -> Result<()> {
+        let store = &self.store;
+        let dir = store.layer_dir(&layer.chain_id)?;
+        let leftover = store.write(|tx| {
+            let known = tx.layer_number(&layer.chain_id)?.is_some() && fs::exists(&dir)?;
+            let mut leftover = None;
+            if !known {
+                // A crash between rename and record may have left one.
+                leftover = store.trash(&dir)?;
+                fs::make_dirs(&dir, 0o700)?;
+                fs::rename(&self.upper, &dir.join("diff"))?;
+                let number = tx.insert_built(layer, self.parent.as_ref(), root_listed, false)?;
+                store.link_layer(&layer.chain_id, number)?;
+            }
+            if let Some(entry) = &options.cache {
+                tx.cache_put(entry, &layer.chain_id)?;
+            }
+            if let Some(lease) = options.lease {
+                lease.extend_in(tx, [&layer.chain_id])?;
+            }
+            Ok::<_, Error>(leftover)
+        })?;
+        store.empty_trash(leftover)
+    }
+
+    fn remove(&self) -> Result<()> {
+        let name = self.dir.file_name().unwrap_or_default();
+        fs::remove_all(self.store.open_tmp()?, name.as_encoded_bytes(), &self.dir)
+    }
+}
+
+impl Drop for BuildStep {
+    fn drop(&mut self) {
+        // What cannot be removed now, a garbage collection removes.
+        if let Err(e) = self.remove() {
+            tracing::warn!(error = %e, "remains of a build step left to garbage collection");
+        }
+    }
+}
+
+impl Store {
+    /// The `diff` directory of a layer.
+    pub(super) fn open_layer(&self, chain_id: &Digest) -> Result<OwnedFd> {
+        fs::open_dir(&self.layer_dir(chain_id)?.join("diff")).map_err(|e| {
+            if fs::is_missing(&e) {
+                Error::NoSuchLayer {
+                    chain_id: chain_id.clone(),
+                }
+            } else {
+                e
+            }
+        })
+    }
+
+    /// The `diff` directories of a layer and all below it, top first.
+    pub(super) fn layers_below(&self, chain_id: &Digest) -> Result<Vec<PathBuf>> {
+        let chain = self.read(|tx| tx.layer_chain(chain_id))?;
+        if chain.is_empty() {
+            return Err(Error::NoSuchLayer {
+                chain_id: chain_id.clone(),
+            });
+        }
+        chain
+            .iter()
+            .map(|layer| Ok(self.layer_dir(layer)?.join("diff")))
+            .collect()
+    }
+}
