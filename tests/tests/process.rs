@@ -30,6 +30,13 @@ fn env_sets_passes_on_and_removes_variables() {
         .stdout_has("FROM_HOST=yes")
         .stdout_lacks("NOT_THERE");
     // Without a value on the host the image's variable goes too.
+    let names = ["--entrypoint", "env", "entrypoint"];
+    env.rctr([&["run", "--rm"], &names[..]].concat())
+        .ok()
+        .stdout_has("GREETING=");
+    env.rctr([&["run", "--rm", "-e", "GREETING"], &names[..]].concat())
+        .ok()
+        .stdout_lacks("GREETING");
     env.sh(&["-e", "HOSTNAME=mine"], "echo $HOSTNAME")
         .ok()
         .stdout_is("mine");

@@ -1,5 +1,6 @@
 //! `pull` of everything a registry may hold, and what it says meanwhile.
 
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use rctr_tests::{Env, Proxy, Running, Verdict, wait_for};
@@ -113,7 +114,11 @@ fn plain_lines_tell_each_step_once() {
     // Another name for the same content: nothing is fetched again.
     env.rctr(["pull", "busybox:1.35"])
         .ok()
-        .stdout_has(&format!("{layer}: Already exists"));
+        .stdout_has("Status: Downloaded newer image for busybox:1.35")
+        .stdout_lacks(&layer);
+    // What is not there is not pulled from.
+    let missing = env.rctr(["pull", "busybox:nosuchtag"]);
+    missing.refused(1, "nosuchtag").stdout_is("");
 }
 
 #[test]
@@ -174,6 +179,31 @@ fn two_processes_that_pull_one_image_download_it_once() {
         .expect("a layer was asked for");
     assert_eq!(biggest, 1, "{:?}", proxy.requests());
     env.run_alone(&["busybox", "true"]).ok();
+}
+
+#[test]
+fn layers_are_downloaded_side_by_side() {
+    // The configuration comes first and alone. No layer is served before both have been asked for.
+    let asked = Arc::new((Mutex::new(0), Condvar::new()));
+    let together = asked.clone();
+    let proxy = Proxy::start(move |request| {
+        if !request.is_blob() {
+            return Verdict::Forward;
+        }
+        let (count, more) = &*together;
+        let mut count = count.lock().expect("no thread panics with the lock");
+        *count += 1;
+        more.notify_all();
+        if *count > 1 {
+            let limit = Duration::from_secs(20);
+            let waited = more.wait_timeout_while(count, limit, |count| *count < 3);
+            assert!(!waited.expect("no thread panics").1.timed_out());
+        }
+        Verdict::Forward
+    });
+    let env = Env::builder().mirror(&proxy.url()).build();
+    env.rctr(["pull", "--quiet", "healthz"]).ok();
+    assert_eq!(*asked.0.lock().expect("no thread panics"), 3);
 }
 
 fn count(proxy: &Proxy, path: &str) -> usize {
