@@ -353,6 +353,9 @@ mod tests {
             format!("{ours} repository:other:pull")
         );
         // What is only read, the registry may call by another name.
-        assert_eq!(requested("repository:a:pull", Some("repository:x:pull")), "repository:x:pull");
+        assert_eq!(
+            requested("repository:a:pull", Some("repository:x:pull")),
+            "repository:x:pull"
+        );
     }
 }

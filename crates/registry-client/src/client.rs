@@ -24,9 +24,9 @@ const MAX_NESTING: usize = 4;
 /// Talks to registries; remembers tokens, and how hosts want to be spoken to. Making one costs nothing: connections,
 /// certificates and credentials are looked for when first needed.
 pub struct Client {
-    transport: Transport,
-    auth: Auth,
-    timing: Timing,
+    pub(crate) transport: Transport,
+    pub(crate) auth: Auth,
+    pub(crate) timing: Timing,
 }
 
 /// What a pull brought.
@@ -130,7 +130,10 @@ impl Client {
         })
     }
 
-    fn repository<'a>(&'a self, reference: &'a Reference) -> Result<Repository<'a>, Error> {
+    pub(crate) fn repository<'a>(
+        &'a self,
+        reference: &'a Reference,
+    ) -> Result<Repository<'a>, Error> {
         Repository::new(&self.transport, &self.auth, self.timing, reference)
     }
 }

@@ -62,12 +62,8 @@ pub(crate) fn look_up(config_dir: Option<&Path>, registry: &str) -> Result<Crede
         return Err(config_error(format!("not valid JSON: {e}")));
     }
 
-    let keys: &[&str] = match registry {
-        DOCKER_HUB => &[DOCKER_HUB_KEY, DOCKER_HUB],
-        _ => &[registry],
-    };
     let mut note = format!("{} has no credentials for {registry}", file.display());
-    for key in keys {
+    for key in keys_of(registry) {
         match get_credential_from_reader(&text[..], key) {
             Ok(found) => {
                 if let Some(credential) = usable(found) {
@@ -121,6 +117,14 @@ fn helper_of(config: &[u8], key: &str) -> String {
 fn in_path(program: &str) -> bool {
     let dirs = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&dirs).any(|dir| dir.join(program).is_file())
+}
+
+/// What a registry's credentials may be filed under, the usual first.
+pub(crate) fn keys_of(registry: &str) -> Vec<&str> {
+    match registry {
+        DOCKER_HUB => vec![DOCKER_HUB_KEY, DOCKER_HUB],
+        other => vec![other],
+    }
 }
 
 fn anonymous(note: String) -> Credential {

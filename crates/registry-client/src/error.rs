@@ -37,7 +37,7 @@ pub enum Error {
     },
     /// The registry wants (other) credentials, or hides a repository that does not exist.
     #[error(
-        "access to {repository} denied: the repository does not exist or needs credentials; run `docker login {registry}` (credentials are read from ~/.docker/config.json){}",
+        "access to {repository} denied: the repository does not exist or needs credentials; run `rctr login {registry}`{}",
         because(.detail)
     )]
     Unauthorized {
@@ -50,7 +50,7 @@ pub enum Error {
     },
     /// The credentials are good, but not for this.
     #[error(
-        "{registry} forbids access to {repository}: check the account's rights or run `docker login {registry}` with another one{}",
+        "{registry} forbids access to {repository}: check the account's rights or run `rctr login {registry}` with another one{}",
         because(.detail)
     )]
     Denied {
@@ -81,7 +81,7 @@ pub enum Error {
     },
     /// The rate limit is used up, and waiting did not help.
     #[error(
-        "{registry} allows no more requests now{}; wait, or run `docker login {registry}` for a higher limit",
+        "{registry} allows no more requests now{}; wait, or run `rctr login {registry}` for a higher limit",
         retry_hint(.retry_after)
     )]
     TooManyRequests {

@@ -1,4 +1,4 @@
-//! Pulls images from any registry that speaks the OCI distribution specification (or Docker's registry API v2,
+//! Pulls images from, and pushes them to, any registry that speaks the OCI distribution specification (or Docker's registry API v2,
 //! which it grew out of).
 //!
 //! [`Client::pull`] resolves a reference, picks the manifest for a platform and streams the layers, several at a
@@ -13,11 +13,15 @@ mod auth;
 mod challenge;
 mod client;
 mod credentials;
+mod docker_config;
 mod error;
+mod fetch;
 mod hosts;
 mod layer;
+mod login;
 mod manifest;
 mod platform;
+mod push;
 mod reference;
 mod repository;
 mod retry;
@@ -30,10 +34,12 @@ mod words;
 
 pub use client::{Client, Pulled};
 pub use credentials::default_docker_config_dir;
+pub use docker_config::{DockerConfig, Kept, Secret};
 pub use error::Error;
 pub use hosts::{HostConfig, HostConfigs, deserialize_hosts};
 pub use oci_spec::distribution::Reference;
 pub use oci_spec::image::{Descriptor, Digest, MediaType};
 pub use platform::{InvalidPlatform, Platform};
+pub use push::{BlobSource, BlobStream, PushEvent, Pusher, file_blob};
 pub use reference::{familiar_name, parse_reference};
 pub use sink::{Corrupt, LayerEvent, LayerIngest, Progress, PulledLayer, Sink, SinkError};

@@ -131,7 +131,7 @@ async fn passwords_go_to_the_token_server() {
     for part in [
         "incorrect username",
         &name,
-        &format!("docker login {}", server.host()),
+        &format!("rctr login {}", server.host()),
     ] {
         assert!(text.contains(part), "{text}");
     }

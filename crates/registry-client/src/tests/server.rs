@@ -19,6 +19,10 @@ pub struct Seen {
     pub target: String,
     headers: Vec<(String, String)>,
     pub body: String,
+    /// The same as it came.
+    pub bytes: Vec<u8>,
+    /// Not all of the body was read: the connection ends without an answer.
+    pub cut: bool,
 }
 
 impl Seen {
@@ -81,6 +85,9 @@ impl Reply {
     }
 }
 
+/// How many bytes of a request's body are read.
+pub type Appetite = fn(&Seen) -> usize;
+
 pub struct Server {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -92,11 +99,19 @@ impl Server {
         Self::start_at("127.0.0.1:0", answer).await
     }
 
+    /// Reads no more of each body than `appetite` says.
+    pub async fn start_hungry(
+        appetite: Appetite,
+        answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::run("127.0.0.1:0", None, Some(appetite), answer).await
+    }
+
     pub async fn start_at(
         address: &str,
         answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        Self::run(address, None, answer).await
+        Self::run(address, None, None, answer).await
     }
 
     /// Speaks TLS with a certificate for 127.0.0.1 signed by tls/ca.pem.
@@ -111,12 +126,13 @@ impl Server {
             .with_single_cert(vec![certificate.unwrap()], key.unwrap())
             .unwrap();
         let tls = TlsAcceptor::from(Arc::new(config));
-        Self::run("127.0.0.1:0", Some(tls), answer).await
+        Self::run("127.0.0.1:0", Some(tls), None, answer).await
     }
 
     async fn run(
         address: &str,
         tls: Option<TlsAcceptor>,
+        appetite: Option<Appetite>,
         answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
@@ -128,10 +144,10 @@ impl Server {
                 let (log, answer, tls) = (Arc::clone(&log), Arc::clone(&answer), tls.clone());
                 tokio::spawn(async move {
                     match tls {
-                        None => serve(stream, &log, &*answer).await,
+                        None => serve(stream, &log, &*answer, appetite).await,
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
-                                serve(stream, &log, &*answer).await;
+                                serve(stream, &log, &*answer, appetite).await;
                             }
                         }
                     }
@@ -173,12 +189,16 @@ async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     log: &Mutex<Vec<Seen>>,
     answer: &dyn AnswerFn,
+    appetite: Option<Appetite>,
 ) {
-    let Some(request) = read_request(&mut stream).await else {
+    let Some(request) = read_request(&mut stream, appetite).await else {
         return;
     };
     log.lock().unwrap().push(request.clone());
     let reply = answer.answer(&request);
+    if request.cut {
+        return;
+    }
     if reply.silent {
         std::future::pending::<()>().await;
     }
@@ -210,7 +230,10 @@ impl<F: Fn(&Seen) -> Reply + Send + Sync> AnswerFn for F {
 }
 
 /// `None` for what is no HTTP, such as a TLS greeting.
-async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
+async fn read_request(
+    stream: &mut (impl AsyncRead + Unpin),
+    appetite: Option<Appetite>,
+) -> Option<Seen> {
     let mut text = Vec::new();
     let head_end = loop {
         let byte = stream.read_u8().await.ok()?;
@@ -235,11 +258,17 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
         target,
         headers,
         body: String::new(),
+        bytes: Vec::new(),
+        cut: false,
     };
     if let Some(length) = request.header("content-length") {
-        let mut body = vec![0; length.parse().ok()?];
+        let length: usize = length.parse().ok()?;
+        let taken = appetite.map_or(length, |most| most(&request).min(length));
+        let mut body = vec![0; taken];
         stream.read_exact(&mut body).await.ok()?;
-        request.body = String::from_utf8(body).ok()?;
+        request.body = String::from_utf8_lossy(&body).into_owned();
+        request.bytes = body;
+        request.cut = taken < length;
     }
     Some(request)
 }
