@@ -72,6 +72,8 @@ pub struct From {
     pub span: Span,
     /// The line as written, continuation lines joined.
     pub source: String,
+    /// The comments right above, without `#` and blanks: a description of the stage, or `check=`.
+    pub comments: Vec<String>,
 }
 
 /// One instruction.
@@ -83,6 +85,8 @@ pub struct Instruction {
     pub span: Span,
     /// As written, continuation lines joined with one blank, without heredoc bodies: what progress shows.
     pub source: String,
+    /// The comments right above, without `#` and blanks: a description of what is declared, or `check=`.
+    pub comments: Vec<String>,
 }
 
 /// What an instruction says.

@@ -1,5 +1,30 @@
-//! The Dockerfile language.
+//! The Dockerfile language: [`parse`] makes the tree of a file, [`Expander`] its words' values, [`RunMount`] the
+//! mounts of RUN, [`lint`] what may be wrong, [`print`] the text of a tree.
 
+mod arguments;
 mod ast;
+mod copy;
+mod duration;
+mod error;
+mod expand;
+mod flags;
+mod heredoc;
+mod lines;
+mod lint;
+mod mount;
+mod parse;
+mod pattern;
+mod suggest;
+mod words;
 
 pub use ast::*;
+pub use duration::parse as parse_duration;
+pub use error::{ParseError, ParseErrorKind, ParseErrors, excerpt};
+pub use expand::{Env, ExpandError, ExpandErrorKind, Expanded, Expander};
+pub use lint::{Rule, Warning};
+pub use mount::{MountError, RunMount, Sharing};
+pub use parse::{Parsed, parse, parse_trigger};
+pub use pattern::PatternError;
+
+#[cfg(test)]
+mod parse_tests;
