@@ -19,7 +19,10 @@ fn every_test_it_names_exists() {
     let mut wrong = Vec::new();
     let mut found = 0;
     for name in named {
-        let exists = if let Some((file, test)) = name.split_once("::") {
+        // Words in code's clothes are no tests.
+        let exists = if name.contains(' ') {
+            continue;
+        } else if let Some((file, test)) = name.split_once("::") {
             let start = format!("fn {}", test.trim_end_matches('…'));
             source(file).is_some_and(|text| text.contains(&start))
         } else if let Some((file, module)) = name.split_once('/')
