@@ -50,7 +50,7 @@ setup-bench:
 demo: setup-demo build
 	$(SUDO) fixtures/demo.sh $(RELEASE)/rctr
 
-test: setup
+test: guest
 	tests/run.sh
 
 guest: setup
