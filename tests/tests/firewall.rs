@@ -83,6 +83,38 @@ fn a_firewall_that_was_flushed_is_made_again_by_the_next_start() {
 }
 
 #[test]
+fn a_firewall_that_was_flushed_is_made_again_by_any_command_that_sees_a_running_container() {
+    let env = Env::new();
+    env.rctr(["pull", "--quiet", "healthz"]).ok();
+    let machine = Machine::new(&env);
+    for port in [8080, 8081] {
+        start(&machine, &env, port);
+        wait_for("an answer", || answers(&machine, port));
+    }
+    let id = machine
+        .inside(|| env.rctr(["ps", "--quiet", "--latest"]))
+        .stdout();
+    let reload = "nft add table ip filter; \
+        nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'";
+    for (command, firewall) in [
+        (&["ps"][..], "true"),
+        (&["exec", &id, "true"], "true"),
+        (&["inspect", &id], "true"),
+        // A reload that brings rules of its own.
+        (&["ps", "--quiet"], reload),
+    ] {
+        machine.sh("nft flush ruleset");
+        machine.sh(firewall);
+        assert!(!answers(&machine, 8080));
+        machine.inside(|| env.rctr(command)).ok().quiet();
+        for port in [8080, 8081] {
+            assert!(answers(&machine, port), "port {port} after {command:?}");
+        }
+    }
+    reaches_outside(&machine, &env);
+}
+
+#[test]
 fn two_rctrs_side_by_side_do_not_disturb_each_other() {
     let (one, two) = (Env::new(), Env::new());
     for env in [&one, &two] {

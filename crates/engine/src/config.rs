@@ -43,9 +43,9 @@ pub struct NetworkSettings {
     /// Interface name of the bridge.
     #[serde(deserialize_with = "rctr_network::deserialize_interface_name")]
     pub bridge: String,
-    /// Its IPv4 subnet; the gateway is the first address.
+    /// Its IPv4 subnet; the gateway is the first address. None means the first free one from 10.88.0.0/16 on.
     #[serde(deserialize_with = "rctr_network::deserialize_subnet")]
-    pub subnet: Ipv4Net,
+    pub subnet: Option<Ipv4Net>,
     /// Its IPv6 subnet; none means a unique local one if the host has IPv6.
     #[serde(deserialize_with = "rctr_network::deserialize_subnet_v6")]
     pub subnet_v6: Option<Ipv6Net>,
@@ -55,7 +55,7 @@ impl Default for NetworkSettings {
     fn default() -> Self {
         NetworkSettings {
             bridge: "rctr0".into(),
-            subnet: Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 88, 0, 0), 16),
+            subnet: None,
             subnet_v6: None,
         }
     }

@@ -34,12 +34,42 @@ pub(crate) struct Joined {
 }
 
 impl Engine {
-    /// The default bridge as configured.
-    pub(crate) fn bridge(&self) -> BridgeConfig {
+    /// The default bridge as configured, or with the subnet that was chosen for it last.
+    pub(crate) fn bridge(&self) -> Result<BridgeConfig> {
+        let subnet = match self.config.settings.network.subnet {
+            Some(configured) => configured,
+            None => {
+                let chosen = self.store.subnet(DEFAULT_NETWORK)?;
+                chosen.unwrap_or(BridgeConfig::default().subnet)
+            }
+        };
+        Ok(self.bridge_with(subnet))
+    }
+
+    /// The default bridge for one more container: the subnet is chosen now, if nobody configured one, none was
+    /// chosen before, or something else has taken it since.
+    fn settle_bridge(&self, tx: &Tx<'_>) -> Result<BridgeConfig> {
         let settings = &self.config.settings.network;
+        if let Some(configured) = settings.subnet {
+            return Ok(self.bridge_with(configured));
+        }
+        let before = tx.subnet(DEFAULT_NETWORK)?;
+        let chosen = rctr_network::choose_subnet(&settings.bridge, before)?;
+        if before != Some(chosen) {
+            tx.set_subnet(DEFAULT_NETWORK, chosen)?;
+        }
+        Ok(self.bridge_with(chosen))
+    }
+
+    /// The default bridge as a container knows it.
+    fn bridge_of(&self, state: &EndpointState) -> Result<BridgeConfig> {
+        Ok(self.bridge_with(endpoint(state)?.address.trunc()))
+    }
+
+    fn bridge_with(&self, subnet: Ipv4Net) -> BridgeConfig {
         BridgeConfig {
-            name: settings.bridge.clone(),
-            subnet: settings.subnet,
+            name: self.config.settings.network.bridge.clone(),
+            subnet,
             subnet_v6: self.subnet_v6(),
             mtu: None,
         }
@@ -75,7 +105,7 @@ impl Engine {
         id: &str,
         ports: Vec<PublishedPort>,
     ) -> Result<EndpointState> {
-        let bridge = self.bridge();
+        let bridge = self.settle_bridge(tx)?;
         let take = |subnet: IpNet, gateway: IpAddr| {
             let pool = AddressPool {
                 network: DEFAULT_NETWORK,
@@ -137,7 +167,7 @@ impl Engine {
         netns: &OwnedFd,
         state: &EndpointState,
     ) -> Result<(Deferred, Vec<String>)> {
-        let bridge = self.bridge();
+        let bridge = self.bridge_of(state)?;
         let outcome = rctr_network::ensure_bridge(&bridge)?;
         if outcome.publish_again {
             self.publish_all(&bridge)?;
@@ -162,6 +192,26 @@ impl Engine {
         Ok(())
     }
 
+    /// Rules that somebody flushed are put back by any command that looks at a running container; there is no daemon
+    /// that could notice sooner. A command that only looks does not fail for it.
+    pub(crate) fn restore_firewall(&self, seen: &[Container]) {
+        let mut live = seen.iter().filter(|c| c.state.status.is_live());
+        let Some(state) = live.find_map(|c| c.network.as_ref()) else {
+            return;
+        };
+        let restore = || -> Result<()> {
+            let bridge = self.bridge_of(state)?;
+            let lost = rctr_network::firewall_lost(&bridge)?;
+            if lost && rctr_network::ensure_bridge(&bridge)?.publish_again {
+                self.publish_all(&bridge)?;
+            }
+            Ok(())
+        };
+        if let Err(e) = restore() {
+            tracing::warn!(error = %e, "published ports may be closed");
+        }
+    }
+
     /// Removes the default bridge and its rules; the next container that needs them makes them again.
     ///
     /// # Errors
@@ -173,13 +223,14 @@ impl Engine {
                 container: user.name,
             });
         }
-        Ok(rctr_network::remove_bridge(&self.bridge())?)
+        Ok(rctr_network::remove_bridge(&self.bridge()?)?)
     }
 
     /// Takes a container's ports out of the firewall; its cable ends with its namespace.
     pub(crate) fn leave_network(&self, container: &Container) -> Result<()> {
         if let Some(state) = &container.network {
-            drop(rctr_network::unpublish(&self.bridge(), &published(state))?);
+            let bridge = self.bridge_of(state)?;
+            drop(rctr_network::unpublish(&bridge, &published(state))?);
         }
         Ok(())
     }

@@ -45,6 +45,7 @@ impl Engine {
         for container in self.records()? {
             containers.extend(self.refresh(container)?);
         }
+        self.restore_firewall(&containers);
         Ok(containers)
     }
 
@@ -55,7 +56,9 @@ impl Engine {
     pub fn container(&self, name: &str) -> Result<Container> {
         let id = self.find(name)?;
         let missing = || Error::NoSuchContainer { name: name.into() };
-        self.refresh(self.load(&id)?)?.ok_or_else(missing)
+        let container = self.refresh(self.load(&id)?)?.ok_or_else(missing)?;
+        self.restore_firewall(std::slice::from_ref(&container));
+        Ok(container)
     }
 
     /// The id behind a name, an id or the beginning of one.

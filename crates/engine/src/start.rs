@@ -175,7 +175,7 @@ impl Engine {
             &bundle,
             container,
             joined.as_deref(),
-            self.bridge().gateway(),
+            self.bridge()?.gateway(),
         )?;
         let output = spec::build(&spec::SpecInput {
             container,

@@ -248,7 +248,7 @@ impl StepRunner<'_> {
                 short: None,
             });
         }
-        let gateway = engine.bridge().gateway();
+        let gateway = engine.bridge()?.gateway();
         let files = files::write(step.dir, container, None, gateway)?;
         let output = spec::build(&spec::SpecInput {
             container,

@@ -1,9 +1,9 @@
 //! The bridge on the host and the cables that lead to it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use nix::net::if_::if_nametoindex;
 
 use crate::config::check_interface_name;
@@ -52,13 +52,10 @@ pub enum Warning {
 pub fn ensure_bridge(bridge: &BridgeConfig) -> Result<EnsureOutcome> {
     bridge.validate()?;
     let mut outcome = EnsureOutcome::default();
-    let effective = match bridge.subnet_v6 {
-        Some(_) if !host::kernel_has_ipv6() => {
-            outcome.warnings.push(Warning::NoIpv6);
-            &without_ipv6(bridge)
-        }
-        _ => bridge,
-    };
+    let effective = &possible(bridge);
+    if effective.subnet_v6 != bridge.subnet_v6 {
+        outcome.warnings.push(Warning::NoIpv6);
+    }
     let socket = Socket::route()?;
     let index = ensure_link(&socket, effective)?;
     ensure_parameters(effective)?;
@@ -71,9 +68,20 @@ pub fn ensure_bridge(bridge: &BridgeConfig) -> Result<EnsureOutcome> {
     Ok(outcome)
 }
 
-fn without_ipv6(bridge: &BridgeConfig) -> BridgeConfig {
+/// Whether the bridge is there and its rules are not: somebody flushed the firewall. [`ensure_bridge`] puts them back,
+/// and says that the ports must be published again.
+///
+/// # Errors
+/// [`Error::NoNftables`]; [`Error::Netlink`].
+pub fn firewall_lost(bridge: &BridgeConfig) -> Result<bool> {
+    let there = Link::find(&Socket::route()?, &bridge.name)?.is_some();
+    Ok(there && !nft::is_complete(&possible(bridge))?)
+}
+
+/// The bridge as this kernel can have it.
+fn possible(bridge: &BridgeConfig) -> BridgeConfig {
     BridgeConfig {
-        subnet_v6: None,
+        subnet_v6: bridge.subnet_v6.filter(|_| host::kernel_has_ipv6()),
         ..bridge.clone()
     }
 }
@@ -108,8 +116,7 @@ fn check_subnets(socket: &Socket, bridge: &BridgeConfig) -> Result<()> {
     ];
     for (family, subnet) in wanted.into_iter().flatten() {
         let routes = link::routed_networks(socket, family)?;
-        let overlapping = |net: &IpNet| net.contains(&subnet) || subnet.contains(net);
-        if let Some(&(other, index)) = routes.iter().find(|(net, _)| overlapping(net)) {
+        if let Some(&(other, index)) = routes.iter().find(|(net, _)| overlap(*net, subnet)) {
             let interface = link::name_of(socket, index)?;
             // Another process made our bridge since we looked.
             if interface == bridge.name {
@@ -124,6 +131,44 @@ fn check_subnets(socket: &Socket, bridge: &BridgeConfig) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn overlap(one: IpNet, other: IpNet) -> bool {
+    one.contains(&other) || other.contains(&one)
+}
+
+/// The IPv4 subnet of a bridge for which nobody named one: `current`, the one it had last, while the bridge exists or
+/// nothing else is reached there; else the first free one of 10.88.0.0/16 to 10.255.0.0/16 and 172.16.0.0/16 to
+/// 172.31.0.0/16. One that the bridge has on it already is as good as free.
+///
+/// # Errors
+/// [`Error::NoFreeSubnet`]; [`Error::Netlink`].
+pub fn choose_subnet(bridge: &str, current: Option<Ipv4Net>) -> Result<Ipv4Net> {
+    let socket = Socket::route()?;
+    let own = Link::find(&socket, bridge)?.map(|link| link.index);
+    if let (Some(current), Some(_)) = (current, own) {
+        return Ok(current);
+    }
+    let routes = link::routed_networks(&socket, libc::AF_INET)?;
+    let usual = (88..=255)
+        .map(|n| (10, n))
+        .chain((16..=31).map(|n| (172, n)));
+    let usual = usual.map(|(a, b)| Ipv4Net::new_assert(Ipv4Addr::new(a, b, 0, 0), 16));
+    let candidates: Vec<Ipv4Net> = current.into_iter().chain(usual).collect();
+    let on_bridge = |net: &&Ipv4Net| {
+        let is_it =
+            |(routed, index): &(IpNet, u32)| *routed == IpNet::from(**net) && Some(*index) == own;
+        routes.iter().any(is_it)
+    };
+    let is_free = |net: &&Ipv4Net| {
+        let taken = |(routed, _): &(IpNet, u32)| overlap(*routed, IpNet::from(**net));
+        !routes.iter().any(taken)
+    };
+    let chosen = candidates.iter().find(on_bridge);
+    let chosen = chosen.or_else(|| candidates.iter().find(is_free));
+    chosen.copied().ok_or_else(|| Error::NoFreeSubnet {
+        bridge: bridge.to_owned(),
+    })
 }
 
 fn ensure_parameters(bridge: &BridgeConfig) -> Result<()> {

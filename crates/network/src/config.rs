@@ -195,19 +195,19 @@ pub fn deserialize_interface_name<'de, D: Deserializer<'de>>(from: D) -> Result<
     Ok(name)
 }
 
-/// For `deserialize_with`: a subnet that containers can live in, without its host part.
+/// For `deserialize_with`: a subnet that containers can live in, without its host part, as what is there or not.
 ///
 /// # Errors
 /// A text that is no subnet, one without room for two hosts, and addresses with a meaning of their own.
-pub fn deserialize_subnet<'de, D: Deserializer<'de>>(from: D) -> Result<Ipv4Net, D::Error> {
+pub fn deserialize_subnet<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Ipv4Net>, D::Error> {
     let net = parse_subnet::<_, Ipv4Net>(from, "10.88.0.0/16")?.trunc();
     let address = net.network();
     let special = address.is_loopback() || address.is_multicast() || address.octets()[0] == 0;
     usable(net.into(), net.prefix_len() > 30, special).map_err(D::Error::custom)?;
-    Ok(net)
+    Ok(Some(net))
 }
 
-/// For `deserialize_with`: the same for IPv6, as what is there or not.
+/// For `deserialize_with`: the same for IPv6.
 ///
 /// # Errors
 /// As [`deserialize_subnet`].

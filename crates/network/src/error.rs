@@ -41,7 +41,9 @@ pub enum Error {
         name: String,
     },
     /// The bridge's subnet is in use on another interface.
-    #[error("subnet {subnet} of bridge {bridge} overlaps {other} on interface {interface}")]
+    #[error(
+        "subnet {subnet} of bridge {bridge} overlaps {other} on interface {interface}: set another subnet in [network] of the configuration"
+    )]
     SubnetInUse {
         /// Name of the bridge to be made.
         bridge: String,
@@ -51,6 +53,12 @@ pub enum Error {
         other: IpNet,
         /// The interface it is reachable on.
         interface: String,
+    },
+    /// Everything that may be chosen for a bridge is in use elsewhere.
+    #[error("no subnet is free for bridge {bridge}: set subnet in [network] of the configuration")]
+    NoFreeSubnet {
+        /// Name of the bridge.
+        bridge: String,
     },
     /// The subnet has no room for a gateway and one container.
     #[error("subnet {subnet} of bridge {bridge} is too small")]

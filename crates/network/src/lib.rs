@@ -22,7 +22,8 @@ mod port;
 mod sysctl;
 
 pub use bridge::{
-    Deferred, EnsureOutcome, Warning, connect, ensure_bridge, publish, remove_bridge, unpublish,
+    Deferred, EnsureOutcome, Warning, choose_subnet, connect, ensure_bridge, firewall_lost,
+    publish, remove_bridge, unpublish,
 };
 pub use config::{
     BridgeConfig, Endpoint, Protocol, PublishedPort, deserialize_interface_name,

@@ -111,6 +111,11 @@ const MIGRATIONS: &[&str] = &["
         media_type TEXT NOT NULL,
         PRIMARY KEY (diff_id, variant)
     ) WITHOUT ROWID;
+", "
+    CREATE TABLE networks (
+        name TEXT PRIMARY KEY,
+        subnet TEXT NOT NULL
+    ) WITHOUT ROWID;
 "];
 
 /// Opens the database of the store in `root`, and creates it if there is none.

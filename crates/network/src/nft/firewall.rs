@@ -55,6 +55,19 @@ impl DroppingFilter {
         (policy == libc::NF_DROP as u32).then_some(Self { family })
     }
 
+    /// Whether the rules for the bridge are there.
+    pub(super) fn accepts(&self, socket: &Socket, bridge: &str) -> Result<bool> {
+        let chain = self.chain(socket)?;
+        Ok(!our_rules(socket, self.family, chain, bridge)?.is_empty())
+    }
+
+    fn chain(&self, socket: &Socket) -> Result<&'static str> {
+        Ok(match chain_exists(socket, self.family, DOCKER_USER)? {
+            true => DOCKER_USER,
+            false => FORWARD,
+        })
+    }
+
     /// Adds the rules for the bridge unless they are there.
     pub(super) fn push_accept(
         &self,
@@ -62,16 +75,10 @@ impl DroppingFilter {
         batch: &mut Batch,
         bridge: &str,
     ) -> Result<()> {
-        let chain = if chain_exists(socket, self.family, DOCKER_USER)? {
-            DOCKER_USER
-        } else {
-            FORWARD
-        };
-        let comment = rule_comment(bridge);
-        let present = our_rules(socket, self.family, chain, bridge)?;
-        if !present.is_empty() {
+        if self.accepts(socket, bridge)? {
             return Ok(());
         }
+        let (chain, comment) = (self.chain(socket)?, rule_comment(bridge));
         for direction in [libc::NFT_META_OIFNAME, libc::NFT_META_IIFNAME] {
             batch.insert_rule(self.family, FILTER, chain, &comment, |e| {
                 e.interface(direction, bridge).counter().accept();

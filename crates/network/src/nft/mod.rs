@@ -81,6 +81,18 @@ pub(crate) fn ensure(bridge: &BridgeConfig) -> Result<Ensured> {
     })
 }
 
+/// Whether `ensure` would find nothing to do.
+pub(crate) fn is_complete(bridge: &BridgeConfig) -> Result<bool> {
+    let operation = format!("look at nftables for {}", bridge.name);
+    let socket = &Socket::netfilter()?;
+    let state = State::read(socket, bridge, &operation)?;
+    let mut complete = state.bridge && state.missing_networks.is_empty();
+    for filter in &state.foreign {
+        complete = complete && filter.accepts(socket, &bridge.name)?;
+    }
+    Ok(complete)
+}
+
 /// Takes the bridge and the ports behind it out of the table, and the table away with the last bridge.
 pub(crate) fn remove(bridge: &BridgeConfig) -> Result<()> {
     let operation = format!("remove {} from nftables", bridge.name);

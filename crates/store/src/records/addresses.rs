@@ -1,6 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::Tx;
 use crate::store::Store;
@@ -184,6 +184,33 @@ impl Tx<'_> {
             .filter_map(|(key, container)| Some((from_bytes(&key)?, container)))
             .collect())
     }
+
+    /// The IPv4 subnet that was chosen for a network, if one was.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn subnet(&self, network: &str) -> Result<Option<Ipv4Net>> {
+        let text: Option<String> = self.first(
+            "SELECT subnet FROM networks WHERE name = ?",
+            [network],
+            |row| row.get(0),
+        )?;
+        // What cannot be read is chosen anew.
+        Ok(text.and_then(|text| text.parse().ok()))
+    }
+
+    /// Remembers the subnet that was chosen for a network, in place of an earlier one.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn set_subnet(&self, network: &str, subnet: Ipv4Net) -> Result<()> {
+        self.execute(
+            "INSERT INTO networks (name, subnet) VALUES (?, ?)
+             ON CONFLICT DO UPDATE SET subnet = excluded.subnet",
+            (network, subnet.to_string()),
+        )
+        .map(drop)
+    }
 }
 
 impl Store {
@@ -214,6 +241,14 @@ impl Store {
     /// As there.
     pub fn addresses(&self, network: &str) -> Result<Vec<(IpAddr, String)>> {
         self.read(|tx| tx.addresses(network))
+    }
+
+    /// [`Tx::subnet`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn subnet(&self, network: &str) -> Result<Option<Ipv4Net>> {
+        self.read(|tx| tx.subnet(network))
     }
 }
 
@@ -259,5 +294,24 @@ fn from_bytes(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
         _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Store;
+
+    #[test]
+    fn a_chosen_subnet_stays_until_another_is_chosen() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.subnet("bridge").unwrap(), None);
+        for net in ["10.89.0.0/16", "172.16.0.0/16"] {
+            let net = net.parse().unwrap();
+            store.write(|tx| tx.set_subnet("bridge", net)).unwrap();
+            let again = Store::open(dir.path()).unwrap();
+            assert_eq!(again.subnet("bridge").unwrap(), Some(net));
+        }
+        assert_eq!(store.subnet("other").unwrap(), None);
     }
 }
