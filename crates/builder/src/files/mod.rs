@@ -1,1 +1,30 @@
-//! Trees that files are copied from, and the copying.
+//! Trees that files are copied from, and the copying: COPY, ADD, and what contexts are made of.
+//!
+//! A [`Tree`] is the root of a context, image or stage; [`Tree::select`] finds what the words of an instruction name;
+//! [`Selection::digest`] is what a cached step depends on; [`copy`] does it. Everything happens beneath directory
+//! descriptors, one name at a time.
+
+mod archive;
+mod cache;
+mod chmod;
+mod copy;
+mod digest;
+mod entry;
+mod error;
+mod glob;
+mod matcher;
+mod owner;
+mod path;
+mod select;
+mod target;
+mod tree;
+mod unpack;
+mod walk;
+
+pub use cache::HashCache;
+pub use chmod::{Chmod, Clause};
+pub use copy::{CopyRequest, Source, copy, make_dirs};
+pub use error::{FilesError, Result};
+pub use owner::parse_owner;
+pub use select::{SelectOptions, Selection};
+pub use tree::Tree;
