@@ -1,0 +1,130 @@
+//! Several threads and processes after one layer.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+
+use super::{Packed, archive, tmp};
+use crate::Store;
+use crate::tests::store;
+
+#[test]
+fn the_second_of_two_threads_waits_and_has_nothing_to_do() {
+    let (_dir, store) = store();
+    let packed = Packed::gzip(&archive(&[("a", 300_000)]));
+    let mut ingest = store.begin_layer(packed.spec.clone()).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let (started, begun) = channel();
+        let (root, spec) = (store.root(), packed.spec.clone());
+        let other = scope.spawn(move || {
+            let store = Store::open(root).unwrap();
+            started.send(()).unwrap();
+            store.begin_layer(spec).unwrap().is_none()
+        });
+        begun.recv().unwrap();
+        ingest.write(&packed.data).unwrap();
+        ingest.commit(None).unwrap();
+        assert!(other.join().unwrap());
+    });
+    assert!(tmp(&store).is_empty());
+}
+
+/// Runs one test of this file as another process, which does what `RCTR_STORE_TEST` says.
+fn child(test: &str, root: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            &format!("layer::tests::together::{test}"),
+            "--nocapture",
+        ])
+        .env("RCTR_STORE_TEST", root)
+        .stdout(Stdio::piped())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn wait_for_line(child: &mut Child, wanted: &str) {
+    use std::io::BufRead;
+    let mut lines = std::io::BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    assert!(
+        lines.any(|line| line.unwrap().ends_with(wanted)),
+        "the child never said {wanted:?}"
+    );
+}
+
+#[test]
+fn a_killed_process_leaves_its_bytes_and_its_lock() {
+    let packed = Packed::gzip(&archive(&[("a/b/c", 300_000), ("d", 300_000)]));
+    let half = packed.data.len() / 2;
+    if let Some(root) = std::env::var_os("RCTR_STORE_TEST") {
+        let store = Store::open(Path::new(&root)).unwrap();
+        let _lease = store.lease([&packed.spec.blob]).unwrap();
+        let mut ingest = store.begin_layer(packed.spec).unwrap().unwrap();
+        ingest.write(&packed.data[..half]).unwrap();
+        println!("\nready");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        unreachable!("killed before");
+    }
+    let (_dir, store) = store();
+    let mut other = child(
+        "a_killed_process_leaves_its_bytes_and_its_lock",
+        store.root(),
+    );
+    wait_for_line(&mut other, "ready");
+    let report = store
+        .gc_keeping_partials(std::time::Duration::ZERO)
+        .unwrap();
+    assert_eq!(
+        report,
+        crate::GcReport::default(),
+        "what it holds is not touched"
+    );
+    assert_eq!(tmp(&store).len(), 2);
+    other.kill().unwrap();
+    other.wait().unwrap();
+
+    let report = store.gc().unwrap();
+    assert_eq!(report.leftovers.len(), 1, "{report:?}");
+    assert!(report.leftovers[0].starts_with("tmp/unpack-"));
+    let ingest = store.begin_layer(packed.spec.clone()).unwrap().unwrap();
+    assert_eq!(ingest.offset(), half as u64);
+    drop(ingest);
+    packed.ingest(&store, None).unwrap();
+    assert!(tmp(&store).is_empty());
+}
+
+#[test]
+fn of_four_processes_one_unpacks() {
+    let packed = Packed::gzip(&archive(&[("a", 3_000_000)]));
+    if let Some(root) = std::env::var_os("RCTR_STORE_TEST") {
+        let store = Store::open(Path::new(&root)).unwrap();
+        match store.begin_layer(packed.spec).unwrap() {
+            None => println!("\nfound"),
+            Some(mut ingest) => {
+                assert_eq!(ingest.offset(), 0);
+                for piece in packed.data.chunks(50_000) {
+                    ingest.write(piece).unwrap();
+                }
+                ingest.commit(None).unwrap();
+                println!("\nunpacked");
+            }
+        }
+        return;
+    }
+    let (_dir, store) = store();
+    let root = store.root().to_owned();
+    let children: Vec<Child> = (0..4)
+        .map(|_| child("of_four_processes_one_unpacks", &root))
+        .collect();
+    let mut said = String::new();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        said += &String::from_utf8(output.stdout).unwrap();
+    }
+    let count = |word| said.lines().filter(|line| line.ends_with(word)).count();
+    assert_eq!((count("unpacked"), count("found")), (1, 3), "{said}");
+    assert!(store.has_layer(&packed.spec.chain_id).unwrap());
+    assert!(tmp(&store).is_empty());
+}
