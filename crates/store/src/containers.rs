@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use oci_spec::image::Digest;
 use rustix::fs::{Gid, Mode, Uid};
+use rustix::io::Errno;
 
 use crate::error::At;
 use crate::records::check_id;
 use crate::store::Store;
-use crate::{Result, fs};
+use crate::{Error, Result, fs};
 
 impl Store {
     /// `containers/<id>`, whether it exists or not.
@@ -25,8 +26,7 @@ impl Store {
     /// The root directory of the container gets mode and owner from the topmost layer.
     ///
     /// # Errors
-    /// [`crate::Error::InvalidId`], [`crate::Error::UnsupportedDigest`], [`crate::Error::DiskFull`],
-    /// [`crate::Error::Io`].
+    /// [`Error::InvalidId`], [`Error::UnsupportedDigest`], [`Error::NoSuchLayer`], [`Error::DiskFull`], [`Error::Io`].
     pub fn create_container_dir(&self, id: &str, layer: Option<&Digest>) -> Result<PathBuf> {
         let dir = self.container_dir(id)?;
         fs::make_dirs(&dir, 0o711)?;
@@ -35,7 +35,14 @@ impl Store {
         fs::make_dirs(&upper, 0o755)?;
         if let Some(layer) = layer {
             let lower = self.layer_dir(layer)?.join("diff");
-            let stat = rustix::fs::stat(&lower).at("look at", &lower)?;
+            let stat = match rustix::fs::stat(&lower) {
+                Err(Errno::NOENT) => {
+                    return Err(Error::NoSuchLayer {
+                        chain_id: layer.clone(),
+                    });
+                }
+                other => other.at("look at", &lower)?,
+            };
             let fd = fs::open_dir(&upper)?;
             rustix::fs::fchown(
                 &fd,

@@ -220,6 +220,13 @@ pub enum Error {
         actual: Box<Digest>,
     },
 
+    /// Layers cannot be packed so.
+    #[error("layers cannot be packed with {compression}")]
+    UnsupportedCompression {
+        /// The compression asked for.
+        compression: crate::Compression,
+    },
+
     /// There is no such image.
     #[error("no image {image} in the store")]
     NoSuchImage {

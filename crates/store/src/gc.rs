@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::digest::hex;
 use crate::error::At;
 use crate::layer::short_name;
-use crate::records::{DeletedImage, LayerRow, Tx};
+use crate::records::{DeletedImage, LayerRow, PackedRow, Tx};
 use crate::store::Store;
 use crate::{Result, fs};
 
@@ -79,7 +79,6 @@ impl Store {
             let Some(image) = image else {
                 return Ok(deleted);
             };
-            tx.drop_dead_leases()?;
             let live = Live::gather(tx)?;
             for layer in image.record.layers.iter().rev() {
                 if let Some(row) = live.layers.get(layer.chain_id.as_ref())
@@ -92,6 +91,12 @@ impl Store {
             for blob in image.record.blobs().filter(|b| !live.keeps_blob(b)) {
                 trash.put(&self.blob_path(blob)?)?;
             }
+            for row in &live.dead_packed {
+                tx.delete_packed(row)?;
+                if !live.keeps_blob(&row.blob) {
+                    trash.put(&self.blob_path(&row.blob)?)?;
+                }
+            }
             Ok::<_, crate::Error>(deleted)
         })?;
         trash.empty()?;
@@ -100,13 +105,15 @@ impl Store {
 
     /// Within one write transaction: nothing gets recorded, leased or put in place meanwhile.
     fn sweep(&self, tx: &Tx<'_>, trash: &Trash) -> Result<GcReport> {
-        tx.drop_dead_leases()?;
         let live = Live::gather(tx)?;
         let mut report = GcReport::default();
         for row in live.layers.values().filter(|row| !live.keeps_layer(row)) {
             self.drop_layer(tx, row, trash)?;
             report.bytes += row.size;
             report.layers.push(row.chain_id.clone());
+        }
+        for row in &live.dead_packed {
+            tx.delete_packed(row)?;
         }
         for name in fs::list(&self.layers_dir())? {
             if name != "link" && !live.layers.contains_key(&format!("sha256:{name}")) {
@@ -148,6 +155,14 @@ impl Store {
             if !live.containers.contains(&name) && older_than(&path, KEEP_UNRECORDED)? {
                 trash.put(&path)?;
                 report.leftovers.push(format!("containers/{name}"));
+            }
+        }
+        for name in fs::list(&self.volumes_dir())? {
+            // A volume that somebody named is never taken for a leftover.
+            let anonymous = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+            if anonymous && tx.volume(&name)?.is_none() {
+                trash.put(&self.volumes_dir().join(&name))?;
+                report.leftovers.push(format!("volumes/{name}"));
             }
         }
         Ok(report)
@@ -263,11 +278,15 @@ struct Live {
     layers: HashMap<String, LayerRow>,
     kept_layers: HashSet<String>,
     kept_blobs: HashSet<String>,
+    /// Packed forms of layers that no kept one has the content of.
+    dead_packed: Vec<PackedRow>,
     containers: HashSet<String>,
 }
 
 impl Live {
     fn gather(tx: &Tx<'_>) -> Result<Self> {
+        tx.drop_dead_leases()?;
+        tx.drop_lost_layers()?;
         let layers = tx.layers()?;
         let leased = tx.leased()?;
         let mut kept_blobs = leased.clone();
@@ -278,6 +297,7 @@ impl Live {
         }
         let (containers, tops) = tx.container_roots()?;
         roots.extend(tops);
+        roots.extend(tx.cache_layers()?);
         let mut kept_layers = HashSet::new();
         for root in roots {
             let mut at = Some(root);
@@ -288,10 +308,20 @@ impl Live {
                 }
             }
         }
+        // What a layer was unpacked from or packed to is kept with it: nobody could pack it again as others did.
+        let kept = || kept_layers.iter().filter_map(|id| layers.get(id));
+        kept_blobs.extend(kept().map(|row| row.blob.clone()));
+        let contents: HashSet<&str> = kept().map(|row| row.diff_id.as_str()).collect();
+        let (packed, dead_packed): (Vec<_>, Vec<_>) = tx
+            .packed_layers()?
+            .into_iter()
+            .partition(|row| contents.contains(row.diff_id.as_str()));
+        kept_blobs.extend(packed.into_iter().map(|row| row.blob.to_string()));
         Ok(Live {
             layers,
             kept_layers,
             kept_blobs,
+            dead_packed,
             containers,
         })
     }

@@ -27,6 +27,7 @@ mod error;
 mod fs;
 mod gc;
 mod layer;
+mod pack;
 mod records;
 mod store;
 mod untar;
@@ -41,6 +42,7 @@ pub use digest::{chain_id, sha256};
 pub use error::{ArchiveProblem, Error, MemberProblem, Result};
 pub use gc::GcReport;
 pub use layer::{LayerIngest, LayerSpec};
+pub use pack::{Compression, PackedLayer};
 pub use records::{
     AddressPool, CacheEntry, Container, DeletedImage, IdMatch, Image, ImageLayer, ImageRecord,
     Lease, NewCacheEntry, NewContainer, NewVolume, Tx, Volume,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::records::{NewVolume, Volume};
 use crate::store::Store;
-use crate::{Result, fs};
+use crate::{Error, Result, fs};
 
 /// Makes `volumes/<name>/_data`. What is there already stays as it is.
 pub(crate) fn make_dirs(data: &Path) -> Result<()> {
@@ -48,6 +48,30 @@ impl Store {
     /// As there.
     pub fn volume_users(&self, name: &str) -> Result<Vec<String>> {
         self.read(|tx| tx.volume_users(name))
+    }
+
+    /// Forgets a container as [`crate::Tx::remove_container`] does, and with it those of `volumes` that no other
+    /// container uses. What is in them goes afterwards: if this process dies meanwhile, a garbage collection goes on.
+    ///
+    /// # Errors
+    /// [`crate::Error::Mounted`], [`crate::Error::Io`], [`crate::Error::Database`].
+    pub fn remove_container_and_volumes(&self, id: &str, volumes: &[&str]) -> Result<()> {
+        let gone = self.write(|tx| {
+            tx.remove_container(id)?;
+            let mut gone = Vec::new();
+            for volume in volumes {
+                match tx.delete_volume(volume) {
+                    Ok(()) => gone.push(volume),
+                    Err(Error::NoSuchVolume { .. } | Error::VolumeInUse { .. }) => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            Ok::<_, Error>(gone)
+        })?;
+        for volume in gone {
+            self.empty_trash(self.trash(&self.volumes_dir().join(volume))?)?;
+        }
+        Ok(())
     }
 
     /// Removes a volume with all that is in it, unless a container uses it.

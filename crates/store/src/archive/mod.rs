@@ -16,7 +16,7 @@ mod xattrs;
 mod tests;
 
 pub(crate) use error::ArchiveError;
-pub(crate) use output::{HashSink, Sink, WriteSink};
+pub(crate) use output::{HashSink, Hashed, Sink, WriteSink};
 pub(crate) use settle::{Lowers, Settle};
 pub(crate) use walk::{Archived, archive};
-pub(crate) use xattrs::same_root;
+pub(crate) use xattrs::{is_opaque, same_root};

@@ -159,30 +159,39 @@ impl Sink for HashSink {
     }
 }
 
-/// Writes the archive and hashes it.
-pub(crate) struct WriteSink<W> {
-    to: W,
+/// Writes the archive.
+pub(crate) struct WriteSink<W>(pub W);
+
+impl<W: Write> Sink for WriteSink<W> {
+    fn put(&mut self, piece: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.0.write_all(&piece)?;
+        Ok(piece)
+    }
+}
+
+/// Hashes the archive on its way to another sink.
+pub(crate) struct Hashed<'a> {
+    to: &'a mut dyn Sink,
     hash: Sha256,
 }
 
-impl<W: Write> WriteSink<W> {
-    pub fn new(to: W) -> Self {
-        WriteSink {
+impl<'a> Hashed<'a> {
+    pub fn new(to: &'a mut dyn Sink) -> Self {
+        Hashed {
             to,
             hash: Sha256::new(),
         }
     }
 
-    /// The digest of all that was written.
+    /// The digest of all pieces.
     pub fn finish(self) -> Digest {
         from_hash(self.hash)
     }
 }
 
-impl<W: Write> Sink for WriteSink<W> {
+impl Sink for Hashed<'_> {
     fn put(&mut self, piece: Vec<u8>) -> io::Result<Vec<u8>> {
         self.hash.update(&piece);
-        self.to.write_all(&piece)?;
-        Ok(piece)
+        self.to.put(piece)
     }
 }

@@ -11,7 +11,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::xattrs::{OPAQUE, Xattrs};
+use super::xattrs::{OPAQUE, Xattrs, is_opaque};
 use crate::fs::BENEATH;
 
 /// The `diff` directories of the layers below, top first; opened when one is asked for.
@@ -162,7 +162,6 @@ fn look(layer: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Look> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut at: Option<OwnedFd> = None;
     let mut opaque = false;
-    let mut names = Vec::new();
     for component in path.split(|&b| b == b'/') {
         let parent = at.as_ref().map_or(layer, AsFd::as_fd);
         match statat(parent, component, AtFlags::SYMLINK_NOFOLLOW) {
@@ -173,7 +172,7 @@ fn look(layer: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Look> {
             Err(e) => return Err(e),
         }
         let dir = openat2(parent, component, flags, Mode::empty(), BENEATH)?;
-        opaque |= Xattrs::read(&dir, &mut names)?.opaque == Some(b'y');
+        opaque |= is_opaque(&dir)?;
         at = Some(dir);
     }
     Ok(Look::Directory)

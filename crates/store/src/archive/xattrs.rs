@@ -83,3 +83,13 @@ pub(crate) fn same_root(root: impl AsFd, other: Option<impl AsFd>) -> rustix::io
     };
     Ok(ours == theirs)
 }
+
+/// Whether a directory of a layer hides what is below it.
+pub(crate) fn is_opaque(dir: impl AsFd) -> rustix::io::Result<bool> {
+    let mut value = [0; 1];
+    match fgetxattr(dir, OPAQUE, &mut value[..]) {
+        Ok(length) => Ok(value[..length] == *b"y"),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(false),
+        Err(e) => Err(e),
+    }
+}

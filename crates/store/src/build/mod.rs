@@ -1,5 +1,6 @@
 //! Layers that are made here: the steps of a build.
 
+mod relink;
 mod step;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::{BuiltLayer, CommitOptions};
 use crate::archive::{HashSink, Lowers, Settle, archive, same_root};
 use crate::digest::chain_id;
 use crate::error::At;
+use crate::records::BuiltRow;
 use crate::store::Store;
 use crate::{Error, Result, fs};
 
@@ -96,18 +97,21 @@ impl BuildStep {
             archived.archive_size,
             archived.size,
         );
-        self.publish(&layer, root_listed, &options)?;
+        let row = BuiltRow {
+            parent: self.parent.clone(),
+            blob: layer.diff_id.clone(),
+            root_listed: Some(root_listed),
+            opaque: false,
+            archive_size: Some(layer.archive_size),
+            layer: layer.clone(),
+        };
+        self.publish(&row, &options)?;
         Ok(layer)
     }
 
     /// Puts the upper directory in its place and records it, unless the layer is there.
-    pub(super) fn publish(
-        self,
-        layer: &BuiltLayer,
-        root_listed: bool,
-        options: &CommitOptions<'_>,
-    ) -> Result<()> {
-        let store = &self.store;
+    pub(super) fn publish(self, row: &BuiltRow, options: &CommitOptions<'_>) -> Result<()> {
+        let (store, layer) = (&self.store, &row.layer);
         let dir = store.layer_dir(&layer.chain_id)?;
         let leftover = store.write(|tx| {
             let known = tx.layer_number(&layer.chain_id)?.is_some() && fs::exists(&dir)?;
@@ -117,7 +121,7 @@ impl BuildStep {
                 leftover = store.trash(&dir)?;
                 fs::make_dirs(&dir, 0o700)?;
                 fs::rename(&self.upper, &dir.join("diff"))?;
-                let number = tx.insert_built(layer, self.parent.as_ref(), root_listed, false)?;
+                let number = tx.insert_built(row)?;
                 store.link_layer(&layer.chain_id, number)?;
             }
             if let Some(entry) = &options.cache {
@@ -148,7 +152,7 @@ impl Drop for BuildStep {
 
 impl Store {
     /// The `diff` directory of a layer.
-    pub(super) fn open_layer(&self, chain_id: &Digest) -> Result<OwnedFd> {
+    pub(crate) fn open_layer(&self, chain_id: &Digest) -> Result<OwnedFd> {
         fs::open_dir(&self.layer_dir(chain_id)?.join("diff")).map_err(|e| {
             if fs::is_missing(&e) {
                 Error::NoSuchLayer {

@@ -231,6 +231,11 @@ impl LayerIngest {
                 fs::rename(&self.source.path, &blob)?;
                 self.source.complete = true;
             }
+            if tx.layer_number(&self.spec.chain_id)?.is_some() && fs::exists(&dir)? {
+                // Built here meanwhile, and perhaps in use.
+                tx.set_blob(&self.spec.chain_id, &self.spec.blob)?;
+                return Ok(None);
+            }
             // A crash between rename and record may have left one.
             let leftover = self.store.trash(&dir)?;
             fs::rename(&self.staging.tree, &self.staging.path.join("diff"))?;

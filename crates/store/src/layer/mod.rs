@@ -1,5 +1,6 @@
 //! Layers: unpacked once, shared by every image that has them.
 
+mod decompress;
 mod feed;
 mod ingest;
 mod unpack;
@@ -16,6 +17,7 @@ use crate::error::At;
 use crate::store::Store;
 use crate::{Error, Result, fs};
 
+pub(crate) use decompress::{Packing, decompress};
 pub use ingest::LayerIngest;
 
 /// A layer that is to be fetched and unpacked.
@@ -39,8 +41,8 @@ impl Store {
     /// # Errors
     /// [`Error::UnsupportedDigest`], [`Error::Io`], [`Error::Database`].
     pub fn has_layer(&self, chain_id: &Digest) -> Result<bool> {
-        let dir = self.layer_dir(chain_id)?;
-        Ok(self.read(|tx| tx.layer_number(chain_id))?.is_some() && fs::exists(&dir)?)
+        let diff = self.layer_dir(chain_id)?.join("diff");
+        Ok(self.read(|tx| tx.layer_number(chain_id))?.is_some() && fs::exists(&diff)?)
     }
 
     /// Starts to unpack a layer; None if it is there already.
@@ -93,8 +95,9 @@ impl Store {
     /// The short link to a layer's directory; made again should a crash have lost it.
     fn layer_link(&self, chain_id: &Digest, number: i64) -> Result<PathBuf> {
         let link = self.links_dir().join(short_name(number));
-        if !fs::exists(&link)? {
-            if !fs::exists(&self.layer_dir(chain_id)?)? {
+        // A trailing slash looks at what the link leads to.
+        if !fs::exists(&link.join(""))? {
+            if !fs::exists(&self.layer_dir(chain_id)?.join("diff"))? {
                 return Err(Error::NoSuchLayer {
                     chain_id: chain_id.clone(),
                 });

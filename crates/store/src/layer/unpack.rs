@@ -10,6 +10,7 @@ use std::thread;
 use oci_spec::image::Digest;
 use sha2::{Digest as _, Sha256};
 
+use super::decompress::decompress;
 use super::feed::{Feed, FeedReader};
 use crate::digest::from_hash;
 use crate::fs::SyncMark;
@@ -19,8 +20,6 @@ use crate::untar::{Unpacked, UntarError, untar};
 /// Uncompressed bytes handed over at once, and how many such pieces may wait.
 const PIECE: usize = 256 << 10;
 const QUEUE: usize = 8;
-/// Largest window of a zstd frame as a power of two: bounds the memory a hostile layer can ask for.
-const ZSTD_WINDOW: u32 = 27;
 
 /// A layer, unpacked and hashed, but not yet compared with what was announced.
 pub(super) struct Done {
@@ -102,31 +101,13 @@ fn decode(
     full: &SyncSender<Piece>,
     used: &Receiver<Vec<u8>>,
 ) -> Result<(), Failure> {
-    let magic = source.fill_buf().map_err(Failure::Read)?;
-    let (gzip, zstd) = (magic.starts_with(&[0x1f, 0x8b]), is_zstd(magic));
-    let result = if gzip {
-        pump(flate2::bufread::MultiGzDecoder::new(source), full, used)
-    } else if zstd {
-        zstd::stream::read::Decoder::with_buffer(source)
-            .and_then(|mut decoder| {
-                decoder.window_log_max(ZSTD_WINDOW)?;
-                Ok(decoder)
-            })
-            .and_then(|decoder| pump(decoder, full, used))
-    } else {
-        pump(source, full, used)
-    };
+    source.fill_buf().map_err(Failure::Read)?;
+    let result = decompress(source).and_then(|reader| pump(reader, full, used));
     result.map_err(|e| {
         // Tells the other end that this is not the end of the archive; it may have gone already.
         let _ = full.send(None);
         Failure::Decompress(e)
     })
-}
-
-/// RFC 8878: a frame, or a skippable frame.
-fn is_zstd(magic: &[u8]) -> bool {
-    magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
-        || (magic.len() >= 4 && magic[0] & 0xf0 == 0x50 && magic[1..4] == [0x2a, 0x4d, 0x18])
 }
 
 /// Uncompressed data; None when decompression failed.

@@ -21,20 +21,17 @@ pub(crate) struct BuiltRow {
     pub blob: Digest,
     /// The root directory is a member of the archive. None: not known.
     pub root_listed: Option<bool>,
+    /// It hides all below it.
+    pub opaque: bool,
     /// Not known for layers that an earlier rctr pulled.
     pub archive_size: Option<u64>,
 }
 
 impl Tx<'_> {
     /// Records a layer that was built here and is not on disk for sure; its number. The parent must be recorded.
-    pub(crate) fn insert_built(
-        &self,
-        layer: &BuiltLayer,
-        parent: Option<&Digest>,
-        root_listed: bool,
-        opaque: bool,
-    ) -> Result<i64> {
-        if let Some(parent) = parent
+    pub(crate) fn insert_built(&self, row: &BuiltRow) -> Result<i64> {
+        let layer = &row.layer;
+        if let Some(parent) = &row.parent
             && self.layer_number(parent)?.is_none()
         {
             return Err(Error::NoSuchLayer {
@@ -49,13 +46,14 @@ impl Tx<'_> {
              RETURNING number",
             (
                 layer.chain_id.as_ref(),
-                parent.map(AsRef::as_ref),
+                row.parent.as_ref().map(AsRef::as_ref),
                 layer.diff_id.as_ref(),
-                layer.diff_id.as_ref(),
+                row.blob.as_ref(),
                 i64::try_from(layer.size).unwrap_or(i64::MAX),
-                opaque,
-                i64::try_from(layer.archive_size).unwrap_or(i64::MAX),
-                root_listed,
+                row.opaque,
+                row.archive_size
+                    .map(|size| i64::try_from(size).unwrap_or(i64::MAX)),
+                row.root_listed,
                 boot_id(),
             ),
             |row| row.get(0),
@@ -68,7 +66,8 @@ impl Tx<'_> {
     /// What is recorded of a layer.
     pub(crate) fn built(&self, chain_id: &Digest) -> Result<Option<BuiltRow>> {
         let found = self.first(
-            "SELECT diff_id, size, archive_size, parent, blob, root_listed, unsynced FROM layers WHERE chain_id = ?",
+            "SELECT diff_id, size, archive_size, parent, blob, root_listed, unsynced, opaque
+             FROM layers WHERE chain_id = ?",
             [chain_id.as_ref()],
             |row| {
                 let archive_size = row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs);
@@ -86,6 +85,7 @@ impl Tx<'_> {
                     parent,
                     blob: digest(row, 4)?,
                     root_listed: row.get(5)?,
+                    opaque: row.get(7)?,
                     archive_size,
                 };
                 Ok((built, row.get(6)?))
@@ -94,6 +94,15 @@ impl Tx<'_> {
         Ok(found
             .filter(|(_, unsynced)| !is_lost(unsynced))
             .map(|(built, _)| built))
+    }
+
+    /// Notes what a layer is packed to.
+    pub(crate) fn set_blob(&self, chain_id: &Digest, blob: &Digest) -> Result<()> {
+        self.execute(
+            "UPDATE layers SET blob = ? WHERE chain_id = ?",
+            (blob.as_ref(), chain_id.as_ref()),
+        )
+        .map(drop)
     }
 
     /// Notes the size of a layer's archive.

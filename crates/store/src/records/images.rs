@@ -324,16 +324,17 @@ fn without_tag(name: &str) -> String {
 }
 
 impl Store {
-    /// [`Tx::put_image`] in a transaction of its own.
+    /// [`Tx::put_image`] in a transaction of its own, once the layers are safe on disk ([`flush_build`](Self::flush_build)).
     ///
     /// # Errors
-    /// [`Error::NoSuchLayer`], [`Error::Document`], [`Error::Database`].
+    /// [`Error::NoSuchLayer`], [`Error::Document`], [`Error::Io`], [`Error::Database`].
     pub fn put_image(
         &self,
         record: &ImageRecord,
         tag: Option<&str>,
         repo_digest: Option<&str>,
     ) -> Result<()> {
+        self.flush_build()?;
         self.write(|tx| tx.put_image(record, tag, repo_digest))
     }
 

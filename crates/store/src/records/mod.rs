@@ -7,6 +7,7 @@ mod containers;
 mod images;
 mod layers;
 mod leases;
+mod packed;
 mod volumes;
 
 use std::path::Path;
@@ -25,6 +26,7 @@ pub use containers::{Container, NewContainer};
 pub use images::{DeletedImage, IdMatch, Image, ImageLayer, ImageRecord};
 pub(crate) use layers::LayerRow;
 pub use leases::Lease;
+pub(crate) use packed::PackedRow;
 pub use volumes::{NewVolume, Volume};
 
 /// A transaction: what [`crate::Store::write`] gives its closure.

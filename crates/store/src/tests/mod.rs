@@ -447,3 +447,47 @@ fn directories_of_containers_come_and_go() {
         );
     }
 }
+
+#[test]
+fn a_container_s_volumes_go_with_it_or_with_the_next_collection() {
+    let (_dir, store) = store();
+    let [own, shared, lost] = ["a", "b", "c"].map(|digit| digit.repeat(64));
+    let make = |name: &str| {
+        let new = NewVolume {
+            name,
+            anonymous: true,
+            ..NewVolume::default()
+        };
+        store.ensure_volume(&new).unwrap().0.path
+    };
+    let paths = [make(&own), make(&shared)];
+    for id in ["c1", "c2"] {
+        let new = NewContainer {
+            id,
+            name: id,
+            image: None,
+            layer: None,
+        };
+        store.insert_container(new, &json!({})).unwrap();
+    }
+    store
+        .write(|tx| {
+            tx.use_volume(&own, "c1")?;
+            tx.use_volume(&shared, "c1")?;
+            tx.use_volume(&shared, "c2")
+        })
+        .unwrap();
+    store
+        .remove_container_and_volumes("c1", &[&own, &shared, &lost])
+        .unwrap();
+    assert!(store.container::<Value>("c1").unwrap().is_none());
+    assert_eq!(paths.each_ref().map(|path| path.exists()), [false, true]);
+    // As if this process had been killed between record and directory.
+    for name in [lost.as_str(), "named"] {
+        std::fs::create_dir_all(store.volumes_dir().join(name).join("_data")).unwrap();
+    }
+    let report = store.gc().unwrap();
+    assert_eq!(report.leftovers, [format!("volumes/{lost}")]);
+    assert!(!store.volumes_dir().join(&lost).exists());
+    assert!(store.volumes_dir().join("named").exists() && paths[1].exists());
+}

@@ -73,7 +73,7 @@ pub(super) fn apply_at(
     )
 }
 
-pub(super) fn set_opaque(dir: &OwnedFd) -> rustix::io::Result<()> {
+pub(crate) fn set_opaque(dir: &OwnedFd) -> rustix::io::Result<()> {
     fsetxattr(dir, OPAQUE, b"y", XattrFlags::empty())
 }
 
@@ -117,13 +117,14 @@ pub(crate) fn inherit(
     for path in implied {
         let lower = lowers.iter().find_map(|l| open_real(l, path, flags).ok());
         if let Some(lower) = lower {
-            copy(&lower, &open_real(root, path, flags)?)?;
+            copy_attributes(&lower, &open_real(root, path, flags)?)?;
         }
     }
     Ok(())
 }
 
-fn copy(from: &OwnedFd, to: &OwnedFd) -> rustix::io::Result<()> {
+/// Gives an open file or directory mode, owner, attributes and time of another; overlayfs's own attributes stay behind.
+pub(crate) fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> rustix::io::Result<()> {
     let stat = fstat(from)?;
     fchown(
         to,

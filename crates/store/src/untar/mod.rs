@@ -22,7 +22,7 @@ use std::io::BufRead;
 use std::os::fd::OwnedFd;
 
 pub(crate) use error::UntarError;
-pub(crate) use meta::inherit;
+pub(crate) use meta::{copy_attributes, inherit, set_opaque};
 
 /// What unpacking a layer gave.
 #[derive(Debug, Default)]

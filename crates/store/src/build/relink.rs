@@ -1,0 +1,124 @@
+//! The same files upon another base.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
+
+use oci_spec::image::Digest;
+use rustix::fs::{AtFlags, FileType, Mode, linkat, mkdirat, mknodat, statat};
+use rustix::io::Errno;
+
+use super::{BuildStep, BuiltLayer, CommitOptions};
+use crate::archive::{WriteSink, archive, is_opaque};
+use crate::digest::chain_id;
+use crate::error::At;
+use crate::fs::{for_each_entry, open_subdir};
+use crate::records::BuiltRow;
+use crate::store::Store;
+use crate::untar::{copy_attributes, set_opaque, untar};
+use crate::{Error, Result, fs};
+
+impl Store {
+    /// The layer that the content of another makes upon `parent`. Files are shared with that one by hard links.
+    ///
+    /// Times stay as they are, whatever `options` says of them.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLayer`], [`Error::DiskFull`], [`Error::Io`], [`Error::Database`].
+    pub fn relink_layer(
+        &self,
+        layer: &Digest,
+        parent: Option<&Digest>,
+        options: CommitOptions<'_>,
+    ) -> Result<BuiltLayer> {
+        let row = self
+            .read(|tx| tx.built(layer))?
+            .ok_or_else(|| Error::NoSuchLayer {
+                chain_id: layer.clone(),
+            })?;
+        let built = BuiltLayer {
+            chain_id: chain_id(parent, &row.layer.diff_id),
+            ..row.layer.clone()
+        };
+        let from = self.open_layer(layer)?;
+        let mut step = self.begin_build_step(parent)?;
+        if !self.has_layer(&built.chain_id)? {
+            let linked = fill(&from, &fs::open_dir(step.upper())?, &row);
+            if linked == Err(Errno::MLINK) {
+                // A file with all the names it can have.
+                drop(step);
+                step = self.begin_build_step(parent)?;
+                copy(&from, &row, &step)?;
+            } else {
+                linked.at("link a layer's files in", step.upper())?;
+            }
+        }
+        let row = BuiltRow {
+            layer: built.clone(),
+            parent: parent.cloned(),
+            ..row
+        };
+        step.publish(&row, &options)?;
+        Ok(built)
+    }
+}
+
+fn fill(from: &OwnedFd, to: &OwnedFd, row: &BuiltRow) -> rustix::io::Result<()> {
+    link_tree(from.as_fd(), to.as_fd())?;
+    if row.root_listed == Some(true) {
+        return copy_attributes(from, to);
+    }
+    Ok(())
+}
+
+fn link_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    rustix::fs::seek(from, rustix::fs::SeekFrom::Start(0))?;
+    for_each_entry(from, |entry| {
+        let name = &entry.name;
+        if entry.is_dir {
+            mkdirat(to, name, Mode::from_raw_mode(0o700))?;
+            let (source, target) = (open_subdir(from, name)?, open_subdir(to, name)?);
+            link_tree(source.as_fd(), target.as_fd())?;
+            if is_opaque(&source)? {
+                set_opaque(&target)?;
+            }
+            return copy_attributes(&source, &target);
+        }
+        match linkat(from, name, to, name, AtFlags::empty()) {
+            // Overlayfs makes all whiteouts links to one: that one has many names soon.
+            Err(Errno::MLINK) if is_whiteout(from, name)? => {
+                mknodat(to, name, FileType::CharacterDevice, Mode::empty(), 0)
+            }
+            other => other,
+        }
+    })
+}
+
+fn is_whiteout(dir: BorrowedFd<'_>, name: &std::ffi::CStr) -> rustix::io::Result<bool> {
+    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    Ok(device && stat.st_rdev == 0)
+}
+
+/// Copies by way of the archive, which keeps everything.
+fn copy(from: &OwnedFd, row: &BuiltRow, step: &BuildStep) -> Result<()> {
+    let path = step.upper();
+    let to = fs::open_dir(path)?;
+    let (reader, writer) = std::io::pipe().at("make a pipe for", path)?;
+    let (archived, unpacked) = thread::scope(|scope| {
+        // A thread of its own, for it changes its umask.
+        let untar = scope.spawn(|| untar(BufReader::new(File::from(OwnedFd::from(reader))), to));
+        let listed = row.root_listed == Some(true);
+        let mut sink = WriteSink(writer);
+        let archived = archive(from.as_fd(), listed, None, &mut sink);
+        drop(sink);
+        let unpacked = untar
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (archived, unpacked)
+    });
+    unpacked.map_err(|e| e.of_layer(&row.layer.diff_id))?;
+    archived.map_err(|e| e.beneath(path))?;
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! Layers as archives and packed: what a push, a save or an export sends.
+
+mod blocks;
+mod codec;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::os::fd::AsFd;
+
+use oci_spec::image::Digest;
+
+use crate::archive::{Hashed, Sink, WriteSink, archive};
+use crate::digest::hex;
+use crate::error::At;
+use crate::layer::{Packing, decompress};
+use crate::records::BuiltRow;
+use crate::store::Store;
+use crate::{Error, Result, fs};
+
+/// How a layer is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip, level 0 to 9.
+    Gzip(u32),
+    /// zstd, level 1 to 22.
+    Zstd(i32),
+    /// gzip with an index, so that single files can be fetched.
+    Estargz,
+}
+
+impl Compression {
+    /// The level of gzip at which images are about as small as other builders make them.
+    pub const DEFAULT_GZIP: Compression = Compression::Gzip(6);
+    /// zstd's own choice.
+    pub const DEFAULT_ZSTD: Compression = Compression::Zstd(3);
+
+    /// The media type of layers packed so (OCI image-spec, layer.md).
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Compression::None => "application/vnd.oci.image.layer.v1.tar",
+            Compression::Gzip(_) | Compression::Estargz => {
+                "application/vnd.oci.image.layer.v1.tar+gzip"
+            }
+            Compression::Zstd(_) => "application/vnd.oci.image.layer.v1.tar+zstd",
+        }
+    }
+
+    fn packing(self) -> Packing {
+        match self {
+            Compression::None => Packing::Plain,
+            Compression::Gzip(_) | Compression::Estargz => Packing::Gzip,
+            Compression::Zstd(_) => Packing::Zstd,
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Compression::None => f.write_str("no compression"),
+            Compression::Gzip(level) => write!(f, "gzip level {level}"),
+            Compression::Zstd(level) => write!(f, "zstd level {level}"),
+            Compression::Estargz => f.write_str("estargz"),
+        }
+    }
+}
+
+/// A layer packed, as a manifest describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedLayer {
+    /// Digest of the blob, which is in the store.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its media type.
+    pub media_type: String,
+}
+
+impl Store {
+    /// Writes the archive of a layer, whose digest is the layer's diff id.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLayer`]; [`Error::NotReproducible`] if what was written is not the layer, for its files or its blob
+    /// were changed on disk; [`Error::WriteArchive`] if `to` fails; [`Error::Decompress`], [`Error::Io`],
+    /// [`Error::Database`].
+    pub fn write_layer_archive(&self, chain_id: &Digest, to: &mut dyn Write) -> Result<()> {
+        let row = self.layer_row(chain_id)?;
+        self.send_archive(&row, &mut WriteSink(to))
+    }
+
+    /// Packs a layer, unless that was done before; the blob is in the store then. What a registry served is taken as it
+    /// is if it is packed the same way, at whatever level.
+    ///
+    /// The same layer always gives the same blob. Two that pack the same layer at once share the work. The blob stays as
+    /// long as a layer with this content does: take a [`crate::Lease`] on the layer.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedCompression`]; as [`write_layer_archive`](Self::write_layer_archive); [`Error::DiskFull`].
+    pub fn pack_layer(&self, chain_id: &Digest, compression: Compression) -> Result<PackedLayer> {
+        let codec = codec::Codec::new(compression)?;
+        let row = self.layer_row(chain_id)?;
+        let diff_id = &row.layer.diff_id;
+        let variant = codec.variant();
+        if let Some(packed) = self.find_packed(&row, compression, &variant)? {
+            return Ok(packed);
+        }
+        let path = self
+            .tmp_dir()
+            .join(format!("pack-{}-{variant}", hex(diff_id)?));
+        let file = File::from(fs::lock_file(&path)?);
+        if let Some(packed) = self.find_packed(&row, compression, &variant)? {
+            rustix::fs::unlink(&path).at("remove", &path)?;
+            return Ok(packed);
+        }
+        let packed = file
+            .set_len(0)
+            .at("truncate", &path)
+            .and_then(|()| blocks::pack(codec, &file, &path, |sink| self.send_archive(&row, sink)))
+            .and_then(|(digest, size)| {
+                file.sync_all().at("sync", &path)?;
+                let packed = PackedLayer {
+                    digest,
+                    size,
+                    media_type: compression.media_type().to_owned(),
+                };
+                let blob = self.blob_path(&packed.digest)?;
+                self.write(|tx| {
+                    fs::rename(&path, &blob)?;
+                    tx.insert_packed(diff_id, &variant, &packed)
+                })?;
+                Ok(packed)
+            });
+        if packed.is_err() {
+            // The first error is the one to tell; a garbage collection removes what stays.
+            let _ = rustix::fs::unlink(&path);
+        }
+        packed
+    }
+
+    fn layer_row(&self, chain_id: &Digest) -> Result<BuiltRow> {
+        self.read(|tx| tx.built(chain_id))?
+            .ok_or_else(|| Error::NoSuchLayer {
+                chain_id: chain_id.clone(),
+            })
+    }
+
+    /// What was packed before, or served so.
+    fn find_packed(
+        &self,
+        row: &BuiltRow,
+        compression: Compression,
+        variant: &str,
+    ) -> Result<Option<PackedLayer>> {
+        let known = self.read(|tx| tx.packed(&row.layer.diff_id, variant))?;
+        if let Some(packed) = known
+            && self.blob_size(&packed.digest)? == Some(packed.size)
+        {
+            return Ok(Some(packed));
+        }
+        let Some(size) = self.blob_size(&row.blob)? else {
+            return Ok(None);
+        };
+        let mut magic = Vec::new();
+        self.open_blob(&row.blob)?
+            .take(4)
+            .read_to_end(&mut magic)
+            .at("read", self.blob_path(&row.blob)?)?;
+        let alike = Packing::of(&magic) == compression.packing();
+        Ok(alike.then(|| PackedLayer {
+            digest: row.blob.clone(),
+            size,
+            media_type: compression.media_type().to_owned(),
+        }))
+    }
+
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        match self.open_blob(digest) {
+            Ok(file) => {
+                let path = self.blob_path(digest)?;
+                Ok(Some(file.metadata().at("look at", path)?.len()))
+            }
+            Err(Error::NoSuchBlob { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Sends the archive of a layer, and verifies it.
+    fn send_archive(&self, row: &BuiltRow, to: &mut dyn Sink) -> Result<()> {
+        let mut hashed = Hashed::new(to);
+        let size = match self.open_blob(&row.blob) {
+            Ok(blob) => unpack(blob, &row.blob, &mut hashed)?,
+            Err(Error::NoSuchBlob { .. }) => {
+                let root = self.open_layer(&row.layer.chain_id)?;
+                let listed = row.root_listed.unwrap_or(false);
+                archive(root.as_fd(), listed, None, &mut hashed)
+                    .map_err(|e| {
+                        let dir = self.layer_dir(&row.layer.chain_id).unwrap_or_default();
+                        e.beneath(&dir.join("diff"))
+                    })?
+                    .archive_size
+            }
+            Err(e) => return Err(e),
+        };
+        let actual = hashed.finish();
+        if actual != row.layer.diff_id {
+            return Err(Error::NotReproducible {
+                chain_id: row.layer.chain_id.clone(),
+                expected: Box::new(row.layer.diff_id.clone()),
+                actual: Box::new(actual),
+            });
+        }
+        if row.archive_size.is_none() {
+            self.write(|tx| tx.set_archive_size(&row.layer.chain_id, size))?;
+        }
+        Ok(())
+    }
+}
+
+/// Sends what is in a packed layer; its size in bytes.
+fn unpack(blob: File, digest: &Digest, to: &mut dyn Sink) -> Result<u64> {
+    let broken = |source| Error::Decompress {
+        blob: digest.clone(),
+        source,
+    };
+    let mut reader = decompress(BufReader::with_capacity(256 << 10, blob)).map_err(broken)?;
+    let mut size = 0;
+    let mut piece = Vec::new();
+    loop {
+        piece.clear();
+        let count = (&mut reader)
+            .take(256 << 10)
+            .read_to_end(&mut piece)
+            .map_err(broken)?;
+        if count == 0 {
+            return Ok(size);
+        }
+        size += count as u64;
+        piece = to
+            .put(piece)
+            .map_err(|source| Error::WriteArchive { source })?;
+    }
+}
