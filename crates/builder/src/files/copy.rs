@@ -231,7 +231,8 @@ impl Copier<'_> {
             entry: None,
             kept: true,
         }];
-        let mut links = HashMap::new();
+        // Files with more than one name, and where the first copy of each went.
+        let mut links: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
         let hashes = selection.hashes.get().map(|hashes| &hashes[index]);
         for (number, entry) in selected.entries.iter().enumerate() {
             while levels.len() > entry.depth() {

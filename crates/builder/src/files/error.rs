@@ -71,11 +71,9 @@ pub enum FilesError {
         path: String,
     },
     /// A pattern of `--exclude` or `--parents` is malformed.
-    #[error("invalid pattern \"{pattern}\": {reason}")]
+    #[error("{reason}")]
     Pattern {
-        /// As written.
-        pattern: String,
-        /// What is wrong with it.
+        /// Which, and what is wrong with it.
         reason: String,
     },
     /// A value of `--chmod` is malformed.

@@ -12,7 +12,6 @@ mod digest;
 mod entry;
 mod error;
 mod glob;
-mod matcher;
 mod owner;
 mod path;
 mod select;

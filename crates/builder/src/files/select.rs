@@ -10,7 +10,7 @@ use super::cache::Hash;
 use super::entry::{Entry, Meta};
 use super::error::{At, FilesError, Result, text};
 use super::glob::{has_wildcard, matches};
-use super::matcher::Ignore;
+use crate::ignore::Ignore;
 use super::path::{DIRECTORY, Last, Place, clean, components, join, split, walk};
 use super::tree::Tree;
 use super::walk::{Filter, Walker, names};
@@ -76,7 +76,7 @@ impl Tree {
             .map_or(0, |d| d.as_nanos() as i128);
         let exclude = match &options.exclude[..] {
             [] => None,
-            patterns => Some(Ignore::parse(&patterns.join("\n"))),
+            patterns => Some(parse_patterns(&patterns.join("\n"))?),
         };
         let mut search = Search {
             tree: self,
@@ -110,8 +110,7 @@ impl Search<'_> {
     fn word(&mut self, word: &[u8]) -> Result<()> {
         let word = clean(word);
         let names: Vec<&[u8]> = components(&word).collect();
-        let plain = names.iter().position(|n| has_wildcard(n));
-        let Some(plain) = plain else {
+        let Some(plain) = names.iter().position(|name| has_wildcard(name)) else {
             return self.named(&word, split(&word).1, None);
         };
         let base = names[..plain].join(&b'/');
@@ -139,15 +138,18 @@ impl Search<'_> {
         if !has_wildcard(&base) && !has_wildcard(&pattern) {
             self.find(&join(&base, &pattern))?;
         }
-        let bases = match components(&base).position(has_wildcard) {
-            None => vec![base],
+        let names: Vec<&[u8]> = components(&base).collect();
+        let bases = match names.iter().position(|name| has_wildcard(name)) {
+            None => vec![base.clone()],
             Some(plain) => {
-                let names: Vec<&[u8]> = components(&base).collect();
                 let place = self.find(&names[..plain].join(&b'/'))?;
                 self.matching(&place.path(), &names[plain..])?
             }
         };
-        let include = (!pattern.is_empty()).then(|| Ignore::parse(&text(&pattern)));
+        let include = match &pattern[..] {
+            b"" => None,
+            pattern => Some(parse_patterns(&text(pattern))?),
+        };
         for base in bases {
             self.named(&base, split(&base).1, include.as_ref())?;
         }
@@ -262,6 +264,12 @@ impl Search<'_> {
             .min()
             .map(|(_, path)| path)
     }
+}
+
+fn parse_patterns(patterns: &str) -> Result<Ignore> {
+    Ignore::parse(patterns).map_err(|e| FilesError::Pattern {
+        reason: e.to_string(),
+    })
 }
 
 /// Insertions, removals and replacements of characters between two names; case is not counted.

@@ -9,7 +9,7 @@ use rustix::fs::{FileType, Mode, ResolveFlags, openat, openat2};
 use super::cache::HashCache;
 use super::entry::{Attributes, Meta};
 use super::error::{At, FilesError, Result, text};
-use super::matcher::Ignore;
+use crate::ignore::Ignore;
 use super::path::{DIRECTORY_PATH, FILE, Last, clean, kind, open_dir, split, walk};
 
 /// A build context, an image or a stage: whatever COPY and ADD take files from.

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::entry::{Entry, Meta, xattrs};
 use super::error::{At, FilesError, Result, text};
-use super::matcher::Ignore;
+use crate::ignore::{Ignore, Matches};
 use super::path::{DIRECTORY, kind};
 use super::tree::Tree;
 
@@ -51,8 +51,10 @@ pub(super) struct Filter<'a> {
 
 pub(super) struct Walker<'a> {
     tree: &'a Tree,
-    filter: Filter<'a>,
-    /// Of the present directory: from the tree's root, and how much of it is the source's own.
+    hidden: Rule<'a>,
+    excluded: Rule<'a>,
+    included: Rule<'a>,
+    /// Of the present directory: from the tree's root, and how much of it is not the source's own.
     path: Vec<u8>,
     base: usize,
     depth: usize,
@@ -62,15 +64,22 @@ pub(super) struct Walker<'a> {
 impl<'a> Walker<'a> {
     /// Everything wanted below the directory at a path without links, parents first, in order of their names.
     pub fn walk(tree: &'a Tree, dir: OwnedFd, path: &[u8], filter: Filter<'a>) -> Result<Vec<Entry>> {
-        let mut path = path.to_vec();
+        let mut hidden = Rule::new(tree.ignore.as_deref());
+        for (slash, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            hidden.enter(&path[..slash]);
+        }
+        let mut start = path.to_vec();
         if !path.is_empty() {
-            path.push(b'/');
+            hidden.enter(path);
+            start.push(b'/');
         }
         let mut walker = Walker {
             tree,
-            filter,
-            base: path.len(),
-            path,
+            hidden,
+            excluded: Rule::new(filter.exclude),
+            included: Rule::new(filter.include),
+            base: start.len(),
+            path: start,
             depth: 0,
             entries: Vec::new(),
         };
@@ -102,8 +111,15 @@ impl<'a> Walker<'a> {
             stat = look(dir, &name).at("look at", &self.path)?;
         }
         let is_dir = stat.as_ref().map_or(name.kind, kind) == FileType::Directory;
-        let wanted = self.wanted(is_dir);
-        if !wanted.itself && !wanted.below {
+        let hidden = self.hidden.judge(&self.path);
+        let excluded = self.excluded.judge(&self.path[self.base..]);
+        let included = self.included.ignore.is_none() || self.included.judge(&self.path[self.base..]);
+        let wanted = !hidden && !excluded && included;
+        let skipped = |rule: &Rule<'_>, path: &[u8]| !is_dir || rule.can_skip(path);
+        if (hidden && skipped(&self.hidden, &self.path))
+            || (excluded && skipped(&self.excluded, &self.path[self.base..]))
+            || !(wanted || is_dir)
+        {
             return Ok(());
         }
         let stat = match stat {
@@ -116,69 +132,81 @@ impl<'a> Walker<'a> {
         };
         let mut entry = Entry {
             path: self.path[self.base..].into(),
-            implied: wanted.implied,
+            implied: excluded || !included,
             meta: Meta::from(&stat),
             link: None,
             xattrs: Vec::new(),
         };
         match entry.kind() {
-            FileType::Directory => return self.below(dir, &name, entry, wanted.itself),
+            FileType::Directory => return self.below(dir, &name, entry, wanted),
             FileType::Symlink => {
-                let target = readlinkat(dir, &name.name, Vec::new()).at("read the link", &self.path)?;
-                entry.link = Some(target.to_bytes().into());
+                let target = readlinkat(dir, &name.name, Vec::new());
+                entry.link = Some(target.at("read the link", &self.path)?.to_bytes().into());
             }
             _ => {}
         }
-        if wanted.itself && !wanted.implied {
+        if wanted {
             self.entries.push(entry);
         }
         Ok(())
     }
 
     /// A directory that is not wanted itself is there if something in it is.
-    fn below(&mut self, dir: &OwnedFd, name: &Name, mut entry: Entry, itself: bool) -> Result<()> {
+    fn below(&mut self, dir: &OwnedFd, name: &Name, mut entry: Entry, wanted: bool) -> Result<()> {
         let opened = openat(dir, &name.name, DIRECTORY, Mode::empty());
         let fd = opened.at("open", &self.path)?;
         let attributes = self.tree.attributes();
         entry.xattrs = xattrs(fd.as_fd(), attributes).at("read attributes of", &self.path)?;
         let index = self.entries.len();
         self.entries.push(entry);
+        self.hidden.enter(&self.path);
+        self.excluded.enter(&self.path[self.base..]);
+        self.included.enter(&self.path[self.base..]);
         self.path.push(b'/');
         self.directory(fd)?;
-        if !itself && self.entries.len() == index + 1 {
+        for rule in [&mut self.hidden, &mut self.excluded, &mut self.included] {
+            rule.above.pop();
+        }
+        if !wanted && self.entries.len() == index + 1 {
             self.entries.pop();
         }
         Ok(())
     }
-
-    fn wanted(&self, is_dir: bool) -> Wanted {
-        let hides = |ignore: Option<&Ignore>, path: &[u8]| {
-            ignore.map_or((false, false), |ignore| {
-                let path = String::from_utf8_lossy(path);
-                let hidden = ignore.is_ignored(&path, is_dir);
-                (hidden, hidden && (!is_dir || ignore.can_skip_dir(&path)))
-            })
-        };
-        let relative = &self.path[self.base..];
-        let (hidden, all_hidden) = hides(self.tree.ignore.as_deref(), &self.path);
-        let (excluded, all_excluded) = hides(self.filter.exclude, relative);
-        let included = self
-            .filter
-            .include
-            .is_none_or(|i| i.is_ignored(&String::from_utf8_lossy(relative), is_dir));
-        let implied = excluded || !included;
-        Wanted {
-            itself: !hidden && !implied,
-            below: is_dir && !all_hidden && !all_excluded,
-            implied,
-        }
-    }
 }
 
-struct Wanted {
-    itself: bool,
-    below: bool,
-    implied: bool,
+/// Patterns, and what they said of the directories the walk is in.
+struct Rule<'a> {
+    ignore: Option<&'a Ignore>,
+    above: Vec<Matches>,
+}
+
+impl<'a> Rule<'a> {
+    fn new(ignore: Option<&'a Ignore>) -> Rule<'a> {
+        Rule {
+            ignore: ignore.filter(|ignore| !ignore.is_empty()),
+            above: vec![Matches::default()],
+        }
+    }
+
+    fn check(&self, path: &[u8]) -> (bool, Matches) {
+        match (self.ignore, self.above.last()) {
+            (Some(ignore), Some(above)) => ignore.check(&String::from_utf8_lossy(path), above),
+            _ => (false, Matches::default()),
+        }
+    }
+
+    fn judge(&self, path: &[u8]) -> bool {
+        self.ignore.is_some() && self.check(path).0
+    }
+
+    fn can_skip(&self, path: &[u8]) -> bool {
+        self.ignore
+            .is_some_and(|ignore| ignore.can_skip_dir(&String::from_utf8_lossy(path)))
+    }
+
+    fn enter(&mut self, path: &[u8]) {
+        self.above.push(self.check(path).1);
+    }
 }
 
 fn look(dir: &OwnedFd, name: &Name) -> rustix::io::Result<Option<rustix::fs::Stat>> {
