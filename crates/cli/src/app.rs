@@ -48,13 +48,17 @@ impl App {
         self.open().map_err(|error| Failure::of_run(&error))
     }
 
+    /// Reads the configuration only: for what needs no store.
+    pub fn config(&self) -> Result<Config> {
+        self.load().map_err(Failure::from)
+    }
+
     fn open(&self) -> rctr_engine::Result<Engine> {
+        Engine::open(self.load()?)
+    }
+
+    fn load(&self) -> rctr_engine::Result<Config> {
         let file = self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
-        Engine::open(Config::load(
-            &self.root,
-            &self.state,
-            &file,
-            self.config.is_some(),
-        )?)
+        Config::load(&self.root, &self.state, &file, self.config.is_some())
     }
 }

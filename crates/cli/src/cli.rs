@@ -87,8 +87,16 @@ pub enum Command {
     Ps(PsArgs),
     /// Download an image from a registry
     Pull(PullArgs),
+    /// Upload an image to a registry
+    Push(PushArgs),
     /// List images
     Images(ImagesArgs),
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
+    Tag(TagArgs),
+    /// Authenticate to a registry
+    Login(LoginArgs),
+    /// Log out from a registry
+    Logout(LogoutArgs),
     /// Create a new container
     Create(Box<CreateArgs>),
     /// Start one or more stopped containers
@@ -177,6 +185,10 @@ pub enum ImageCommand {
     Ls(ImagesArgs),
     /// Download an image from a registry
     Pull(PullArgs),
+    /// Upload an image to a registry
+    Push(PushArgs),
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
+    Tag(TagArgs),
     /// Remove one or more images
     #[command(alias = "remove")]
     Rm(RmiArgs),
@@ -320,6 +332,51 @@ pub struct PullArgs {
     pub quiet: bool,
     #[arg(value_name = "NAME[:TAG|@DIGEST]")]
     pub names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// Push all tags of an image to the repository
+    #[arg(short, long)]
+    pub all_tags: bool,
+    /// Push a platform-specific manifest as a single-platform image to the registry
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+    /// Suppress verbose output
+    #[arg(short, long)]
+    pub quiet: bool,
+    #[arg(value_name = "NAME[:TAG]")]
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(override_usage = "rctr tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]")]
+pub struct TagArgs {
+    #[arg(hide = true)]
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(override_usage = "rctr login [OPTIONS] [SERVER]")]
+pub struct LoginArgs {
+    /// Password or Personal Access Token (PAT)
+    #[arg(short, long, value_name = "PASSWORD")]
+    pub password: Option<String>,
+    /// Take the Password or Personal Access Token (PAT) from stdin
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// Username
+    #[arg(short, long, value_name = "NAME")]
+    pub username: Option<String>,
+    #[arg(hide = true)]
+    pub servers: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(override_usage = "rctr logout [SERVER]")]
+pub struct LogoutArgs {
+    #[arg(hide = true)]
+    pub servers: Vec<String>,
 }
 
 #[derive(Debug, Args)]

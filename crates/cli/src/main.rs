@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod failure;
 mod flags;
+mod online;
 mod output;
 mod terminal;
 mod usage;

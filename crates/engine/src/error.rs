@@ -35,6 +35,56 @@ pub enum Error {
         /// What was asked for.
         name: String,
     },
+    /// No image has this tag, so it cannot be pushed.
+    #[error("An image does not exist locally with the tag: {name}")]
+    NoSuchTag {
+        /// Its short form.
+        name: String,
+    },
+    /// `tag` with a target that is no name.
+    #[error("Error parsing reference: {name:?} is not a valid repository/tag: {reason}")]
+    BadTag {
+        /// As given.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// `tag` with a digest in the target.
+    #[error("refusing to create a tag with a digest reference")]
+    TagWithDigest,
+    /// `push` of a digest.
+    #[error("cannot push a digest reference")]
+    PushDigest,
+    /// `push --all-tags` of a name with a tag.
+    #[error("tag can't be used with --all-tags/-a")]
+    PushTagAndAll,
+    /// `push --platform` of an image that has none such.
+    #[error(
+        "image with reference {reference} was found but does not provide the specified platform ({wanted})"
+    )]
+    PlatformMissing {
+        /// The image's name.
+        reference: String,
+        /// The platform asked for.
+        wanted: String,
+    },
+    /// A part of an image that should be in the store is not.
+    #[error("{what} of image {image} is missing or damaged; pull it again")]
+    ContentMissing {
+        /// The image's name.
+        image: String,
+        /// Which part.
+        what: String,
+    },
+    /// `login` with something that is no registry.
+    #[error("{server:?} is no registry's address: write HOST[:PORT]")]
+    BadServer {
+        /// As given.
+        server: String,
+    },
+    /// Neither `$DOCKER_CONFIG` nor `$HOME` is set.
+    #[error("cannot tell where logins are kept: neither DOCKER_CONFIG nor HOME is set")]
+    NoConfigHome,
     /// No container has this name or id.
     #[error("No such container: {name}")]
     NoSuchContainer {
@@ -221,6 +271,9 @@ impl Error {
         match self {
             Error::ImageMissing { reference } => {
                 Some(format!("`rctr pull {reference}` fetches it"))
+            }
+            Error::Store(rctr_store::Error::NoSuchLayer { .. }) => {
+                Some("`rctr pull` of the image unpacks it again".to_owned())
             }
             Error::Network(rctr_network::Error::PortInUse { port, .. }) => Some(format!(
                 "stop what listens there, or publish another port with -p; `ss -lptn 'sport = :{port}'` tells what it is"

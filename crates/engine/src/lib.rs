@@ -16,22 +16,25 @@ mod info;
 pub mod inspect;
 mod lifecycle;
 mod lock;
+pub mod login;
 mod logs;
 pub mod model;
 mod names;
 pub mod options;
 mod pull;
+mod push;
 mod resolve;
 mod rootfs_view;
 mod settle;
 mod spec;
 mod start;
 mod step;
+mod tag;
 mod time;
 mod user;
 
-use std::cell::OnceCell;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use rctr_runtime::cgroup::CgroupDriver;
 use rctr_store::Store;
@@ -45,6 +48,8 @@ pub use info::{DiskUsage, Info, UsageLine, VersionInfo};
 pub use lifecycle::{RemoveOptions, StopOptions};
 pub use logs::{LogOptions, Logs};
 pub use pull::PulledImage;
+pub use push::{PushLayer, PushOptions, PushProgress, PushedImage};
+pub use rctr_registry_client::PushEvent;
 pub use rctr_registry_client::{LayerEvent, Progress as PullProgress, PulledLayer};
 pub use rctr_runtime::logs::{LogEntry, Stream as LogStream, format_time};
 pub use rctr_runtime::{AttachEvent, AttachStream, ExitStatus, WindowSize};
@@ -55,7 +60,7 @@ pub use step::{Step, StepEnd, StepRunner};
 pub struct Engine {
     config: Config,
     store: Store,
-    facts: OnceCell<spec::HostFacts>,
+    facts: OnceLock<spec::HostFacts>,
 }
 
 impl Engine {
@@ -68,7 +73,7 @@ impl Engine {
         Ok(Engine {
             config,
             store,
-            facts: OnceCell::new(),
+            facts: OnceLock::new(),
         })
     }
 

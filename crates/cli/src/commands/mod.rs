@@ -10,15 +10,18 @@ mod info;
 mod inspect;
 mod internal;
 mod kill;
+mod login;
 mod logs;
 mod ps;
 mod ps_filter;
 mod pull;
+mod push;
 mod rm;
 mod rmi;
 mod run;
 mod start;
 mod stop;
+mod tag;
 mod version;
 mod wait;
 
@@ -44,6 +47,10 @@ pub fn run(args: Vec<OsString>) -> Result {
         Some(Command::Exec(args)) => exec::run(&app, "exec", args),
         Some(Command::Ps(args)) => ps::run(&app, "ps", &args),
         Some(Command::Pull(args)) => pull::run(&app, "pull", &args),
+        Some(Command::Push(args)) => push::run(&app, "push", &args),
+        Some(Command::Tag(args)) => tag::run(&app, "tag", &args),
+        Some(Command::Login(args)) => login::login(&app, &args),
+        Some(Command::Logout(args)) => login::logout(&args),
         Some(Command::Images(args)) => images::run(&app, "images", &args),
         Some(Command::Create(args)) => create::run(&app, "create", *args),
         Some(Command::Start(args)) => start::run(&app, "start", &args),
@@ -102,6 +109,8 @@ fn image(app: &App, command: ImageCommand) -> Result {
     match command {
         ImageCommand::Ls(args) => images::run(app, "image ls", &args),
         ImageCommand::Pull(args) => pull::run(app, "image pull", &args),
+        ImageCommand::Push(args) => push::run(app, "image push", &args),
+        ImageCommand::Tag(args) => tag::run(app, "image tag", &args),
         ImageCommand::Rm(args) => rmi::run(app, "image rm", &args),
         ImageCommand::Inspect(args) => inspect::images(app, &args),
     }

@@ -4,6 +4,7 @@ pub mod duration;
 pub mod listing;
 pub mod ports;
 pub mod pull;
+pub mod push;
 pub mod size;
 pub mod table;
 pub mod template;

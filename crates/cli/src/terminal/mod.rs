@@ -1,5 +1,6 @@
 //! The user's terminal while a container has it: raw mode, size, signals, and the pump between the two.
 
+mod hidden;
 mod keys;
 mod outputs;
 mod pump;
@@ -11,6 +12,7 @@ use std::io::IsTerminal;
 
 use rctr_engine::WindowSize;
 
+pub use hidden::read_hidden;
 pub use keys::DetachKeys;
 pub use pump::{End, Pump};
 pub use session::ExecPump;

@@ -92,6 +92,21 @@ impl BlobPush<'_> {
         }
     }
 
+    /// What can be had without sending anything.
+    pub async fn ready(&self) -> Result<Option<PushEvent>, Failure> {
+        if self.exists().await? {
+            return Ok(Some(PushEvent::Exists));
+        }
+        Ok(match self.mount().await? {
+            Some(Begun::Mounted(from)) => Some(PushEvent::Mounted { from }),
+            Some(Begun::Upload(upload)) => {
+                self.cancel(Some(upload)).await;
+                None
+            }
+            None => None,
+        })
+    }
+
     async fn attempt(&self, state: &mut State) -> Result<PushEvent, Stop> {
         if let Some(upload) = &mut state.upload
             && upload.in_doubt

@@ -120,6 +120,29 @@ impl Pusher<'_> {
         .await
     }
 
+    /// Whether the repository has a blob, or takes it over from another one, without being sent anything; how it came
+    /// by it.
+    ///
+    /// # Errors
+    /// As [`Pusher::blob`].
+    pub async fn ready(&self, blob: &Descriptor) -> Result<Option<PushEvent>, Error> {
+        let what = format!("blob {}", blob.digest());
+        self.retried(&what, || {
+            async move {
+                blob::BlobPush {
+                    pusher: self,
+                    blob,
+                    source: &source::Nothing,
+                    report: &|_| (),
+                }
+                .ready()
+                .await
+            }
+            .boxed()
+        })
+        .await
+    }
+
     /// Whether the repository has a manifest or index.
     ///
     /// # Errors

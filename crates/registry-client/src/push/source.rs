@@ -54,6 +54,20 @@ pub fn file_blob(file: File, range: Range<u64>) -> BlobStream {
     .boxed()
 }
 
+/// Has no content: for questions that send none.
+pub(super) struct Nothing;
+
+impl BlobSource for Nothing {
+    fn open<'a>(
+        &'a self,
+        blob: &'a Descriptor,
+        _: Range<u64>,
+    ) -> BoxFuture<'a, Result<BlobStream, SinkError>> {
+        let error = format!("nothing was to be sent of {}", blob.digest());
+        Box::pin(std::future::ready(Err(error.into())))
+    }
+}
+
 /// What is happening to a blob that is pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PushEvent {

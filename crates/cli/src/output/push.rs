@@ -1,0 +1,190 @@
+//! How a push comes along: a bar per layer on a terminal, else a line per step.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rctr_engine::{PushEvent, PushLayer, PushProgress, PushedImage};
+use rctr_registry_client::Digest;
+
+use super::short_id;
+
+const BAR: &str = "{prefix}: {msg} [{bar:50}] {decimal_bytes}/{decimal_total_bytes}";
+const PLAIN: &str = "{prefix}: {msg}";
+
+/// Bars if standard output is a terminal that can have them, lines otherwise.
+pub fn progress() -> Arc<dyn PushProgress> {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    match std::io::stdout().is_terminal() && !dumb {
+        true => Arc::new(Bars {
+            screen: MultiProgress::with_draw_target(ProgressDrawTarget::stdout()),
+            bars: Mutex::default(),
+        }),
+        false => Arc::new(Lines(Mutex::default())),
+    }
+}
+
+/// `--quiet`.
+pub struct Silent;
+
+impl PushProgress for Silent {
+    fn repository(&self, _: &str) {}
+
+    fn layers(&self, _: &[PushLayer]) {}
+
+    fn event(&self, _: &Digest, _: PushEvent) {}
+
+    fn pushed(&self, _: &PushedImage) {}
+}
+
+/// What a layer is at, in Docker's words.
+fn words(event: &PushEvent) -> String {
+    match event {
+        PushEvent::Preparing => "Preparing".to_owned(),
+        PushEvent::Waiting => "Waiting".to_owned(),
+        PushEvent::Exists => "Layer already exists".to_owned(),
+        PushEvent::Mounted { from } => format!("Mounted from {from}"),
+        PushEvent::Pushing { .. } => "Pushing".to_owned(),
+        PushEvent::Retrying { attempt, reason } => format!("Retrying ({attempt}): {reason}"),
+        PushEvent::Pushed => "Pushed".to_owned(),
+    }
+}
+
+fn head(repository: &str) -> String {
+    format!("The push refers to repository [{repository}]")
+}
+
+fn tail(image: &PushedImage) -> String {
+    format!(
+        "{}: digest: {} size: {}",
+        image.tag, image.digest, image.size
+    )
+}
+
+/// One line for each thing that happens, as when Docker's output is not a terminal.
+struct Lines(Mutex<HashMap<Digest, String>>);
+
+fn say(line: &str) {
+    // A reader that went away does not stop a push.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+impl PushProgress for Lines {
+    fn repository(&self, name: &str) {
+        say(&head(name));
+    }
+
+    fn layers(&self, layers: &[PushLayer]) {
+        let mut last = lock(&self.0);
+        last.clear();
+        // Docker's order is from the top.
+        for layer in layers.iter().rev() {
+            say(&format!("{}: Preparing", short_id(layer.label.as_ref())));
+            last.insert(layer.label.clone(), words(&PushEvent::Preparing));
+        }
+    }
+
+    fn event(&self, layer: &Digest, event: PushEvent) {
+        // What comes many times, or to each layer anyway, says nothing in a log.
+        if matches!(event, PushEvent::Pushing { .. } | PushEvent::Waiting) {
+            return;
+        }
+        let words = words(&event);
+        let mut last = lock(&self.0);
+        if last.get(layer) != Some(&words) {
+            say(&format!("{}: {words}", short_id(layer.as_ref())));
+            last.insert(layer.clone(), words);
+        }
+    }
+
+    fn pushed(&self, image: &PushedImage) {
+        say(&tail(image));
+    }
+}
+
+/// A bar for each layer.
+struct Bars {
+    screen: MultiProgress,
+    bars: Mutex<HashMap<Digest, ProgressBar>>,
+}
+
+impl PushProgress for Bars {
+    fn repository(&self, name: &str) {
+        say(&head(name));
+    }
+
+    fn layers(&self, layers: &[PushLayer]) {
+        let mut bars = lock(&self.bars);
+        bars.clear();
+        for layer in layers.iter().rev() {
+            let bar = self.screen.add(ProgressBar::new(layer.size));
+            bar.set_style(style(PLAIN));
+            bar.set_prefix(short_id(layer.label.as_ref()).to_owned());
+            bar.set_message(words(&PushEvent::Preparing));
+            bars.insert(layer.label.clone(), bar);
+        }
+    }
+
+    fn event(&self, layer: &Digest, event: PushEvent) {
+        let bars = lock(&self.bars);
+        let Some(bar) = bars.get(layer) else { return };
+        match &event {
+            PushEvent::Pushing { current, total } => {
+                bar.set_style(style(BAR));
+                bar.set_length(*total);
+                bar.set_message(words(&event));
+                bar.set_position(*current);
+            }
+            PushEvent::Exists | PushEvent::Mounted { .. } | PushEvent::Pushed => {
+                bar.set_style(style(PLAIN));
+                bar.finish_with_message(words(&event));
+            }
+            PushEvent::Preparing | PushEvent::Waiting | PushEvent::Retrying { .. } => {
+                bar.set_style(style(PLAIN));
+                bar.set_message(words(&event));
+            }
+        }
+    }
+
+    fn pushed(&self, image: &PushedImage) {
+        self.screen.suspend(|| say(&tail(image)));
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_dockers() {
+        let from = "library/nginx".to_owned();
+        assert_eq!(
+            words(&PushEvent::Mounted { from }),
+            "Mounted from library/nginx"
+        );
+        assert_eq!(words(&PushEvent::Exists), "Layer already exists");
+        let image = PushedImage {
+            reference: "h:5/a:1".into(),
+            tag: "1".into(),
+            digest: "sha256:0".into(),
+            size: 528,
+            left_index: None,
+        };
+        assert_eq!(tail(&image), "1: digest: sha256:0 size: 528");
+        assert_eq!(
+            head("docker.io/library/x"),
+            "The push refers to repository [docker.io/library/x]"
+        );
+    }
+}
