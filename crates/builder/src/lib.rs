@@ -1,8 +1,25 @@
-//! Building images: a Dockerfile is parsed ([`dockerfile`]), planned as a graph of steps for what the target needs,
-//! and solved against the store, each step cached by the content it depends on.
+//! Building images: a Dockerfile is parsed ([`dockerfile`]), planned as a graph of steps for what the target needs
+//! ([`plan`]), and solved against the store, each step cached by the content it depends on.
 #![deny(missing_docs)]
 
+mod build;
+mod cachemount;
 pub mod context;
 pub mod dockerfile;
+pub mod document;
+mod error;
+mod export;
 pub mod files;
 pub mod ignore;
+mod images;
+mod options;
+pub mod plan;
+pub mod progress;
+mod solve;
+mod source;
+mod time;
+
+pub use build::{Built, Failure, build};
+pub use error::{BuildError, Result};
+pub use options::{BuildOptions, DockerfileLocation, Entitlement, NamedContext, SecretSource};
+pub use source::Location;

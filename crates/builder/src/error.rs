@@ -1,0 +1,178 @@
+//! Why a build failed.
+
+use std::path::PathBuf;
+
+use crate::dockerfile::{ParseErrors, Span};
+use crate::files::FilesError;
+
+/// Result of this crate.
+pub type Result<T, E = BuildError> = std::result::Result<T, E>;
+
+/// Why a build failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The Dockerfile is not one.
+    #[error(transparent)]
+    Parse(#[from] ParseErrors),
+    /// There is nothing in it to build.
+    #[error("file with no instructions")]
+    NoStage,
+    /// `--target` names no stage.
+    #[error("target stage {target:?} could not be found{}", known(stages))]
+    UnknownTarget {
+        /// What was asked for.
+        target: String,
+        /// The names there are.
+        stages: Vec<String>,
+    },
+    /// An instruction cannot be done as it is written.
+    #[error("{reason}")]
+    Instruction {
+        /// Its place.
+        span: Option<Span>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A command of a RUN step failed.
+    #[error("process {command:?} did not complete successfully: exit code: {code}")]
+    Step {
+        /// Its place.
+        span: Option<Span>,
+        /// The command as it was run.
+        command: String,
+        /// Its exit code.
+        code: i32,
+        /// The kernel killed it for want of memory.
+        oom_killed: bool,
+    },
+    /// Files cannot be found, read or copied.
+    #[error("{source}")]
+    Files {
+        /// The instruction's place.
+        span: Option<Span>,
+        /// Why.
+        #[source]
+        source: FilesError,
+    },
+    /// A base image cannot be had, or a step cannot be started.
+    #[error("{source}")]
+    Engine {
+        /// The instruction's place.
+        span: Option<Span>,
+        /// Why.
+        #[source]
+        source: Box<rctr_engine::Error>,
+    },
+    /// The store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] rctr_store::Error),
+    /// The Dockerfile cannot be read.
+    #[error("failed to read dockerfile: open {}: no such file or directory", path.display())]
+    NoDockerfile {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The context is not there.
+    #[error("unable to prepare context: path {:?}: {source}", path.display().to_string())]
+    ContextMissing {
+        /// What was given.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A secret that must be there is not.
+    #[error("secret {id}: not found: give it with --secret id={id},src=FILE")]
+    SecretMissing {
+        /// The instruction's place.
+        span: Option<Span>,
+        /// Its name.
+        id: String,
+    },
+    /// An agent's socket that must be there is not.
+    #[error("unset ssh forward key {id}: give it with --ssh {id}")]
+    SshMissing {
+        /// The instruction's place.
+        span: Option<Span>,
+        /// Its name.
+        id: String,
+    },
+    /// A file or directory of the build's own cannot be used.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was done.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The build was stopped, by its user or because another step failed.
+    #[error("context canceled")]
+    Cancelled,
+}
+
+fn known(stages: &[String]) -> String {
+    match stages.is_empty() {
+        true => ": no stage has a name".into(),
+        false => format!("; the stages are: {}", stages.join(", ")),
+    }
+}
+
+impl BuildError {
+    pub(crate) fn io(
+        action: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| BuildError::Io {
+            action,
+            path,
+            source,
+        }
+    }
+
+    /// Its place in the Dockerfile.
+    pub fn span(&self) -> Option<Span> {
+        match self {
+            BuildError::Instruction { span, .. }
+            | BuildError::Step { span, .. }
+            | BuildError::Files { span, .. }
+            | BuildError::Engine { span, .. }
+            | BuildError::SecretMissing { span, .. }
+            | BuildError::SshMissing { span, .. } => *span,
+            _ => None,
+        }
+    }
+
+    /// The same with its place, unless it knows it.
+    pub(crate) fn at(mut self, place: Span) -> Self {
+        if let BuildError::Instruction { span, .. }
+        | BuildError::Step { span, .. }
+        | BuildError::Files { span, .. }
+        | BuildError::Engine { span, .. }
+        | BuildError::SecretMissing { span, .. }
+        | BuildError::SshMissing { span, .. } = &mut self
+        {
+            span.get_or_insert(place);
+        }
+        self
+    }
+}
+
+impl From<rctr_engine::Error> for BuildError {
+    fn from(source: rctr_engine::Error) -> Self {
+        BuildError::Engine {
+            span: None,
+            source: Box::new(source),
+        }
+    }
+}
+
+impl From<FilesError> for BuildError {
+    fn from(source: FilesError) -> Self {
+        BuildError::Files { span: None, source }
+    }
+}

@@ -1,0 +1,146 @@
+//! Base images: from the store, or from a registry.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use oci_spec::image::{Descriptor, Digest};
+use rctr_engine::{Engine, Error, LayerEvent, PullProgress, PulledLayer};
+use rctr_registry_client::{Platform, parse_reference};
+
+use crate::document::Document;
+use crate::options::BuildOptions;
+use crate::plan::{BaseImage, Images};
+use crate::progress::{Event, Progress, VertexId};
+use crate::{BuildError, Result};
+
+/// Finds base images for one build, each once.
+pub(crate) struct ImageFinder<'a> {
+    engine: &'a Engine,
+    options: &'a BuildOptions,
+    progress: &'a dyn Progress,
+    /// Number of the next line in the view.
+    next_vertex: AtomicUsize,
+    found: Mutex<HashMap<(String, Option<String>), BaseImage>>,
+}
+
+/// Layers on their way need no line each: the step's own line says that it works.
+struct Quiet;
+
+impl PullProgress for Quiet {
+    fn resolved(&self, _: &Descriptor, _: &[PulledLayer]) {}
+    fn event(&self, _: &Digest, _: LayerEvent) {}
+}
+
+impl<'a> ImageFinder<'a> {
+    pub(crate) fn new(
+        engine: &'a Engine,
+        options: &'a BuildOptions,
+        progress: &'a dyn Progress,
+        first_vertex: VertexId,
+    ) -> ImageFinder<'a> {
+        ImageFinder {
+            engine,
+            options,
+            progress,
+            next_vertex: AtomicUsize::new(first_vertex),
+            found: Mutex::default(),
+        }
+    }
+
+    /// Number of the first line nobody has used.
+    pub(crate) fn next_vertex(&self) -> VertexId {
+        self.next_vertex.load(Ordering::Relaxed)
+    }
+
+    fn load(&self, name: &str, platform: Option<&str>) -> Result<BaseImage> {
+        let reference = parse_reference(name).map_err(|e| instruction(e.to_string()))?;
+        let whole = reference.whole();
+        let wanted = match platform {
+            Some(text) => text
+                .parse()
+                .map_err(|e: rctr_registry_client::InvalidPlatform| instruction(e.to_string()))?,
+            None => self.options.platform.clone(),
+        };
+        let vertex = self.next_vertex.fetch_add(1, Ordering::Relaxed);
+        self.progress.event(Event::Started {
+            vertex,
+            name: &format!("[internal] load metadata for {whole}"),
+        });
+        let image = self.local_or_pulled(name, &whole, &wanted);
+        let error = image.as_ref().err().map(ToString::to_string);
+        self.progress.event(Event::Done {
+            vertex,
+            error: error.as_deref(),
+        });
+        image
+    }
+
+    fn local_or_pulled(&self, name: &str, whole: &str, wanted: &Platform) -> Result<BaseImage> {
+        if !self.options.pull
+            && let Some(image) = self.local(name, whole, wanted)?
+        {
+            return Ok(image);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(BuildError::io("start", "the network".as_ref()))?;
+        let platform = wanted.to_string();
+        let pulled = runtime.block_on(self.engine.pull(name, Some(&platform), Arc::new(Quiet)))?;
+        match self.local(&pulled.id, whole, wanted)? {
+            Some(image) => Ok(image),
+            None => Err(Error::NoSuchImage { name: name.into() }.into()),
+        }
+    }
+
+    /// The image if the store has it for this platform.
+    fn local(&self, name: &str, whole: &str, wanted: &Platform) -> Result<Option<BaseImage>> {
+        let image = match self.engine.image(name) {
+            Err(Error::NoSuchImage { .. }) => return Ok(None),
+            other => other?,
+        };
+        if !wanted.matches(&image.platform) {
+            return Ok(None);
+        }
+        let Some(record) = self.engine.store().image(&image.digest)? else {
+            return Ok(None);
+        };
+        let document: Document = serde_json::from_value(image.raw_config().clone())
+            .map_err(|e| instruction(format!("configuration of {whole}: {e}")))?;
+        let repository = whole.rsplit_once('@').map_or(whole, |(name, _)| name);
+        let repository = repository
+            .rsplit_once(':')
+            .map_or(repository, |(name, _)| name);
+        let digest = image
+            .digests
+            .iter()
+            .filter_map(|known| known.rsplit_once('@'))
+            .find(|(name, _)| *name == repository)
+            .and_then(|(_, digest)| digest.parse::<Digest>().ok());
+        Ok(Some(BaseImage {
+            name: whole.to_owned(),
+            record: Arc::new(record.record),
+            document: Arc::new(document),
+            digest,
+        }))
+    }
+}
+
+impl Images for ImageFinder<'_> {
+    fn find(&self, name: &str, platform: Option<&str>) -> Result<BaseImage> {
+        let key = (name.to_owned(), platform.map(str::to_owned));
+        // Held while it is fetched: a second one who asks for it waits.
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(image) = found.get(&key) {
+            return Ok(image.clone());
+        }
+        let image = self.load(name, platform)?;
+        found.insert(key, image.clone());
+        Ok(image)
+    }
+}
+
+fn instruction(reason: String) -> BuildError {
+    BuildError::Instruction { span: None, reason }
+}

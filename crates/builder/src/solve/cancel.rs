@@ -1,0 +1,45 @@
+//! Telling everything under way to stop.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+use crate::{BuildError, Result};
+
+/// Readable once the build is to stop, and for ever after.
+#[derive(Debug)]
+pub(crate) struct Cancel(OwnedFd);
+
+impl Cancel {
+    pub(crate) fn new() -> Result<Cancel> {
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        fd.map(Cancel)
+            .map_err(|e| BuildError::io("create", Path::new("eventfd"))(e.into()))
+    }
+
+    pub(crate) fn cancel(&self) {
+        // Only a counter at its limit refuses, and then it is readable.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.wait(0)
+    }
+
+    /// Waits at most so long; whether the build is to stop.
+    pub(crate) fn wait(&self, milliseconds: i64) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        let time = Timespec {
+            tv_sec: milliseconds / 1000,
+            tv_nsec: milliseconds % 1000 * 1_000_000,
+        };
+        poll(&mut fds, Some(&time)).is_ok_and(|ready| ready > 0)
+    }
+}
+
+impl AsFd for Cancel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

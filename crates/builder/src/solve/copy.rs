@@ -1,0 +1,217 @@
+//! COPY and ADD.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::key::Key;
+use super::{Solved, Work};
+use crate::files::{self, Chmod, CopyRequest, SelectOptions, Source, Tree};
+use crate::plan::{Copy, CopySource, Origin, Unpack};
+use crate::{BuildError, Result};
+
+/// Sources of one kind, copied together.
+struct Group {
+    sources: Vec<Source>,
+    unpack: bool,
+}
+
+impl Work<'_> {
+    pub(super) fn copy(&self, copy: &Copy) -> Result<Solved> {
+        let base = self.solver.input(copy.base)?;
+        let origin = match &copy.from {
+            Origin::Node(node) => Some(self.solver.input(*node)?),
+            Origin::Context(_) => None,
+        };
+        let definition = self.copy_key(copy, &base);
+        // Layers are known by their content: where they are the same nobody needs to look into them.
+        let known = origin.as_ref().map(|origin| {
+            let key = definition.clone().field("origin", origin.identity());
+            key.digest()
+        });
+        if let Some(key) = &known
+            && let Some(hit) = self.hit(key, &base)?
+        {
+            return Ok(hit);
+        }
+        let tree = self.tree(copy, origin.as_deref())?;
+        let groups = self.gather(copy, &tree)?;
+        let key = definition.field("content", &contents(&groups)?).digest();
+        if let Some(hit) = self.hit(&key, &base)? {
+            if let (Some(known), Some(layer)) = (&known, hit.top()) {
+                self.remember(known, layer)?;
+            }
+            return Ok(hit);
+        }
+        self.start();
+        let step = self.begin(&base)?;
+        let below = match copy.link {
+            true => Vec::new(),
+            false => base.chain_ids(),
+        };
+        let runner = &self.solver.runner;
+        let root = runner.mount_writable(&below, step.upper(), step.work())?;
+        self.place(copy, &groups, root)?;
+        let solved = self.commit(step, &base, &key, "regular")?;
+        if let (Some(known), Some(layer)) = (&known, solved.top()) {
+            self.remember(known, layer)?;
+        }
+        Ok(solved)
+    }
+
+    /// All that the result depends on but for the content of what is copied.
+    fn copy_key(&self, copy: &Copy, base: &Solved) -> Key {
+        self.key(if copy.unpack == Unpack::No {
+            "copy"
+        } else {
+            "add"
+        })
+        .field("base", base.identity())
+        .field(
+            "sources",
+            &copy
+                .sources
+                .iter()
+                .map(|s| format!("{s:?}"))
+                .collect::<Vec<_>>(),
+        )
+        .field("destination", &copy.destination)
+        .field("chown", &copy.chown)
+        .field("chmod", &copy.chmod)
+        .field("link", &copy.link)
+        .field("parents", &copy.parents)
+        .field("exclude", &copy.exclude)
+        .field("unpack", &format!("{:?}", copy.unpack))
+    }
+
+    fn tree(&self, copy: &Copy, origin: Option<&Solved>) -> Result<Arc<Tree>> {
+        match (&copy.from, origin) {
+            (Origin::Context(name), _) => match self.solver.contexts.get(name) {
+                Some(tree) => Ok(Arc::clone(tree)),
+                None => Err(BuildError::Instruction {
+                    span: self.node.span,
+                    reason: format!("there is no context {name:?}"),
+                }),
+            },
+            (Origin::Node(_), origin) => {
+                let chain_ids = origin.map(Solved::chain_ids).unwrap_or_default();
+                let root = match self.solver.runner.mount(&chain_ids)? {
+                    Some(mounted) => mounted,
+                    None => self.empty()?,
+                };
+                Ok(Arc::new(Tree::rootfs(root)))
+            }
+        }
+    }
+
+    fn empty(&self) -> Result<OwnedFd> {
+        let path = self.solver.scratch.join("nothing");
+        let dir = File::open(&path).map_err(BuildError::io("open", &path))?;
+        Ok(dir.into())
+    }
+
+    /// Finds everything that is copied.
+    fn gather(&self, copy: &Copy, tree: &Tree) -> Result<Vec<Group>> {
+        let options = SelectOptions {
+            exclude: copy.exclude.clone(),
+            parents: copy.parents,
+            literal: false,
+        };
+        let mut groups = Vec::new();
+        let mut words: Vec<&str> = Vec::new();
+        let select = |words: &mut Vec<&str>, groups: &mut Vec<Group>| -> Result<()> {
+            if !words.is_empty() {
+                groups.push(Group {
+                    sources: vec![Source::Selection(tree.select(words, &options)?)],
+                    unpack: matches!(copy.unpack, Unpack::Local | Unpack::All),
+                });
+                words.clear();
+            }
+            Ok(())
+        };
+        for source in &copy.sources {
+            match source {
+                CopySource::Path(path) => words.push(path),
+                CopySource::Inline { name, content } => {
+                    select(&mut words, &mut groups)?;
+                    groups.push(Group {
+                        sources: vec![Source::Inline {
+                            name: name.clone(),
+                            content: content.clone().into_bytes(),
+                        }],
+                        unpack: false,
+                    });
+                }
+                CopySource::Url(url) | CopySource::Git(url) => {
+                    return Err(BuildError::Instruction {
+                        span: self.node.span,
+                        reason: format!("ADD {url}: not possible yet"),
+                    });
+                }
+            }
+        }
+        select(&mut words, &mut groups)?;
+        Ok(groups)
+    }
+
+    fn place(&self, copy: &Copy, groups: &[Group], root: OwnedFd) -> Result<()> {
+        let again = root
+            .try_clone()
+            .map_err(BuildError::io("open", Path::new("the files of the step")))?;
+        let rootfs = Tree::rootfs(again);
+        let chown = match &copy.chown {
+            Some(owner) => Some(files::parse_owner(&rootfs, owner)?),
+            None => None,
+        };
+        let chmod = copy.chmod.as_deref().map(Chmod::parse).transpose()?;
+        for group in groups {
+            files::copy(
+                root.as_fd(),
+                &CopyRequest {
+                    sources: &group.sources,
+                    destination: &copy.destination,
+                    destination_is_dir: copy.sources.len() > 1,
+                    chown,
+                    chmod: chmod.as_ref(),
+                    unpack: group.unpack,
+                    timestamp: None,
+                },
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Digests of what is selected; what is written in the Dockerfile is in the key already.
+fn contents(groups: &[Group]) -> Result<Vec<String>> {
+    let mut digests = Vec::new();
+    for source in groups.iter().flat_map(|group| &group.sources) {
+        if let Source::Selection(selection) = source {
+            digests.push(selection.digest()?);
+        }
+    }
+    Ok(digests)
+}
+
+/// Copies all of one directory into another.
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    let open = |path: &Path| {
+        File::open(path)
+            .map(OwnedFd::from)
+            .map_err(BuildError::io("open", path))
+    };
+    let tree = Tree::rootfs(open(from)?);
+    let root = open(to)?;
+    let selection = tree.select(&["/"], &SelectOptions::default())?;
+    let request = CopyRequest {
+        sources: &[Source::Selection(selection)],
+        destination: "/",
+        destination_is_dir: true,
+        chown: None,
+        chmod: None,
+        unpack: false,
+        timestamp: None,
+    };
+    Ok(files::copy(root.as_fd(), &request)?)
+}

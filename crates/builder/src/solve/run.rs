@@ -1,0 +1,132 @@
+//! RUN steps.
+
+use rctr_engine::options::{AddHost, NetworkMode, RunOptions, SeccompChoice, SecurityOptions};
+use rctr_engine::{Step, StepEnd};
+
+use super::key::Key;
+use super::mounts::Mounts;
+use super::{Solved, Work, stubs};
+use crate::plan::{Origin, Run};
+use crate::progress::Event;
+use crate::{BuildError, Result};
+
+/// The name of every machine that RUN steps see.
+const HOSTNAME: &str = "buildkitsandbox";
+
+impl Work<'_> {
+    pub(super) fn run(&self, run: &Run) -> Result<Solved> {
+        let base = self.solver.input(run.base)?;
+        let mut shown = Vec::with_capacity(run.mounts.len());
+        for mount in &run.mounts {
+            shown.push(match &mount.origin {
+                Some(Origin::Node(node)) => Some(self.solver.input(*node)?),
+                _ => None,
+            });
+        }
+        let shown: Vec<Option<&Solved>> = shown.iter().map(Option::as_deref).collect();
+        let key = self.run_key(run, &base, &shown).digest();
+        if let Some(hit) = self.hit(&key, &base)? {
+            return Ok(hit);
+        }
+        self.start();
+        let build_step = self.begin(&base)?;
+        let mounts = Mounts::prepare(self.solver, run, &shown, build_step.dir())?;
+        let mut options = self.options(run);
+        let chain_ids = base.chain_ids();
+        let mut env = run.env.clone();
+        env.extend(mounts.env.iter().cloned());
+        env.extend(run.proxies.iter().cloned());
+        options.tty = false;
+        let step = Step {
+            layers: &chain_ids,
+            upper: build_step.upper(),
+            work: build_step.work(),
+            dir: build_step.dir(),
+            args: run.args.clone(),
+            env,
+            user: run.user.clone(),
+            working_dir: run.working_dir.clone(),
+            options,
+            mounts: mounts.list.clone(),
+        };
+        let end = self.solver.runner.run(
+            &step,
+            rustix::fd::AsFd::as_fd(&self.solver.cancel),
+            &mut |stream, bytes| {
+                self.event(Event::Output {
+                    vertex: self.vertex,
+                    stream,
+                    bytes,
+                });
+            },
+        )?;
+        let targets = mounts.targets();
+        drop(mounts);
+        match end {
+            StepEnd::Cancelled => return Err(BuildError::Cancelled),
+            StepEnd::Exited(status) if status.code != 0 => {
+                return Err(BuildError::Step {
+                    span: self.node.span,
+                    command: run.shown.clone(),
+                    code: status.code,
+                    oom_killed: status.oom_killed,
+                });
+            }
+            StepEnd::Exited(_) => {}
+        }
+        let lower = self.solver.engine.store().layer_paths(&chain_ids)?;
+        stubs::remove(build_step.upper(), &lower, &targets)?;
+        self.commit(build_step, &base, &key, "regular")
+    }
+
+    /// Everything the result depends on. Not: contents of secrets, proxies, added hosts, limits.
+    fn run_key(&self, run: &Run, base: &Solved, shown: &[Option<&Solved>]) -> Key {
+        let mounts: Vec<String> = run
+            .mounts
+            .iter()
+            .zip(shown)
+            .map(|(mount, shown)| {
+                let content = shown.map(Solved::identity).unwrap_or_default();
+                format!("{:?} {content}", mount.mount)
+            })
+            .collect();
+        let network = match run.network {
+            NetworkMode::None => "none",
+            NetworkMode::Host => "host",
+            _ => "default",
+        };
+        self.key("run")
+            .field("base", base.identity())
+            .field("args", &run.args)
+            .field("script", &run.script)
+            .field("env", &run.env)
+            .field("user", &run.user)
+            .field("working_dir", &run.working_dir)
+            .field("network", network)
+            .field("insecure", &run.insecure)
+            .field("mounts", &mounts)
+            .field("platform", &self.solver.options.platform.to_string())
+    }
+
+    fn options(&self, run: &Run) -> RunOptions {
+        let asked = self.solver.options;
+        let mut add_hosts = vec![AddHost {
+            name: HOSTNAME.into(),
+            address: Some(std::net::Ipv4Addr::LOCALHOST.into()),
+        }];
+        add_hosts.extend(asked.add_hosts.iter().cloned());
+        RunOptions {
+            hostname: Some(HOSTNAME.into()),
+            add_hosts,
+            network: run.network.clone(),
+            shm_size: asked.shm_size,
+            ulimits: asked.ulimits.clone(),
+            privileged: run.insecure,
+            security: SecurityOptions {
+                seccomp: SeccompChoice::Default,
+                ..SecurityOptions::default()
+            },
+            ..RunOptions::default()
+        }
+    }
+}
