@@ -1,8 +1,87 @@
-//! The build cache: remembered results, and the layers they lead to.
+//! The build cache: remembered results, the layers they lead to, and how it is kept small.
 
-use crate::records::CacheEntry;
+use std::collections::HashMap;
+
+use oci_spec::image::Digest;
+
+use crate::gc::{Live, Trash};
+use crate::records::{CacheEntry, LayerRow};
 use crate::store::Store;
 use crate::{Result, fs};
+
+/// A remembered result and what it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheUsage {
+    /// The entry.
+    pub entry: CacheEntry,
+    /// The layer below the one that was made.
+    pub parent: Option<Digest>,
+    /// Size of the files in the layer that was made, in bytes.
+    pub size: u64,
+    /// An image or container has the layer, too: without the entry it stays.
+    pub shared: bool,
+    /// A running process has leased the layer, or one upon it.
+    pub in_use: bool,
+}
+
+/// The whole build cache.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CacheReport {
+    /// The entries, the one not used for the longest time first.
+    pub entries: Vec<CacheUsage>,
+    /// Bytes of all layers that only the cache keeps, each counted once, those below the remembered ones included.
+    pub size: u64,
+    /// Bytes of them that [`Store::cache_prune`] would free.
+    pub reclaimable: u64,
+}
+
+/// Which entries [`Store::cache_prune`] forgets. An entry must match everything that is set; one in use never does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CacheFilter {
+    /// Also entries whose layers an image or container has: that frees nothing, but the steps will run again.
+    pub all: bool,
+    /// Only entries not used since, in seconds since 1970.
+    pub unused_since: Option<i64>,
+    /// Only entries whose key begins with this, or whose layer's chain id does, with or without `sha256:`.
+    pub ids: Vec<String>,
+    /// Only entries of these kinds.
+    pub kinds: Vec<String>,
+    /// Only entries whose description contains this.
+    pub description: Option<String>,
+    /// Only if they are, or are not, shared with an image or container.
+    pub shared: Option<bool>,
+    /// The cache may keep so many bytes: stops as soon as it is no larger.
+    pub keep_bytes: Option<u64>,
+}
+
+/// What [`Store::cache_prune`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PrunedCache {
+    /// The entries that were forgotten.
+    pub entries: Vec<CacheUsage>,
+    /// Bytes that became free.
+    pub bytes: u64,
+}
+
+impl CacheFilter {
+    fn matches(&self, usage: &CacheUsage) -> bool {
+        let entry = &usage.entry;
+        let named = |id: &String| {
+            let id = id.strip_prefix("sha256:").unwrap_or(id);
+            !id.is_empty() && (entry.key.starts_with(id) || entry.chain_id.digest().starts_with(id))
+        };
+        !usage.in_use
+            && (self.all || !usage.shared)
+            && self.shared.is_none_or(|shared| shared == usage.shared)
+            && self.unused_since.is_none_or(|t| entry.last_used < t)
+            && (self.ids.is_empty() || self.ids.iter().any(named))
+            && (self.kinds.is_empty() || self.kinds.contains(&entry.kind))
+            && self
+                .description
+                .as_ref()
+                .is_none_or(|text| entry.description.contains(text))
+    }
+}
 
 impl Store {
     /// What a key leads to. An entry whose layer, or one below it, is damaged or gone is none, and is removed.
@@ -14,10 +93,7 @@ impl Store {
             let Some(entry) = tx.cache_entry(key)? else {
                 return Ok(None);
             };
-            let chain = match tx.layer_number(&entry.chain_id)? {
-                Some(_) => tx.layer_chain(&entry.chain_id)?,
-                None => Vec::new(),
-            };
+            let chain = tx.whole_chain(&entry.chain_id)?;
             Ok(Some((entry, chain)))
         })?;
         let Some((entry, chain)) = found else {
@@ -25,13 +101,377 @@ impl Store {
         };
         let mut whole = !chain.is_empty();
         for chain_id in &chain {
-            whole &= fs::exists(&self.layer_dir(chain_id)?.join("diff"))?;
+            whole = whole && fs::exists(&self.layer_dir(chain_id)?.join("diff"))?;
         }
         if whole {
             return Ok(Some(entry));
         }
         tracing::debug!(key, "cached layer is damaged: forgotten");
+        // It may have been made again meanwhile; then it is made once more.
         self.write(|tx| tx.cache_remove(key))?;
         Ok(None)
+    }
+
+    /// All remembered results and what they take on disk.
+    ///
+    /// # Errors
+    /// [`crate::Error::Database`], [`crate::Error::Document`].
+    pub fn cache_list(&self) -> Result<CacheReport> {
+        let cache = self.read(|tx| Ok(Cache::gather(&Live::of(tx)?, tx.cache_entries()?)))?;
+        let mut rest = cache.sizes.clone();
+        for usage in cache.entries.iter().filter(|usage| !usage.in_use) {
+            rest.release(usage.entry.chain_id.as_ref());
+        }
+        Ok(CacheReport {
+            size: cache.sizes.total,
+            reclaimable: cache.sizes.total - rest.total,
+            entries: cache.entries,
+        })
+    }
+
+    /// Forgets results, those not used for the longest time first, and removes the layers and blobs that nothing else
+    /// needs.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`], [`crate::Error::Mounted`], [`crate::Error::Database`], [`crate::Error::Document`].
+    pub fn cache_prune(&self, filter: &CacheFilter) -> Result<PrunedCache> {
+        let trash = Trash::new(self)?;
+        let pruned = self.write(|tx| {
+            tx.drop_dead_leases()?;
+            let cache = Cache::gather(&Live::of(tx)?, tx.cache_entries()?);
+            let (mut sizes, mut pruned) = (cache.sizes, PrunedCache::default());
+            for usage in cache.entries {
+                if filter.keep_bytes.is_some_and(|keep| sizes.total <= keep) {
+                    break;
+                }
+                if filter.matches(&usage) {
+                    tx.cache_remove(&usage.entry.key)?;
+                    sizes.release(usage.entry.chain_id.as_ref());
+                    pruned.entries.push(usage);
+                }
+            }
+            pruned.bytes = self.sweep(tx, &trash)?.bytes;
+            Ok::<_, crate::Error>(pruned)
+        })?;
+        trash.empty()?;
+        Ok(pruned)
+    }
+}
+
+/// The entries, and the layers that only they keep.
+struct Cache {
+    entries: Vec<CacheUsage>,
+    sizes: Sizes,
+}
+
+/// Layers that only the cache keeps, with the number of entries and layers that need each.
+#[derive(Clone, Default)]
+struct Sizes {
+    layers: HashMap<String, SizedLayer>,
+    total: u64,
+}
+
+#[derive(Clone)]
+struct SizedLayer {
+    size: u64,
+    parent: Option<String>,
+    needed_by: usize,
+}
+
+impl Cache {
+    fn gather(live: &Live, entries: Vec<CacheEntry>) -> Self {
+        let mut sizes = Sizes::default();
+        let mut found = Vec::with_capacity(entries.len());
+        let leased = live.leased_layers();
+        for entry in entries {
+            let chain_id = entry.chain_id.as_ref();
+            let row = live.layers.get(chain_id);
+            sizes.add(chain_id, live);
+            found.push((
+                depth(row, &live.layers),
+                CacheUsage {
+                    parent: row
+                        .and_then(|row| row.parent.as_ref())
+                        .and_then(|parent| live.layers.get(parent))
+                        .map(|row| row.chain_id.clone()),
+                    size: row.map_or(0, |row| row.size),
+                    shared: live.kept_otherwise.contains(chain_id),
+                    in_use: leased.contains(chain_id),
+                    entry,
+                },
+            ));
+        }
+        // Of those used by one build the last step goes first: without an earlier one it would not be found.
+        found.sort_by(|(a_depth, a), (b_depth, b)| {
+            (a.entry.last_used, b_depth).cmp(&(b.entry.last_used, a_depth))
+        });
+        Cache {
+            entries: found.into_iter().map(|(_, usage)| usage).collect(),
+            sizes,
+        }
+    }
+}
+
+/// How many layers are below.
+fn depth(row: Option<&LayerRow>, layers: &HashMap<String, LayerRow>) -> usize {
+    let below = |row: &&LayerRow| row.parent.as_ref().and_then(|parent| layers.get(parent));
+    std::iter::successors(row, below).count()
+}
+
+impl Sizes {
+    /// One more entry needs the layer.
+    fn add(&mut self, chain_id: &str, live: &Live) {
+        let mut at = chain_id;
+        while !live.kept_otherwise.contains(at) {
+            let Some(row) = live.layers.get(at) else {
+                return;
+            };
+            if let Some(known) = self.layers.get_mut(at) {
+                known.needed_by += 1;
+                return;
+            }
+            self.total += row.size;
+            let layer = SizedLayer {
+                size: row.size,
+                parent: row.parent.clone(),
+                needed_by: 1,
+            };
+            self.layers.insert(at.to_owned(), layer);
+            let Some(parent) = &row.parent else { return };
+            at = parent;
+        }
+    }
+
+    /// One entry less needs the layer.
+    fn release(&mut self, chain_id: &str) {
+        let mut at = Some(chain_id.to_owned());
+        while let Some(chain_id) = at {
+            let Some(layer) = self.layers.get_mut(&chain_id) else {
+                return;
+            };
+            layer.needed_by -= 1;
+            if layer.needed_by > 0 {
+                return;
+            }
+            self.total -= layer.size;
+            at = self.layers.remove(&chain_id).and_then(|layer| layer.parent);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::store;
+    use crate::{CommitOptions, ImageLayer, ImageRecord, NewCacheEntry, sha256};
+
+    /// A chain of layers of the given sizes, each remembered under a name; its chain ids.
+    fn build(store: &Store, steps: &[(&str, usize)]) -> Vec<Digest> {
+        let mut chain: Vec<Digest> = Vec::new();
+        for (key, size) in steps {
+            let step = store.begin_build_step(chain.last()).unwrap();
+            std::fs::write(step.upper().join(key), vec![b'x'; *size]).unwrap();
+            let options = CommitOptions {
+                clamp_mtime: Some(0),
+                cache: Some(NewCacheEntry {
+                    key,
+                    kind: "exec",
+                    description: &format!("RUN make {key}"),
+                }),
+                ..CommitOptions::default()
+            };
+            chain.push(step.commit(options).unwrap().chain_id);
+        }
+        chain
+    }
+
+    /// An image of built layers.
+    fn image(store: &Store, chain: &[Digest]) -> Digest {
+        let name = format!("{chain:?}");
+        let id = sha256(name.as_bytes());
+        store.put_blob(&id, name.as_bytes()).unwrap();
+        let layers = chain
+            .iter()
+            .map(|chain_id| {
+                let layer = store.built_layer(chain_id).unwrap().unwrap();
+                ImageLayer {
+                    blob: layer.diff_id.clone(),
+                    size: layer.archive_size,
+                    media_type: "application/vnd.oci.image.layer.v1.tar".into(),
+                    diff_id: layer.diff_id,
+                    chain_id: layer.chain_id,
+                }
+            })
+            .collect();
+        let record = ImageRecord {
+            manifest: id.clone(),
+            id: id.clone(),
+            media_type: "application/vnd.oci.image.manifest.v1+json".into(),
+            layers,
+            other_blobs: Vec::new(),
+        };
+        store.put_image(&record, Some("t:latest"), None).unwrap();
+        id
+    }
+
+    fn used(store: &Store, key: &str, when: i64) {
+        let db = rusqlite::Connection::open(store.root().join("store.db")).unwrap();
+        db.execute("UPDATE build_cache SET used = ? WHERE key = ?", (when, key))
+            .unwrap();
+    }
+
+    fn keys(usages: &[CacheUsage]) -> Vec<&str> {
+        usages.iter().map(|u| u.entry.key.as_str()).collect()
+    }
+
+    #[test]
+    fn layers_of_the_cache_outlive_images_and_collections() {
+        let (_dir, store) = store();
+        let chain = build(&store, &[("a", 10), ("b", 20)]);
+        let id = image(&store, &chain);
+        let report = store.cache_list().unwrap();
+        assert_eq!(
+            (report.size, report.reclaimable),
+            (0, 0),
+            "the image has them"
+        );
+        assert!(report.entries.iter().all(|u| u.shared && !u.in_use));
+
+        assert_eq!(store.delete_image(&id, false).unwrap().deleted, [id]);
+        assert!(store.gc().unwrap().layers.is_empty());
+        let report = store.cache_list().unwrap();
+        assert_eq!((report.size, report.reclaimable), (30, 30));
+        assert!(store.cache_find("b").unwrap().is_some());
+
+        let pruned = store.cache_prune(&CacheFilter::default()).unwrap();
+        assert_eq!(keys(&pruned.entries), ["b", "a"], "the last step first");
+        assert_eq!(pruned.bytes, 30);
+        assert!(!store.has_layer(&chain[0]).unwrap());
+        assert_eq!(store.cache_find("a").unwrap(), None);
+        assert_eq!(store.cache_list().unwrap(), CacheReport::default());
+        assert_eq!(store.gc().unwrap(), crate::GcReport::default());
+    }
+
+    #[test]
+    fn shared_layers_are_counted_once() {
+        let (_dir, store) = store();
+        let base = build(&store, &[("base", 100)]);
+        let other = build(&store, &[("base", 100), ("top", 7)]);
+        assert_eq!(base[0], other[0]);
+        let again = NewCacheEntry {
+            key: "base-too",
+            kind: "exec",
+            description: "RUN another way to the same",
+        };
+        store.cache_put(&again, &base[0]).unwrap();
+        assert_eq!(store.cache_list().unwrap().size, 107);
+        let only = |id: &str| CacheFilter {
+            ids: vec![id.into()],
+            ..CacheFilter::default()
+        };
+        assert_eq!(store.cache_prune(&only("base")).unwrap().entries.len(), 2);
+        let report = store.cache_list().unwrap();
+        assert_eq!(report.size, 107, "what is below a remembered layer stays");
+        assert_eq!(report.entries[0].parent, Some(base[0].clone()));
+        let pruned = store.cache_prune(&only(other[1].digest())).unwrap();
+        assert_eq!((keys(&pruned.entries), pruned.bytes), (vec!["top"], 107));
+    }
+
+    #[test]
+    fn the_longest_unused_goes_until_enough_is_free() {
+        let (_dir, store) = store();
+        for (key, when) in [("old", 100), ("middle", 200), ("new", 300)] {
+            build(&store, &[(key, 1000)]);
+            used(&store, key, when);
+        }
+        let filter = |keep, since| CacheFilter {
+            keep_bytes: Some(keep),
+            unused_since: since,
+            ..CacheFilter::default()
+        };
+        let pruned = store.cache_prune(&filter(5000, None)).unwrap();
+        assert_eq!(pruned, PrunedCache::default());
+        let pruned = store.cache_prune(&filter(2000, None)).unwrap();
+        assert_eq!((keys(&pruned.entries), pruned.bytes), (vec!["old"], 1000));
+        let pruned = store.cache_prune(&filter(0, Some(250))).unwrap();
+        assert_eq!(keys(&pruned.entries), ["middle"]);
+        store.cache_touch(["new"]).unwrap();
+        let entry = store.cache_find("new").unwrap().unwrap();
+        assert!(entry.last_used > 1_000_000 && entry.use_count == 1);
+    }
+
+    #[test]
+    fn filters_combine() {
+        let (_dir, store) = store();
+        let chain = build(&store, &[("a", 1), ("b", 1)]);
+        image(&store, &chain[..1]);
+        let prune = |filter: CacheFilter| {
+            let pruned = store.cache_prune(&filter).unwrap();
+            keys(&pruned.entries).join(" ")
+        };
+        let none = CacheFilter::default;
+        let kinds = vec!["source.local".to_owned()];
+        assert_eq!(prune(CacheFilter { kinds, ..none() }), "");
+        let description = Some("make c".to_owned());
+        assert_eq!(
+            prune(CacheFilter {
+                description,
+                ..none()
+            }),
+            ""
+        );
+        let shared = Some(true);
+        assert_eq!(
+            prune(CacheFilter { shared, ..none() }),
+            "",
+            "not without all"
+        );
+        let lease = store.lease([&chain[1]]).unwrap();
+        assert!(store.cache_list().unwrap().entries.iter().all(|u| u.in_use));
+        assert_eq!(
+            prune(CacheFilter {
+                all: true,
+                ..none()
+            }),
+            ""
+        );
+        drop(lease);
+        assert_eq!(prune(none()), "b", "the image has the other");
+        assert_eq!(
+            prune(CacheFilter {
+                all: true,
+                shared,
+                ..none()
+            }),
+            "a"
+        );
+        assert!(store.has_layer(&chain[0]).unwrap());
+    }
+
+    #[test]
+    fn a_damaged_entry_is_a_miss_and_is_forgotten() {
+        let (_dir, store) = store();
+        let chain = build(&store, &[("a", 1), ("b", 1)]);
+        assert_eq!(store.cache_find("b").unwrap().unwrap().chain_id, chain[1]);
+        std::fs::remove_dir_all(store.layer_dir(&chain[0]).unwrap()).unwrap();
+        assert_eq!(store.cache_find("b").unwrap(), None, "its base is gone");
+        assert_eq!(store.cache_find("a").unwrap(), None);
+        assert!(store.cache_list().unwrap().entries.is_empty());
+        let entry = NewCacheEntry {
+            key: "k",
+            kind: "exec",
+            description: "",
+        };
+        let missing = sha256(b"missing");
+        assert!(matches!(
+            store.cache_put(&entry, &missing),
+            Err(crate::Error::NoSuchLayer { .. })
+        ));
+        assert_eq!(
+            build(&store, &[("a", 1), ("b", 1)]),
+            chain,
+            "and is made again"
+        );
+        assert!(store.cache_find("b").unwrap().is_some());
     }
 }

@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// Within one write transaction: nothing gets recorded, leased or put in place meanwhile.
-    fn sweep(&self, tx: &Tx<'_>, trash: &Trash) -> Result<GcReport> {
+    pub(crate) fn sweep(&self, tx: &Tx<'_>, trash: &Trash) -> Result<GcReport> {
         let live = Live::gather(tx)?;
         let mut report = GcReport::default();
         for row in live.layers.values().filter(|row| !live.keeps_layer(row)) {
@@ -239,7 +239,7 @@ impl Drop for Trash {
 }
 
 impl Trash {
-    fn new(store: &Store) -> Result<Self> {
+    pub(crate) fn new(store: &Store) -> Result<Self> {
         let path = store.temp_path("trash");
         Ok(Trash {
             tmp: store.open_tmp()?,
@@ -262,7 +262,7 @@ impl Trash {
         }
     }
 
-    fn empty(mut self) -> Result<()> {
+    pub(crate) fn empty(mut self) -> Result<()> {
         self.emptied = true;
         self.remove()
     }
@@ -274,9 +274,13 @@ impl Trash {
 }
 
 /// What must stay.
-struct Live {
-    layers: HashMap<String, LayerRow>,
+pub(crate) struct Live {
+    pub layers: HashMap<String, LayerRow>,
     kept_layers: HashSet<String>,
+    /// Layers that images and containers keep, whatever the build cache does.
+    pub kept_otherwise: HashSet<String>,
+    /// What processes hold on to, blobs and layers; not what is below those.
+    pub leased: HashSet<String>,
     kept_blobs: HashSet<String>,
     /// Packed forms of layers that no kept one has the content of.
     dead_packed: Vec<PackedRow>,
@@ -284,30 +288,29 @@ struct Live {
 }
 
 impl Live {
+    /// Forgets what nobody holds any more, and finds what must stay.
     fn gather(tx: &Tx<'_>) -> Result<Self> {
         tx.drop_dead_leases()?;
         tx.drop_lost_layers()?;
+        Self::of(tx)
+    }
+
+    /// What must stay; what only processes that died held on to still does.
+    pub fn of(tx: &Tx<'_>) -> Result<Self> {
         let layers = tx.layers()?;
         let leased = tx.leased()?;
         let mut kept_blobs = leased.clone();
-        let mut roots = leased;
+        let mut roots = Vec::new();
         for image in tx.images()? {
             kept_blobs.extend(image.record.blobs().map(ToString::to_string));
             roots.extend(image.record.layers.iter().map(|l| l.chain_id.to_string()));
         }
         let (containers, tops) = tx.container_roots()?;
         roots.extend(tops);
-        roots.extend(tx.cache_layers()?);
-        let mut kept_layers = HashSet::new();
-        for root in roots {
-            let mut at = Some(root);
-            while let Some(chain_id) = at {
-                at = layers.get(&chain_id).and_then(|row| row.parent.clone());
-                if !kept_layers.insert(chain_id) {
-                    break;
-                }
-            }
-        }
+        let kept_otherwise = with_lower(&layers, roots.iter());
+        let mut kept_layers = kept_otherwise.clone();
+        kept_layers.extend(with_lower(&layers, leased.iter()));
+        kept_layers.extend(with_lower(&layers, tx.cache_layers()?.iter()));
         // What a layer was unpacked from or packed to is kept with it: nobody could pack it again as others did.
         let kept = || kept_layers.iter().filter_map(|id| layers.get(id));
         kept_blobs.extend(kept().map(|row| row.blob.clone()));
@@ -318,12 +321,19 @@ impl Live {
             .partition(|row| contents.contains(row.diff_id.as_str()));
         kept_blobs.extend(packed.into_iter().map(|row| row.blob.to_string()));
         Ok(Live {
-            layers,
             kept_layers,
+            kept_otherwise,
+            leased,
             kept_blobs,
             dead_packed,
             containers,
+            layers,
         })
+    }
+
+    /// Layers that processes hold on to, and those below.
+    pub fn leased_layers(&self) -> HashSet<String> {
+        with_lower(&self.layers, self.leased.iter())
     }
 
     fn keeps_layer(&self, row: &LayerRow) -> bool {
@@ -333,6 +343,24 @@ impl Live {
     fn keeps_blob(&self, digest: &Digest) -> bool {
         hex(digest).is_err() || self.kept_blobs.contains(digest.as_ref())
     }
+}
+
+/// The roots, and the layers below them.
+fn with_lower<'a>(
+    layers: &HashMap<String, LayerRow>,
+    roots: impl Iterator<Item = &'a String>,
+) -> HashSet<String> {
+    let mut found = HashSet::new();
+    for root in roots {
+        let mut at = Some(root.clone());
+        while let Some(chain_id) = at {
+            at = layers.get(&chain_id).and_then(|row| row.parent.clone());
+            if !found.insert(chain_id) {
+                break;
+            }
+        }
+    }
+    found
 }
 
 fn older_than(path: &Path, age: Duration) -> Result<bool> {

@@ -38,6 +38,7 @@ mod volumes;
 mod tests;
 
 pub use build::{BuildStep, BuiltLayer, CommitOptions};
+pub use build_cache::{CacheFilter, CacheReport, CacheUsage, PrunedCache};
 pub use digest::{chain_id, sha256};
 pub use error::{ArchiveProblem, Error, MemberProblem, Result};
 pub use gc::GcReport;
@@ -48,4 +49,4 @@ pub use records::{
     Lease, NewCacheEntry, NewContainer, NewVolume, Tx, Volume,
 };
 pub use store::Store;
-pub use usage::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};
+pub use usage::{BuildCacheUsage, ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};

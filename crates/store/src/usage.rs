@@ -22,6 +22,21 @@ pub struct DiskUsage {
     pub containers: Vec<ContainerUsage>,
     /// The volumes.
     pub volumes: Vec<VolumeUsage>,
+    /// The build cache.
+    pub build_cache: BuildCacheUsage,
+}
+
+/// Size of the build cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BuildCacheUsage {
+    /// Remembered results.
+    pub entries: usize,
+    /// Those that a running build uses.
+    pub in_use: usize,
+    /// All layers that only the cache keeps, each counted once; they are part of [`DiskUsage::layers`].
+    pub size: u64,
+    /// What could be freed of them.
+    pub reclaimable: u64,
 }
 
 /// Size of an image.
@@ -89,7 +104,14 @@ impl Store {
                 .sum(),
             containers: users.get(image.record.id.as_ref()).copied().unwrap_or(0),
         };
+        let cache = self.cache_list()?;
         let mut usage = DiskUsage {
+            build_cache: BuildCacheUsage {
+                entries: cache.entries.len(),
+                in_use: cache.entries.iter().filter(|u| u.in_use).count(),
+                size: cache.size,
+                reclaimable: cache.reclaimable,
+            },
             layers: layers.values().map(|row| row.size).sum(),
             blobs: size_of(&self.blobs_dir())?,
             images: images.iter().map(image_usage).collect(),

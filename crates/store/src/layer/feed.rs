@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest as _, Sha256};
@@ -16,6 +17,8 @@ const BUFFER: usize = 256 << 10;
 pub(super) struct Feed {
     state: Mutex<State>,
     changed: Condvar,
+    /// Nobody wants the layer any more. Looked at between reads only: who waits for bytes is told by [`Feed::abort`].
+    cancelled: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
@@ -28,8 +31,11 @@ struct State {
 }
 
 impl Feed {
-    pub fn new(available: u64) -> Arc<Self> {
-        let feed = Feed::default();
+    pub fn new(available: u64, cancelled: Arc<AtomicBool>) -> Arc<Self> {
+        let feed = Feed {
+            cancelled,
+            ..Feed::default()
+        };
         feed.lock().available = available;
         Arc::new(feed)
     }
@@ -96,7 +102,7 @@ impl FeedReader {
     fn wait(&self) -> io::Result<u64> {
         let mut state = self.feed.lock();
         loop {
-            if state.aborted {
+            if state.aborted || self.feed.cancelled.load(Ordering::Relaxed) {
                 return Err(io::Error::other("aborted"));
             }
             if state.available > self.position || state.ended {

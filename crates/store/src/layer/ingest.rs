@@ -3,6 +3,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use oci_spec::image::Digest;
@@ -30,6 +31,7 @@ pub struct LayerIngest {
     present: u64,
     staging: Staging,
     worker: Option<Worker>,
+    cancelled: Arc<AtomicBool>,
 }
 
 /// Where the compressed bytes are kept.
@@ -87,6 +89,7 @@ impl LayerIngest {
             present,
             staging,
             worker: None,
+            cancelled: Arc::default(),
         };
         if ingest.present > ingest.spec.size {
             ingest.forget_source()?;
@@ -99,6 +102,13 @@ impl LayerIngest {
     /// byte of this offset. Equal to the size if none is missing.
     pub fn offset(&self) -> u64 {
         self.present
+    }
+
+    /// What, called from another thread, makes a [`commit`](Self::commit) that is still unpacking fail soon. What came
+    /// is kept, as when the ingest is dropped before.
+    pub fn canceller(&self) -> impl Fn() + Send + Sync + 'static {
+        let cancelled = Arc::clone(&self.cancelled);
+        move || cancelled.store(true, Ordering::Relaxed)
     }
 
     /// What is being fetched.
@@ -250,7 +260,7 @@ impl LayerIngest {
     fn start(&mut self) -> Result<()> {
         let root = self.staging.make_tree(&self.store)?;
         let file = self.source.file.try_clone().at("open", &self.source.path)?;
-        let feed = Feed::new(self.present);
+        let feed = Feed::new(self.present, Arc::clone(&self.cancelled));
         let thread = unpack::start(self.store.clone(), file, feed.clone(), root)
             .at("start a thread to unpack", &self.staging.tree)?;
         self.worker = Some(Worker { feed, thread });

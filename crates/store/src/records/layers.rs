@@ -58,6 +58,26 @@ impl Tx<'_> {
         )
     }
 
+    /// The same; empty if the layer or one below it is not known.
+    pub(crate) fn whole_chain(&self, chain_id: &Digest) -> Result<Vec<Digest>> {
+        type Row = (Digest, Option<String>, Option<String>);
+        let rows: Vec<Row> = self.all(
+            "WITH RECURSIVE chain (chain_id, parent, unsynced, depth) AS (
+                 SELECT chain_id, parent, unsynced, 0 FROM layers WHERE chain_id = ?
+                 UNION ALL
+                 SELECT l.chain_id, l.parent, l.unsynced, depth + 1 FROM layers l, chain c WHERE l.chain_id = c.parent
+             )
+             SELECT chain_id, parent, unsynced FROM chain ORDER BY depth",
+            [chain_id.as_ref()],
+            |row| Ok((digest(row, 0)?, row.get(1)?, row.get(2)?)),
+        )?;
+        let ends = rows.last().is_some_and(|(_, parent, _)| parent.is_none());
+        if !ends || rows.iter().any(|(_, _, unsynced)| is_lost(unsynced)) {
+            return Ok(Vec::new());
+        }
+        Ok(rows.into_iter().map(|(chain_id, ..)| chain_id).collect())
+    }
+
     /// Records an unpacked layer; its number. The parent must be recorded.
     pub(crate) fn insert_layer(
         &self,

@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 
 use super::{Packed, archive, tmp};
-use crate::Store;
 use crate::tests::store;
+use crate::{Error, Store};
 
 #[test]
 fn the_second_of_two_threads_waits_and_has_nothing_to_do() {
@@ -27,6 +27,29 @@ fn the_second_of_two_threads_waits_and_has_nothing_to_do() {
         assert!(other.join().unwrap());
     });
     assert!(tmp(&store).is_empty());
+}
+
+#[test]
+fn a_commit_can_be_cancelled_while_it_unpacks() {
+    let (_dir, store) = store();
+    // More than can be unpacked before the thread below has run.
+    let packed = Packed::new(&archive(&[("a", 400_000_000)]), None, "gzip");
+    let mut ingest = store.begin_layer(packed.spec.clone()).unwrap().unwrap();
+    ingest.write(&packed.data).unwrap();
+    let cancel = ingest.canceller();
+    let committed = std::thread::scope(|scope| {
+        let commit = scope.spawn(|| ingest.commit(None));
+        cancel();
+        commit.join().unwrap()
+    });
+    assert!(matches!(committed, Err(Error::Io { .. })), "{committed:?}");
+    // The bytes stay, the files do not.
+    let left = tmp(&store);
+    assert!(
+        matches!(&left[..], [name] if name.starts_with("partial-")),
+        "{left:?}"
+    );
+    packed.ingest(&store, None).unwrap();
 }
 
 /// Runs one test of this file as another process, which does what `RCTR_STORE_TEST` says.
