@@ -192,7 +192,7 @@ impl Pattern {
 }
 
 /// The shortest path of the same meaning, as Go's filepath.Clean.
-fn clean(path: &str) -> String {
+pub(crate) fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {

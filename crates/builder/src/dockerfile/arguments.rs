@@ -8,7 +8,7 @@ use super::error::ParseErrorKind as Kind;
 use super::flags::{self, Flags};
 use super::heredoc;
 use super::mount;
-use super::parse::{Context, Failure, Failures};
+use super::statement::{Context, Failure, Failures};
 use super::words::{self, Json, Split};
 
 impl Context<'_> {

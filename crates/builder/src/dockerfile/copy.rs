@@ -6,7 +6,7 @@ use super::error::ParseErrorKind as Kind;
 use super::expand::Expander;
 use super::flags::Flags;
 use super::heredoc;
-use super::parse::{Context, Failure, Failures};
+use super::statement::{Context, Failure, Failures};
 use super::words::Split;
 
 pub(super) fn copy(

@@ -97,6 +97,8 @@ pub enum ParseErrorKind {
     DuplicateDirective(&'static str),
     #[error("invalid escape token '{0}' does not match ` or \\")]
     InvalidEscape(String),
+    #[error("invalid check option {0:?}")]
+    CheckOption(String),
     #[error("unknown instruction: {0}")]
     UnknownInstruction(String),
     #[error("unknown flag: --{0}")]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::ast::Word;
 use super::error::ParseErrorKind as Kind;
 use super::lines::Line;
-use super::parse::{Failure, Failures};
+use super::statement::{Failure, Failures};
 use super::suggest::nearest;
 use super::words::RawFlag;
 

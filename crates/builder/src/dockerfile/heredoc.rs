@@ -1,6 +1,6 @@
 //! Marks of heredocs on a line: `<<EOF`, `<<-EOF`, `3<<"EOF"`.
 
-use super::expand::{Options, run};
+use super::shell::{Options, run};
 
 /// What a mark says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -164,6 +164,7 @@ impl<'a> Lines<'a> {
             self.reading_directives = false;
             let (head, mut goes_on) = self.trim_continuation(line);
             if head.is_empty() && !goes_on {
+                self.comments.clear();
                 continue;
             }
             let first = Piece {
@@ -279,6 +280,14 @@ impl<'a> Lines<'a> {
                     });
                 }
             };
+        }
+        if name == "check"
+            && let Some(option) = super::lint::check_config(value)
+        {
+            return Err(DirectiveError {
+                span,
+                kind: ParseErrorKind::CheckOption(option),
+            });
         }
         self.directives.push(Directive {
             name,
