@@ -167,10 +167,9 @@ fn a_work_directory_in_proc_gives_no_file_of_the_host() {
 #[test]
 fn a_volume_stays_within_the_root() {
     let env = Env::new();
-    for image in ["hostile-volume", "hostile-volume-proc"] {
-        env.run_alone(&[image]).ok().stdout_is("ran");
-    }
+    env.run_alone(&["hostile-volume"]).ok().stdout_is("ran");
     assert_clean(&env);
+    refused("hostile-volume-proc", 125, &["/proc cannot be mounted"]);
 }
 
 #[test]

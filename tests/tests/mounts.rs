@@ -2,7 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
 
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rctr_tests::{Env, Mounted};
 
 /// A directory of the host's with one file.
@@ -141,27 +145,20 @@ fn a_volume_of_the_image_is_anonymous_and_goes_with_rm() {
 }
 
 #[test]
-fn propagation_is_as_asked() {
+fn propagation_that_cannot_be_is_refused() {
     let env = Env::new();
     let dir = host_dir(&env);
-    let optional = |flag: &str| {
-        let out = env.sh(
-            &["-v", &format!("{dir}:/in{flag}")],
-            "grep ' /in ' /proc/self/mountinfo",
-        );
-        out.ok().stdout()
-    };
-    assert!(!optional("").contains("shared:") && !optional("").contains("master:"));
-    let table = fs::read_to_string("/proc/self/mountinfo").expect("a table");
-    let shared = table
-        .lines()
-        .any(|line| line.split(' ').nth(4) == Some("/") && line.contains(" shared:"));
-    let slave = env.sh(
-        &["-v", &format!("{dir}:/in:rslave")],
-        "grep -c ' /in .*master:' /proc/self/mountinfo",
+    // A mount of its own, shared with nobody.
+    let _mount = Mounted::tmpfs(Path::new(&dir), "1m");
+    let plain = env.sh(
+        &["-v", &format!("{dir}:/in")],
+        "grep ' /in ' /proc/self/mountinfo",
     );
-    if shared {
-        slave.ok();
+    plain.ok().stdout_lacks("shared:").stdout_lacks("master:");
+    for (flag, word) in [("rshared", "shared"), ("slave", "shared or slave")] {
+        let text = format!("path {dir} is mounted on {dir} but it is not a {word} mount");
+        let run = env.sh(&["-v", &format!("{dir}:/in:{flag}")], "true");
+        run.refused(125, &text);
     }
     env.sh(&["-v", &format!("{dir}:/in:sideways")], "true")
         .exits(125)
@@ -169,19 +166,70 @@ fn propagation_is_as_asked() {
 }
 
 #[test]
-fn mounts_made_later_come_in_if_asked_for() {
+fn mounts_made_later_pass_as_asked() {
     let env = Env::new();
     let dir = env.path("shared");
-    fs::create_dir_all(dir.join("sub")).expect("a directory");
+    let (late, out) = (dir.join("late"), dir.join("out"));
+    for dir in [&late, &out] {
+        fs::create_dir_all(dir).expect("a directory");
+    }
     let _mount = Mounted::shared(&dir);
-    let volume = |flag: &str| format!("{}:/in{flag}", dir.display());
-    let slave = env.run_detached(["-v", &volume(":rslave"), "busybox", "sleep", "1000"]);
-    let private = env.run_detached(["-v", &volume(""), "busybox", "sleep", "1000"]);
-    let sub = dir.join("sub");
-    let _later = Mounted::tmpfs(&sub, "1m");
-    fs::write(sub.join("late"), "").expect("a file");
-    let seen = |id: &str| env.rctr(["exec", id, "ls", "/in/sub"]).ok().stdout();
-    assert_eq!((&seen(&slave)[..], &seen(&private)[..]), ("late", ""));
+    let run = |flag: &str| {
+        let volume = format!("{}:/in{flag}", dir.display());
+        let script = "sleep 1000 & wait";
+        env.run_detached(["--privileged", "-v", &volume, "busybox", "sh", "-c", script])
+    };
+    let [shared, slave, private] = [":rshared", ":rslave", ""].map(run);
+    // Inwards.
+    let _later = Mounted::tmpfs(&late, "1m");
+    fs::write(late.join("host"), "").expect("a file");
+    let seen = |id: &str, dir: &str| env.rctr(["exec", id, "ls", dir]).ok().stdout();
+    let inside = [&shared, &slave, &private].map(|id| seen(id, "/in/late"));
+    assert_eq!(inside, ["host", "host", ""]);
+    // Outwards.
+    let mount = |id: &str| {
+        let script = "mount -t tmpfs x /in/out && touch /in/out/$HOSTNAME";
+        env.rctr(["exec", id, "sh", "-c", script]).ok();
+    };
+    mount(&private);
+    mount(&slave);
+    assert_eq!(fs::read_dir(&out).expect("a directory").count(), 0);
+    mount(&shared);
+    let found = fs::read_dir(&out).expect("a directory").next();
+    let found = found.expect("a file").expect("a file").file_name();
+    assert!(shared.starts_with(found.to_str().expect("an id")));
+    // The kernel keeps it when its maker is gone, as with Docker; nothing else is left of a killed monitor.
+    let monitor = env.monitor_of(&shared).expect("a monitor");
+    kill(Pid::from_raw(monitor), Signal::SIGKILL).expect("it lives");
+    env.wait_status(&shared, "exited");
+    umount2(&out, MntFlags::MNT_DETACH).expect("it is mounted");
+    let points = || fs::read_to_string("/proc/self/mountinfo").expect("a table");
+    let below = format!(" {}/", env.root().display());
+    assert!(!points().contains(&below), "{}", points());
+}
+
+#[test]
+fn nothing_covers_a_part_of_proc() {
+    let env = Env::new();
+    let dir = host_dir(&env);
+    for target in ["/proc/sys", "/proc/1/attr", "/proc/nosuch"] {
+        env.sh(&["-v", &format!("{dir}:{target}")], "true")
+            .exits(125)
+            .stderr_has("rctr: ");
+    }
+    env.sh(&["-v", &format!("{dir}:/proc/sys")], "true")
+        .refused(
+            125,
+            "/proc/sys cannot be mounted because it is inside /proc",
+        );
+    env.sh(&["-v", &format!("{dir}:/proc")], "true").refused(
+        125,
+        "/proc cannot be mounted because it is not of type proc",
+    );
+    let load = format!("{dir}/file:/proc/loadavg");
+    env.sh(&["-v", &load], "cat /proc/loadavg")
+        .ok()
+        .stdout_is("from the host");
 }
 
 #[test]

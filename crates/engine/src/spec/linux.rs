@@ -6,7 +6,6 @@ use std::path::Path;
 use oci_spec::runtime::{
     Linux, LinuxBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
 };
-use rctr_runtime::cgroup::Hierarchies;
 use rctr_runtime::defaults;
 
 use super::{SpecError, SpecInput, devices, resources};
@@ -20,13 +19,16 @@ pub(super) fn build(input: &SpecInput, warnings: &mut Vec<String>) -> Result<Lin
         .resources(resources::build(input, warnings)?)
         .cgroups_path(&input.container.cgroup_path)
         .sysctl(sysctls(input))
-        .rootfs_propagation(rootfs_propagation(input))
         .masked_paths(if masked {
             defaults::masked_paths()
         } else {
             Vec::new()
         })
-        .readonly_paths(readonly_paths(input, masked))
+        .readonly_paths(if masked {
+            defaults::readonly_paths()
+        } else {
+            Vec::new()
+        })
         .build()?;
     linux.set_devices(match options.privileged {
         true => Some(devices::of_host(Path::new("/dev"))?),
@@ -70,39 +72,4 @@ fn sysctls(input: &SpecInput) -> HashMap<String, String> {
     }
     sysctls.extend(options.sysctls.clone());
     sysctls
-}
-
-/// libcontainer ignores the propagation of single mounts and gives all of them that of the root.
-fn rootfs_propagation(input: &SpecInput) -> &'static str {
-    let wanted = |word: &str| {
-        input.container.mounts.iter().any(|m| {
-            m.spec
-                .propagation
-                .as_deref()
-                .is_some_and(|p| p.ends_with(word))
-        })
-    };
-    match (wanted("shared"), wanted("slave")) {
-        (true, _) => "shared",
-        (false, true) => "slave",
-        (false, false) => "private",
-    }
-}
-
-fn readonly_paths(input: &SpecInput, masked: bool) -> Vec<String> {
-    let mut paths = if masked {
-        defaults::readonly_paths()
-    } else {
-        Vec::new()
-    };
-    let own_cgroups = input
-        .container
-        .mounts
-        .iter()
-        .any(|m| m.spec.target == "/sys/fs/cgroup");
-    let v1 = matches!(input.facts.hierarchies, Some(Hierarchies::V1 { .. }));
-    if v1 && !own_cgroups && !input.container.options.privileged {
-        paths.push("/sys/fs/cgroup".to_owned());
-    }
-    paths
 }

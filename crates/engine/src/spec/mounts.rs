@@ -1,9 +1,8 @@
 //! What is mounted where.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use oci_spec::runtime::{Mount, MountBuilder};
-use rctr_runtime::cgroup::Hierarchies;
 use rctr_runtime::defaults;
 
 use super::{SpecError, SpecInput};
@@ -11,22 +10,6 @@ use crate::model::ResolvedMount;
 use crate::options::{MountKind, parse_size};
 
 const DEFAULT_SHM_SIZE: u64 = 64 << 20;
-
-/// The controllers whose v1 cgroups are made for a container.
-const V1_CONTROLLERS: [&str; 12] = [
-    "blkio",
-    "cpu",
-    "cpuacct",
-    "cpuset",
-    "devices",
-    "freezer",
-    "hugetlb",
-    "memory",
-    "net_cls",
-    "net_prio",
-    "perf_event",
-    "pids",
-];
 
 const CGROUP_DIR: &str = "/sys/fs/cgroup";
 
@@ -38,24 +21,9 @@ pub(super) fn build(input: &SpecInput) -> Result<Vec<Mount>, SpecError> {
         options.shm_size.unwrap_or(DEFAULT_SHM_SIZE),
         options.privileged,
     ) {
-        match (
-            mount.destination() == Path::new(CGROUP_DIR),
-            &input.facts.hierarchies,
-        ) {
-            (
-                true,
-                Some(Hierarchies::V1 {
-                    mounts: hierarchies,
-                }),
-            ) => {
-                mounts.extend(v1_cgroups(
-                    hierarchies,
-                    &input.container.cgroup_path,
-                    options.privileged,
-                )?);
-            }
-            (true, None) => {}
-            _ => mounts.push(mount),
+        let is_cgroups = mount.destination() == Path::new(CGROUP_DIR);
+        if !is_cgroups || input.facts.hierarchies.is_some() {
+            mounts.push(mount);
         }
     }
     mounts.retain(|mount| {
@@ -151,35 +119,6 @@ fn bind(
         source,
         options.into_iter().map(str::to_owned).collect(),
     )
-}
-
-/// libcontainer mounts v1 hierarchies writable whatever the options say, so the container's own cgroups are bound
-/// one by one. The tmpfs they stand in is made read-only afterwards (see `linux::readonly_paths`).
-fn v1_cgroups(
-    hierarchies: &[(Vec<String>, PathBuf)],
-    cgroup_path: &str,
-    privileged: bool,
-) -> Result<Vec<Mount>, SpecError> {
-    let words = |list: &[&str]| list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-    let tmpfs = words(&["nosuid", "noexec", "nodev", "relatime", "mode=755"]);
-    let mut mounts = vec![build_mount(CGROUP_DIR, "tmpfs", Path::new("tmpfs"), tmpfs)?];
-    for (controllers, mount_point) in hierarchies {
-        let source = mount_point.join(cgroup_path.trim_start_matches('/'));
-        for controller in controllers
-            .iter()
-            .filter(|c| V1_CONTROLLERS.contains(&c.as_str()))
-        {
-            let access = if privileged { "rw" } else { "ro" };
-            let options = words(&["bind", "nosuid", "noexec", "nodev", "relatime", access]);
-            mounts.push(build_mount(
-                &format!("{CGROUP_DIR}/{controller}"),
-                "bind",
-                &source,
-                options,
-            )?);
-        }
-    }
-    Ok(mounts)
 }
 
 fn build_mount(

@@ -1,5 +1,5 @@
 //! Turning the engine's specification into the one libcontainer is given: without what we do ourselves
-//! (see `process`), and with what this host cannot do taken back, each with a warning.
+//! (see `process` and `mounts`), and with what this host cannot do taken back, each with a warning.
 
 use std::path::Path;
 
@@ -8,7 +8,6 @@ use oci_spec::runtime::{
     PosixRlimitType, Process, RootBuilder, Spec,
 };
 
-use super::mounts::FinalMounts;
 use crate::cgroup::Hierarchies;
 use crate::error::StartError;
 
@@ -18,8 +17,6 @@ pub(super) struct Adapted {
     pub spec: Spec,
     /// The process as it was asked for.
     pub process: Process,
-    /// For the container's init, once its root is in place.
-    pub mounts: FinalMounts,
     /// Set on the process from outside.
     pub oom_score_adj: Option<i32>,
     /// For a v2 cgroup, where libcgroups does not set them.
@@ -34,7 +31,7 @@ fn missing(what: &str) -> StartError {
     }
 }
 
-/// Adapts a container's specification; its root filesystem is mounted on `rootfs`.
+/// Adapts a container's specification, of which the mounts have been taken; its root filesystem is mounted on `rootfs`.
 pub(super) fn adapt(
     mut spec: Spec,
     rootfs: &Path,
@@ -49,19 +46,14 @@ pub(super) fn adapt(
 
     let root = RootBuilder::default()
         .path(rootfs)
-        .readonly(
-            spec.root()
-                .as_ref()
-                .and_then(|r| r.readonly())
-                .unwrap_or(false),
-        )
+        // Made so last of all by `mounts`.
+        .readonly(false)
         .build()
         .map_err(|e| StartError::Config {
             reason: e.to_string(),
         })?;
     spec.set_root(Some(root));
 
-    let mounts = FinalMounts::take_from(&mut spec, hierarchies);
     let mut linux = spec.linux().clone().ok_or_else(|| missing("linux"))?;
     linux.set_seccomp(None);
     let mut device_rules = Vec::new();
@@ -74,7 +66,6 @@ pub(super) fn adapt(
     Ok(Adapted {
         spec,
         process,
-        mounts,
         oom_score_adj,
         device_rules,
         warnings,
@@ -90,8 +81,9 @@ pub(super) fn adapt_process(process: &Process) -> (Process, Vec<String>) {
         .set_env(Some(vec!["HOME=/".to_owned()]))
         .set_capabilities(None)
         .set_oom_score_adj(None);
+    // The user changes just before execve, too: until then it takes root's to mount.
     let mut user = process.user().clone();
-    user.set_additional_gids(None);
+    user.set_uid(0).set_gid(0).set_additional_gids(None);
     adapted.set_user(user);
 
     // Limits are set just before execve: libcontainer opens files of its own after setting them.

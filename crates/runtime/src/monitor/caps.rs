@@ -68,6 +68,12 @@ impl CapabilitySets {
     }
 }
 
+/// Makes every permitted capability effective, as a change of the user takes them away.
+pub(super) fn use_all_permitted() -> io::Result<()> {
+    let permitted = own_permitted()?;
+    capset(permitted, permitted, 0)
+}
+
 fn in_bounding_set(capability: u64) -> bool {
     // SAFETY: prctl on integers.
     unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability as libc::c_ulong) == 1 }

@@ -15,7 +15,7 @@ use oci_spec::runtime::Process;
 
 use super::adapt::adapt_process;
 use super::error_log::ErrorLog;
-use super::mounts::FinalMounts;
+use super::mounts::Mounts;
 use super::process::{ExecReport, ProcessExecutor};
 use crate::cgroup::CgroupDriver;
 use crate::error::StartError;
@@ -57,7 +57,7 @@ pub(super) trait ContainerRuntime {
     fn create(
         &mut self,
         process: &Process,
-        mounts: FinalMounts,
+        mounts: Mounts,
         stdio: ProcessStdio,
     ) -> Result<NewProcess, StartError>;
 
@@ -140,7 +140,7 @@ impl ContainerRuntime for Libcontainer {
     fn create(
         &mut self,
         process: &Process,
-        mounts: FinalMounts,
+        mounts: Mounts,
         stdio: ProcessStdio,
     ) -> Result<NewProcess, StartError> {
         self.errors.clear();

@@ -13,6 +13,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use super::adapt::{Adapted, adapt, set_oom_score};
 use super::copy_up::copy_up;
 use super::input::Input;
+use super::mounts::Mounts;
 use super::rootfs;
 use super::runtime::{ContainerRuntime, Libcontainer, ProcessStdio};
 use super::supervise::{Container, Output};
@@ -57,7 +58,7 @@ pub(super) fn start(handover: &Handover) -> Result<(Container, Vec<String>), Fai
 fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container, StartError> {
     let launch = &handover.launch;
     let inherited = inherited(handover.inherited);
-    let spec = load_spec(launch)?;
+    let mut spec = load_spec(launch)?;
     let cgroup_path = cgroup_path(&spec)?;
     let mut state = State {
         monitor: ProcessId::of(std::process::id() as i32)
@@ -74,7 +75,8 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     let hierarchies = Hierarchies::detect().map_err(cgroup_failed)?;
     let host_mounts = File::open("/proc/self/ns/mnt")
         .map_err(|e| monitor_failed("open the mount namespace", e))?;
-    let adapted = prepare_bundle(launch, spec, &hierarchies)?;
+    let mounts = Mounts::take_from(&mut spec, &hierarchies)?;
+    let adapted = prepare_bundle(launch, spec, &mounts, &hierarchies)?;
     warnings.extend(adapted.warnings.iter().cloned());
 
     let program = seccomp::program(&launch.seccomp, &adapted.process, &launch.seccomp_cache)?;
@@ -83,7 +85,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     let log = open_log(launch)?;
     let listener = listen(launch)?;
     let (stdio, mut streams) = make_stdio(launch.stdio)?;
-    let created = runtime.create(&adapted.process, adapted.mounts, stdio)?;
+    let created = runtime.create(&adapted.process, mounts, stdio)?;
     if let Some(pty) = created.pty {
         streams = Streams::of_terminal(pty)?;
     }
@@ -185,6 +187,7 @@ fn save_state(state: &State, launch: &Launch) -> Result<(), StartError> {
 fn prepare_bundle(
     launch: &Launch,
     spec: Spec,
+    mounts: &Mounts,
     hierarchies: &Hierarchies,
 ) -> Result<Adapted, StartError> {
     let target = rootfs::mount_point(&launch.state_dir);
@@ -194,18 +197,10 @@ fn prepare_bundle(
     let root = rootfs::open_root(&target)?;
     rootfs::check_image(root.as_fd())?;
     rootfs::create_directory(root.as_fd(), adapted.process.cwd());
-    for mount in adapted.spec.mounts().iter().flatten() {
-        if mount
-            .source()
-            .as_ref()
-            .is_some_and(|source| source.is_file())
-        {
-            rootfs::create_link_target(root.as_fd(), mount.destination());
-        }
-    }
     for request in &launch.copy_up {
         copy_up(root.as_fd(), request)?;
     }
+    mounts.mount_dev(root.as_fd())?;
 
     let path = launch.state_dir.join("config.json");
     let json = serde_json::to_vec(&adapted.spec).map_err(|e| monitor_failed("adapt", e))?;

@@ -92,9 +92,10 @@ impl CpuSet {
             }
         })?;
 
+        // rctr: each file is read once.
+        let mut parent_value =
+            fs::read_to_string(current.join(interface_file)).wrap_read(cgroup_path)?;
         for component in relative_cgroup_path.components() {
-            let parent_value =
-                fs::read_to_string(current.join(interface_file)).wrap_read(cgroup_path)?;
             if parent_value.trim().is_empty() {
                 return Err(V1CpuSetControllerError::EmptyParent);
             }
@@ -106,6 +107,8 @@ impl CpuSet {
             // otherwise it is not considered empty and value will not be written
             if child_value.trim().is_empty() {
                 common::write_cgroup_file_str(&child_path, &parent_value)?;
+            } else {
+                parent_value = child_value;
             }
         }
 

@@ -1,9 +1,11 @@
-use std::path::Path;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxDeviceCgroup;
 
 use super::controller::Controller;
-use crate::common::{self, ControllerOpt, WrappedIoError};
+use crate::common::{ControllerOpt, WrapIoResult, WrappedIoError};
 
 pub struct Devices {}
 
@@ -15,8 +17,12 @@ impl Controller for Devices {
         tracing::debug!("Apply Devices cgroup config");
 
         if let Some(devices) = controller_opt.resources.devices().as_ref() {
+            // rctr: each file is opened once.
+            let mut allow = RuleFile::new(cgroup_root, "devices.allow");
+            let mut deny = RuleFile::new(cgroup_root, "devices.deny");
             for d in devices {
-                Self::apply_device(d, cgroup_root)?;
+                let file = if d.allow() { &mut allow } else { &mut deny };
+                file.write(d)?;
             }
         }
 
@@ -31,15 +37,29 @@ impl Controller for Devices {
     }
 }
 
-impl Devices {
-    fn apply_device(device: &LinuxDeviceCgroup, cgroup_root: &Path) -> Result<(), WrappedIoError> {
-        let path = if device.allow() {
-            cgroup_root.join("devices.allow")
-        } else {
-            cgroup_root.join("devices.deny")
-        };
+/// A file that takes one rule with each write.
+struct RuleFile {
+    path: PathBuf,
+    file: Option<File>,
+}
 
-        common::write_cgroup_file_str(path, &device.to_string())?;
-        Ok(())
+impl RuleFile {
+    fn new(cgroup_root: &Path, name: &str) -> Self {
+        Self {
+            path: cgroup_root.join(name),
+            file: None,
+        }
+    }
+
+    fn write(&mut self, rule: &LinuxDeviceCgroup) -> Result<(), WrappedIoError> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            empty => {
+                let open = OpenOptions::new().write(true).open(&self.path);
+                empty.insert(open.wrap_open(&self.path)?)
+            }
+        };
+        let rule = rule.to_string();
+        file.write_all(rule.as_bytes()).wrap_write(&self.path, rule)
     }
 }

@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::unistd::Pid;
-use pathrs::flags::OpenFlags;
-use pathrs::procfs::{ProcfsBase, ProcfsHandle};
 use procfs::{FromRead, ProcError, ProcessCGroups};
 
 use super::blkio::{Blkio, V1BlkioStatsError};
@@ -48,8 +46,6 @@ pub enum V1ManagerError {
     CGroupRequired(CtrlType),
     #[error("subsystem does not exist")]
     SubsystemDoesNotExist,
-    #[error(transparent)]
-    Pathrs(#[from] pathrs::error::Error),
 
     #[error(transparent)]
     BlkioController(WrappedIoError),
@@ -86,12 +82,9 @@ impl Manager {
     /// Constructs a new cgroup manager with cgroups_path being relative to the root of the subsystem
     pub fn new(cgroup_path: &Path) -> Result<Self, V1ManagerError> {
         let mut subsystems = HashMap::new();
-        // rctr: read once, not for each controller.
-        let own_cgroups = ProcessCGroups::from_read(ProcfsHandle::new()?.open(
-            ProcfsBase::ProcSelf,
-            "cgroup",
-            OpenFlags::O_RDONLY | OpenFlags::O_CLOEXEC,
-        )?)?;
+        // rctr: read once, not for each controller, and from the host's /proc, which need not be checked.
+        let path = Path::new("/proc/self/cgroup");
+        let own_cgroups = ProcessCGroups::from_read(fs::File::open(path).wrap_open(path)?)?;
         for subsystem in CONTROLLERS {
             if let Ok(subsystem_path) =
                 Self::get_subsystem_path(cgroup_path, subsystem, &own_cgroups)

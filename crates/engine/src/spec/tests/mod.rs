@@ -200,7 +200,6 @@ fn a_plain_container() {
     assert_eq!(spec.at("/hostname"), "0123456789ab");
     assert_eq!(spec.at("/root/readonly"), false);
     assert_eq!(spec.at("/linux/cgroupsPath"), "/rctr/0123");
-    assert_eq!(spec.at("/linux/rootfsPropagation"), "private");
     assert_eq!(spec.at("/linux/devices"), &Value::Null);
     for set in ["bounding", "effective", "permitted"] {
         assert_eq!(
@@ -393,21 +392,8 @@ fn mounts_of_the_user() {
             .count(),
         1
     );
-    for (propagation, root) in [
-        ("rshared", "shared"),
-        ("slave", "slave"),
-        ("private", "private"),
-    ] {
-        let spec = make(|c| {
-            with_mount(
-                c,
-                MountSpec::from_volume(&format!("/h:/c:{propagation}"))
-                    .unwrap()
-                    .0,
-            )
-        });
-        assert_eq!(spec.at("/linux/rootfsPropagation"), root);
-    }
+    let shared = make(|c| with_mount(c, MountSpec::from_volume("/h:/c:rshared").unwrap().0));
+    assert!(shared.mount_options("/c").contains(&"rshared"));
 }
 
 #[test]
@@ -475,41 +461,14 @@ fn system_paths_may_be_opened() {
 }
 
 #[test]
-fn v1_cgroups_are_bound_read_only_one_by_one() {
-    let mut facts = facts();
-    let mounts = vec![
-        (
-            vec!["cpu".to_owned(), "cpuacct".to_owned()],
-            "/sys/fs/cgroup/cpu,cpuacct".into(),
-        ),
-        (vec!["memory".to_owned()], "/sys/fs/cgroup/memory".into()),
-        (
-            vec!["name=systemd".to_owned()],
-            "/sys/fs/cgroup/systemd".into(),
-        ),
-    ];
-    facts.hierarchies = Some(Hierarchies::V1 { mounts });
-    let spec = try_make(&container(), &identity(), &facts).unwrap();
-    let targets = spec.targets();
-    let cgroups: Vec<_> = targets
-        .iter()
-        .filter(|t| t.starts_with("/sys/fs/cgroup"))
-        .collect();
-    assert_eq!(
-        cgroups,
-        [
-            &"/sys/fs/cgroup",
-            &"/sys/fs/cgroup/cpu",
-            &"/sys/fs/cgroup/cpuacct",
-            &"/sys/fs/cgroup/memory"
-        ]
-    );
-    assert_eq!(
-        spec.mount("/sys/fs/cgroup/cpuacct").unwrap()["source"],
-        "/sys/fs/cgroup/cpu,cpuacct/rctr/0123"
-    );
-    assert!(spec.mount_options("/sys/fs/cgroup/memory").contains(&"ro"));
-    assert!(spec.set("/linux/readonlyPaths").contains(&"/sys/fs/cgroup"));
+fn cgroups_are_shown_where_there_are_any() {
+    let spec = make(|_| {});
+    assert_eq!(spec.mount("/sys/fs/cgroup").unwrap()["type"], "cgroup");
+    assert!(spec.mount_options("/sys/fs/cgroup").contains(&"ro"));
+    let mut without = facts();
+    without.hierarchies = None;
+    let spec = try_make(&container(), &identity(), &without).unwrap();
+    assert!(spec.mount("/sys/fs/cgroup").is_none());
 }
 
 #[test]

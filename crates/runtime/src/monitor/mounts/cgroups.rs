@@ -1,0 +1,169 @@
+//! /sys/fs/cgroup, as the container's cgroup namespace shows it.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use rustix::fs::{Mode, mkdirat, symlinkat};
+
+use super::options::Options;
+use super::target::{self, Kind, mount_at, mount_on};
+use super::tree::set_attributes;
+use crate::cgroup::Hierarchies;
+use crate::error::StartError;
+
+/// The controllers whose v1 cgroups are made for a container; it is in no cgroup of another hierarchy,
+/// which would show the host's.
+const V1_CONTROLLERS: [&str; 12] = [
+    "blkio",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "memory",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "pids",
+];
+
+/// What is mounted.
+#[derive(Debug)]
+pub(super) enum Cgroups {
+    /// The one hierarchy.
+    V2 { flags: libc::c_ulong },
+    /// A directory for each hierarchy.
+    V1 {
+        flags: libc::c_ulong,
+        hierarchies: Vec<Hierarchy>,
+    },
+}
+
+/// One v1 hierarchy.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Hierarchy {
+    /// Its directory's name: `cpu`, `cpu,cpuacct`.
+    directory: CString,
+    /// Its controllers, as mount data.
+    controllers: CString,
+    /// Names of single controllers, for links to the directory.
+    links: Vec<String>,
+}
+
+impl Cgroups {
+    /// For a mount of type `cgroup`; the container must not be in the host's cgroup namespace, which would show all.
+    pub(super) fn new(
+        spec: &Spec,
+        options: &Options,
+        hierarchies: &Hierarchies,
+    ) -> Result<Self, StartError> {
+        let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
+        if !namespaces
+            .into_iter()
+            .flatten()
+            .any(|n| n.typ() == LinuxNamespaceType::Cgroup)
+        {
+            return Err(StartError::Config {
+                reason: "a mount of type cgroup needs a cgroup namespace".to_owned(),
+            });
+        }
+        let flags = options.flags;
+        Ok(match hierarchies {
+            Hierarchies::V2 { .. } => Self::V2 { flags },
+            Hierarchies::V1 { mounts } => Self::V1 {
+                flags,
+                hierarchies: mounts.iter().filter_map(Hierarchy::new).collect(),
+            },
+        })
+    }
+
+    /// Mounts it on `path`, in the container.
+    pub(super) fn mount(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+        let (flags, hierarchies) = match self {
+            Self::V2 { flags } => {
+                let what = (c"cgroup", c"cgroup2");
+                return mount_at(root, path, Kind::System, what, *flags, c"");
+            }
+            Self::V1 { flags, hierarchies } => (*flags, hierarchies),
+        };
+        let writable = flags & !libc::MS_RDONLY;
+        let what = (c"tmpfs", c"tmpfs");
+        mount_at(root, path, Kind::System, what, writable, c"mode=755")?;
+        // The filesystem, not the directory below it.
+        let directory = target::open(root, path, Kind::System)?;
+        for hierarchy in hierarchies {
+            hierarchy.mount(directory.as_fd(), flags)?;
+        }
+        if flags & libc::MS_RDONLY != 0 {
+            set_attributes(directory.as_fd(), libc::MS_RDONLY, 0, 0, false)?;
+        }
+        Ok(())
+    }
+}
+
+impl Hierarchy {
+    fn new((controllers, mount_point): &(Vec<String>, PathBuf)) -> Option<Self> {
+        let ours = |name: &String| V1_CONTROLLERS.contains(&name.as_str());
+        if !controllers.iter().all(ours) {
+            return None;
+        }
+        let directory = mount_point.file_name()?.to_str()?;
+        let links = controllers.iter().filter(|name| *name != directory);
+        Some(Self {
+            directory: CString::new(directory).ok()?,
+            controllers: CString::new(controllers.join(",")).ok()?,
+            links: links.cloned().collect(),
+        })
+    }
+
+    fn mount(&self, parent: BorrowedFd<'_>, flags: libc::c_ulong) -> io::Result<()> {
+        let directory: &CStr = &self.directory;
+        mkdirat(parent, directory, Mode::from_raw_mode(0o755))?;
+        let target = rustix::fs::openat(
+            parent,
+            directory,
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        // `flags` are the mount's: the filesystem exists already and is the host's too.
+        mount_on(
+            target.as_fd(),
+            c"cgroup",
+            c"cgroup",
+            flags,
+            &self.controllers,
+        )?;
+        for link in &self.links {
+            symlinkat(directory, parent, link.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hierarchies_the_container_is_in_are_shown() {
+        let of = |names: &[&str], path: &str| {
+            Hierarchy::new(&(names.iter().map(|n| (*n).to_owned()).collect(), path.into()))
+        };
+        let both = of(&["cpu", "cpuacct"], "/sys/fs/cgroup/cpu,cpuacct").unwrap();
+        assert_eq!(both.directory.as_c_str(), c"cpu,cpuacct");
+        assert_eq!(both.controllers.as_c_str(), c"cpu,cpuacct");
+        assert_eq!(both.links, ["cpu", "cpuacct"]);
+        assert!(
+            of(&["pids"], "/sys/fs/cgroup/pids")
+                .unwrap()
+                .links
+                .is_empty()
+        );
+        assert_eq!(of(&["name=systemd"], "/sys/fs/cgroup/systemd"), None);
+        assert_eq!(of(&["rdma"], "/sys/fs/cgroup/rdma"), None);
+    }
+}

@@ -1,0 +1,254 @@
+//! The last steps of a process in a container, between libcontainer's work and the program itself.
+//!
+//! libcontainer leaves these to us (see `adapt`): it would compile the seccomp filter anew each time,
+//! refuses programs it thinks not executable, and cannot make a missing working directory.
+
+mod report;
+mod steps;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use libcontainer::workload::{
+    Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
+};
+use oci_spec::runtime::{PosixRlimit, Process, Spec};
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
+
+use self::report::{Failure, Step, init_failed};
+use self::steps::{
+    REPORT_FD, become_user, die_with_parent, enter_directory, file_kind, give_stdio_to, is_dead,
+    keep_only, set_groups, set_limits,
+};
+use super::caps::CapabilitySets;
+use super::mounts::Mounts;
+use crate::client::set_window_size;
+use crate::defaults;
+use crate::error::StartError;
+use crate::seccomp::Program;
+use crate::spec::WindowSize;
+
+pub(super) use self::report::ExecReport;
+pub(super) use self::steps::{ended_child, reset_signals};
+
+/// What a process becomes, with everything prepared that needs memory.
+#[derive(Clone)]
+pub(super) struct ProcessExecutor(Rc<Prepared>);
+
+struct Prepared {
+    args: Vec<CString>,
+    env: Vec<CString>,
+    /// The program's path, or where it may be, in the order of $PATH.
+    candidates: Vec<CString>,
+    searched: bool,
+    cwd: PathBuf,
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+    limits: Vec<PosixRlimit>,
+    capabilities: CapabilitySets,
+    no_new_privileges: bool,
+    seccomp: Option<Rc<Program>>,
+    mounts: Option<Mounts>,
+    terminal: Option<WindowSize>,
+    report: RawFd,
+    monitor: OwnedFd,
+}
+
+impl ProcessExecutor {
+    /// Prepares a process of a container's specification.
+    pub(super) fn new(
+        process: &Process,
+        seccomp: Option<Rc<Program>>,
+        mounts: Option<Mounts>,
+        terminal: Option<WindowSize>,
+    ) -> Result<(Self, ExecReport), StartError> {
+        let config = |reason: String| StartError::Config { reason };
+        let args = process.args().clone().unwrap_or_default();
+        let command = args
+            .first()
+            .cloned()
+            .ok_or_else(|| config("no command".to_owned()))?;
+        let env = process.env().clone().unwrap_or_default();
+        let report = ExecReport::new(command.clone())?;
+        let prepared = Prepared {
+            candidates: candidates(&command, &env).map_err(config)?,
+            searched: !command.contains('/'),
+            args: c_strings(args).map_err(config)?,
+            env: c_strings(env).map_err(config)?,
+            cwd: process.cwd().clone(),
+            uid: process.user().uid(),
+            gid: process.user().gid(),
+            groups: process.user().additional_gids().clone().unwrap_or_default(),
+            limits: super::adapt::limits(process).0,
+            capabilities: CapabilitySets::new(process.capabilities().as_ref()),
+            no_new_privileges: process.no_new_privileges().unwrap_or(false),
+            seccomp,
+            mounts,
+            terminal,
+            report: report.pipe(),
+            monitor: pidfd_open(getpid(), PidfdFlags::empty())
+                .map_err(|e| init_failed("open the monitor's pidfd", &e.to_string()))?,
+        };
+        Ok((Self(Rc::new(prepared)), report))
+    }
+}
+
+impl Executor for ProcessExecutor {
+    fn exec(&self, _spec: &Spec) -> Result<(), ExecutorError> {
+        if let Err(failure) = self.0.settle_in() {
+            failure.tell_and_exit(self.0.report);
+        }
+        let Err(failure) = self.0.become_program();
+        failure.tell_and_exit(REPORT_FD)
+    }
+
+    fn validate(&self, _spec: &Spec) -> Result<(), ExecutorValidationError> {
+        // What can be executed execve will say, with the final user and capabilities.
+        // From here on this process waits to be started, and nobody would start it if the monitor was killed.
+        die_with_parent();
+        match is_dead(&self.0.monitor) {
+            true => Err(ExecutorValidationError::ArgValidationError(
+                "the monitor was killed".to_owned(),
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn setup_envs(&self, _envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        // The environment goes to execve as it is in the specification.
+        Ok(())
+    }
+}
+
+impl Prepared {
+    /// What needs the monitor's descriptors, or its user: no path is resolved through the former.
+    fn settle_in(&self) -> Result<(), Failure> {
+        if let Some(mounts) = &self.mounts {
+            mounts.make().map_err(Failure::Mounts)?;
+        }
+        set_groups(&self.groups).map_err(Failure::at(Step::Groups))?;
+        become_user(self.uid, self.gid).map_err(Failure::at(Step::User))?;
+        die_with_parent();
+        match is_dead(&self.monitor) {
+            true => Err(Failure::at(Step::Monitor)(rustix::io::Errno::SRCH.into())),
+            false => Ok(()),
+        }
+    }
+
+    fn become_program(&self) -> Result<Infallible, Failure> {
+        // First of all no descriptor of the host is left, so that no path can lead through one (CVE-2024-21626).
+        keep_only(self.report).map_err(Failure::at(Step::Descriptors))?;
+        reset_signals();
+        give_stdio_to(self.uid);
+        if let Some(size) = self.terminal {
+            // The program's first look must see it. A size is not worth failing for.
+            let _ = set_window_size(io::stdin().as_fd(), size);
+        }
+        // Only a container's first process makes it: one that joins later must name what is there.
+        let create = self.mounts.is_some();
+        enter_directory(&self.cwd, create).map_err(Failure::at(Step::WorkingDirectory))?;
+
+        set_limits(&self.limits).map_err(Failure::at(Step::Limits))?;
+        let keep_admin = self.seccomp.is_some() && !self.no_new_privileges;
+        self.capabilities
+            .apply(keep_admin)
+            .map_err(Failure::at(Step::Capabilities))?;
+        if let Some(program) = &self.seccomp {
+            program.load().map_err(Failure::at(Step::Seccomp))?;
+        }
+        self.execute()
+    }
+
+    /// Tries every candidate; the kernel decides what is executable, and by whom.
+    fn execute(&self) -> Result<Infallible, Failure> {
+        let argv = pointers(&self.args);
+        let envp = pointers(&self.env);
+        let mut errno = libc::ENOENT;
+        for path in &self.candidates {
+            // SAFETY: both arrays end with a null pointer and live until execve returns.
+            unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+            errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+            let kind = file_kind(path);
+            let found = match errno {
+                // A search passes over what this user may not execute.
+                libc::EACCES => kind.is_some() && !self.searched,
+                // The program may be there and its interpreter not.
+                libc::ENOENT | libc::ENOTDIR => kind.is_some(),
+                _ => true,
+            };
+            if found {
+                if kind == Some(libc::S_IFDIR) {
+                    errno = libc::EISDIR;
+                }
+                let step = Step::Execute;
+                return Err(Failure::Step { step, errno });
+            }
+        }
+        let step = if self.searched {
+            Step::Search
+        } else {
+            Step::Execute
+        };
+        Err(Failure::Step { step, errno })
+    }
+}
+
+/// As a shell would look for it: a name with a slash is a path, another is searched in $PATH.
+fn candidates(command: &str, env: &[String]) -> Result<Vec<CString>, String> {
+    if command.contains('/') {
+        return c_strings(vec![command.to_owned()]);
+    }
+    if command.is_empty() {
+        return Ok(Vec::new());
+    }
+    let path = env
+        .iter()
+        .find_map(|variable| variable.strip_prefix("PATH="))
+        .unwrap_or(defaults::PATH);
+    let found = path
+        .split(':')
+        .map(|directory| if directory.is_empty() { "." } else { directory })
+        .map(|directory| format!("{}/{command}", directory.trim_end_matches('/')))
+        .collect();
+    c_strings(found)
+}
+
+fn c_strings(strings: Vec<String>) -> Result<Vec<CString>, String> {
+    strings
+        .into_iter()
+        .map(|s| CString::new(s).map_err(|_| "a NUL byte in an argument or variable".to_owned()))
+        .collect()
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings
+        .iter()
+        .map(|s| s.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(list: &[CString]) -> Vec<&str> {
+        list.iter().map(|s| s.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_search_path_is_the_process_s_own() {
+        let env = vec!["A=1".to_owned(), "PATH=/x/:/y::".to_owned()];
+        let found = candidates("sh", &env).unwrap();
+        assert_eq!(strings(&found), ["/x/sh", "/y/sh", "./sh", "./sh"]);
+        assert_eq!(strings(&candidates("./sh", &env).unwrap()), ["./sh"]);
+        assert!(strings(&candidates("sh", &[]).unwrap()).contains(&"/usr/local/bin/sh"));
+        assert!(candidates("a\0b", &env).is_err());
+    }
+}

@@ -1,0 +1,167 @@
+//! System calls between libcontainer's work and execve, each of them one step.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use oci_spec::runtime::PosixRlimit;
+
+use super::super::caps;
+
+/// Where the report pipe is once [`keep_only`] has run.
+pub(super) const REPORT_FD: RawFd = 3;
+
+/// Closes everything except stdio and the report pipe, which becomes descriptor 3 and closes on exec.
+pub(super) fn keep_only(report: RawFd) -> io::Result<()> {
+    // SAFETY: system calls on integers; nothing in this process uses another descriptor after this.
+    let result = unsafe {
+        if report == REPORT_FD {
+            libc::fcntl(report, libc::F_SETFD, libc::FD_CLOEXEC)
+        } else {
+            libc::dup3(report, REPORT_FD, libc::O_CLOEXEC)
+        }
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above.
+    done(unsafe { libc::syscall(libc::SYS_close_range, REPORT_FD + 1, u32::MAX, 0) })
+}
+
+fn done(result: libc::c_long) -> io::Result<()> {
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The monitor ignores and blocks signals; a container's program must start like any other.
+pub(crate) fn reset_signals() {
+    // SAFETY: zeroed sigaction is the default action; signals that cannot be changed answer EINVAL.
+    unsafe {
+        let default: libc::sigaction = std::mem::zeroed();
+        for signal in 1..=64 {
+            libc::sigaction(signal, &default, std::ptr::null_mut());
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
+}
+
+/// The monitor's death ends its container.
+pub(super) fn die_with_parent() {
+    // SAFETY: prctl on integers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+}
+
+/// Whether the process of a pidfd has ended.
+pub(super) fn is_dead(process: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(1..))
+}
+
+/// Exactly these: a container must not inherit the groups of whoever started it (CVE-2023-25173).
+pub(super) fn set_groups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: passes a slice with its length.
+    done(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) }.into())
+}
+
+/// Changes the user, keeping all capabilities. The signal of [`die_with_parent`] has to be asked for again.
+pub(super) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: system calls on integers, in a process with one thread.
+    unsafe {
+        done(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0).into())?;
+        done(libc::setresgid(gid, gid, gid).into())?;
+        done(libc::setresuid(uid, uid, uid).into())?;
+        done(libc::prctl(libc::PR_SET_KEEPCAPS, 0, 0, 0, 0).into())?;
+    }
+    caps::use_all_permitted()
+}
+
+/// Lets a user other than root open /dev/stdout again, as shell scripts and web servers do.
+pub(super) fn give_stdio_to(uid: u32) {
+    for fd in 0..3 {
+        // SAFETY: fstat writes one stat structure; fchown takes integers.
+        unsafe {
+            let mut stat: libc::stat = std::mem::zeroed();
+            let is_null = |s: &libc::stat| {
+                s.st_mode & libc::S_IFMT == libc::S_IFCHR && s.st_rdev == libc::makedev(1, 3)
+            };
+            if libc::fstat(fd, &mut stat) == 0 && stat.st_uid != uid && !is_null(&stat) {
+                // Files on a read-only filesystem stay whose they are.
+                libc::fchown(fd, uid, u32::MAX);
+            }
+        }
+    }
+}
+
+/// Goes to the working directory, with `create` making it, root's, if it is missing; it must lie inside the container.
+#[allow(clippy::disallowed_methods)] // No other thread shares the working directory.
+pub(super) fn enter_directory(cwd: &Path, create: bool) -> io::Result<()> {
+    if let Err(error) = std::env::set_current_dir(cwd) {
+        if !create || error.kind() != io::ErrorKind::NotFound {
+            return Err(error);
+        }
+        make_directories(cwd)?;
+        std::env::set_current_dir(cwd)?;
+    }
+    // The kernel has no path for a directory outside our root.
+    std::env::current_dir().map(drop)
+}
+
+fn make_directories(path: &Path) -> io::Result<()> {
+    let mut so_far = PathBuf::new();
+    for component in path.components() {
+        so_far.push(component);
+        match std::fs::create_dir(&so_far) {
+            Ok(()) => std::os::unix::fs::lchown(&so_far, Some(0), Some(0))?,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn set_limits(limits: &[PosixRlimit]) -> io::Result<()> {
+    for limit in limits {
+        let value = libc::rlimit {
+            rlim_cur: limit.soft(),
+            rlim_max: limit.hard(),
+        };
+        // SAFETY: setrlimit reads one structure.
+        done(unsafe { libc::setrlimit(limit.typ() as libc::__rlimit_resource_t, &value) }.into())?;
+    }
+    Ok(())
+}
+
+pub(super) fn file_kind(path: &CStr) -> Option<libc::mode_t> {
+    // SAFETY: stat reads a C string and writes one stat structure.
+    unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        (libc::stat(path.as_ptr(), &mut stat) == 0).then_some(stat.st_mode & libc::S_IFMT)
+    }
+}
+
+/// A child that has ended, now reaped: its pid and exit code, or 128 + the signal that killed it. `None` when none has.
+pub(crate) fn ended_child() -> Option<(i32, i32)> {
+    loop {
+        let mut status = 0;
+        // Not through nix, whose answer to a death by a real-time signal is an error without a pid.
+        // SAFETY: writes one integer.
+        match unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) } {
+            0 => return None,
+            pid if pid > 0 && libc::WIFEXITED(status) => {
+                return Some((pid, libc::WEXITSTATUS(status)));
+            }
+            pid if pid > 0 && libc::WIFSIGNALED(status) => {
+                return Some((pid, 128 + libc::WTERMSIG(status)));
+            }
+            pid if pid > 0 => {}
+            _ if io::Error::last_os_error().raw_os_error() == Some(libc::EINTR) => {}
+            _ => return None,
+        }
+    }
+}
