@@ -17,6 +17,9 @@ const STOP_TIMEOUT: i64 = 10;
 /// How long a killed container may take to end before that is an error.
 const KILL_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a monitor may take to tell of its container's end.
+const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How to stop.
 #[derive(Debug, Clone, Default)]
 pub struct StopOptions {
@@ -246,9 +249,7 @@ impl Engine {
 
     fn signal(&self, id: &str, signal: i32) -> Result<()> {
         let gone = || Error::NotRunning { id: id.into() };
-        match MonitorClient::connect(&self.state_dir(id))
-            .and_then(|mut client| client.signal(signal))
-        {
+        match rctr_runtime::signal(&self.state_dir(id), signal) {
             Err(rctr_runtime::Error::NotRunning { .. } | rctr_runtime::Error::Refused { .. }) => {
                 Err(gone())
             }
@@ -265,15 +266,20 @@ impl Engine {
         }
     }
 
+    /// A monitor that does not tell of the end, although there has been one, is killed itself.
     fn kill_and_wait(&self, id: &str) -> Result<()> {
         self.signal_if_running(id, libc::SIGKILL)?;
-        match self.wait_for_end(id, Some(KILL_PATIENCE))? {
-            true => Ok(()),
-            false => Err(Error::WillNotDie {
-                id: id.into(),
-                seconds: KILL_PATIENCE.as_secs(),
-            }),
+        for patience in [MONITOR_PATIENCE, KILL_PATIENCE - MONITOR_PATIENCE] {
+            if self.wait_for_end(id, Some(patience))?
+                || rctr_runtime::kill_hung_monitor(&self.state_dir(id))?
+            {
+                return Ok(());
+            }
         }
+        Err(Error::WillNotDie {
+            id: id.into(),
+            seconds: KILL_PATIENCE.as_secs(),
+        })
     }
 
     /// Whether it ended in time.

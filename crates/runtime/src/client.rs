@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use oci_spec::runtime::Process;
 
@@ -12,6 +13,7 @@ use crate::protocol::{
     ExecSpec, Fill, FrameReader, FrameType, Reply, Request, is_terminal, json_frame, parse,
     send_with_fds,
 };
+use crate::signal::readable_within;
 use crate::spec::{AttachOptions, WindowSize};
 use crate::state::{ExitStatus, SOCKET_FILE};
 
@@ -122,12 +124,16 @@ impl MonitorClient {
         })
     }
 
-    /// Sends a signal (its number) to the container's init process.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] if it has just ended; [`Error::MonitorLost`].
-    pub fn signal(&mut self, signal: i32) -> Result<()> {
-        self.connection.send(&Request::Signal(signal), &[])?;
+    /// Asks for a signal to the container's init; [`signal_answer`](Self::signal_answer) follows.
+    pub(crate) fn ask_to_signal(&mut self, signal: i32) -> Result<()> {
+        self.connection.send(&Request::Signal(signal), &[])
+    }
+
+    pub(crate) fn answers_within(&self, patience: Duration) -> bool {
+        readable_within(self.connection.socket.as_fd(), patience)
+    }
+
+    pub(crate) fn signal_answer(&mut self) -> Result<()> {
         self.connection.done()
     }
 

@@ -17,6 +17,7 @@ pub mod monitor;
 pub mod overlay;
 mod protocol;
 pub mod seccomp;
+mod signal;
 mod spec;
 mod state;
 
@@ -25,6 +26,7 @@ pub use cgroup::{await_release, clean_up_dead};
 pub use client::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WaitHandle};
 pub use error::{Error, Result, StartError};
 pub use launch::{LaunchError, Launched, launch};
+pub use signal::{kill_hung_monitor, signal};
 pub use spec::{
     AttachOptions, CopyUp, Launch, LaunchFds, LogConfig, LowerDir, Rootfs, SeccompPolicy,
     StdioConfig, WindowSize,

@@ -5,10 +5,13 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, pidfd_open};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +80,32 @@ impl ProcessId {
         };
         parse_stat(&stat)
             .is_some_and(|(state, start)| start == self.start && !matches!(state, b'Z' | b'X'))
+    }
+
+    /// Sends it a signal (its number), and never another process; false if it has ended.
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<bool> {
+        let Some(pid) = rustix::process::Pid::from_raw(self.pid) else {
+            return Ok(false);
+        };
+        let process = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) => process,
+            Err(Errno::SRCH) => return Ok(false),
+            Err(other) => return Err(other.into()),
+        };
+        // Looked at with the descriptor in hand: what it stands for cannot change any more.
+        if !self.is_alive() {
+            return Ok(false);
+        }
+        let info = std::ptr::null::<libc::siginfo_t>();
+        let fd = process.as_raw_fd();
+        // SAFETY: takes integers and a null pointer.
+        match unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, info, 0) } {
+            0 => Ok(true),
+            _ => match io::Error::last_os_error() {
+                gone if gone.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+                other => Err(other),
+            },
+        }
     }
 }
 
@@ -225,11 +254,14 @@ mod tests {
             }
         );
 
+        // No signal at all, only asked whether one could be sent.
+        assert!(me.signal(0).unwrap());
         // The same pid with another start time is another process.
         let recycled = ProcessId {
             pid: me.pid,
             start: me.start + 1,
         };
+        assert!(!recycled.signal(0).unwrap());
         state(recycled, Some(me)).save(dir.path()).unwrap();
         assert_eq!(status(dir.path()).unwrap(), Status::Gone);
 

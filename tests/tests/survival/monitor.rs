@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rctr_tests::{Env, Running, wait_for};
 
@@ -148,6 +150,59 @@ fn a_stopped_monitor_keeps_nobody_else_waiting() {
     quick(&["run", "--rm", "busybox", "true"]);
     signal(monitor, Signal::SIGCONT);
     quick(&["rm", "-f", "cc"]);
+    assert_clean(&env);
+}
+
+#[test]
+fn a_stopped_monitor_does_not_keep_its_container() {
+    let env = Env::new();
+    let run = |name: &str| {
+        let id = env.run_detached(["--name", name, "busybox", "sleep", "1000"]);
+        signal(env.monitor_of(&id).expect("a monitor"), Signal::SIGSTOP);
+    };
+    let quick = |args: &[&str]| {
+        let out = env.rctr(args);
+        out.ok();
+        assert!(out.took() < Duration::from_secs(10), "{out:?}");
+    };
+    run("one");
+    quick(&["stop", "-t", "1", "one"]);
+    env.wait_status("one", "exited");
+    run("two");
+    quick(&["kill", "two"]);
+    env.wait_status("two", "exited");
+    run("three");
+    quick(&["rm", "-f", "three"]);
+    quick(&["rm", "one", "two"]);
+    assert_clean(&env);
+}
+
+#[test]
+fn a_monitor_that_hangs_for_good_is_done_without() {
+    let env = Env::new();
+    for last in [&["rm", "-f", "cc"][..], &["stop", "-t", "0", "cc"]] {
+        let id = env.run_detached(["--name", "cc", "busybox", "sleep", "1000"]);
+        let monitor = env.monitor_of(&id).expect("a monitor");
+        // Stopped by a debugger: no signal but SIGKILL moves it.
+        let pid = Pid::from_raw(monitor);
+        for request in [libc::PTRACE_SEIZE, libc::PTRACE_INTERRUPT] {
+            // SAFETY: these take no data.
+            assert_eq!(unsafe { libc::ptrace(request, monitor, 0, 0) }, 0);
+        }
+        let stopped = waitpid(pid, None).expect("it stops");
+        assert!(
+            matches!(stopped, WaitStatus::PtraceEvent(..)),
+            "{stopped:?}"
+        );
+        let out = env.rctr(last);
+        out.ok();
+        assert!(out.took() < Duration::from_secs(30), "{out:?}");
+        assert!(env.processes_of(&id).is_empty());
+        let end = waitpid(pid, None).expect("it ends");
+        assert_eq!(end, WaitStatus::Signaled(pid, Signal::SIGKILL, false));
+    }
+    env.wait_status("cc", "exited");
+    env.rctr(["rm", "cc"]).ok();
     assert_clean(&env);
 }
 

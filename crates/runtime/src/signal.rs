@@ -1,0 +1,87 @@
+//! Signals to a container, also past a monitor that does not answer: one that was stopped, or hangs.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::client::MonitorClient;
+use crate::error::{Error, Result};
+use crate::state::{ProcessId, State};
+
+/// A monitor that works answers within microseconds; on a machine that hardly moves it may take longer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+/// The same once more, for one that had been stopped.
+const AWAKENED_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a process may take to end once it was killed.
+const DEATH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sends a signal (its number) to a container's init. A monitor that does not answer within two seconds is told to
+/// go on, in case it was stopped; if it still does not answer the signal is sent without it.
+///
+/// # Errors
+/// [`Error::NotRunning`], or [`Error::Refused`] if it has just ended; [`Error::MonitorLost`]; [`Error::System`] if
+/// the kernel refuses the signal.
+pub fn signal(state_dir: &Path, signal: i32) -> Result<()> {
+    let mut client = MonitorClient::connect(state_dir)?;
+    client.ask_to_signal(signal)?;
+    if client.answers_within(ANSWER_PATIENCE) {
+        return client.signal_answer();
+    }
+    let gone = || Error::NotRunning {
+        state_dir: state_dir.to_owned(),
+    };
+    let state = State::load(state_dir)?.ok_or_else(gone)?;
+    send(state.monitor, libc::SIGCONT)?;
+    if client.answers_within(AWAKENED_PATIENCE) {
+        return client.signal_answer();
+    }
+    match send(state.container.ok_or_else(gone)?, signal)? {
+        true => Ok(()),
+        false => Err(gone()),
+    }
+}
+
+/// Kills a monitor that has not noticed the end of its container, so that it can be cleaned up after
+/// ([`crate::clean_up_dead`]). Gives false, and does nothing, while the container lives.
+///
+/// # Errors
+/// [`Error::System`], also if it does not end within five seconds.
+pub fn kill_hung_monitor(state_dir: &Path) -> Result<bool> {
+    let Some(state) = State::load(state_dir)? else {
+        return Ok(true);
+    };
+    if state.container.is_some_and(|init| init.is_alive()) {
+        return Ok(false);
+    }
+    send(state.monitor, libc::SIGKILL)?;
+    let deadline = Instant::now() + DEATH_PATIENCE;
+    while state.monitor.is_alive() {
+        if Instant::now() > deadline {
+            let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            return Err(Error::system("kill the monitor", late));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(true)
+}
+
+fn send(process: ProcessId, signal: i32) -> Result<bool> {
+    process
+        .signal(signal)
+        .map_err(|e| Error::system("pidfd_send_signal", e))
+}
+
+/// Whether a descriptor is readable or closed within a time.
+pub(crate) fn readable_within(fd: std::os::fd::BorrowedFd<'_>, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
+            Ok(0) if !left.is_zero() => {}
+            Err(nix::Error::EINTR) => {}
+            other => return matches!(other, Ok(1..)),
+        }
+    }
+}
