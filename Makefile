@@ -1,5 +1,6 @@
 # make            a release build            make test       everything under tests/, guest suite included
 # make demo       see it work               make bench      figures beside other runtimes
+# make compare    where rctr answers otherwise than Docker
 # make install    PREFIX= DESTDIR= SYSTEMD_UNIT_DIR=         make audit      licences, bans, advisories
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -20,7 +21,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) mmdebstrap skopeo nftables iptables iproute2 p
 BENCH_PACKAGES := $(TEST_PACKAGES) docker.io podman runc crun
 
 .DELETE_ON_ERROR:
-.PHONY: all build setup setup-build setup-demo setup-bench demo test guest bench audit install place clean
+.PHONY: all build setup setup-build setup-demo setup-bench demo test guest bench compare audit install place clean
 
 all: build
 
@@ -59,6 +60,9 @@ guest: setup
 
 bench: setup-bench build
 	benches/run.sh $(RELEASE)/rctr
+
+compare: setup-bench build
+	tests/docker/run.sh $(RELEASE)/rctr
 
 # Advisories are a git repository on the network; the rest needs only the crates.
 ADVISORIES := https://github.com/RustSec/advisory-db

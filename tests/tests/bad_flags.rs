@@ -107,6 +107,33 @@ fn values_without_sense_are_refused_and_nothing_is_made() {
 }
 
 #[test]
+fn what_dockers_engine_would_find_is_status_1_from_create() {
+    let env = Env::new();
+    env.rctr(["pull", "--quiet", "busybox"]).ok();
+    for (flags, code) in [
+        (["--name", "a b"], 1),
+        (["--cap-add", "FOO"], 1),
+        (["-m", "1k"], 1),
+        (["-w", "rel"], 1),
+        (["--stop-signal", "FOO"], 1),
+        (["-m", "5x"], 125),
+        (["-p", "x"], 125),
+    ] {
+        env.rctr([&["create"], &flags[..], &["busybox"]].concat())
+            .exits(code);
+        env.rctr([&["run"], &flags[..], &["busybox"]].concat())
+            .exits(125);
+    }
+    env.rctr(["create", "--pull", "never", "nosuch"])
+        .refused(1, "nosuch");
+    env.rctr(["pull", "--platform", "nosuch", "busybox"])
+        .exits(1);
+    env.rctr(["inspect", "--type", "nosuch", "busybox"])
+        .refused(1, "unknown type: \"nosuch\"");
+    env.rctr(["ps", "--all", "--quiet"]).ok().stdout_is("");
+}
+
+#[test]
 fn a_name_is_one_containers_and_the_message_names_it() {
     let env = Env::new();
     let id = env

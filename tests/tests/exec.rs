@@ -52,6 +52,12 @@ fn user_directory_and_environment() {
         exec(&["-e", "FROM_EXEC=2", "-w", "/etc"]),
         "0 0 /etc 1 2 /root"
     );
+    // A directory that is not there is not made, as run makes it.
+    for (dir, message) in [("/nosuch", "no such file"), ("rel", "absolute path")] {
+        env.rctr(["exec", "-w", dir, "box", "true"])
+            .refused(126, message);
+    }
+    env.rctr(["exec", "box", "ls", "-d", "/nosuch"]).exits(1);
     assert_eq!(exec(&["-u", "www-data"]), "33 33 /tmp 1 /var/www");
     assert_eq!(exec(&["-u", "1000:7"]), "1000 7 /tmp 1 /");
     env.rctr(["exec", "-u", "nosuch", "box", "true"])
@@ -102,7 +108,9 @@ fn detached_it_goes_on_without_us() {
     wait_for("the file", || {
         env.rctr(["exec", "box", "cat", "/made"]).stdout() == "done"
     });
-    env.rctr(["exec", "-d", "box", "/no/such"]).exits(127);
+    // As Docker: nobody waits, so it is not the command's exit code.
+    env.rctr(["exec", "-d", "box", "/no/such"])
+        .refused(1, "/no/such");
     env.rctr(["rm", "-f", "box"]).ok();
     env.assert_no_leftovers();
 }

@@ -1,6 +1,7 @@
 //! What the listing commands print: columns, templates, JSON, filters.
 
 use rctr_tests::{Env, Output};
+use serde_json::{Value as Json, json};
 
 /// Three containers: `up` runs, `done` has exited with 3, `new` was never started.
 fn three() -> Env {
@@ -255,6 +256,63 @@ fn inspect_has_dockers_shape() {
     let image = env.rctr(["image", "inspect", "entrypoint"]).ok().json()[0].take();
     assert_eq!(image["Config"]["Entrypoint"][0], "/entry.sh");
     assert_eq!(image["Architecture"], "amd64");
+}
+
+#[test]
+fn inspect_tells_flags_as_docker_does() {
+    let env = Env::new();
+    let flags = [
+        "--mount=type=tmpfs,dst=/t,tmpfs-size=1m",
+        "--mount=type=volume,dst=/v",
+        "--tmpfs=/scratch",
+        "--cap-add=net_admin",
+        "--ulimit=nofile=5",
+        "--ulimit=core=0",
+        "--env=NOT_ON_THE_HOST",
+        "--name=all",
+        "--user=nosuch",
+    ];
+    env.rctr([&["create"], &flags[..], &["busybox", "env"]].concat())
+        .ok();
+    let all = env.inspect("all");
+    let (host, mounts) = (&all["HostConfig"], &all["Mounts"]);
+    assert_eq!(host["Binds"], Json::Null);
+    assert_eq!(
+        host["Mounts"],
+        json!([
+            {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1048576}},
+            {"Type": "volume", "Target": "/v"},
+        ])
+    );
+    assert_eq!(host["Tmpfs"], json!({"/scratch": ""}));
+    let shown: Vec<&Json> = mounts
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|mount| &mount["Destination"])
+        .collect();
+    assert_eq!(shown, ["/t", "/v"], "a --tmpfs is no mount");
+    assert_eq!(host["CapAdd"], json!(["CAP_NET_ADMIN"]));
+    assert_eq!(host["Ulimits"][0]["Name"], "core");
+    assert!(
+        all["Config"]["Env"]
+            .as_array()
+            .is_some_and(|env| env.contains(&"NOT_ON_THE_HOST".into()))
+    );
+    let network = |container: &Json| {
+        let network = &container["NetworkSettings"]["Networks"]["bridge"];
+        ["NetworkID", "EndpointID"].map(|key| network[key].as_str().map_or(0, str::len))
+    };
+    assert_eq!(network(&all), [0, 0], "never started");
+    env.rctr(["start", "all"]).exits(1);
+    let failed = env.inspect("all");
+    assert_eq!(failed["State"]["ExitCode"], 128);
+    assert_eq!(network(&failed), [64, 0]);
+    env.rctr(["run", "-d", "--name", "up", "busybox", "sleep", "1000"])
+        .ok();
+    assert_eq!(network(&env.inspect("up")), [64, 64]);
+    env.rctr(["rm", "-f", "-v", "up", "all"]).ok();
+    env.assert_no_leftovers();
 }
 
 #[test]

@@ -22,6 +22,15 @@ pub struct Failure {
     code: u8,
 }
 
+/// The exit code for a value that makes no sense: what Docker's engine finds is the engine's error.
+pub fn bad_value(command: &str, error: &ParseError) -> u8 {
+    match command.rsplit(' ').next() {
+        Some("run") => ENGINE,
+        _ if error.found_by_engine() => GENERAL,
+        _ => ENGINE,
+    }
+}
+
 /// What a command gives: its exit code, or how it failed.
 pub type Result<T = u8> = std::result::Result<T, Failure>;
 
@@ -63,7 +72,7 @@ impl Failure {
             "invalid argument {value:?} for {flag:?} flag: {}",
             chain(error)
         );
-        Failure::usage(ENGINE, command, message)
+        Failure::usage(bad_value(command, error), command, message)
     }
 
     /// An engine error with the exit code that `run` gives it.
@@ -79,6 +88,7 @@ impl Failure {
     pub fn of_exec(error: &rctr_engine::Error) -> Failure {
         let code = match error {
             rctr_engine::Error::User(_) => Some(126),
+            rctr_engine::Error::Invalid(ParseError::WorkingDir { .. }) => Some(126),
             _ => Some(error.exit_code()).filter(|code| matches!(code, 126 | 127)),
         };
         Failure {
@@ -211,6 +221,16 @@ mod tests {
             "invalid argument \"5x\" for \"-m, --memory\" flag: invalid size: '5x'\nSee 'rctr run --help'."
         );
         assert_eq!(failure.code(), 125);
+    }
+
+    #[test]
+    fn what_the_engine_finds_is_another_code_than_a_bad_flag() {
+        let found = ParseError::WorkingDir { path: "x".into() };
+        let flag = ParseError::Size { value: "5x".into() };
+        for (command, engine) in [("run", 125), ("container run", 125), ("create", 1)] {
+            assert_eq!(bad_value(command, &found), engine, "{command}");
+            assert_eq!(bad_value(command, &flag), 125, "{command}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rctr_engine::options::{
     parse_signal, parse_size, parse_sysctl, resolve_env, resolve_labels,
 };
 
-use crate::failure::{ENGINE, Failure, Result};
+use crate::failure::{ENGINE, Failure, Result, bad_value};
 
 #[derive(Debug, Default, Args)]
 pub struct ContainerFlags {
@@ -336,7 +336,11 @@ impl Checker<'_> {
 
     /// An error that names file or value itself.
     fn files(&self, error: &ParseError) -> Failure {
-        Failure::usage(ENGINE, self.command, crate::failure::chain(error))
+        Failure::usage(
+            bad_value(self.command, error),
+            self.command,
+            crate::failure::chain(error),
+        )
     }
 }
 

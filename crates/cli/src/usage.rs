@@ -2,6 +2,7 @@
 //! codes for what is wrong.
 
 use std::ffi::OsString;
+use std::io::Write;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
@@ -20,7 +21,7 @@ pub fn parse(args: &[OsString]) -> Result<Option<Cli>> {
     match parsed {
         Ok(cli) => Ok(Some(cli)),
         Err(error) if is_help(error.kind()) => {
-            print_help(args);
+            print_help(args, error.use_stderr());
             Ok(None)
         }
         Err(error) => Err(explain(&error, args)),
@@ -103,18 +104,17 @@ fn is_help(kind: ErrorKind) -> bool {
 }
 
 /// Prints the help that `args` ask for, from flags as they are documented rather than as they are parsed.
-fn print_help(args: &[OsString]) {
+/// As with Docker, only help that was asked for goes to standard output.
+fn print_help(args: &[OsString], to_stderr: bool) {
     if let Err(error) = Cli::command().try_get_matches_from(args)
         && is_help(error.kind())
     {
         // Help that nobody reads to the end is no failure.
-        let _ = write_stdout(&error.render().to_string());
+        let _ = match to_stderr {
+            true => write!(std::io::stderr(), "{}", error.render()),
+            false => write!(std::io::stdout(), "{}", error.render()),
+        };
     }
-}
-
-fn write_stdout(text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    std::io::stdout().write_all(text.as_bytes())
 }
 
 /// Says what clap says, as Docker would.
@@ -136,6 +136,9 @@ fn explain(error: &clap::Error, args: &[OsString]) -> Failure {
         }
         ErrorKind::InvalidValue if value.is_empty() => {
             usage(format!("flag needs an argument: {}", flag_name(&arg, args)))
+        }
+        ErrorKind::InvalidValue if arg.starts_with("--log-level") => {
+            Failure::new(GENERAL, format!("unable to parse logging level: {value}"))
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let reason = std::error::Error::source(error).map(ToString::to_string);
@@ -386,10 +389,6 @@ mod tests {
                 "run --rm=maybe a",
                 "invalid argument \"maybe\" for \"--rm\" flag: invalid syntax",
             ),
-            (
-                "--log-level loud ps",
-                "invalid argument \"loud\" for \"-l, --log-level\" flag: not one of the known values",
-            ),
         ] {
             let (text, code) = refused(line);
             assert_eq!(
@@ -398,6 +397,8 @@ mod tests {
                 "{line}"
             );
         }
+        let loud = refused("--log-level loud ps");
+        assert_eq!(loud, ("unable to parse logging level: loud".to_owned(), 1));
     }
 
     #[test]

@@ -164,6 +164,7 @@ fn resolve_mounts(tx: &Tx<'_>, container: &Container) -> Result<Vec<ResolvedMoun
             copy: true,
             tmpfs_options: Vec::new(),
             mode: String::new(),
+            by_mount_flag: false,
         });
     container
         .options

@@ -8,7 +8,7 @@ use oci_spec::runtime::{Process, Spec};
 use rctr_runtime::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WindowSize};
 
 use crate::model::Container;
-use crate::options::ExecOptions;
+use crate::options::{ExecOptions, ParseError};
 use crate::rootfs_view::RootfsView;
 use crate::{Engine, Error, Result, spec, user};
 
@@ -68,6 +68,13 @@ impl Engine {
     /// [`Error::NotRunning`]; [`Error::exit_code`] tells a missing command (127) and one that cannot be executed (126).
     pub fn exec(&self, name: &str, options: &ExecOptions) -> Result<ExecSession> {
         let container = self.running(name)?;
+        if let Some(path) = options
+            .working_dir
+            .as_ref()
+            .filter(|dir| !dir.starts_with('/'))
+        {
+            return Err(ParseError::WorkingDir { path: path.clone() }.into());
+        }
         let process = self.exec_process(&container, options)?;
         let client = MonitorClient::connect(&self.state_dir(&container.id))?;
         if options.tty {

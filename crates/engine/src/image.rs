@@ -53,8 +53,6 @@ pub struct ImageSummary {
     pub created: String,
     /// Bytes of the unpacked layers.
     pub size: u64,
-    /// How many containers use it.
-    pub containers: usize,
     /// Labels of the configuration.
     pub labels: BTreeMap<String, String>,
 }
@@ -98,17 +96,12 @@ impl Engine {
     /// # Errors
     /// Whatever hinders reading.
     pub fn images(&self) -> Result<Vec<ImageSummary>> {
-        let mut uses: BTreeMap<String, usize> = BTreeMap::new();
-        for container in self.records()? {
-            *uses.entry(container.image_id).or_default() += 1;
-        }
         let mut summaries = Vec::new();
         for record in self.store.images()? {
             let image = self.read_image(record.clone(), record.record.id.as_ref())?;
             summaries.push(ImageSummary {
                 created: image.config.created().clone().unwrap_or_default(),
                 labels: labels(&image.config),
-                containers: uses.get(&image.id).copied().unwrap_or_default(),
                 id: image.id,
                 tags: image.tags,
                 digests: image.digests,

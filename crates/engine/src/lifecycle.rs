@@ -206,23 +206,15 @@ impl Engine {
         volumes: bool,
     ) -> Result<()> {
         settle::discard_state_dir(&self.state_dir(&container.id))?;
-        self.store.remove_container(&container.id)?;
-        self.store.remove_container_dir(&container.id)?;
-        for volume in container
+        let anonymous: Vec<&str> = container
             .mounts
             .iter()
             .filter(|m| volumes && m.anonymous)
             .filter_map(|m| m.volume.as_deref())
-        {
-            match self.store.remove_volume(volume) {
-                Ok(())
-                | Err(
-                    rctr_store::Error::VolumeInUse { .. } | rctr_store::Error::NoSuchVolume { .. },
-                ) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
-        Ok(())
+            .collect();
+        self.store
+            .remove_container_and_volumes(&container.id, &anonymous)?;
+        Ok(self.store.remove_container_dir(&container.id)?)
     }
 
     /// Attaches to a running container's streams.

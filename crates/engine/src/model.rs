@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::options::{MountSpec, Protocol, RunOptions};
+use crate::options::{MountKind, MountSpec, Protocol, RunOptions};
 
 /// A container as the store keeps it: what was asked for, what the image said, and how far it has come.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,6 +46,15 @@ pub struct Container {
     pub cgroup_path: String,
 }
 
+impl Container {
+    /// What `inspect` and `ps` list as mounts: as with Docker, a `--tmpfs` is none of them.
+    pub fn mount_points(&self) -> impl Iterator<Item = &ResolvedMount> {
+        self.mounts
+            .iter()
+            .filter(|mount| mount.spec.kind != MountKind::Tmpfs || mount.spec.by_mount_flag)
+    }
+}
+
 /// The process that a container runs, with image defaults, flags and files of the image resolved.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ResolvedProcess {
@@ -57,7 +66,8 @@ pub struct ResolvedProcess {
     pub entrypoint: Option<Vec<String>>,
     /// Command after flags and image, if there is one.
     pub cmd: Option<Vec<String>>,
-    /// Environment, `NAME=value`, the flags' first, then the image's that no flag names, as Docker has it; without what is added at start (HOSTNAME, HOME, TERM).
+    /// Environment, `NAME=value`, the flags' first, then the image's that no flag names, as Docker has it; without what
+    /// is added at start (HOSTNAME, HOME, TERM). A bare `NAME` removes what would be added.
     pub env: Vec<String>,
     /// Working directory, `/` if nobody said.
     pub working_dir: String,

@@ -81,21 +81,20 @@ fn command(config: &Config, options: &RunOptions) -> (Words, Words) {
 }
 
 /// The user's variables first, then the image's that the user did not name: Docker's order. Of a name that is given
-/// twice the last value counts; a bare name removes.
+/// twice the last value counts; the user's bare name stays and removes the variable when the process starts.
 fn merge_env(image: &[String], user: &[String]) -> Vec<String> {
-    let name = |entry: &str| {
-        entry
-            .split_once('=')
-            .map_or(entry, |(name, _)| name)
-            .to_owned()
-    };
-    let named: BTreeSet<String> = user.iter().map(|e| name(e)).collect();
-    let mut env: Vec<String> = Vec::new();
-    for entry in user
+    fn name(entry: &str) -> &str {
+        entry.split_once('=').map_or(entry, |(name, _)| name)
+    }
+    let of_image = image
         .iter()
-        .chain(image.iter().filter(|e| !named.contains(&name(e))))
-    {
-        set_env(&mut env, entry);
+        .filter(|entry| entry.contains('=') && !user.iter().any(|e| name(e) == name(entry)));
+    let mut env: Vec<String> = Vec::new();
+    for entry in user.iter().chain(of_image).filter(|e| !name(e).is_empty()) {
+        match env.iter_mut().find(|e| name(e) == name(entry)) {
+            Some(old) => old.clone_from(entry),
+            None => env.push(entry.clone()),
+        }
     }
     env
 }
@@ -285,7 +284,7 @@ mod tests {
         };
         assert_eq!(
             run(image, &options).unwrap().env,
-            ["B=flag", "C=2", "PATH=/bin", "A=image"]
+            ["B=flag", "C=2", "GONE", "PATH=/bin", "A=image"]
         );
     }
 

@@ -252,7 +252,11 @@ impl Engine {
         settle::discard_state_dir(&self.state_dir(&container.id))?;
         container.network = None;
         container.state.error = error.to_string();
-        container.state.exit_code = error.exit_code().into();
+        container.state.exit_code = match error.exit_code() {
+            // Docker's code for a start that failed before there was a command to blame.
+            125 => 128,
+            code => code.into(),
+        };
         container.state.status = match container.state.started_at == ZERO_TIME {
             true => Status::Created,
             false => Status::Exited,

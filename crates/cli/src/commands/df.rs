@@ -8,7 +8,7 @@ use rctr_engine::{DiskUsage, UsageLine};
 use crate::app::App;
 use crate::cli::DfArgs;
 use crate::failure::Result;
-use crate::output::listing::{Column, Kind, Layout, Row, write};
+use crate::output::listing::{Column, Kind, Layout, Raw, Row, write};
 use crate::output::size;
 use crate::usage::require_none;
 
@@ -40,9 +40,16 @@ const KIND: Kind = Kind {
 
 const TABLE: [&str; 5] = ["Type", "TotalCount", "Active", "Size", "Reclaimable"];
 
+/// What `--format raw` stands for.
+const RAW: Raw = Raw {
+    whole: "type: {{.Type}}\ntotal: {{.TotalCount}}\nactive: {{.Active}}\nsize: {{.Size}}\n\
+            reclaimable: {{.Reclaimable}}\n",
+    quiet: "",
+};
+
 pub fn run(app: &App, args: &DfArgs) -> Result {
     require_none("system df", &args.surplus)?;
-    let layout = Layout::new(false, args.format.as_deref(), &TABLE);
+    let layout = Layout::new(false, args.format.as_deref(), &TABLE, RAW);
     let usage = app.engine()?.disk_usage()?;
     write(&mut io::stdout().lock(), KIND, &rows(&usage), &layout)?;
     Ok(0)
@@ -105,7 +112,7 @@ mod tests {
             &mut out,
             KIND,
             &rows(&usage),
-            &Layout::new(false, None, &TABLE),
+            &Layout::new(false, None, &TABLE, RAW),
         )
         .unwrap();
         assert_eq!(

@@ -40,7 +40,11 @@ pub fn run(app: &App, command: &str, args: ExecArgs) -> Result {
     let signals = (!options.detach).then(Signals::catch).transpose()?;
     let mut session = engine
         .exec(&name, &options)
-        .map_err(|error| Failure::of_exec(&error))?;
+        .map_err(|error| match options.detach {
+            // Nobody waits for the command, so its exit codes mean nothing.
+            true => Failure::from(error),
+            false => Failure::of_exec(&error),
+        })?;
     let Some(signals) = signals else { return Ok(0) };
     let pump = Pump {
         stdin: options.interactive,

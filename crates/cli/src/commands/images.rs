@@ -9,7 +9,7 @@ use super::ps_filter::{has_label, split};
 use crate::app::App;
 use crate::cli::ImagesArgs;
 use crate::failure::{Failure, GENERAL, Result};
-use crate::output::listing::{Column, Kind, Layout, Row, write};
+use crate::output::listing::{Column, Kind, Layout, Raw, Row, write};
 use crate::output::{duration, short_id, size};
 use crate::usage::wrong_count;
 
@@ -48,6 +48,10 @@ const KIND: Kind = Kind {
             header: "CONTAINERS",
         },
         Column {
+            name: "VirtualSize",
+            header: "SIZE",
+        },
+        Column {
             name: "SharedSize",
             header: "SHARED SIZE",
         },
@@ -63,6 +67,13 @@ const TABLE: [&str; 5] = ["Repository", "Tag", "ID", "CreatedSince", "Size"];
 const TABLE_WITH_DIGESTS: [&str; 6] = ["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"];
 const NONE: &str = "<none>";
 
+/// What `--format raw` stands for.
+const RAW: Raw = Raw {
+    whole: "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\n\
+            virtual_size: {{.Size}}\n",
+    quiet: "image_id: {{.ID}}",
+};
+
 pub fn run(app: &App, command: &str, args: &ImagesArgs) -> Result {
     let pattern = match &args.names[..] {
         [] => None,
@@ -74,11 +85,11 @@ pub fn run(app: &App, command: &str, args: &ImagesArgs) -> Result {
     } else {
         &TABLE
     };
-    let layout = Layout::new(args.quiet, args.format.as_deref(), table);
+    let layout = Layout::new(args.quiet, args.format.as_deref(), table, RAW);
     let digests = args.digests || layout.shows("Digest");
     let engine = app.engine()?;
     let mut images = engine.images()?;
-    let filter = Filter::parse(&args.filter, pattern, &engine)?;
+    let filter = Filter::parse(command, &args.filter, pattern, &engine)?;
     images.retain(|image| filter.matches(image));
     let view = View {
         truncate: !args.no_trunc,
@@ -194,7 +205,9 @@ impl View {
                 since,
                 at,
                 size::human3(image.size),
-                image.containers.to_string(),
+                // As Docker: counting is left to `system df`.
+                not_known(),
+                size::human4(image.size),
                 not_known(),
                 not_known(),
             ],
@@ -214,19 +227,26 @@ struct Filter {
 }
 
 impl Filter {
-    fn parse(filters: &[String], pattern: Option<&str>, engine: &Engine) -> Result<Filter> {
-        Filter::parse_with(filters, pattern, |name| {
+    fn parse(
+        command: &str,
+        filters: &[String],
+        pattern: Option<&str>,
+        engine: &Engine,
+    ) -> Result<Filter> {
+        Filter::parse_with(command, filters, pattern, |name| {
             let created = engine.image(name)?.config.created().clone();
             Ok(created.unwrap_or_default())
         })
     }
 
     fn parse_with(
+        command: &str,
         filters: &[String],
         pattern: Option<&str>,
         created: impl Fn(&str) -> Result<String>,
     ) -> Result<Filter> {
         let mut values = split(
+            command,
             filters,
             &["before", "dangling", "label", "reference", "since"],
         )?;
@@ -356,7 +376,6 @@ mod tests {
             digests: digests.iter().map(|digest| (*digest).to_owned()).collect(),
             created: "2026-11-18T12:00:00Z".to_owned(),
             size: 4_261_502,
-            containers: 0,
             labels: [("maintainer".to_owned(), "me".to_owned())].into(),
         }
     }
@@ -400,7 +419,13 @@ mod tests {
         };
         let mut out = Vec::new();
         let rows = [view.row(&image, &names(&image)[0])];
-        write(&mut out, KIND, &rows, &Layout::new(false, None, &TABLE)).unwrap();
+        write(
+            &mut out,
+            KIND,
+            &rows,
+            &Layout::new(false, None, &TABLE, RAW),
+        )
+        .unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "REPOSITORY   TAG       IMAGE ID       CREATED      SIZE\n\
@@ -413,7 +438,7 @@ mod tests {
         let passes = |filters: &[&str], pattern: Option<&str>| {
             let filters: Vec<String> = filters.iter().map(|filter| (*filter).to_owned()).collect();
             let created = |_: &str| Ok("2026-11-19T00:00:00Z".to_owned());
-            Filter::parse_with(&filters, pattern, created)
+            Filter::parse_with("images", &filters, pattern, created)
                 .map(|filter| filter.matches(&image(&["docker.io/library/busybox:1.36"], &[])))
         };
         for (filters, pattern, expected) in [

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use crate::app::App;
 use crate::cli::{ContainerInspectArgs, ImageInspectArgs, InspectArgs};
-use crate::failure::{ENGINE, Failure, GENERAL, Result, TEMPLATE};
+use crate::failure::{Failure, GENERAL, Result, TEMPLATE};
 use crate::output::template::{Functions, Names, Template};
 use crate::usage::require_names;
 
@@ -30,8 +30,8 @@ pub fn any(app: &App, args: &InspectArgs) -> Result {
         Some("container") => Kind::Container,
         Some("image") => Kind::Image,
         Some(other) => {
-            let message = format!("{other:?} is not a valid value for --type");
-            return Err(Failure::usage(ENGINE, "inspect", message));
+            let message = format!("unknown type: {other:?}: must be \"container\" or \"image\"");
+            return Err(Failure::new(GENERAL, message));
         }
     };
     run(
@@ -167,7 +167,7 @@ fn look_up(engine: &Engine, kind: Kind, size: bool, name: &str) -> Result<Json> 
 }
 
 fn not_found(what: &str, name: &str) -> Failure {
-    Failure::new(GENERAL, format!("Error: No such {what}: {name}"))
+    Failure::new(GENERAL, format!("No such {what}: {name}"))
 }
 
 fn container(engine: &Engine, name: &str, size: bool) -> rctr_engine::Result<Json> {

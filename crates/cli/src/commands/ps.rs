@@ -11,7 +11,7 @@ use super::ps_filter::Filters;
 use crate::app::App;
 use crate::cli::PsArgs;
 use crate::failure::Result;
-use crate::output::listing::{Column, Kind, Layout, Row, write};
+use crate::output::listing::{Column, Kind, Layout, Raw, Row, write};
 use crate::output::{duration, ellipsis, ports, short_id, size};
 use crate::usage::require_none;
 
@@ -101,11 +101,19 @@ const TABLE_WITH_SIZE: [&str; 8] = [
     "Size",
 ];
 
+/// What `--format raw` stands for.
+const RAW: Raw = Raw {
+    whole: "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
+            state: {{.State}}\nstatus: {{.Status}}\nnames: {{.Names}}\nlabels: {{- if .Labels}} {{.Labels}}{{end}}\n\
+            ports: {{- if .Ports}} {{.Ports}}{{end}}\n",
+    quiet: "container_id: {{.ID}}",
+};
+
 pub fn run(app: &App, command: &str, args: &PsArgs) -> Result {
     require_none(command, &args.surplus)?;
     let table: &[&'static str] = if args.size { &TABLE_WITH_SIZE } else { &TABLE };
-    let layout = Layout::new(args.quiet, args.format.as_deref(), table);
-    let filters = Filters::parse(&args.filter)?;
+    let layout = Layout::new(args.quiet, args.format.as_deref(), table, RAW);
+    let filters = Filters::parse(command, &args.filter)?;
     let engine = app.engine()?;
     let containers = select(&engine, args, filters)?;
     let view = View {
@@ -231,7 +239,7 @@ impl View {
     }
 
     fn mounts(&self, container: &Container) -> String {
-        let names = container.mounts.iter().map(|mount| {
+        let names = container.mount_points().map(|mount| {
             let name = match &mount.volume {
                 Some(volume) => volume.clone(),
                 None => mount.source.display().to_string(),

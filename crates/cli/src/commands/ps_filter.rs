@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use rctr_engine::Engine;
-use rctr_engine::inspect::published_ports;
+use rctr_engine::inspect::{port_map, published_ports};
 use rctr_engine::model::Container;
 use rctr_engine::options::{NetworkMode, parse_expose};
 use regex::Regex;
 
-use crate::failure::{Failure, GENERAL, Result};
+use crate::failure::{ENGINE, Failure, GENERAL, Result};
 
 const STATES: [&str; 7] = [
     "created",
@@ -19,20 +19,25 @@ const STATES: [&str; 7] = [
     "exited",
     "dead",
 ];
-const NAMES: [&str; 13] = [
-    "ancestor", "before", "exited", "expose", "health", "id", "label", "name", "network",
-    "publish", "since", "status", "volume",
+const NAMES: [&str; 14] = [
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name",
+    "network", "publish", "since", "status", "volume",
 ];
+const HEALTH: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
 
-/// Splits `--filter`s into values by name.
-pub fn split(filters: &[String], known: &[&str]) -> Result<BTreeMap<String, Vec<String>>> {
+/// Splits the `--filter`s of a command into values by name.
+pub fn split(
+    command: &str,
+    filters: &[String],
+    known: &[&str],
+) -> Result<BTreeMap<String, Vec<String>>> {
     let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for filter in filters {
         let Some((name, value)) = filter.split_once('=') else {
-            return Err(Failure::new(
-                GENERAL,
-                format!("invalid filter {filter:?}: it must be NAME=VALUE"),
-            ));
+            let message = format!(
+                "invalid argument {filter:?} for \"-f, --filter\" flag: bad format of filter (expected name=value)"
+            );
+            return Err(Failure::usage(ENGINE, command, message));
         };
         let (name, value) = (name.trim().to_lowercase(), value.trim());
         if !known.contains(&name.as_str()) {
@@ -57,13 +62,12 @@ pub struct Filters(BTreeMap<String, Vec<String>>);
 
 impl Filters {
     /// Checks names and values.
-    pub fn parse(filters: &[String]) -> Result<Filters> {
-        let values = split(filters, &NAMES)?;
-        if values.contains_key("health") {
-            return Err(Failure::new(
-                GENERAL,
-                "invalid filter 'health': health checks arrive in a later release",
-            ));
+    pub fn parse(command: &str, filters: &[String]) -> Result<Filters> {
+        let values = split(command, filters, &NAMES)?;
+        for health in values.get("health").into_iter().flatten() {
+            if !HEALTH.contains(&health.as_str()) {
+                return Err(invalid("health", health));
+            }
         }
         for state in values.get("status").into_iter().flatten() {
             if !STATES.contains(&state.as_str()) {
@@ -126,6 +130,8 @@ impl Filters {
             names: patterns(&values("name")),
             labels: values("label"),
             states: values("status"),
+            health: values("health"),
+            tasks: values("is-task"),
             exited,
             ancestors: values("ancestor")
                 .iter()
@@ -148,6 +154,8 @@ pub struct Filter {
     names: Vec<Pattern>,
     labels: Vec<String>,
     states: Vec<String>,
+    health: Vec<String>,
+    tasks: Vec<String>,
     exited: Vec<i32>,
     ancestors: Vec<String>,
     volumes: Vec<String>,
@@ -177,6 +185,9 @@ impl Filter {
                 .iter()
                 .all(|label| has_label(&container.process.labels, label))
             && any(&self.states, |state| state == status.as_str())
+            // Nobody checks a container's health yet, and there is no swarm whose task it could be.
+            && any(&self.health, |health| health == "none")
+            && any(&self.tasks, |task| matches!(task.as_str(), "false" | "0"))
             && any(&self.exited, |code| {
                 !status.is_live()
                     && container.state.exit_code == *code
@@ -224,13 +235,9 @@ fn publishes(container: &Container, wanted: &[String]) -> bool {
         .any(|port| wanted.contains(&format!("{}/{}", port.host_port, port.protocol.as_str())))
 }
 
+/// Docker looks at the ports that a running container has.
 fn exposes(container: &Container, wanted: &[String]) -> bool {
-    let published = published_ports(container)
-        .iter()
-        .map(|port| format!("{}/{}", port.container_port, port.protocol.as_str()));
-    published
-        .chain(container.process.exposed_ports.iter().cloned())
-        .any(|port| wanted.contains(&port))
+    port_map(container).keys().any(|port| wanted.contains(port))
 }
 
 /// An unanchored regular expression; what is none is taken as it is.
@@ -288,7 +295,7 @@ mod tests {
     fn listed(filters: &[&str]) -> Result<Vec<String>> {
         let containers = two();
         let filters: Vec<String> = filters.iter().map(|filter| (*filter).to_owned()).collect();
-        let filter = Filters::parse(&filters)?.resolve_with(&containers, |name| {
+        let filter = Filters::parse("ps", &filters)?.resolve_with(&containers, |name| {
             (name == "redis:7").then(|| containers[0].image_id.clone())
         })?;
         Ok(containers
@@ -327,7 +334,11 @@ mod tests {
             listed(&["network=bridge", "network=host"]).unwrap().len(),
             2
         );
-        assert_eq!(listed(&["expose=79-81"]).unwrap(), ["web-1"]);
+        // Docker looks at the ports of a network that is up.
+        assert_eq!(listed(&["expose=79-81"]).unwrap(), [""; 0]);
+        assert_eq!(listed(&["health=none"]).unwrap().len(), 2);
+        assert_eq!(listed(&["health=healthy"]).unwrap(), [""; 0]);
+        assert_eq!(listed(&["is-task=true"]).unwrap(), [""; 0]);
         assert_eq!(listed(&["publish=80"]).unwrap(), [""; 0]);
         assert_eq!(listed(&["before=db-1"]).unwrap(), ["web-1"]);
         assert_eq!(listed(&["since=web-1"]).unwrap(), ["db-1"]);
@@ -339,15 +350,16 @@ mod tests {
             ("color=red", "invalid filter 'color'"),
             ("status=lost", "invalid filter 'status=lost'"),
             ("exited=x", "invalid filter 'exited=x'"),
-            ("name", "invalid filter \"name\": it must be NAME=VALUE"),
+            (
+                "name",
+                "invalid argument \"name\" for \"-f, --filter\" flag: bad format of filter (expected name=value)\n\
+                 See 'rctr ps --help'.",
+            ),
             (
                 "before=nosuch",
                 "invalid filter 'before=nosuch': no such container",
             ),
-            (
-                "health=healthy",
-                "invalid filter 'health': health checks arrive in a later release",
-            ),
+            ("health=well", "invalid filter 'health=well'"),
         ] {
             assert_eq!(listed(&[filter]).unwrap_err().text(), message);
         }

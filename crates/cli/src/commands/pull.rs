@@ -55,14 +55,13 @@ pub fn fetch(
     platform: Option<&str>,
     report: Report,
 ) -> Result<PulledImage> {
-    say(report, head(name).as_slice())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let progress = match report {
         Report::Nothing => Arc::new(Silent),
-        Report::Stdout => progress(false),
-        Report::Stderr => progress(true),
+        Report::Stdout => progress(false, head(name)),
+        Report::Stderr => progress(true, head(name)),
     };
     let outcome = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;

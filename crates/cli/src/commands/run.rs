@@ -30,7 +30,7 @@ pub fn run(app: &App, command: &str, args: RunArgs) -> Result {
         .map(CidFile::create)
         .transpose()?;
     let engine = app.engine_for_run()?;
-    pull_first(&engine, &options, quiet)?;
+    pull_first(&engine, &options, quiet).map_err(Failure::inside_run)?;
     let streams = match args.detach {
         true => Streams::default(),
         false => Streams {
@@ -49,7 +49,8 @@ pub fn run(app: &App, command: &str, args: RunArgs) -> Result {
     };
     let outcome = with_image(&engine, &options, quiet, run, |failed| {
         missing_image(&failed.error)
-    })?;
+    })
+    .map_err(Failure::inside_run)?;
     let id = match &outcome {
         Ok((started, _)) => Some(&started.id),
         Err(error) => error.id.as_ref(),
@@ -153,9 +154,7 @@ fn fetch(engine: &Engine, reference: &str, options: &RunOptions, quiet: bool) ->
     } else {
         Report::Stderr
     };
-    pull::fetch(engine, reference, options.platform.as_deref(), report)
-        .map(drop)
-        .map_err(Failure::inside_run)
+    pull::fetch(engine, reference, options.platform.as_deref(), report).map(drop)
 }
 
 pub fn warn(warnings: &[String]) {

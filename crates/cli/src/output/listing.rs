@@ -48,10 +48,24 @@ pub enum Layout<'a> {
     Template(&'a str),
 }
 
+/// The templates behind `--format raw`.
+#[derive(Debug, Clone, Copy)]
+pub struct Raw {
+    pub whole: &'static str,
+    pub quiet: &'static str,
+}
+
 impl<'a> Layout<'a> {
     /// Reads `--quiet` and `--format`; `default` are the columns of the usual table.
-    pub fn new(quiet: bool, format: Option<&'a str>, default: &'a [&'static str]) -> Layout<'a> {
+    pub fn new(
+        quiet: bool,
+        format: Option<&'a str>,
+        default: &'a [&'static str],
+        raw: Raw,
+    ) -> Layout<'a> {
         match format {
+            Some("raw") if quiet => Layout::Template(raw.quiet),
+            Some("raw") => Layout::Template(raw.whole),
             _ if quiet => Layout::Only("ID"),
             None | Some("" | "table") => Layout::Table(default),
             Some("json") => Layout::Json,
@@ -206,6 +220,11 @@ mod tests {
         type_name: "*formatter.ContainerContext",
     };
 
+    const RAW: Raw = Raw {
+        whole: "id: {{.ID}}\nnames: {{.Names}}\n",
+        quiet: "id: {{.ID}}",
+    };
+
     fn shown(quiet: bool, format: Option<&str>) -> String {
         let rows = [
             Row {
@@ -222,7 +241,7 @@ mod tests {
             &mut out,
             KIND,
             &rows,
-            &Layout::new(quiet, format, &["ID", "Names"]),
+            &Layout::new(quiet, format, &["ID", "Names"], RAW),
         ) {
             Ok(()) => String::from_utf8(out).unwrap(),
             Err(failure) => failure.text(),
@@ -255,6 +274,18 @@ mod tests {
                     {\"ID\":\"ba9876543210\",\"Labels\":\"\",\"Names\":\"peaceful_buck\"}\n";
         assert_eq!(shown(false, Some("json")), json);
         assert_eq!(shown(false, Some("{{json .}}")), json);
+    }
+
+    #[test]
+    fn raw() {
+        assert_eq!(
+            shown(false, Some("raw")),
+            "id: 0123456789ab\nnames: web\n\nid: ba9876543210\nnames: peaceful_buck\n\n"
+        );
+        assert_eq!(
+            shown(true, Some("raw")),
+            "id: 0123456789ab\nid: ba9876543210\n"
+        );
     }
 
     #[test]

@@ -12,8 +12,9 @@ use super::short_id;
 const BAR: &str = "{prefix}: {msg} [{bar:50}] {decimal_bytes}/{decimal_total_bytes}";
 const PLAIN: &str = "{prefix}: {msg}";
 
-/// Bars if the stream is a terminal that can have them, lines otherwise.
-pub fn progress(stderr: bool) -> Arc<dyn Progress> {
+/// Bars if the stream is a terminal that can have them, lines otherwise; `head` comes first, once the registry has the
+/// image.
+pub fn progress(stderr: bool, head: Option<String>) -> Arc<dyn Progress> {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     let terminal = if stderr {
         std::io::stderr().is_terminal()
@@ -21,10 +22,11 @@ pub fn progress(stderr: bool) -> Arc<dyn Progress> {
         std::io::stdout().is_terminal()
     };
     match terminal && !dumb {
-        true => Arc::new(Bars::new(stderr)),
+        true => Arc::new(Bars::new(stderr, head)),
         false => Arc::new(Lines {
             stderr,
-            last: Mutex::default(),
+            head,
+            seen: Mutex::default(),
         }),
     }
 }
@@ -53,13 +55,27 @@ fn words(event: &LayerEvent) -> String {
 /// One line for each thing that happens, as when Docker's output is not a terminal.
 struct Lines {
     stderr: bool,
-    /// The last words for each layer: some events come again and again.
-    last: Mutex<HashMap<Digest, String>>,
+    head: Option<String>,
+    seen: Mutex<Seen>,
+}
+
+/// What the layers were at.
+#[derive(Default)]
+struct Seen {
+    /// The last words for each: some events come again and again.
+    last: HashMap<Digest, String>,
+    /// Layers that are here, while there are no others: of an image that is complete nothing is said.
+    here: Vec<Digest>,
+    /// Something had to be fetched.
+    fetching: bool,
 }
 
 impl Lines {
-    fn say(&self, layer: &Digest, words: &str) {
-        let line = format!("{}: {words}", short_id(layer.as_ref()));
+    fn say_of(&self, layer: &Digest, words: &str) {
+        self.say(&format!("{}: {words}", short_id(layer.as_ref())));
+    }
+
+    fn say(&self, line: &str) {
         // A reader that went away does not stop a pull.
         let _ = match self.stderr {
             true => writeln!(std::io::stderr(), "{line}"),
@@ -69,37 +85,51 @@ impl Lines {
 }
 
 impl Progress for Lines {
-    fn resolved(&self, _: &Descriptor, _: &[PulledLayer]) {}
+    fn resolved(&self, _: &Descriptor, _: &[PulledLayer]) {
+        if let Some(head) = &self.head {
+            self.say(head);
+        }
+    }
 
     fn event(&self, layer: &Digest, event: LayerEvent) {
+        let mut seen = lock(&self.seen);
+        if matches!(event, LayerEvent::Exists) && !seen.fetching {
+            seen.here.push(layer.clone());
+            return;
+        }
         let words = match &event {
             // It may yet turn out to be here already.
             LayerEvent::Waiting => return,
             LayerEvent::Downloading { .. } => "Pulling fs layer".to_owned(),
             event => words(event),
         };
-        let mut last = lock(&self.last);
-        if last.get(layer) != Some(&words) {
-            self.say(layer, &words);
-            last.insert(layer.clone(), words);
+        seen.fetching = true;
+        for layer in std::mem::take(&mut seen.here) {
+            self.say_of(&layer, "Already exists");
+        }
+        if seen.last.get(layer) != Some(&words) {
+            self.say_of(layer, &words);
+            seen.last.insert(layer.clone(), words);
         }
     }
 }
 
 /// A bar for each layer.
 struct Bars {
+    head: Option<String>,
     screen: MultiProgress,
     bars: Mutex<HashMap<Digest, ProgressBar>>,
 }
 
 impl Bars {
-    fn new(stderr: bool) -> Bars {
+    fn new(stderr: bool, head: Option<String>) -> Bars {
         let target = if stderr {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::stdout()
         };
         Bars {
+            head,
             screen: MultiProgress::with_draw_target(target),
             bars: Mutex::default(),
         }
@@ -108,6 +138,10 @@ impl Bars {
 
 impl Progress for Bars {
     fn resolved(&self, _: &Descriptor, layers: &[PulledLayer]) {
+        if let Some(head) = &self.head {
+            // A terminal that went away does not stop a pull.
+            let _ = self.screen.println(head);
+        }
         let mut bars = lock(&self.bars);
         for layer in layers {
             let digest = layer.descriptor.digest();

@@ -179,6 +179,7 @@ fn volumes(container: &Container) -> Option<NameSet> {
         .mounts
         .iter()
         .filter(|mount| mount.kind == MountKind::Volume && mount.source.is_none())
+        .filter(|mount| !mount.by_mount_flag)
         .map(|mount| mount.target.clone());
     let volumes = name_set(container.process.volumes.iter().cloned().chain(anonymous));
     (!volumes.is_empty()).then_some(volumes)

@@ -143,23 +143,13 @@ pub struct MountPoint {
 impl From<&ResolvedMount> for MountPoint {
     fn from(mount: &ResolvedMount) -> MountPoint {
         let spec = &mount.spec;
-        let (kind, driver, propagation) = match spec.kind {
-            MountKind::Bind => (
-                "bind",
-                None,
-                spec.propagation
-                    .clone()
-                    .unwrap_or_else(|| "rprivate".into()),
-            ),
-            MountKind::Volume => (
-                "volume",
-                Some("local"),
-                spec.propagation.clone().unwrap_or_default(),
-            ),
-            MountKind::Tmpfs => ("tmpfs", None, String::new()),
+        let (driver, propagation) = match spec.kind {
+            MountKind::Bind => (None, spec.propagation.clone().unwrap_or("rprivate".into())),
+            MountKind::Volume => (Some("local"), spec.propagation.clone().unwrap_or_default()),
+            MountKind::Tmpfs => (None, String::new()),
         };
         MountPoint {
-            r#type: kind,
+            r#type: spec.kind.as_str(),
             name: mount.volume.clone(),
             source: mount.source.display().to_string(),
             destination: spec.target.clone(),
@@ -254,7 +244,7 @@ impl ContainerInspect {
             graph_driver: graph_driver(paths),
             size_rw: size.map(|(rw, _)| rw),
             size_root_fs: size.map(|(_, all)| all),
-            mounts: container.mounts.iter().map(MountPoint::from).collect(),
+            mounts: container.mount_points().map(MountPoint::from).collect(),
             config: ContainerConfig::of_container(container),
             network_settings: NetworkSettings::new(container),
         }

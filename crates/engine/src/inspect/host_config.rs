@@ -1,6 +1,6 @@
 //! `HostConfig`: what the host gives a container, as the user asked for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use serde::Serialize;
@@ -8,34 +8,12 @@ use serde_json::Value;
 
 use super::{PortBinding, PortMap, none_if_empty};
 use crate::model::Container;
-use crate::options::{MountKind, MountSpec, NetworkMode, PortSpec, RunOptions};
+use crate::options::{
+    MountKind, MountSpec, NetworkMode, PortSpec, RunOptions, SecurityOptions, parse_size,
+};
 
 /// Docker's default for `--shm-size`.
 const DEFAULT_SHM_SIZE: u64 = 64 << 20;
-
-/// What Docker hides from a container that is not privileged.
-const MASKED_PATHS: [&str; 11] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-];
-
-/// What Docker shows read-only.
-const READONLY_PATHS: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
 
 /// `HostConfig.LogConfig`.
 #[derive(Debug, Clone, Serialize)]
@@ -83,6 +61,47 @@ pub struct MountRequest {
     /// Read-only.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
+    /// What only a bind has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bind_options: Option<BindOptions>,
+    /// What only a volume has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_options: Option<VolumeOptions>,
+    /// What only a tmpfs has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tmpfs_options: Option<TmpfsOptions>,
+}
+
+/// `BindOptions` of a [`MountRequest`].
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct BindOptions {
+    /// Mount propagation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub propagation: Option<String>,
+    /// Make a missing source.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub create_mountpoint: bool,
+}
+
+/// `VolumeOptions` of a [`MountRequest`].
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct VolumeOptions {
+    /// Leave an empty volume empty.
+    pub no_copy: bool,
+}
+
+/// `TmpfsOptions` of a [`MountRequest`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TmpfsOptions {
+    /// Bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+    /// Permissions, as a number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
 }
 
 /// `HostConfig` of a container.
@@ -154,7 +173,7 @@ pub struct HostConfig {
     pub memory_swappiness: Option<i64>,
     pub oom_kill_disable: Option<bool>,
     pub pids_limit: Option<i64>,
-    pub ulimits: Option<Vec<UlimitJson>>,
+    pub ulimits: Vec<UlimitJson>,
     pub cpu_count: u64,
     pub cpu_percent: u64,
     #[serde(rename = "IOMaximumIOps")]
@@ -163,8 +182,8 @@ pub struct HostConfig {
     pub io_maximum_bandwidth: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<MountRequest>,
-    pub masked_paths: Option<Vec<&'static str>>,
-    pub readonly_paths: Option<Vec<&'static str>>,
+    pub masked_paths: Option<Vec<String>>,
+    pub readonly_paths: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<bool>,
 }
@@ -174,7 +193,12 @@ impl HostConfig {
     pub fn new(container: &Container, log_driver: &str) -> HostConfig {
         let options = &container.options;
         let resources = &options.resources;
-        let unmasked = options.privileged || options.security.systempaths_unconfined;
+        let (cap_add, cap_drop) = capabilities(options);
+        let hidden = |paths: fn() -> Vec<String>| match options.security.systempaths_unconfined {
+            _ if options.privileged => None,
+            true => Some(Vec::new()),
+            false => Some(paths()),
+        };
         HostConfig {
             binds: none_if_empty(&options.mounts.iter().filter_map(bind).collect::<Vec<_>>()),
             container_id_file: options
@@ -196,8 +220,8 @@ impl HostConfig {
             volume_driver: String::new(),
             volumes_from: None,
             console_size: [0, 0],
-            cap_add: none_if_empty(&options.cap_add),
-            cap_drop: none_if_empty(&options.cap_drop),
+            cap_add: none_if_empty(&cap_add),
+            cap_drop: none_if_empty(&cap_drop),
             cgroupns_mode: "private",
             dns: strings(&options.dns),
             dns_options: options.dns_options.clone(),
@@ -212,11 +236,11 @@ impl HostConfig {
             privileged: options.privileged,
             publish_all_ports: options.publish_all,
             readonly_rootfs: options.read_only,
-            security_opt: none_if_empty(&options.security.raw),
+            security_opt: none_if_empty(&security_options(&options.security, options.privileged)),
             tmpfs: options
                 .mounts
                 .iter()
-                .filter(|mount| mount.kind == MountKind::Tmpfs)
+                .filter(|mount| mount.kind == MountKind::Tmpfs && !mount.by_mount_flag)
                 .map(|mount| (mount.target.clone(), mount.tmpfs_options.join(",")))
                 .collect(),
             uts_mode: String::new(),
@@ -255,16 +279,8 @@ impl HostConfig {
             io_maximum_iops: 0,
             io_maximum_bandwidth: 0,
             mounts: options.mounts.iter().filter_map(mount_request).collect(),
-            masked_paths: Some(if unmasked {
-                Vec::new()
-            } else {
-                MASKED_PATHS.to_vec()
-            }),
-            readonly_paths: Some(if unmasked {
-                Vec::new()
-            } else {
-                READONLY_PATHS.to_vec()
-            }),
+            masked_paths: hidden(rctr_runtime::defaults::masked_paths),
+            readonly_paths: hidden(rctr_runtime::defaults::readonly_paths),
             init: options.init.then_some(true),
         }
     }
@@ -289,12 +305,43 @@ fn memory_swap(options: &RunOptions) -> i64 {
     }
 }
 
-fn bind(mount: &MountSpec) -> Option<String> {
-    let from_volume_flag = match mount.kind {
-        MountKind::Bind => mount.create_source,
-        MountKind::Volume => true,
-        MountKind::Tmpfs => false,
+/// As Docker's command line writes them: upper case, with `CAP_`, in order, each once; what is added is not dropped.
+fn capabilities(options: &RunOptions) -> (Vec<String>, Vec<String>) {
+    let names = |list: &[String]| -> BTreeSet<String> {
+        let upper = list.iter().map(|name| name.trim().to_ascii_uppercase());
+        let full = upper.map(|name| match name.as_str() {
+            "ALL" => name,
+            _ if name.starts_with("CAP_") => name,
+            _ => format!("CAP_{name}"),
+        });
+        let all: BTreeSet<String> = full.collect();
+        match all.contains("ALL") {
+            true => BTreeSet::from(["ALL".to_owned()]),
+            false => all,
+        }
     };
+    let (add, drop) = (names(&options.cap_add), names(&options.cap_drop));
+    let drop = drop
+        .into_iter()
+        .filter(|name| name == "ALL" || !add.contains(name))
+        .collect();
+    (add.into_iter().collect(), drop)
+}
+
+/// `systempaths` shows in the paths; a privileged container has no label unless something else was asked for.
+fn security_options(security: &SecurityOptions, privileged: bool) -> Vec<String> {
+    if privileged && security.raw.is_empty() {
+        return vec!["label=disable".to_owned()];
+    }
+    let shown = security
+        .raw
+        .iter()
+        .filter(|option| !option.starts_with("systempaths"));
+    shown.cloned().collect()
+}
+
+fn bind(mount: &MountSpec) -> Option<String> {
+    let from_volume_flag = mount.kind != MountKind::Tmpfs && !mount.by_mount_flag;
     let source = mount.source.as_ref().filter(|_| from_volume_flag)?;
     Some(match mount.mode.as_str() {
         // `z` is what `Mounts` shows for a named volume that was given no options.
@@ -304,12 +351,38 @@ fn bind(mount: &MountSpec) -> Option<String> {
 }
 
 fn mount_request(mount: &MountSpec) -> Option<MountRequest> {
-    (mount.kind == MountKind::Bind && !mount.create_source).then(|| MountRequest {
-        r#type: "bind",
+    if !mount.by_mount_flag {
+        return None;
+    }
+    let bind_options = BindOptions {
+        propagation: mount.propagation.clone(),
+        create_mountpoint: mount.create_source,
+    };
+    let has_bind_options = bind_options.propagation.is_some() || bind_options.create_mountpoint;
+    let tmpfs_options = tmpfs_options(&mount.tmpfs_options);
+    Some(MountRequest {
+        r#type: mount.kind.as_str(),
         source: mount.source.clone(),
         target: mount.target.clone(),
         read_only: mount.read_only,
+        bind_options: has_bind_options.then_some(bind_options),
+        volume_options: (mount.kind == MountKind::Volume && !mount.copy)
+            .then_some(VolumeOptions { no_copy: true }),
+        tmpfs_options: (tmpfs_options != TmpfsOptions::default()).then_some(tmpfs_options),
     })
+}
+
+fn tmpfs_options(options: &[String]) -> TmpfsOptions {
+    let value = |name: &str| {
+        options
+            .iter()
+            .rev()
+            .find_map(|option| option.strip_prefix(name)?.strip_prefix('='))
+    };
+    TmpfsOptions {
+        size_bytes: value("size").and_then(|size| parse_size(size).ok()),
+        mode: value("mode").and_then(|mode| u32::from_str_radix(mode, 8).ok()),
+    }
 }
 
 fn port_bindings(publish: &[PortSpec]) -> PortMap {
@@ -347,18 +420,19 @@ fn extra_hosts(options: &RunOptions) -> Vec<String> {
         .collect()
 }
 
-fn ulimits(options: &RunOptions) -> Option<Vec<UlimitJson>> {
-    (!options.ulimits.is_empty()).then(|| {
-        options
-            .ulimits
-            .iter()
-            .map(|limit| UlimitJson {
-                name: limit.name.clone(),
-                hard: limit.hard,
-                soft: limit.soft,
-            })
-            .collect()
-    })
+/// In the order of their names.
+fn ulimits(options: &RunOptions) -> Vec<UlimitJson> {
+    let mut limits: Vec<UlimitJson> = options
+        .ulimits
+        .iter()
+        .map(|limit| UlimitJson {
+            name: limit.name.clone(),
+            hard: limit.hard,
+            soft: limit.soft,
+        })
+        .collect();
+    limits.sort_by(|a, b| a.name.cmp(&b.name));
+    limits
 }
 
 fn strings<T: Display>(items: &[T]) -> Vec<String> {
@@ -402,6 +476,62 @@ mod tests {
         assert_eq!(memory_swap(&options), 128 << 20);
         options.resources.memory_swap = Some(-1);
         assert_eq!(memory_swap(&options), -1);
+    }
+
+    #[test]
+    fn mounts_by_flag_are_requests_and_no_binds() {
+        let shown = |flag: &str| {
+            let spec = MountSpec::from_mount(flag).unwrap();
+            assert_eq!(bind(&spec), None);
+            serde_json::to_string(&mount_request(&spec)).unwrap()
+        };
+        assert_eq!(
+            shown("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=0700"),
+            r#"{"Type":"tmpfs","Target":"/t","TmpfsOptions":{"SizeBytes":1048576,"Mode":448}}"#
+        );
+        assert_eq!(
+            shown("src=data,dst=/v,volume-nocopy,readonly"),
+            r#"{"Type":"volume","Source":"data","Target":"/v","ReadOnly":true,"VolumeOptions":{"NoCopy":true}}"#
+        );
+        assert_eq!(
+            shown("type=bind,src=/x,dst=/y,bind-propagation=rslave"),
+            r#"{"Type":"bind","Source":"/x","Target":"/y","BindOptions":{"Propagation":"rslave"}}"#
+        );
+    }
+
+    #[test]
+    fn capabilities_as_docker_writes_them() {
+        let shown = |add: &[&str], drop: &[&str]| {
+            let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
+            let (add, drop) = capabilities(&RunOptions {
+                cap_add: words(add),
+                cap_drop: words(drop),
+                ..RunOptions::default()
+            });
+            format!("+{} -{}", add.join(","), drop.join(","))
+        };
+        assert_eq!(
+            shown(
+                &["sys_time", "NET_ADMIN", "cap_net_admin"],
+                &["CAP_MKNOD", "net_admin"]
+            ),
+            "+CAP_NET_ADMIN,CAP_SYS_TIME -CAP_MKNOD"
+        );
+        assert_eq!(shown(&["chown", "all"], &["ALL"]), "+ALL -ALL");
+    }
+
+    #[test]
+    fn what_is_privileged_has_no_label_and_hides_nothing() {
+        let raw = |words: &[&str]| SecurityOptions {
+            raw: words.iter().map(|word| (*word).to_owned()).collect(),
+            ..SecurityOptions::default()
+        };
+        assert_eq!(security_options(&raw(&[]), true), ["label=disable"]);
+        assert!(security_options(&raw(&[]), false).is_empty());
+        assert_eq!(
+            security_options(&raw(&["systempaths=unconfined", "no-new-privileges"]), true),
+            ["no-new-privileges"]
+        );
     }
 
     #[test]

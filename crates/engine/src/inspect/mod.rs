@@ -16,9 +16,14 @@ use serde::Serialize;
 
 pub use config::ContainerConfig;
 pub use container::{ContainerInspect, ContainerPaths, ContainerState, MountPoint};
-pub use host_config::{HostConfig, LogConfig, MountRequest, RestartPolicy, UlimitJson};
+pub use host_config::{
+    BindOptions, HostConfig, LogConfig, MountRequest, RestartPolicy, TmpfsOptions, UlimitJson,
+    VolumeOptions,
+};
 pub use image::{ImageFacts, ImageInspect, ImageMetadata, RootFs};
-pub use network::{EndpointSettings, NetworkSettings, PortBinding, PortMap, published_ports};
+pub use network::{
+    EndpointSettings, NetworkSettings, PortBinding, PortMap, port_map, published_ports,
+};
 
 /// An object without content, `{}`: how Docker writes sets as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use super::Empty;
-use crate::model::{Container, EndpointState, PublishedPort};
+use crate::model::{Container, EndpointState, PublishedPort, ZERO_TIME};
 use crate::options::NetworkMode;
 
 /// Where on the host a port is reached.
@@ -50,7 +51,7 @@ pub struct NetworkSettings {
     /// Unused.
     #[serde(rename = "SecondaryIPv6Addresses")]
     pub secondary_ipv6_addresses: Option<Vec<String>>,
-    /// Unused.
+    /// The endpoint on the default bridge.
     #[serde(rename = "EndpointID")]
     pub endpoint_id: String,
     /// Gateway on the default bridge.
@@ -93,10 +94,10 @@ pub struct EndpointSettings {
     pub driver_opts: Option<BTreeMap<String, String>>,
     /// Unused.
     pub gw_priority: i64,
-    /// The network's id.
+    /// The network's id, from the first start on.
     #[serde(rename = "NetworkID")]
     pub network_id: String,
-    /// Unused.
+    /// While it runs, an id of its own for each run.
     #[serde(rename = "EndpointID")]
     pub endpoint_id: String,
     /// Gateway.
@@ -135,7 +136,16 @@ impl NetworkSettings {
         let name = endpoint
             .map_or(name, |endpoint| &endpoint.network)
             .to_owned();
-        let endpoint = endpoint.map(EndpointSettings::new).unwrap_or_default();
+        let connected = endpoint.is_some();
+        let mut endpoint = endpoint.map(EndpointSettings::new).unwrap_or_default();
+        let state = &container.state;
+        // As Docker: a container has a network's id from its first start on, even if that failed.
+        if state.started_at != ZERO_TIME || !state.error.is_empty() {
+            endpoint.network_id = derived_id(&["network", &name]);
+        }
+        if live {
+            endpoint.endpoint_id = derived_id(&["endpoint", &container.id, &state.started_at]);
+        }
         NetworkSettings {
             sandbox_id: if live {
                 container.id.clone()
@@ -148,6 +158,10 @@ impl NetworkSettings {
                 String::new()
             },
             ports: port_map(container),
+            endpoint_id: match connected {
+                true => endpoint.endpoint_id.clone(),
+                false => String::new(),
+            },
             gateway: endpoint.gateway.clone(),
             global_ipv6_address: endpoint.global_ipv6_address.clone(),
             global_ipv6_prefix_len: endpoint.global_ipv6_prefix_len,
@@ -180,6 +194,12 @@ impl EndpointSettings {
     }
 }
 
+/// 64 hex digits for a thing that is known by its names.
+fn derived_id(names: &[&str]) -> String {
+    let hash = Sha256::digest(names.join("\0"));
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The ports of a running container as they are published now; none of one that does not run.
 ///
 /// One entry per address of the host, so a port on every address gives two where the host has IPv6.
@@ -190,7 +210,8 @@ pub fn published_ports(container: &Container) -> &[PublishedPort] {
     }
 }
 
-fn port_map(container: &Container) -> PortMap {
+/// The ports of a running container, by container port; none of one that does not run or has no network of its own.
+pub fn port_map(container: &Container) -> PortMap {
     if !container.state.status.is_live() || container.network.is_none() {
         return PortMap::new();
     }

@@ -384,3 +384,43 @@ pub enum ParseError {
         second: &'static str,
     },
 }
+
+impl ParseError {
+    /// Whether Docker's command line lets it pass and the engine refuses it: such a mistake gives another exit code
+    /// than an unreadable flag.
+    pub fn found_by_engine(&self) -> bool {
+        use ParseError as E;
+        matches!(
+            self,
+            E::Name { .. }
+                | E::Hostname { .. }
+                | E::WorkingDir { .. }
+                | E::Signal { .. }
+                | E::Capability { .. }
+                | E::Platform { .. }
+                | E::Network { .. }
+                | E::NetworkContainer
+                | E::SysctlHostNetwork { .. }
+                | E::CpusRange { .. }
+                | E::Cpuset { .. }
+                | E::MemoryMinimum
+                | E::SwapBelowMemory
+                | E::SwapWithoutMemory
+                | E::ReservationAboveMemory
+                | E::ReservationMinimum
+                | E::OomScoreAdj { .. }
+                | E::OutOfRange { .. }
+                | E::Conflict { .. }
+                | E::Volume { .. }
+                | E::VolumeMode { .. }
+                | E::VolumeName { .. }
+                | E::VolumeNameShort
+                | E::MountPath { .. }
+                | E::MountRoot
+                | E::MountType { .. }
+                | E::BindSource { .. }
+                | E::TmpfsOption { .. }
+                | E::DuplicateMount { .. }
+        )
+    }
+}

@@ -166,6 +166,17 @@ pub enum MountKind {
     Tmpfs,
 }
 
+impl MountKind {
+    /// The word for it in `--mount type=…` and `inspect`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MountKind::Bind => "bind",
+            MountKind::Volume => "volume",
+            MountKind::Tmpfs => "tmpfs",
+        }
+    }
+}
+
 /// One `-v`, `--mount` or `--tmpfs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountSpec {
@@ -187,6 +198,9 @@ pub struct MountSpec {
     pub tmpfs_options: Vec<String>,
     /// A volume's mount options as written, for `inspect` (`Mode`).
     pub mode: String,
+    /// Asked for by `--mount`, which `inspect` tells apart.
+    #[serde(default)]
+    pub by_mount_flag: bool,
 }
 
 /// `--network`.

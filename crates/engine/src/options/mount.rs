@@ -55,6 +55,7 @@ impl MountSpec {
             },
             target: check_target(target)?,
             source,
+            by_mount_flag: false,
         };
         Ok((spec, warning))
     }
@@ -87,6 +88,7 @@ impl MountSpec {
             copy: false,
             tmpfs_options,
             mode: options.to_owned(),
+            by_mount_flag: false,
         })
     }
 }

@@ -163,7 +163,12 @@ impl MountFields {
             create_source: self.create_source,
             copy: kind == MountKind::Volume && self.nocopy != Some(true),
             tmpfs_options,
-            mode: String::new(),
+            // Docker's word for a volume without options.
+            mode: match kind {
+                MountKind::Volume => "z".to_owned(),
+                _ => String::new(),
+            },
+            by_mount_flag: true,
         })
     }
 }

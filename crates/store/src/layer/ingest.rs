@@ -241,7 +241,7 @@ impl LayerIngest {
                 fs::rename(&self.source.path, &blob)?;
                 self.source.complete = true;
             }
-            if tx.layer_number(&self.spec.chain_id)?.is_some() && fs::exists(&dir)? {
+            if tx.layer_number(&self.spec.chain_id)?.is_some() && fs::exists(&dir.join("diff"))? {
                 // Built here meanwhile, and perhaps in use.
                 tx.set_blob(&self.spec.chain_id, &self.spec.blob)?;
                 return Ok(None);
