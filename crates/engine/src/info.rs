@@ -68,7 +68,7 @@ pub struct UsageLine {
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DiskUsage {
-    /// Images, layers counted once.
+    /// Images, layers counted once, with what unfinished pulls have left.
     pub images: UsageLine,
     /// Writable layers and logs of containers.
     pub containers: UsageLine,
@@ -161,8 +161,8 @@ impl Engine {
             images: UsageLine {
                 total: usage.images.len(),
                 active: usage.images.len() - idle_images.clone().count(),
-                size: usage.layers,
-                reclaimable: idle_images.map(|image| own(&image)).sum(),
+                size: usage.layers + usage.unfinished,
+                reclaimable: idle_images.map(|image| own(&image)).sum::<u64>() + usage.unfinished,
             },
             containers: UsageLine {
                 total: usage.containers.len(),

@@ -16,6 +16,8 @@ pub struct DiskUsage {
     pub layers: u64,
     /// All blobs.
     pub blobs: u64,
+    /// What unfinished downloads, and removals that were interrupted, have left.
+    pub unfinished: u64,
     /// The images.
     pub images: Vec<ImageUsage>,
     /// The containers.
@@ -114,6 +116,7 @@ impl Store {
             },
             layers: layers.values().map(|row| row.size).sum(),
             blobs: size_of(&self.blobs_dir())?,
+            unfinished: size_of(&self.tmp_dir())?,
             images: images.iter().map(image_usage).collect(),
             ..DiskUsage::default()
         };

@@ -121,6 +121,7 @@ fn what_came_is_kept_for_the_next_try() {
     ingest.write(&packed.data[..half]).unwrap();
     assert!(matches!(ingest.commit(None), Err(Error::Truncated { .. })));
     assert_eq!(tmp(&store).len(), 1, "only the partial download stays");
+    assert_eq!(store.disk_usage().unwrap().unfinished, half as u64);
 
     let mut ingest = store.begin_layer(packed.spec.clone()).unwrap().unwrap();
     assert_eq!(ingest.offset(), half as u64);
