@@ -10,8 +10,8 @@ const XZ_MEMORY: u32 = 256 << 10;
 
 /// The uncompressed bytes of a tar archive: plain, or packed by gzip, bzip2, xz or zstd. `None` for anything else,
 /// also for something packed that is no tar archive, and for an archive of nothing.
-pub(super) fn open(file: impl Read + 'static) -> io::Result<Option<Box<dyn Read>>> {
-    let buffered: Box<dyn BufRead> = Box::new(BufReader::with_capacity(BUFFER, file));
+pub(crate) fn open<'a>(file: impl Read + 'a) -> io::Result<Option<Box<dyn Read + 'a>>> {
+    let buffered: Box<dyn BufRead + 'a> = Box::new(BufReader::with_capacity(BUFFER, file));
     let Some(mut reader) = decompress(buffered)? else {
         return Ok(None);
     };
@@ -49,7 +49,7 @@ fn packing(head: &[u8]) -> Packing {
     }
 }
 
-fn decompress(mut packed: Box<dyn BufRead>) -> io::Result<Option<Box<dyn Read>>> {
+fn decompress<'a>(mut packed: Box<dyn BufRead + 'a>) -> io::Result<Option<Box<dyn Read + 'a>>> {
     let head = packed.fill_buf()?;
     if head.is_empty() {
         return Ok(None);

@@ -65,11 +65,15 @@ impl HashCache {
     }
 
     /// Gives `each` a way to look up many files at once.
-    pub(super) fn look_up<T>(&self, each: impl FnOnce(&mut dyn FnMut(&Meta) -> Option<Hash>) -> T) -> T {
+    pub(super) fn look_up<T>(
+        &self,
+        each: impl FnOnce(&mut dyn FnMut(&Meta) -> Option<Hash>) -> T,
+    ) -> T {
         let mut state = self.lock();
         each(&mut |meta| {
             let known = state.known.get_mut(&(meta.dev, meta.ino))?;
-            let same = (known.size, known.mtime, known.ctime) == (meta.size, meta.mtime, meta.ctime);
+            let same =
+                (known.size, known.mtime, known.ctime) == (meta.size, meta.mtime, meta.ctime);
             known.asked |= same;
             same.then_some(known.hash)
         })
@@ -197,8 +201,14 @@ mod tests {
         assert_eq!(ask(&cache, meta(3)), None);
         for other in [
             Meta { size: 4, ..meta(1) },
-            Meta { mtime: (5, 7), ..meta(1) },
-            Meta { ctime: (-7, 9), ..meta(1) },
+            Meta {
+                mtime: (5, 7),
+                ..meta(1)
+            },
+            Meta {
+                ctime: (-7, 9),
+                ..meta(1)
+            },
             Meta { dev: 2, ..meta(1) },
         ] {
             assert_eq!(ask(&cache, other), None);

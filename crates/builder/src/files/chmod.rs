@@ -109,7 +109,9 @@ fn parse_clause(text: &str, clauses: &mut Vec<Clause>) -> Option<()> {
             '-' => Change::Remove,
             _ => Change::Set,
         };
-        let end = rest[1..].find(['+', '-', '=']).map_or(rest.len(), |at| at + 1);
+        let end = rest[1..]
+            .find(['+', '-', '='])
+            .map_or(rest.len(), |at| at + 1);
         let rights = parse_rights(&rest[1..end])?;
         clauses.push(Clause {
             who,
@@ -166,7 +168,11 @@ mod tests {
         ] {
             let chmod = Chmod::parse(value).unwrap();
             assert_eq!(chmod.apply(before, false), file, "{value} of a file");
-            assert_eq!(chmod.apply(before, true), directory, "{value} of a directory");
+            assert_eq!(
+                chmod.apply(before, true),
+                directory,
+                "{value} of a directory"
+            );
         }
     }
 

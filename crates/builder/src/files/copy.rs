@@ -163,13 +163,20 @@ impl Copier<'_> {
         };
         let mut file = File::from(spot.file()?);
         file.write_all(content).at("write", &path)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let meta = Meta {
             mode: FileType::RegularFile.as_raw_mode() | 0o644,
             mtime: (now.as_secs() as i64, now.subsec_nanos().into()),
             ..Meta::default()
         };
-        apply(&file.into(), &self.target.attributes(&meta, false), &[], &path)
+        apply(
+            &file.into(),
+            &self.target.attributes(&meta, false),
+            &[],
+            &path,
+        )
     }
 
     fn selected(&self, selection: &Selection, index: usize, selected: &Selected) -> Result<()> {
@@ -183,12 +190,22 @@ impl Copier<'_> {
                 return Ok(());
             }
             let (dir, name, path) = self.file_spot(&selected.name)?;
-            let spot = Spot { dir: &dir, name: &name, path: &path };
+            let spot = Spot {
+                dir: &dir,
+                name: &name,
+                path: &path,
+            };
             return self.file(source, spot);
         }
         let (dir, name, path) = self.file_spot(&selected.name)?;
-        let spot = Spot { dir: &dir, name: &name, path: &path };
-        let attributes = self.target.attributes(&selected.meta, selection.tree.owned());
+        let spot = Spot {
+            dir: &dir,
+            name: &name,
+            path: &path,
+        };
+        let attributes = self
+            .target
+            .attributes(&selected.meta, selection.tree.owned());
         spot.node(kind_of(&selected.meta), selected.meta.rdev, &attributes)
     }
 
@@ -196,7 +213,9 @@ impl Copier<'_> {
     fn unpacked(&self, source: &Opened<'_>, selected: &Selected) -> Result<bool> {
         let file = source.file.try_clone().at("open", &source.path)?;
         let Some(reader) = archive::open(file).at("read", &source.path)? else {
-            (&source.file).seek(SeekFrom::Start(0)).at("read", &source.path)?;
+            (&source.file)
+                .seek(SeekFrom::Start(0))
+                .at("read", &source.path)?;
             return Ok(false);
         };
         let into = Target {
@@ -244,7 +263,11 @@ impl Copier<'_> {
                 break;
             };
             let path = join(&top.path, entry.name());
-            let spot = Spot { dir: &top.to, name: entry.name(), path: &path };
+            let spot = Spot {
+                dir: &top.to,
+                name: entry.name(),
+                path: &path,
+            };
             match entry.kind() {
                 FileType::Directory => {
                     let level = self.enter(selected, entry, top, spot)?;
@@ -295,7 +318,9 @@ impl Copier<'_> {
         let source = join(&selected.base, &entry.path);
         let from = match openat(&top.from, entry.name(), DIRECTORY, Mode::empty()) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-                return Err(FilesError::Changed { path: text(&source) });
+                return Err(FilesError::Changed {
+                    path: text(&source),
+                });
             }
             other => other.at("open", &source)?,
         };
@@ -412,7 +437,9 @@ impl<'a> Opened<'a> {
     fn must_verify(&self) -> Result<bool> {
         let now = Meta::from(&fstat(&self.file).at("look at", &self.path)?);
         let changed = now != self.meta;
-        if changed && (self.hash.is_none() || (now.mode, now.size) != (self.meta.mode, self.meta.size)) {
+        if changed
+            && (self.hash.is_none() || (now.mode, now.size) != (self.meta.mode, self.meta.size))
+        {
             return Err(self.changed());
         }
         Ok(changed || (self.hash.is_some() && self.selection.is_racy(&self.meta)))
@@ -444,13 +471,20 @@ impl<'a> Opened<'a> {
 fn transfer(mut from: &File, mut to: &File, size: u64, buffer: &mut [u8]) -> std::io::Result<()> {
     let mut copied = 0;
     while size - copied > buffer.len() as u64 || (copied > 0 && copied < size) {
-        let left = usize::try_from(size - copied).unwrap_or(usize::MAX).min(1 << 30);
+        let left = usize::try_from(size - copied)
+            .unwrap_or(usize::MAX)
+            .min(1 << 30);
         match copy_file_range(from, None, to, None, left) {
             Ok(0) => break,
             Ok(count) => copied += count as u64,
             Err(Errno::INTR) => {}
             Err(
-                Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::PERM | Errno::IO,
+                Errno::XDEV
+                | Errno::NOSYS
+                | Errno::OPNOTSUPP
+                | Errno::INVAL
+                | Errno::PERM
+                | Errno::IO,
             ) if copied == 0 => break,
             Err(e) => return Err(e.into()),
         }

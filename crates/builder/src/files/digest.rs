@@ -242,10 +242,12 @@ pub(super) fn field(hash: &mut Sha256, bytes: &[u8]) {
     hash.update(bytes);
 }
 
-pub(super) fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+pub(crate) fn hex(hash: Sha256) -> String {
+    hash.finalize()
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

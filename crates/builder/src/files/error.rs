@@ -39,7 +39,9 @@ pub enum FilesError {
         limit: usize,
     },
     /// A source changed between being hashed and being copied.
-    #[error("\"/{path}\" changed while it was being read: start the build again when it is at rest")]
+    #[error(
+        "\"/{path}\" changed while it was being read: start the build again when it is at rest"
+    )]
     Changed {
         /// The path.
         path: String,
@@ -159,6 +161,23 @@ pub enum FilesError {
     NoContext {
         /// As given.
         path: PathBuf,
+    },
+    /// There is no Dockerfile.
+    #[error("failed to read dockerfile: open {}: no such file or directory", path.display())]
+    NoDockerfile {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A file of this machine, not of a tree, cannot be used.
+    #[error("failed to {action} {}", path.display())]
+    Host {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// The kernel said no.
     #[error("failed to {action} \"/{path}\"")]

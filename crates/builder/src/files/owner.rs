@@ -107,11 +107,23 @@ mod tests {
             assert_eq!(parse_owner(&tree, value).unwrap(), expected, "{value}");
         }
         for (value, message) in [
-            ("joe", "unable to find user joe: no matching entries in /etc/passwd"),
-            ("app:joe", "unable to find group joe: no matching entries in /etc/group"),
+            (
+                "joe",
+                "unable to find user joe: no matching entries in /etc/passwd",
+            ),
+            (
+                "app:joe",
+                "unable to find group joe: no matching entries in /etc/group",
+            ),
             ("-1", "-1: uids and gids must be in range 0-2147483647"),
-            ("4294967296", "4294967296: uids and gids must be in range 0-2147483647"),
-            ("big", "4294967295: uids and gids must be in range 0-2147483647"),
+            (
+                "4294967296",
+                "4294967296: uids and gids must be in range 0-2147483647",
+            ),
+            (
+                "big",
+                "4294967295: uids and gids must be in range 0-2147483647",
+            ),
         ] {
             assert_eq!(parse_owner(&tree, value).unwrap_err().to_string(), message);
         }

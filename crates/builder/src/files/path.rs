@@ -164,7 +164,9 @@ pub(super) fn walk(
         match kind(&stat) {
             FileType::Symlink if !is_last || last == Last::Follow => {
                 if place.links.len() >= MAX_LINKS {
-                    return Err(FilesError::LinkLoop { path: text(&shown()) });
+                    return Err(FilesError::LinkLoop {
+                        path: text(&shown()),
+                    });
                 }
                 let target = readlinkat(&place.dir, &name[..], Vec::new())
                     .at("read the link", &here)?
@@ -236,11 +238,21 @@ mod tests {
         symlink("etc/deep", root.join("dir")).unwrap();
         symlink("loop", root.join("loop")).unwrap();
         symlink("/nowhere/else", root.join("dangling")).unwrap();
-        let fd = open_dir(rustix::fs::CWD, temp.path().as_os_str().as_encoded_bytes(), DIRECTORY);
+        let fd = open_dir(
+            rustix::fs::CWD,
+            temp.path().as_os_str().as_encoded_bytes(),
+            DIRECTORY,
+        );
         assert!(fd.is_err(), "a leading slash means the root that was given");
         let fd = OwnedFd::from(std::fs::File::open(&root).unwrap());
         let at = |path: &str, last| walk(fd.as_fd(), path.as_bytes(), last, None).unwrap();
-        for path in ["absolute", "etc/deep/up", "dir/up", "dir/../file", "../etc/file"] {
+        for path in [
+            "absolute",
+            "etc/deep/up",
+            "dir/up",
+            "dir/../file",
+            "../etc/file",
+        ] {
             let place = at(path, Last::Follow);
             assert_eq!(place.path(), b"etc/file", "{path}");
             assert!(place.stat.is_some(), "{path}");
@@ -253,6 +265,9 @@ mod tests {
         assert!(at("/", Last::Follow).is_dir());
         let fails = |path: &str| walk(fd.as_fd(), path.as_bytes(), Last::Follow, None).err();
         assert!(matches!(fails("loop"), Some(FilesError::LinkLoop { .. })));
-        assert!(matches!(fails("etc/file/x"), Some(FilesError::NotADirectory { .. })));
+        assert!(matches!(
+            fails("etc/file/x"),
+            Some(FilesError::NotADirectory { .. })
+        ));
     }
 }

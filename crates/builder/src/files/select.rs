@@ -10,10 +10,10 @@ use super::cache::Hash;
 use super::entry::{Entry, Meta};
 use super::error::{At, FilesError, Result, text};
 use super::glob::{has_wildcard, matches};
-use crate::ignore::Ignore;
 use super::path::{DIRECTORY, Last, Place, clean, components, join, split, walk};
 use super::tree::Tree;
 use super::walk::{Filter, Walker, names};
+use crate::ignore::Ignore;
 
 /// How words are understood.
 #[derive(Debug, Clone, Default)]
@@ -227,7 +227,8 @@ impl Search<'_> {
             other => other?,
         };
         let hidden = |path: &Vec<u8>| self.tree.hides(path, false);
-        let is_hidden = place.links.iter().any(hidden) || (!place.is_dir() && hidden(&place.path()));
+        let is_hidden =
+            place.links.iter().any(hidden) || (!place.is_dir() && hidden(&place.path()));
         if place.stat.is_none() || is_hidden {
             return Err(self.missing(path, &place));
         }
@@ -281,7 +282,9 @@ fn distance(a: &str, b: &str) -> usize {
         row[0] = i + 1;
         for (j, y) in b.iter().enumerate() {
             let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(x != *y)).min(above + 1).min(row[j] + 1);
+            row[j + 1] = (diagonal + usize::from(x != *y))
+                .min(above + 1)
+                .min(row[j] + 1);
             diagonal = above;
         }
     }

@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
-    chmodat, chownat, fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, statat,
-    symlinkat, unlinkat, utimensat,
+    chmodat, chownat, fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat,
+    statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -144,11 +144,8 @@ impl Spot<'_> {
 
     /// A new empty file, open for writing and, to be checked, for reading.
     pub fn file(&self) -> Result<OwnedFd> {
-        let flags = OFlags::RDWR
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC;
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         self.put("create", || openat(self.dir, self.name, flags, mode))
     }
@@ -178,7 +175,9 @@ impl Spot<'_> {
             other => (other, device),
         };
         let mode = Mode::RUSR | Mode::WUSR;
-        self.put("create", || mknodat(self.dir, self.name, kind, mode, device))?;
+        self.put("create", || {
+            mknodat(self.dir, self.name, kind, mode, device)
+        })?;
         self.own(attributes)?;
         // Made just now, and no link.
         let mode = Mode::from_raw_mode(attributes.mode);
@@ -189,7 +188,8 @@ impl Spot<'_> {
     fn own(&self, attributes: &Attributes) -> Result<()> {
         let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        chownat(self.dir, self.name, Some(uid), Some(gid), flags).at("set the owner of", self.path)?;
+        chownat(self.dir, self.name, Some(uid), Some(gid), flags)
+            .at("set the owner of", self.path)?;
         self.time(attributes)
     }
 

@@ -9,8 +9,8 @@ use rustix::fs::{FileType, Mode, ResolveFlags, openat, openat2};
 use super::cache::HashCache;
 use super::entry::{Attributes, Meta};
 use super::error::{At, FilesError, Result, text};
-use crate::ignore::Ignore;
 use super::path::{DIRECTORY_PATH, FILE, Last, clean, kind, open_dir, split, walk};
+use crate::ignore::Ignore;
 
 /// A build context, an image or a stage: whatever COPY and ADD take files from.
 ///
@@ -129,7 +129,8 @@ impl Tree {
 
     /// Opens a regular file at a path without links, and looks at it.
     pub(super) fn open_file(&self, path: &[u8]) -> Result<(OwnedFd, Meta)> {
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let beneath =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let opened = if path.len() < 4096 {
             openat2(self.root(), path, FILE, Mode::empty(), beneath)
         } else {

@@ -9,9 +9,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{
-    AtFlags, FileType, Mode, linkat, makedev, mkdirat, openat, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, openat, statat, unlinkat};
 use rustix::io::Errno;
 use tar::EntryType;
 
@@ -105,9 +103,16 @@ impl Unpacker<'_> {
         }
         let (parent, name) = split(&path);
         let dir = self.target.make_dirs(parent)?;
-        let spot = Spot { dir: &dir, name, path: &path };
+        let spot = Spot {
+            dir: &dir,
+            name,
+            path: &path,
+        };
         // Before POSIX, a directory was a file whose name ends with a slash.
-        let is_file = matches!(kind, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse);
+        let is_file = matches!(
+            kind,
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse
+        );
         if kind == EntryType::Directory || (is_file && member.ends_with(b"/")) {
             self.directory(spot)?;
             self.directories.push((path, attributes, xattrs));
@@ -244,7 +249,11 @@ fn pax_time(value: &[u8]) -> Option<(i64, u64)> {
     let value = std::str::from_utf8(value).ok()?;
     let (seconds, fraction) = value.split_once('.').unwrap_or((value, ""));
     let seconds: i64 = seconds.parse().ok()?;
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
     let nanoseconds: u64 = digits.parse().ok()?;
     match (value.starts_with('-'), nanoseconds) {
         (true, 1..) => Some((seconds - 1, 1_000_000_000 - nanoseconds)),

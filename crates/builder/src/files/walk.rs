@@ -8,9 +8,9 @@ use rustix::io::Errno;
 
 use super::entry::{Entry, Meta, xattrs};
 use super::error::{At, FilesError, Result, text};
-use crate::ignore::{Ignore, Matches};
 use super::path::{DIRECTORY, kind};
 use super::tree::Tree;
+use crate::ignore::{Ignore, Matches};
 
 /// Levels of directories: what a sane tree has many times over, and two descriptors each.
 const MAX_DEPTH: usize = 256;
@@ -63,7 +63,12 @@ pub(super) struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     /// Everything wanted below the directory at a path without links, parents first, in order of their names.
-    pub fn walk(tree: &'a Tree, dir: OwnedFd, path: &[u8], filter: Filter<'a>) -> Result<Vec<Entry>> {
+    pub fn walk(
+        tree: &'a Tree,
+        dir: OwnedFd,
+        path: &[u8],
+        filter: Filter<'a>,
+    ) -> Result<Vec<Entry>> {
         let mut hidden = Rule::new(tree.ignore.as_deref());
         for (slash, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
             hidden.enter(&path[..slash]);
@@ -113,7 +118,8 @@ impl<'a> Walker<'a> {
         let is_dir = stat.as_ref().map_or(name.kind, kind) == FileType::Directory;
         let hidden = self.hidden.judge(&self.path);
         let excluded = self.excluded.judge(&self.path[self.base..]);
-        let included = self.included.ignore.is_none() || self.included.judge(&self.path[self.base..]);
+        let included =
+            self.included.ignore.is_none() || self.included.judge(&self.path[self.base..]);
         let wanted = !hidden && !excluded && included;
         let skipped = |rule: &Rule<'_>, path: &[u8]| !is_dir || rule.can_skip(path);
         if (hidden && skipped(&self.hidden, &self.path))
