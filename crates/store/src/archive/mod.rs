@@ -1,7 +1,7 @@
 //! Makes a layer archive (OCI image-spec, layer.md) of the upper directory of an overlay: the counterpart of
 //! [`crate::untar`].
 //!
-//! The archive is canonical: one walk, sorted by name, gives the same bytes for the same tree. Before that, [`settle`]
+//! The archive is canonical: one walk, sorted by name, gives the same bytes for the same tree. Before that, [`Settle`]
 //! makes a fresh upper directory what unpacking its archive would give, so that the archive can be made again at any
 //! time, and a layer is the same wherever it is.
 
@@ -15,8 +15,7 @@ mod xattrs;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use error::ArchiveError;
 pub(crate) use output::{HashSink, Hashed, Sink, WriteSink};
 pub(crate) use settle::{Lowers, Settle};
-pub(crate) use walk::{Archived, archive};
+pub(crate) use walk::archive;
 pub(crate) use xattrs::{is_opaque, same_root};

@@ -50,7 +50,7 @@ pub(crate) struct Settle<'a> {
 impl Settle<'_> {
     /// Whether the directory at `path` has to tell that it hides what is below. If overlayfs says so for no need, or only
     /// that there are marked whiteouts, that is taken away.
-    pub fn opaque(
+    pub(super) fn opaque(
         &self,
         dir: &OwnedFd,
         path: &[u8],

@@ -1,7 +1,7 @@
 //! The walk over a tree, by directory descriptors.
 
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
@@ -51,15 +51,11 @@ pub(crate) fn archive(
         size: 0,
         members: 0,
     };
-    let result = walk.run(root, list_root);
-    match result {
-        Ok(()) => {}
-        Err(reason) => {
-            return Err(ArchiveError {
-                path: walk.path,
-                reason,
-            });
-        }
+    if let Err(reason) = walk.run(root, list_root) {
+        return Err(ArchiveError {
+            path: walk.path,
+            reason,
+        });
     }
     let (size, is_empty) = (walk.size, walk.members == 0);
     let archive_size = walk.output.finish().map_err(|e| ArchiveError {
@@ -86,10 +82,13 @@ struct Walk<'a> {
     members: u64,
 }
 
-/// What is known of a directory while its entries are archived.
-#[derive(Clone, Copy)]
-struct Surroundings {
-    depth: usize,
+/// A directory whose entries are being archived.
+struct Level {
+    dir: OwnedFd,
+    stat: Stat,
+    entries: std::vec::IntoIter<Entry>,
+    /// Length of its path.
+    path: usize,
     /// Lower layers may have a directory there that shows through.
     merged: bool,
     /// There may be whiteouts marked by an attribute.
@@ -103,115 +102,110 @@ struct Entry {
 
 impl Walk<'_> {
     fn run(&mut self, root: BorrowedFd<'_>, list_root: bool) -> Result<(), Reason> {
-        let stat = fstat(root).map_err(|e| Reason::System("look at", e))?;
-        let xattrs = self.xattrs(root)?;
+        let root = self.level(root, c".", true)?;
+        let xattrs = self.xattrs(&root.dir)?;
         if list_root {
             self.member(Header {
                 name: b"./",
                 kind: kind::DIRECTORY,
                 xattrs: &xattrs.kept,
-                ..header(&stat, self.mtime(&stat))
+                ..header(&root.stat, self.mtime(&root.stat))
             })?;
         }
-        let surroundings = Surroundings {
-            depth: 0,
-            merged: true,
-            marked_whiteouts: xattrs.opaque == Some(b'x'),
-        };
-        self.entries(root, surroundings)?;
-        match &self.settle {
-            Some(settle) if list_root => settle.time(root, &stat),
-            Some(settle) => settle.time_of_implied_root(root),
-            None => Ok(()),
-        }
-        .map_err(|e| Reason::System("set the time of", e))
-    }
-
-    fn entries(&mut self, dir: BorrowedFd<'_>, around: Surroundings) -> Result<(), Reason> {
-        if around.depth > MAX_DEPTH {
-            return Err(Reason::Problem(ArchiveProblem::TooDeep));
-        }
-        for entry in sorted(dir).map_err(|e| Reason::System("read", e))? {
-            let length = self.path.len();
-            if length > 0 {
-                self.path.push(b'/');
+        let mut levels = vec![root];
+        while let Some(level) = levels.last_mut() {
+            self.path.truncate(level.path);
+            match level.entries.next() {
+                Some(entry) => {
+                    if let Some(deeper) = self.entry(level, &entry)? {
+                        levels.push(deeper);
+                    }
+                    if levels.len() > MAX_DEPTH + 1 {
+                        return Err(Reason::Problem(ArchiveProblem::TooDeep));
+                    }
+                }
+                None => {
+                    let is_root = levels.len() == 1;
+                    if let (Some(level), Some(settle)) = (levels.pop(), &self.settle) {
+                        let dir = level.dir.as_fd();
+                        if is_root && !list_root {
+                            settle.time_of_implied_root(dir)
+                        } else {
+                            settle.time(dir, &level.stat)
+                        }
+                        .map_err(|e| Reason::System("set the time of", e))?;
+                    }
+                }
             }
-            self.path.extend_from_slice(entry.name.to_bytes());
-            if entry.name.to_bytes().starts_with(WHITEOUT) {
-                return Err(Reason::Problem(ArchiveProblem::ReservedName));
-            }
-            match entry.kind {
-                FileType::Directory => self.directory(dir, &entry, around)?,
-                FileType::RegularFile => self.file(dir, &entry, around)?,
-                _ => self.other(dir, &entry)?,
-            }
-            self.path.truncate(length);
         }
         Ok(())
     }
 
-    fn directory(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        entry: &Entry,
-        around: Surroundings,
-    ) -> Result<(), Reason> {
-        let dir = open(parent, entry, OFlags::DIRECTORY)?;
-        let stat = fstat(&dir).map_err(|e| Reason::System("look at", e))?;
-        let xattrs = self.xattrs(&dir)?;
+    /// Archives an entry; a directory is given back for what is in it.
+    fn entry(&mut self, level: &Level, entry: &Entry) -> Result<Option<Level>, Reason> {
+        if !self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(entry.name.to_bytes());
+        if entry.name.to_bytes().starts_with(WHITEOUT) {
+            return Err(Reason::Problem(ArchiveProblem::ReservedName));
+        }
+        match entry.kind {
+            FileType::Directory => return self.directory(level, entry).map(Some),
+            FileType::RegularFile => self.file(level, entry)?,
+            _ => self.other(level.dir.as_fd(), entry)?,
+        }
+        Ok(None)
+    }
+
+    fn directory(&mut self, parent: &Level, entry: &Entry) -> Result<Level, Reason> {
+        let mut level = self.level(parent.dir.as_fd(), &entry.name, parent.merged)?;
+        let xattrs = self.xattrs(&level.dir)?;
         let mut opaque = xattrs.opaque == Some(b'y');
-        if let Some(settle) = &mut self.settle {
+        level.merged &= !opaque;
+        level.marked_whiteouts = xattrs.opaque == Some(b'x');
+        if let Some(settle) = &self.settle {
             opaque = settle
-                .opaque(&dir, &self.path, &xattrs, around.merged)
+                .opaque(&level.dir, &self.path, &xattrs, parent.merged)
                 .map_err(|e| Reason::System("look beneath", e))?;
         }
-        let length = self.path.len();
         self.path.push(b'/');
-        let name = std::mem::take(&mut self.path);
-        let added = self.member(Header {
-            name: &name,
+        let header = header(&level.stat, self.mtime(&level.stat));
+        self.named(Header {
             kind: kind::DIRECTORY,
             xattrs: &xattrs.kept,
-            ..header(&stat, self.mtime(&stat))
-        });
-        self.path = name;
-        added?;
+            ..header
+        })?;
         if opaque {
             self.marker(OPAQUE)?;
         }
-        self.path.truncate(length);
-        self.entries(
-            dir.as_fd(),
-            Surroundings {
-                depth: around.depth + 1,
-                merged: around.merged && xattrs.opaque != Some(b'y'),
-                marked_whiteouts: xattrs.opaque == Some(b'x'),
-            },
-        )?;
-        match &self.settle {
-            Some(settle) => settle
-                .time(dir.as_fd(), &stat)
-                .map_err(|e| Reason::System("set the time of", e)),
-            None => Ok(()),
-        }
+        Ok(level)
     }
 
-    fn file(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        entry: &Entry,
-        around: Surroundings,
-    ) -> Result<(), Reason> {
-        let file = open(parent, entry, OFlags::NONBLOCK)?;
+    fn level(&self, parent: BorrowedFd<'_>, name: &CStr, merged: bool) -> Result<Level, Reason> {
+        let dir = open(parent, name, OFlags::DIRECTORY)?;
+        let entries = sorted(dir.as_fd()).map_err(|e| Reason::System("read", e))?;
+        Ok(Level {
+            stat: fstat(&dir).map_err(|e| Reason::System("look at", e))?,
+            entries: entries.into_iter(),
+            path: self.path.len(),
+            merged,
+            marked_whiteouts: false,
+            dir,
+        })
+    }
+
+    fn file(&mut self, level: &Level, entry: &Entry) -> Result<(), Reason> {
+        let file = open(level.dir.as_fd(), &entry.name, OFlags::NONBLOCK)?;
         let stat = fstat(&file).map_err(|e| Reason::System("look at", e))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Reason::Problem(ArchiveProblem::Changed));
         }
         let xattrs = self.xattrs(&file)?;
-        if around.marked_whiteouts && xattrs.whiteout && stat.st_size == 0 {
+        if level.marked_whiteouts && xattrs.whiteout && stat.st_size == 0 {
             if let Some(settle) = &self.settle {
                 settle
-                    .plain_whiteout(parent, &entry.name)
+                    .plain_whiteout(level.dir.as_fd(), &entry.name)
                     .map_err(|e| Reason::System("replace", e))?;
             }
             return self.whiteout(&entry.name);
@@ -226,16 +220,12 @@ impl Walk<'_> {
         }
         let size = stat.st_size.unsigned_abs();
         self.size += size;
-        let name = std::mem::take(&mut self.path);
-        let added = self.member(Header {
-            name: &name,
+        self.named(Header {
             kind: kind::FILE,
             size,
             xattrs: &xattrs.kept,
             ..header(&stat, self.mtime(&stat))
-        });
-        self.path = name;
-        added?;
+        })?;
         self.output.fill(&file, size).map_err(|e| match e {
             FillError::Read(e) => Reason::System("read", e),
             FillError::Short => Reason::Problem(ArchiveProblem::Changed),
@@ -286,16 +276,12 @@ impl Walk<'_> {
             }
             _ => (0, 0),
         };
-        let name = std::mem::take(&mut self.path);
-        let added = self.member(Header {
-            name: &name,
+        self.named(Header {
             link: &target,
             kind,
             device,
             ..header(&stat, self.mtime(&stat))
-        });
-        self.path = name;
-        added
+        })
     }
 
     /// Adds a hard link to a file that is in the archive already; false if it is not.
@@ -310,15 +296,12 @@ impl Walk<'_> {
             }
             std::collections::hash_map::Entry::Occupied(first) => first.get().clone(),
         };
-        let name = std::mem::take(&mut self.path);
-        let added = self.member(Header {
-            name: &name,
+        self.named(Header {
             link: &first,
             kind: kind::HARD_LINK,
             ..header(stat, self.mtime(stat))
-        });
-        self.path = name;
-        added.map(|()| true)
+        })?;
+        Ok(true)
     }
 
     /// Tells that the entry whose path is the present one is gone.
@@ -338,6 +321,18 @@ impl Walk<'_> {
             kind: kind::FILE,
             ..Header::default()
         })
+    }
+
+    /// A member with the present path.
+    fn named(&mut self, header: Header<'_>) -> Result<(), Reason> {
+        self.members += 1;
+        let header = Header {
+            name: &self.path,
+            ..header
+        };
+        self.output
+            .append(|to| header.write(to))
+            .map_err(Reason::Sink)
     }
 
     fn member(&mut self, header: Header<'_>) -> Result<(), Reason> {
@@ -366,19 +361,17 @@ fn header(stat: &Stat, mtime: i64) -> Header<'static> {
     }
 }
 
-fn open(parent: BorrowedFd<'_>, entry: &Entry, flags: OFlags) -> Result<OwnedFd, Reason> {
+fn open(parent: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> Result<OwnedFd, Reason> {
     let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // Reading must not change the file, but only its owner may ask for that.
-    match openat(parent, &entry.name, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => openat(parent, &entry.name, flags, Mode::empty()),
+    match openat(parent, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => openat(parent, name, flags, Mode::empty()),
         other => other,
     }
     .map_err(|e| Reason::System("open", e))
 }
 
 fn sorted(dir: BorrowedFd<'_>) -> rustix::io::Result<Vec<Entry>> {
-    // The walk may have read it before, and the caller's descriptor shares its position.
-    rustix::fs::seek(dir, rustix::fs::SeekFrom::Start(0))?;
     let mut found = Vec::new();
     let mut buffer = Vec::with_capacity(32 * 1024);
     let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());

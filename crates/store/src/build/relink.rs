@@ -1,8 +1,9 @@
 //! The same files upon another base.
 
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::BufReader;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 
 use oci_spec::image::Digest;
@@ -65,37 +66,68 @@ impl Store {
 }
 
 fn fill(from: &OwnedFd, to: &OwnedFd, row: &BuiltRow) -> rustix::io::Result<()> {
-    link_tree(from.as_fd(), to.as_fd())?;
+    link_tree(from, to)?;
     if row.root_listed == Some(true) {
         return copy_attributes(from, to);
     }
     Ok(())
 }
 
-fn link_tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    rustix::fs::seek(from, rustix::fs::SeekFrom::Start(0))?;
-    for_each_entry(from, |entry| {
-        let name = &entry.name;
-        if entry.is_dir {
-            mkdirat(to, name, Mode::from_raw_mode(0o700))?;
-            let (source, target) = (open_subdir(from, name)?, open_subdir(to, name)?);
-            link_tree(source.as_fd(), target.as_fd())?;
-            if is_opaque(&source)? {
-                set_opaque(&target)?;
-            }
-            return copy_attributes(&source, &target);
-        }
-        match linkat(from, name, to, name, AtFlags::empty()) {
-            // Overlayfs makes all whiteouts links to one: that one has many names soon.
-            Err(Errno::MLINK) if is_whiteout(from, name)? => {
-                mknodat(to, name, FileType::CharacterDevice, Mode::empty(), 0)
-            }
-            other => other,
-        }
-    })
+/// A directory, its copy, and what is to be done in it.
+struct Level {
+    from: OwnedFd,
+    to: OwnedFd,
+    subdirs: Vec<CString>,
 }
 
-fn is_whiteout(dir: BorrowedFd<'_>, name: &std::ffi::CStr) -> rustix::io::Result<bool> {
+impl Level {
+    /// Links all but directories.
+    fn new(from: OwnedFd, to: OwnedFd) -> rustix::io::Result<Self> {
+        let mut subdirs = Vec::new();
+        for_each_entry(&from, |entry| {
+            if entry.is_dir {
+                subdirs.push(entry.name);
+                return Ok(());
+            }
+            let name = &entry.name;
+            match linkat(&from, name, &to, name, AtFlags::empty()) {
+                // Overlayfs makes all whiteouts links to one: that one has many names soon.
+                Err(Errno::MLINK) if is_whiteout(&from, name)? => {
+                    mknodat(&to, name, FileType::CharacterDevice, Mode::empty(), 0)
+                }
+                other => other,
+            }
+        })?;
+        Ok(Level { from, to, subdirs })
+    }
+}
+
+/// `to` is empty. The attributes of the two roots are left alone.
+fn link_tree(from: &OwnedFd, to: &OwnedFd) -> rustix::io::Result<()> {
+    let top = Level::new(open_subdir(from, ".")?, open_subdir(to, ".")?)?;
+    let mut levels = vec![top];
+    while let Some(level) = levels.last_mut() {
+        if let Some(name) = level.subdirs.pop() {
+            mkdirat(&level.to, &name, Mode::from_raw_mode(0o700))?;
+            let (from, to) = (
+                open_subdir(&level.from, &name)?,
+                open_subdir(&level.to, &name)?,
+            );
+            levels.push(Level::new(from, to)?);
+            continue;
+        }
+        let done = levels.pop();
+        if let Some(Level { from, to, .. }) = done.filter(|_| !levels.is_empty()) {
+            if is_opaque(&from)? {
+                set_opaque(&to)?;
+            }
+            copy_attributes(&from, &to)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_whiteout(dir: &OwnedFd, name: &CStr) -> rustix::io::Result<bool> {
     let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
     Ok(device && stat.st_rdev == 0)
