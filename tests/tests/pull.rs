@@ -1,5 +1,6 @@
 //! `pull` of everything a registry may hold, and what it says meanwhile.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -307,6 +308,25 @@ fn a_busy_registry_is_asked_again() {
         &format!("{}/library/busybox", proxy.host()),
     ])
     .ok();
+}
+
+/// Takes the thirty seconds after which silence counts as a failure.
+#[test]
+fn a_registry_that_falls_silent_is_asked_again() {
+    let silent = AtomicBool::new(true);
+    let proxy = Proxy::start(move |request| {
+        match request.is_blob() && silent.swap(false, Ordering::SeqCst) {
+            true => Verdict::Delay(Duration::from_secs(60)),
+            false => Verdict::Forward,
+        }
+    });
+    let env = Env::new();
+    let image = format!("{}/library/v2s2", proxy.host());
+    let pull = env.rctr(["pull", "--quiet", &image]);
+    pull.ok();
+    assert!(pull.took() < Duration::from_secs(55), "{:?}", pull.took());
+    let blobs = proxy.blob_downloads();
+    assert_eq!(blobs, 3, "a configuration, asked for twice, and a layer");
 }
 
 #[test]
