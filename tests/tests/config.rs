@@ -40,7 +40,7 @@ fn debug_and_log_level_log_to_standard_error() {
     env.rctr(["--log-level", "error", "pull", "--quiet", "busybox"])
         .ok()
         .quiet();
-    env.rctr(["--log-level", "loud", "ps"]).refused(125, "loud");
+    env.rctr(["--log-level", "loud", "ps"]).refused(1, "loud");
 }
 
 #[test]
