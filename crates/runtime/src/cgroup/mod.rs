@@ -1,7 +1,9 @@
 //! A container's cgroup, seen from outside: where it is, what it uses, freezing, killing, removing.
 //! Making it and setting limits is libcgroups' work, inside the monitor.
 
+mod cleanup;
 mod device;
+mod hierarchies;
 mod oom;
 mod stats;
 
@@ -15,9 +17,10 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::state::State;
 
+pub use cleanup::{await_release, clean_up_dead, clear};
 pub(crate) use device::attach_device_filter;
+pub use hierarchies::Hierarchies;
 pub(crate) use oom::OomWatch;
 pub use stats::{BlockIo, Stats};
 
@@ -52,99 +55,6 @@ pub fn cgroups_path(driver: CgroupDriver, parent: Option<&str>, id: &str) -> Pat
             PathBuf::from(format!("{}:rctr:{id}", parent.unwrap_or("system.slice")))
         }
     }
-}
-
-/// Where the kernel's cgroup hierarchies are mounted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hierarchies {
-    /// One hierarchy with all controllers.
-    V2 {
-        /// Its mount point.
-        root: PathBuf,
-    },
-    /// A hierarchy per controller, perhaps with a v2 hierarchy without controllers beside them (hybrid).
-    V1 {
-        /// Controllers (or `name=…`) and mount point of each hierarchy.
-        mounts: Vec<(Vec<String>, PathBuf)>,
-    },
-}
-
-impl Hierarchies {
-    /// Reads them from /proc/self/mountinfo.
-    ///
-    /// # Errors
-    /// [`Error::File`] if it cannot be read, [`Error::MissingController`] if no cgroups are mounted.
-    pub fn detect() -> Result<Self> {
-        let path = Path::new("/proc/self/mountinfo");
-        let text = fs::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
-        Self::parse(&text).ok_or_else(|| Error::MissingController {
-            controller: "cgroup".to_owned(),
-        })
-    }
-
-    fn parse(mountinfo: &str) -> Option<Self> {
-        let mut mounts = Vec::new();
-        let mut unified = None;
-        for line in mountinfo.lines() {
-            let (before, after) = line.split_once(" - ")?;
-            let mount_point = PathBuf::from(before.split(' ').nth(4)?);
-            let mut after = after.split(' ');
-            match (after.next(), after.nth(1)) {
-                (Some("cgroup2"), _) if unified.is_none() => unified = Some(mount_point),
-                (Some("cgroup"), Some(options)) => {
-                    let controllers = options.split(',').filter(|o| !is_mount_option(o));
-                    mounts.push((controllers.map(String::from).collect(), mount_point));
-                }
-                _ => {}
-            }
-        }
-        match unified {
-            Some(root) if mounts.is_empty() => Some(Self::V2 { root }),
-            None if mounts.is_empty() => None,
-            _ => Some(Self::V1 { mounts }),
-        }
-    }
-
-    /// The mount point of the hierarchy that has a controller (v1 names: `cpuacct`, `blkio`, …).
-    pub fn mount_of(&self, controller: &str) -> Option<&Path> {
-        match self {
-            Self::V2 { root } => Some(root),
-            Self::V1 { mounts } => mounts
-                .iter()
-                .find(|(names, _)| names.iter().any(|n| n == controller))
-                .map(|(_, path)| path.as_path()),
-        }
-    }
-
-    /// Whether the host can enforce what a controller does (v2 names: `memory`, `cpu`, `io`, …).
-    pub fn has_controller(&self, controller: &str) -> bool {
-        match self {
-            Self::V2 { root } => fs::read_to_string(root.join("cgroup.controllers"))
-                .is_ok_and(|list| list.split_whitespace().any(|c| c == controller)),
-            Self::V1 { .. } => {
-                let name = if controller == "io" {
-                    "blkio"
-                } else {
-                    controller
-                };
-                self.mount_of(name).is_some()
-            }
-        }
-    }
-}
-
-fn is_mount_option(option: &str) -> bool {
-    matches!(
-        option,
-        "rw" | "ro"
-            | "relatime"
-            | "noatime"
-            | "nosuid"
-            | "nodev"
-            | "noexec"
-            | "xattr"
-            | "clone_children"
-    ) || option.starts_with("release_agent=")
 }
 
 /// One container's cgroup.
@@ -406,93 +316,9 @@ fn remove_tree(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Puts an end to what a killed monitor left: kills its container's processes, removes the cgroup.
-/// Mounts and namespaces go with the last process. Does nothing while the monitor lives or if it has let go
-/// of everything, so that it may be called at any time. The state directory stays.
-///
-/// # Errors
-/// [`Error::File`] if processes stay or the cgroup cannot be removed.
-pub fn clean_up_dead(state_dir: &Path) -> Result<()> {
-    match State::load(state_dir)? {
-        Some(state) if !state.monitor.is_alive() => clean_up(&state),
-        _ => Ok(()),
-    }
-}
-
-/// Waits until the monitor of a container that has ended, or never came up, has let go of its cgroup, ports and
-/// namespaces; cleans up after it if it was killed.
-///
-/// # Errors
-/// [`Error::File`] if it has not within ten seconds, or as [`clean_up_dead`].
-pub fn await_release(state_dir: &Path) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while let Some(state) = State::load(state_dir)? {
-        if !state.monitor.is_alive() {
-            return clean_up(&state);
-        }
-        if Instant::now() > deadline {
-            let late = io::Error::from(io::ErrorKind::TimedOut);
-            return Err(Error::file("wait for the last run's", state_dir, late));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(())
-}
-
-fn clean_up(state: &State) -> Result<()> {
-    if let Some(container) = state.container.filter(|c| c.is_alive()) {
-        let _ = kill(Pid::from_raw(container.pid), Signal::SIGKILL);
-    }
-    clear(state.cgroup_driver, &state.cgroup_path)
-}
-
-/// Kills what is in a cgroup, named as in `linux.cgroupsPath`, and removes it; fine if it is gone. For a container
-/// whose state directory is lost.
-///
-/// # Errors
-/// As [`clean_up_dead`].
-pub fn clear(driver: CgroupDriver, cgroups_path: &Path) -> Result<()> {
-    let cgroup = Cgroup::open(driver, cgroups_path)?;
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while cgroup.exists() {
-        cgroup.kill_all()?;
-        match cgroup.remove() {
-            Ok(()) => break,
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => {}
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hybrid_hosts_count_as_v1() {
-        let text = "\
-26 25 0:23 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
-27 26 0:24 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct
-28 26 0:25 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
-29 26 0:26 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
-        let found = Hierarchies::parse(text).unwrap();
-        assert_eq!(
-            found.mount_of("cpuacct"),
-            Some(Path::new("/sys/fs/cgroup/cpu"))
-        );
-        assert_eq!(found.mount_of("memory"), None);
-        assert!(!found.has_controller("io"));
-
-        let v2 = "29 26 0:26 / /sys/fs/cgroup rw shared:1 - cgroup2 cgroup2 rw,nsdelegate";
-        assert_eq!(
-            Hierarchies::parse(v2),
-            Some(Hierarchies::V2 {
-                root: "/sys/fs/cgroup".into()
-            })
-        );
-        assert_eq!(Hierarchies::parse(""), None);
-    }
 
     #[test]
     fn systemd_paths_are_expanded_as_systemd_does() {

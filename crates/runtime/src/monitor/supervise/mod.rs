@@ -1,7 +1,8 @@
 //! The monitor's life beside its container: one loop over the container's streams, the clients' connections
 //! and the deaths of children, until the container has ended and everybody knows.
 
-use std::io;
+mod requests;
+
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -18,14 +19,13 @@ use super::memory;
 use super::peer::{Peer, Role};
 use super::process::{ended_child, reset_signals};
 use super::rootfs::return_to;
-use super::runtime::{ContainerRuntime, ProcessStdio};
+use super::runtime::ContainerRuntime;
 use super::start::set_nonblocking;
 use crate::cgroup::{Cgroup, OomWatch};
-use crate::client::set_window_size;
 use crate::error::StartError;
 use crate::logs::{LogWriter, Stream};
-use crate::protocol::{ExecSpec, FrameType, Reply, Request, parse};
-use crate::spec::{AttachOptions, WindowSize};
+use crate::protocol::{FrameType, Reply, parse};
+use crate::spec::AttachOptions;
 use crate::state::{ExitStatus, State};
 
 /// Output is passed on in pieces of at most this.
@@ -326,81 +326,6 @@ impl Supervisor {
         }
     }
 
-    fn request(&mut self, index: usize, request: Request) {
-        let reply = match (request, &self.ended) {
-            (Request::Settled, _) => {
-                self.peers[index].settled = true;
-                self.settled = true;
-                return;
-            }
-            (Request::Wait, None) => {
-                self.peers[index].role = Role::Waiting;
-                return;
-            }
-            (Request::Wait, Some(exit)) => Reply::Exit(exit.clone()),
-            (Request::Attach(options), None) => {
-                self.peers[index].role = Role::Attached(options);
-                Reply::Done
-            }
-            (_, Some(_)) => Reply::Refused("the container has ended".to_owned()),
-            (Request::Signal(signal), None) => {
-                let pid = match self.peers[index].role {
-                    Role::Exec(pid) => pid,
-                    _ => self.container.pid,
-                };
-                send_signal(pid, signal)
-            }
-            (Request::Resize(size), None) => self.resize(size),
-            (Request::Exec(spec), None) => return self.exec(index, &spec),
-        };
-        self.peers[index].reply(&reply);
-    }
-
-    fn resize(&mut self, size: WindowSize) -> Reply {
-        let terminal = self
-            .container
-            .input
-            .as_ref()
-            .filter(|_| self.container.terminal);
-        match terminal.map(|input| set_window_size(input.as_fd(), size)) {
-            Some(Ok(())) => Reply::Done,
-            Some(Err(error)) => Reply::Refused(error.to_string()),
-            None => Reply::Refused("the container has no terminal".to_owned()),
-        }
-    }
-
-    fn exec(&mut self, index: usize, spec: &ExecSpec) {
-        // A process that joins a frozen cgroup stops, and we would wait for it for ever.
-        if self.container.cgroup.is_frozen() {
-            let reason = "the container is paused; unpause it first".to_owned();
-            return self.peers[index].reply(&Reply::Refused(reason));
-        }
-        let fds = self.peers[index].take_fds();
-        let stdio = match (spec.tty, <[OwnedFd; 3]>::try_from(fds)) {
-            (Some(size), _) => ProcessStdio::Terminal(size),
-            (None, Ok([stdin, stdout, stderr])) => ProcessStdio::Files {
-                stdin: Some(stdin),
-                stdout,
-                stderr,
-            },
-            (None, Err(_)) => {
-                let reason = "exec without a terminal needs three descriptors".to_owned();
-                return self.peers[index].reply(&Reply::Refused(reason));
-            }
-        };
-        match self.container.runtime.exec(&spec.process, stdio) {
-            Ok(process) => {
-                let peer = &mut self.peers[index];
-                peer.role = Role::Exec(process.pid);
-                peer.reply_with_fd(&Reply::ExecStarted { pid: process.pid }, process.pty);
-            }
-            Err(error) => self.peers[index].reply(&Reply::StartFailed {
-                error,
-                warnings: Vec::new(),
-            }),
-        }
-    }
-
     /// Takes note of every child that has ended: init, exec'd processes, what libcontainer left.
     fn reap(&mut self) {
         while let Some((pid, code)) = ended_child() {
@@ -482,14 +407,6 @@ impl Supervisor {
         if !self.settled {
             run_exit_command(&self.container.exit_command, &self.container.host_mounts);
         }
-    }
-}
-
-fn send_signal(pid: i32, signal: i32) -> Reply {
-    // SAFETY: kill takes integers. The process is our child and not yet reaped, so the pid is its own.
-    match unsafe { libc::kill(pid, signal) } {
-        0 => Reply::Done,
-        _ => Reply::Refused(format!("signal {signal}: {}", io::Error::last_os_error())),
     }
 }
 

@@ -1,0 +1,96 @@
+//! What clients ask of the monitor of a running container.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::super::peer::Role;
+use super::super::runtime::ProcessStdio;
+use super::Supervisor;
+use crate::client::set_window_size;
+use crate::protocol::{ExecSpec, Reply, Request};
+use crate::spec::WindowSize;
+
+impl Supervisor {
+    pub(super) fn request(&mut self, index: usize, request: Request) {
+        let reply = match (request, &self.ended) {
+            (Request::Settled, _) => {
+                self.peers[index].settled = true;
+                self.settled = true;
+                return;
+            }
+            (Request::Wait, None) => {
+                self.peers[index].role = Role::Waiting;
+                return;
+            }
+            (Request::Wait, Some(exit)) => Reply::Exit(exit.clone()),
+            (Request::Attach(options), None) => {
+                self.peers[index].role = Role::Attached(options);
+                Reply::Done
+            }
+            (_, Some(_)) => Reply::Refused("the container has ended".to_owned()),
+            (Request::Signal(signal), None) => {
+                let pid = match self.peers[index].role {
+                    Role::Exec(pid) => pid,
+                    _ => self.container.pid,
+                };
+                send_signal(pid, signal)
+            }
+            (Request::Resize(size), None) => self.resize(size),
+            (Request::Exec(spec), None) => return self.exec(index, &spec),
+        };
+        self.peers[index].reply(&reply);
+    }
+
+    fn resize(&mut self, size: WindowSize) -> Reply {
+        let terminal = self
+            .container
+            .input
+            .as_ref()
+            .filter(|_| self.container.terminal);
+        match terminal.map(|input| set_window_size(input.as_fd(), size)) {
+            Some(Ok(())) => Reply::Done,
+            Some(Err(error)) => Reply::Refused(error.to_string()),
+            None => Reply::Refused("the container has no terminal".to_owned()),
+        }
+    }
+
+    fn exec(&mut self, index: usize, spec: &ExecSpec) {
+        // A process that joins a frozen cgroup stops, and we would wait for it for ever.
+        if self.container.cgroup.is_frozen() {
+            let reason = "the container is paused; unpause it first".to_owned();
+            return self.peers[index].reply(&Reply::Refused(reason));
+        }
+        let fds = self.peers[index].take_fds();
+        let stdio = match (spec.tty, <[OwnedFd; 3]>::try_from(fds)) {
+            (Some(size), _) => ProcessStdio::Terminal(size),
+            (None, Ok([stdin, stdout, stderr])) => ProcessStdio::Files {
+                stdin: Some(stdin),
+                stdout,
+                stderr,
+            },
+            (None, Err(_)) => {
+                let reason = "exec without a terminal needs three descriptors".to_owned();
+                return self.peers[index].reply(&Reply::Refused(reason));
+            }
+        };
+        match self.container.runtime.exec(&spec.process, stdio) {
+            Ok(process) => {
+                let peer = &mut self.peers[index];
+                peer.role = Role::Exec(process.pid);
+                peer.reply_with_fd(&Reply::ExecStarted { pid: process.pid }, process.pty);
+            }
+            Err(error) => self.peers[index].reply(&Reply::StartFailed {
+                error,
+                warnings: Vec::new(),
+            }),
+        }
+    }
+}
+
+fn send_signal(pid: i32, signal: i32) -> Reply {
+    // SAFETY: kill takes integers. The process is our child and not yet reaped, so the pid is its own.
+    match unsafe { libc::kill(pid, signal) } {
+        0 => Reply::Done,
+        _ => Reply::Refused(format!("signal {signal}: {}", io::Error::last_os_error())),
+    }
+}
