@@ -133,3 +133,7 @@ impl Expander {
             .map(|expanded| expanded.unmatched)
     }
 }
+
+#[cfg(test)]
+#[path = "expand_tests.rs"]
+mod tests;

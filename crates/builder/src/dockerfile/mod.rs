@@ -15,6 +15,7 @@ mod lint;
 mod mount;
 mod parse;
 mod pattern;
+mod print;
 mod shell;
 mod statement;
 mod suggest;
@@ -30,6 +31,7 @@ pub use lint::{ImageEnv, Lint, LintOptions, Rule, Warning, lint};
 pub use mount::{MountError, RunMount, Sharing};
 pub use parse::{Parsed, parse, parse_trigger};
 pub use pattern::PatternError;
+pub use print::print;
 
 #[cfg(test)]
-mod parse_tests;
+mod tests;

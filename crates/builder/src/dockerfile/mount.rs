@@ -434,3 +434,7 @@ fn base_name(path: &str) -> &str {
         .next()
         .unwrap_or(path)
 }
+
+#[cfg(test)]
+#[path = "mount_tests.rs"]
+mod tests;

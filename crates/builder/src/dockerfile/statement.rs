@@ -244,15 +244,9 @@ impl Context<'_> {
         self.statement(inner, failures)?;
         let mut word = self.word(split.arguments.clone());
         for heredoc in &self.heredocs {
-            let separator = if word.text.ends_with('\n') { "" } else { "\n" };
-            word.text = format!(
-                "{}{separator}{}{}",
-                word.text, heredoc.content, heredoc.name
-            );
             word.text.push('\n');
-        }
-        if !self.heredocs.is_empty() {
-            word.text.pop();
+            word.text.push_str(&heredoc.content);
+            word.text.push_str(&heredoc.name);
         }
         Some(word)
     }

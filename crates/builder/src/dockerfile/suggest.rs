@@ -35,28 +35,30 @@ pub(super) fn nearest<'o>(
     })
 }
 
-/// Levenshtein's.
+/// Letters to insert, drop, replace or swap with their neighbour.
 fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.chars().collect();
     let b: Vec<char> = b.chars().collect();
     // A word that long is no misspelling; it would only cost time.
     if a.len().abs_diff(b.len()) > 64 {
         return usize::MAX;
     }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut corner = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
+    let cell = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX);
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, to) in b.iter().enumerate() {
+            let replaced = cell(&above, j) + usize::from(from != to);
+            let mut least = replaced.min(cell(&above, j + 1) + 1).min(cell(&row, j) + 1);
+            if i > 0 && j > 0 && a.get(i - 1) == Some(to) && b.get(j - 1) == Some(from) {
+                least = least.min(cell(&before, j - 1) + 1);
+            }
+            row.push(least);
         }
-        for (to, cell) in b.iter().zip(row.iter_mut().skip(1)) {
-            let replaced = corner + usize::from(from != *to);
-            corner = *cell;
-            left = replaced.min(corner + 1).min(left + 1);
-            *cell = left;
-        }
+        before = std::mem::replace(&mut above, row);
     }
-    row.last().copied().unwrap_or(0)
+    cell(&above, b.len())
 }
 
 #[cfg(test)]
@@ -70,6 +72,8 @@ mod tests {
             ("kitten", "sitting", 3),
             ("frm", "from", 1),
             ("", "ab", 2),
+            ("rnu", "run", 1),
+            ("ab", "ba", 1),
         ] {
             assert_eq!(distance(a, b), expected, "{a} {b}");
             assert_eq!(distance(b, a), expected, "{b} {a}");
