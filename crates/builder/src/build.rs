@@ -7,6 +7,7 @@ use std::sync::Arc;
 use oci_spec::image::Digest;
 use rctr_engine::Engine;
 
+use crate::context::Context;
 use crate::dockerfile::{self, Span};
 use crate::export;
 use crate::images::ImageFinder;
@@ -14,7 +15,6 @@ use crate::options::{BuildOptions, NamedContext};
 use crate::plan::{Input, plan};
 use crate::progress::{Event, Progress, VertexId};
 use crate::solve::Solver;
-use crate::source::Context;
 use crate::{BuildError, Result};
 
 /// What a build made.
@@ -77,7 +77,7 @@ fn run(
     let mut view = View { progress, next: 0 };
 
     let mut context = view.step("[internal] load build context", || {
-        Context::open(&options.context, engine.store().root())
+        Context::open(&options.context, engine.store().root(), scratch.dir())
     })?;
     let (name, text) = view.step("[internal] load build definition from Dockerfile", || {
         context.dockerfile(&options.file)
@@ -90,15 +90,13 @@ fn run(
 
     let mut trees = BTreeMap::new();
     trees.insert(String::new(), Arc::new(context.tree()));
-    let mut contexts = vec![context];
     for (name, named) in &options.contexts {
         if let NamedContext::Files(location) = named {
             let title = format!("[context {name}] load");
             let mut opened =
-                view.step(&title, || Context::open(location, engine.store().root()))?;
+                view.step(&title, || Context::open(location, engine.store().root(), scratch.dir()))?;
             opened.load_ignore("")?;
             trees.insert(name.clone(), Arc::new(opened.tree()));
-            contexts.push(opened);
         }
     }
 
@@ -120,7 +118,7 @@ fn run(
         scratch.dir(),
     )?;
     let solved = solver.solve_target()?;
-    contexts.iter().for_each(Context::remember);
+    trees.values().for_each(|tree| tree.remember_hashes());
     solver.touch_cache()?;
     let document = export::document(&solver, &solved);
     let (image, manifest) = export::to_store(&mut view, engine, options, &solved, &document)?;

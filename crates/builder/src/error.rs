@@ -67,21 +67,6 @@ pub enum BuildError {
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] rctr_store::Error),
-    /// The Dockerfile cannot be read.
-    #[error("failed to read dockerfile: open {}: no such file or directory", path.display())]
-    NoDockerfile {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
-    /// The context is not there.
-    #[error("unable to prepare context: path {:?}: {source}", path.display().to_string())]
-    ContextMissing {
-        /// What was given.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
     /// A secret that must be there is not.
     #[error("secret {id}: not found: give it with --secret id={id},src=FILE")]
     SecretMissing {

@@ -16,10 +16,8 @@ mod options;
 pub mod plan;
 pub mod progress;
 mod solve;
-mod source;
 mod time;
 
 pub use build::{Built, Failure, build};
 pub use error::{BuildError, Result};
 pub use options::{BuildOptions, DockerfileLocation, Entitlement, NamedContext, SecretSource};
-pub use source::Location;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rctr_engine::options::{AddHost, NetworkMode, Ulimit};
 use rctr_registry_client::Platform;
 
-use crate::source::Location;
+use crate::context::Location;
 
 /// Everything `build` takes. The front door parses; nothing here is text that still needs to be understood, but for
 /// references of images and values of build arguments.

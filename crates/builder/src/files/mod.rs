@@ -15,6 +15,7 @@ mod fetch;
 mod git;
 mod git_address;
 mod glob;
+mod opened;
 mod owner;
 mod path;
 mod select;
@@ -22,6 +23,9 @@ mod target;
 mod tree;
 mod unpack;
 mod walk;
+
+#[cfg(test)]
+mod tests;
 
 pub use cache::HashCache;
 pub use chmod::{Chmod, Clause};

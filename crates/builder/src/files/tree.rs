@@ -73,6 +73,13 @@ impl Tree {
         }
     }
 
+    /// Keeps the hashes of files for the next build. Without them that one only takes longer.
+    pub fn remember_hashes(&self) {
+        if let Some(Err(error)) = self.cache.as_ref().map(|cache| cache.save()) {
+            tracing::debug!(%error, "hashes of the context's files are not kept");
+        }
+    }
+
     /// The root directory.
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()

@@ -3,6 +3,7 @@
 use super::stage::{Building, Planner, absolute};
 use super::{CopySource, NodeId, Op, Origin, Unpack, at};
 use crate::Result;
+use crate::files::GitAddress;
 use crate::dockerfile::{Copy, Instruction, Source, Word};
 
 impl Planner<'_> {
@@ -134,15 +135,9 @@ fn destination(working_dir: &str, written: &str) -> String {
 
 /// ADD takes URLs and repositories, too.
 fn remote(text: String) -> CopySource {
-    let web = text.starts_with("http://") || text.starts_with("https://");
-    let path = text.split(['#', '?']).next().unwrap_or_default();
-    if text.starts_with("git@")
-        || text.starts_with("git://")
-        || text.starts_with("ssh://")
-        || (web && path.ends_with(".git"))
-    {
+    if GitAddress::of_source(&text).is_some() {
         CopySource::Git(text)
-    } else if web {
+    } else if text.starts_with("http://") || text.starts_with("https://") {
         CopySource::Url(text)
     } else {
         CopySource::Path(text)

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::key::Key;
 use super::{Solved, Work};
-use crate::files::{self, Chmod, CopyRequest, SelectOptions, Source, Tree};
+use crate::files::{
+    self, Chmod, CopyRequest, GitAddress, GitOptions, SelectOptions, Source, Tree,
+};
 use crate::plan::{Copy, CopySource, Origin, Unpack};
 use crate::{BuildError, Result};
 
@@ -143,16 +145,53 @@ impl Work<'_> {
                         unpack: false,
                     });
                 }
-                CopySource::Url(url) | CopySource::Git(url) => {
-                    return Err(BuildError::Instruction {
-                        span: self.node.span,
-                        reason: format!("ADD {url}: not possible yet"),
-                    });
+                CopySource::Url(url) => {
+                    select(&mut words, &mut groups)?;
+                    groups.push(self.url(copy, url)?);
+                }
+                CopySource::Git(address) => {
+                    select(&mut words, &mut groups)?;
+                    groups.push(self.repository(copy, address)?);
                 }
             }
         }
         select(&mut words, &mut groups)?;
         Ok(groups)
+    }
+
+    fn url(&self, copy: &Copy, url: &str) -> Result<Group> {
+        let fetched = files::fetch(url, copy.checksum.as_deref(), self.solver.scratch)?;
+        let literal = SelectOptions {
+            literal: true,
+            ..SelectOptions::default()
+        };
+        let selection = fetched.tree.select(&[&fetched.name], &literal)?;
+        Ok(Group {
+            sources: vec![Source::Selection(selection)],
+            unpack: copy.unpack == Unpack::All,
+        })
+    }
+
+    fn repository(&self, copy: &Copy, address: &str) -> Result<Group> {
+        let address = GitAddress::of_source(address).ok_or_else(|| BuildError::Instruction {
+            span: self.node.span,
+            reason: format!("{address:?} is no address of a git repository"),
+        })??;
+        let options = GitOptions {
+            keep_git_dir: copy.keep_git_dir,
+            checksum: copy.checksum.clone(),
+            ssh_agent: self.solver.options.ssh.get("default").cloned(),
+            ..GitOptions::default()
+        };
+        let checkout = files::checkout(&address, &options, self.solver.scratch)?;
+        let select = SelectOptions {
+            exclude: copy.exclude.clone(),
+            ..SelectOptions::default()
+        };
+        Ok(Group {
+            sources: vec![Source::Selection(checkout.tree.select(&["/"], &select)?)],
+            unpack: false,
+        })
     }
 
     fn place(&self, copy: &Copy, groups: &[Group], root: OwnedFd) -> Result<()> {

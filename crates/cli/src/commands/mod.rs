@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod attach;
+mod build;
 mod completion;
 mod create;
 mod df;
@@ -28,9 +29,14 @@ mod wait;
 use std::ffi::OsString;
 
 use crate::app::App;
-use crate::cli::{Command, ContainerCommand, ImageCommand, InternalCommand, SystemCommand};
+use crate::cli::{
+    Command, ContainerCommand, ContainerVerb, ImageCommand, ImageVerb, InternalCommand,
+    SystemCommand,
+};
 use crate::failure::Result;
 use crate::usage;
+
+pub use build::{BuildArgs, ProgressKind};
 
 /// Runs the command that `args` name; gives the exit code.
 pub fn run(args: Vec<OsString>) -> Result {
@@ -43,23 +49,12 @@ pub fn run(args: Vec<OsString>) -> Result {
     let app = App::new(cli.global);
     match cli.command {
         None => completion::help(),
-        Some(Command::Run(args)) => run::run(&app, "run", *args),
-        Some(Command::Exec(args)) => exec::run(&app, "exec", args),
+        Some(Command::OnContainers(verb)) => on_containers(&app, "", verb),
+        Some(Command::OnImages(verb)) => on_images(&app, "", verb),
         Some(Command::Ps(args)) => ps::run(&app, "ps", &args),
-        Some(Command::Pull(args)) => pull::run(&app, "pull", &args),
-        Some(Command::Push(args)) => push::run(&app, "push", &args),
-        Some(Command::Tag(args)) => tag::run(&app, "tag", &args),
         Some(Command::Login(args)) => login::login(&app, &args),
         Some(Command::Logout(args)) => login::logout(&args),
         Some(Command::Images(args)) => images::run(&app, "images", &args),
-        Some(Command::Create(args)) => create::run(&app, "create", *args),
-        Some(Command::Start(args)) => start::run(&app, "start", &args),
-        Some(Command::Stop(args)) => stop::run(&app, "stop", &args),
-        Some(Command::Kill(args)) => kill::run(&app, "kill", &args),
-        Some(Command::Rm(args)) => rm::run(&app, "rm", &args),
-        Some(Command::Wait(args)) => wait::run(&app, "wait", &args),
-        Some(Command::Logs(args)) => logs::run(&app, "logs", &args),
-        Some(Command::Attach(args)) => attach::run(&app, "attach", &args),
         Some(Command::Inspect(args)) => inspect::any(&app, &args),
         Some(Command::Rmi(args)) => rmi::run(&app, "rmi", &args),
         Some(Command::Info(args)) => info::run(&app, "info", &args),
@@ -90,28 +85,45 @@ pub fn run(args: Vec<OsString>) -> Result {
 
 fn container(app: &App, command: ContainerCommand) -> Result {
     match command {
-        ContainerCommand::Run(args) => run::run(app, "container run", *args),
-        ContainerCommand::Exec(args) => exec::run(app, "container exec", args),
+        ContainerCommand::Verb(verb) => on_containers(app, "container ", verb),
         ContainerCommand::Ls(args) => ps::run(app, "container ls", &args),
-        ContainerCommand::Create(args) => create::run(app, "container create", *args),
-        ContainerCommand::Start(args) => start::run(app, "container start", &args),
-        ContainerCommand::Stop(args) => stop::run(app, "container stop", &args),
-        ContainerCommand::Kill(args) => kill::run(app, "container kill", &args),
-        ContainerCommand::Rm(args) => rm::run(app, "container rm", &args),
-        ContainerCommand::Wait(args) => wait::run(app, "container wait", &args),
-        ContainerCommand::Logs(args) => logs::run(app, "container logs", &args),
-        ContainerCommand::Attach(args) => attach::run(app, "container attach", &args),
         ContainerCommand::Inspect(args) => inspect::containers(app, &args),
+    }
+}
+
+/// `group` is what stands before the command.
+fn on_containers(app: &App, group: &str, verb: ContainerVerb) -> Result {
+    let name = |verb: &str| format!("{group}{verb}");
+    match verb {
+        ContainerVerb::Run(args) => run::run(app, &name("run"), *args),
+        ContainerVerb::Exec(args) => exec::run(app, &name("exec"), args),
+        ContainerVerb::Create(args) => create::run(app, &name("create"), *args),
+        ContainerVerb::Start(args) => start::run(app, &name("start"), &args),
+        ContainerVerb::Stop(args) => stop::run(app, &name("stop"), &args),
+        ContainerVerb::Kill(args) => kill::run(app, &name("kill"), &args),
+        ContainerVerb::Rm(args) => rm::run(app, &name("rm"), &args),
+        ContainerVerb::Wait(args) => wait::run(app, &name("wait"), &args),
+        ContainerVerb::Logs(args) => logs::run(app, &name("logs"), &args),
+        ContainerVerb::Attach(args) => attach::run(app, &name("attach"), &args),
     }
 }
 
 fn image(app: &App, command: ImageCommand) -> Result {
     match command {
+        ImageCommand::Verb(verb) => on_images(app, "image ", verb),
         ImageCommand::Ls(args) => images::run(app, "image ls", &args),
-        ImageCommand::Pull(args) => pull::run(app, "image pull", &args),
-        ImageCommand::Push(args) => push::run(app, "image push", &args),
-        ImageCommand::Tag(args) => tag::run(app, "image tag", &args),
         ImageCommand::Rm(args) => rmi::run(app, "image rm", &args),
         ImageCommand::Inspect(args) => inspect::images(app, &args),
+    }
+}
+
+/// `group` is what stands before the command.
+fn on_images(app: &App, group: &str, verb: ImageVerb) -> Result {
+    let name = |verb: &str| format!("{group}{verb}");
+    match verb {
+        ImageVerb::Build(args) => build::run(app, &name("build"), &args),
+        ImageVerb::Pull(args) => pull::run(app, &name("pull"), &args),
+        ImageVerb::Push(args) => push::run(app, &name("push"), &args),
+        ImageVerb::Tag(args) => tag::run(app, &name("tag"), &args),
     }
 }

@@ -1,5 +1,6 @@
 //! What commands print: tables, times, sizes, ports, templates, progress.
 
+pub mod build;
 pub mod duration;
 pub mod listing;
 pub mod ports;

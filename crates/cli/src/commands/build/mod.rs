@@ -1,0 +1,51 @@
+//! `rctr build`.
+
+mod args;
+mod options;
+mod report;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use rctr_builder::build;
+use serde_json::json;
+
+use crate::app::App;
+use crate::failure::{Failure, GENERAL, Result};
+use crate::output::build::{View, view};
+
+pub use args::{BuildArgs, ProgressKind};
+
+pub fn run(app: &App, command: &str, args: &BuildArgs) -> Result {
+    let options = options::from(command, args)?;
+    let engine = app.engine()?;
+    let view: View = match args.quiet {
+        true => view(ProgressKind::Quiet),
+        false => view(args.progress),
+    };
+    let outcome = build(&engine, &options, view.progress());
+    view.finish();
+    let built = outcome.map_err(|failure| report::failure(&failure, &view))?;
+    let id = built.image.to_string();
+    if let Some(path) = &args.iidfile {
+        write(path, id.as_bytes())?;
+    }
+    if let Some(path) = &args.metadata_file {
+        let metadata = json!({
+            "containerimage.config.digest": id,
+            "containerimage.digest": built.manifest.to_string(),
+            "image.name": options.tags.join(","),
+        });
+        write(path, format!("{metadata:#}\n").as_bytes())?;
+    }
+    if args.quiet {
+        writeln!(io::stdout(), "{id}")?;
+    }
+    Ok(0)
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<()> {
+    fs::write(path, content)
+        .map_err(|e| Failure::new(GENERAL, format!("write {}: {e}", path.display())))
+}
