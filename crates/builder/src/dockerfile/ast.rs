@@ -224,6 +224,7 @@ pub enum Source {
 
 /// `HEALTHCHECK`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)]
 pub enum Healthcheck {
     /// `NONE`.
     None,

@@ -117,11 +117,9 @@ pub(super) fn quoted_words(line: &str, range: Range<usize>, escape: char) -> Vec
             None if matches!(c, '\'' | '"') => quote = Some(c),
             Some(open) if c == open => quote = None,
             Some('\'') => {}
-            _ if c == escape => {
-                if chars.next().is_none() {
-                    start = None;
-                    words.extend((begun < at).then_some(begun..at));
-                }
+            _ if c == escape && chars.next().is_none() => {
+                start = None;
+                words.extend((begun < at).then_some(begun..at));
             }
             _ => {}
         }
