@@ -1,6 +1,6 @@
 //! What was probably meant by a word nobody knows.
 
-/// The option nearest to `word`: at most two letters apart; none if `word` is one of them. In the case of `word`
+/// The option nearest to `word`: at most two letters apart and not all of it; none if `word` is one of them. In the case of `word`
 /// unless `case_sensitive`.
 pub(super) fn nearest<'o>(
     word: &str,
@@ -22,7 +22,9 @@ pub(super) fn nearest<'o>(
             return None;
         }
         let distance = distance(&folded, &option_folded);
-        if distance < best.map_or(3, |(least, _)| least) {
+        // Nothing of a word that short is left otherwise.
+        let most = folded.chars().count().min(3);
+        if distance < best.map_or(most, |(least, _)| least) {
             best = Some((distance, option));
         }
     }
