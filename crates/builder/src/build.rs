@@ -14,7 +14,7 @@ use crate::images::ImageFinder;
 use crate::options::{BuildOptions, NamedContext};
 use crate::plan::{Input, plan};
 use crate::progress::{Event, Progress, VertexId};
-use crate::solve::Solver;
+use crate::solve::{Cancel, Solver};
 use crate::{BuildError, Result};
 
 /// What a build made.
@@ -47,7 +47,7 @@ impl Failure {
     }
 }
 
-/// Builds an image, gives it its names, and says what it is.
+/// Builds an image, gives it its names, and says what it is; stops with [`BuildError::Cancelled`] when `cancel` says so.
 ///
 /// Mounts things where only this thread, those it starts and their children see them: call it from a thread that has
 /// nothing else to do with mounts.
@@ -58,9 +58,10 @@ pub fn build(
     engine: &Engine,
     options: &BuildOptions,
     progress: &dyn Progress,
+    cancel: &Cancel,
 ) -> Result<Built, Failure> {
     let mut file = None;
-    run(engine, options, progress, &mut file).map_err(|error| Failure {
+    run(engine, options, progress, cancel, &mut file).map_err(|error| Failure {
         error: Box::new(error),
         file,
     })
@@ -70,6 +71,7 @@ fn run(
     engine: &Engine,
     options: &BuildOptions,
     progress: &dyn Progress,
+    cancel: &Cancel,
     file: &mut Option<(String, String)>,
 ) -> Result<Built> {
     leave_host_mounts()?;
@@ -93,8 +95,9 @@ fn run(
     for (name, named) in &options.contexts {
         if let NamedContext::Files(location) = named {
             let title = format!("[context {name}] load");
-            let mut opened =
-                view.step(&title, || Context::open(location, engine.store().root(), scratch.dir()))?;
+            let mut opened = view.step(&title, || {
+                Context::open(location, engine.store().root(), scratch.dir())
+            })?;
             opened.load_ignore("")?;
             trees.insert(name.clone(), Arc::new(opened.tree()));
         }
@@ -115,6 +118,7 @@ fn run(
         &trees,
         progress,
         first,
+        cancel,
         scratch.dir(),
     )?;
     let solved = solver.solve_target()?;

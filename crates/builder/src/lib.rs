@@ -21,3 +21,4 @@ mod time;
 pub use build::{Built, Failure, build};
 pub use error::{BuildError, Result};
 pub use options::{BuildOptions, DockerfileLocation, Entitlement, NamedContext, SecretSource};
+pub use solve::Cancel;

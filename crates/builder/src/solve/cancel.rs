@@ -2,25 +2,31 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::{BuildError, Result};
 
-/// Readable once the build is to stop, and for ever after.
-#[derive(Debug)]
-pub(crate) struct Cancel(OwnedFd);
+/// Stops a build: readable once it is to stop, and for ever after. All clones are one.
+#[derive(Debug, Clone)]
+pub struct Cancel(Arc<OwnedFd>);
 
 impl Cancel {
-    pub(crate) fn new() -> Result<Cancel> {
+    /// For one build.
+    ///
+    /// # Errors
+    /// [`BuildError::Io`] when the process may not open more files.
+    pub fn new() -> Result<Cancel> {
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
-        fd.map(Cancel)
+        fd.map(|fd| Cancel(Arc::new(fd)))
             .map_err(|e| BuildError::io("create", Path::new("eventfd"))(e.into()))
     }
 
-    pub(crate) fn cancel(&self) {
+    /// Stops the build as soon as what it does can be stopped.
+    pub fn cancel(&self) {
         // Only a counter at its limit refuses, and then it is readable.
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -29,7 +35,7 @@ impl Cancel {
 
     /// Waits at most so long; whether the build is to stop.
     pub(crate) fn wait(&self, milliseconds: i64) -> bool {
-        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        let mut fds = [PollFd::new(&*self.0, PollFlags::IN)];
         let time = Timespec {
             tv_sec: milliseconds / 1000,
             tv_nsec: milliseconds % 1000 * 1_000_000,

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use super::key::Key;
 use super::{Solved, Work};
-use crate::files::{
-    self, Chmod, CopyRequest, GitAddress, GitOptions, SelectOptions, Source, Tree,
-};
+use crate::files::{self, Chmod, CopyRequest, GitAddress, GitOptions, SelectOptions, Source, Tree};
 use crate::plan::{Copy, CopySource, Origin, Unpack};
 use crate::{BuildError, Result};
 
@@ -64,27 +62,30 @@ impl Work<'_> {
 
     /// All that the result depends on but for the content of what is copied.
     fn copy_key(&self, copy: &Copy, base: &Solved) -> Key {
-        self.key(if copy.unpack == Unpack::No {
+        // With --link the files are the same whatever they are put upon.
+        let base = if copy.link { "any" } else { base.identity() };
+        let kind = if copy.unpack == Unpack::No {
             "copy"
         } else {
             "add"
-        })
-        .field("base", base.identity())
-        .field(
-            "sources",
-            &copy
-                .sources
-                .iter()
-                .map(|s| format!("{s:?}"))
-                .collect::<Vec<_>>(),
-        )
-        .field("destination", &copy.destination)
-        .field("chown", &copy.chown)
-        .field("chmod", &copy.chmod)
-        .field("link", &copy.link)
-        .field("parents", &copy.parents)
-        .field("exclude", &copy.exclude)
-        .field("unpack", &format!("{:?}", copy.unpack))
+        };
+        self.key(kind)
+            .field("base", base)
+            .field(
+                "sources",
+                &copy
+                    .sources
+                    .iter()
+                    .map(|s| format!("{s:?}"))
+                    .collect::<Vec<_>>(),
+            )
+            .field("destination", &copy.destination)
+            .field("chown", &copy.chown)
+            .field("chmod", &copy.chmod)
+            .field("link", &copy.link)
+            .field("parents", &copy.parents)
+            .field("exclude", &copy.exclude)
+            .field("unpack", &format!("{:?}", copy.unpack))
     }
 
     fn tree(&self, copy: &Copy, origin: Option<&Solved>) -> Result<Arc<Tree>> {

@@ -8,6 +8,7 @@ mod mounts;
 mod run;
 mod stubs;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -23,7 +24,7 @@ use crate::plan::{Node, NodeId, Op, Plan};
 use crate::progress::{Event, Progress, VertexId};
 use crate::{BuildError, Result};
 
-pub(crate) use cancel::Cancel;
+pub use cancel::Cancel;
 pub(crate) use copy::copy_tree;
 use key::Key;
 
@@ -79,7 +80,7 @@ pub(crate) struct Solver<'a> {
     pub(crate) first_vertex: VertexId,
     pub(crate) runner: StepRunner<'a>,
     pub(crate) lease: Lease,
-    pub(crate) cancel: Cancel,
+    pub(crate) cancel: &'a Cancel,
     /// A directory of this build's own.
     pub(crate) scratch: &'a Path,
     cells: Vec<OnceLock<Option<Arc<Solved>>>>,
@@ -97,6 +98,7 @@ impl<'a> Solver<'a> {
         contexts: &'a BTreeMap<String, Arc<Tree>>,
         progress: &'a dyn Progress,
         first_vertex: VertexId,
+        cancel: &'a Cancel,
         scratch: &'a Path,
     ) -> Result<Solver<'a>> {
         Ok(Solver {
@@ -108,7 +110,7 @@ impl<'a> Solver<'a> {
             first_vertex,
             runner: engine.step_runner(scratch)?,
             lease: engine.store().lease([])?,
-            cancel: Cancel::new()?,
+            cancel,
             scratch,
             cells: plan.nodes.iter().map(|_| OnceLock::new()).collect(),
             failure: Mutex::default(),
@@ -204,6 +206,7 @@ impl<'a> Solver<'a> {
             solver: self,
             node,
             vertex: self.first_vertex + id,
+            started: Cell::new(false),
         };
         match work.solve() {
             Ok(solved) => Some(Arc::new(solved)),
@@ -225,6 +228,7 @@ struct Work<'s> {
     solver: &'s Solver<'s>,
     node: &'s Node,
     vertex: VertexId,
+    started: Cell<bool>,
 }
 
 impl Work<'_> {
@@ -288,9 +292,17 @@ impl Work<'_> {
             return Ok(None);
         };
         self.solver.lease.extend([&entry.chain_id])?;
-        let Some(layer) = store.built_layer(&entry.chain_id)? else {
+        let Some(mut layer) = store.built_layer(&entry.chain_id)? else {
             return Ok(None);
         };
+        if layer.chain_id != rctr_store::chain_id(base.top(), &layer.diff_id) {
+            // COPY --link: the same files upon another base.
+            let options = CommitOptions {
+                lease: Some(&self.solver.lease),
+                ..CommitOptions::default()
+            };
+            layer = store.relink_layer(&entry.chain_id, base.top(), options)?;
+        }
         self.solver.used(&entry.key);
         self.cached();
         Ok(Some(base.with(&layer, entry.created)))
@@ -346,6 +358,7 @@ impl Work<'_> {
     }
 
     fn start(&self) {
+        self.started.set(true);
         self.event(Event::Started {
             vertex: self.vertex,
             name: &self.node.name,
@@ -367,6 +380,9 @@ impl Work<'_> {
     }
 
     fn failed(&self, error: &BuildError) {
+        if !self.started.get() {
+            self.start();
+        }
         self.event(Event::Done {
             vertex: self.vertex,
             error: Some(&error.to_string()),

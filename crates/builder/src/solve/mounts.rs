@@ -112,7 +112,7 @@ impl<'s> Mounts<'s> {
                         mode: *mode,
                         owner: (*uid, *gid),
                     },
-                    &self.solver.cancel,
+                    self.solver.cancel,
                 )?;
                 let path = cache.path().to_owned();
                 self._caches.push(cache);

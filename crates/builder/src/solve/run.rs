@@ -51,7 +51,7 @@ impl Work<'_> {
         };
         let end = self.solver.runner.run(
             &step,
-            rustix::fd::AsFd::as_fd(&self.solver.cancel),
+            rustix::fd::AsFd::as_fd(self.solver.cancel),
             &mut |stream, bytes| {
                 self.event(Event::Output {
                     vertex: self.vertex,

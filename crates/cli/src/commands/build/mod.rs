@@ -1,6 +1,7 @@
 //! `rctr build`.
 
 mod args;
+mod interrupt;
 mod options;
 mod report;
 
@@ -15,6 +16,8 @@ use crate::app::App;
 use crate::failure::{Failure, GENERAL, Result};
 use crate::output::build::{View, view};
 
+use interrupt::Interrupt;
+
 pub use args::{BuildArgs, ProgressKind};
 
 pub fn run(app: &App, command: &str, args: &BuildArgs) -> Result {
@@ -24,9 +27,13 @@ pub fn run(app: &App, command: &str, args: &BuildArgs) -> Result {
         true => view(ProgressKind::Quiet),
         false => view(args.progress),
     };
-    let outcome = build(&engine, &options, view.progress());
+    let interrupt = Interrupt::watch()?;
+    let outcome = build(&engine, &options, view.progress(), &interrupt.cancel);
     view.finish();
-    let built = outcome.map_err(|failure| report::failure(&failure, &view))?;
+    let built = outcome.map_err(|failure| match interrupt.signal() {
+        Some(signal) => Failure::silent(128 + signal as u8),
+        None => report::failure(&failure, &view),
+    })?;
     let id = built.image.to_string();
     if let Some(path) = &args.iidfile {
         write(path, id.as_bytes())?;
