@@ -4,6 +4,7 @@
 
 mod container;
 mod image;
+mod registry;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 
 pub use container::*;
 pub use image::*;
+pub use registry::*;
 
 /// A container runtime without a daemon
 #[derive(Debug, Parser)]
@@ -89,6 +91,14 @@ pub enum Command {
     Ps(PsArgs),
     #[command(flatten)]
     OnImages(ImageVerb),
+    /// Copy an image between registries, layouts, archives and the store
+    Copy(CopyArgs),
+    /// Manage image manifests and manifest lists
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Manifest {
+        #[command(subcommand)]
+        command: ManifestCommand,
+    },
     /// List images
     Images(ImagesArgs),
     /// Authenticate to a registry
@@ -173,29 +183,6 @@ pub enum InternalCommand {
     NetworkRemove,
     /// Write the manual pages
     Man { dir: PathBuf },
-}
-
-#[derive(Debug, Args)]
-#[command(override_usage = "rctr login [OPTIONS] [SERVER]")]
-pub struct LoginArgs {
-    /// Password or Personal Access Token (PAT)
-    #[arg(short, long, value_name = "PASSWORD")]
-    pub password: Option<String>,
-    /// Take the Password or Personal Access Token (PAT) from stdin
-    #[arg(long)]
-    pub password_stdin: bool,
-    /// Username
-    #[arg(short, long, value_name = "NAME")]
-    pub username: Option<String>,
-    #[arg(hide = true)]
-    pub servers: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(override_usage = "rctr logout [SERVER]")]
-pub struct LogoutArgs {
-    #[arg(hide = true)]
-    pub servers: Vec<String>,
 }
 
 /// The format of one thing.

@@ -82,6 +82,57 @@ pub enum Error {
         /// As given.
         server: String,
     },
+    /// No manifest list of this name is being made here.
+    #[error("No such manifest: {name}")]
+    NoSuchManifestList {
+        /// Its canonical name.
+        name: String,
+    },
+    /// `manifest create` of a list that is there.
+    #[error("refusing to amend an existing manifest list with no --amend flag")]
+    ManifestListExists,
+    /// A list has no such member.
+    #[error("manifest for image {member} does not exist in {list}")]
+    NoSuchMember {
+        /// Canonical name of the member.
+        member: String,
+        /// Canonical name of the list.
+        list: String,
+    },
+    /// A list cannot be a member of a list.
+    #[error("{member} is a manifest list: name the images in it")]
+    MemberIsList {
+        /// Canonical name of the member.
+        member: String,
+    },
+    /// `copy` from or to something that is no place of images.
+    #[error("Invalid image name {place:?}: {reason}")]
+    BadPlace {
+        /// As given.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An archive or layout of images is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    BadLayout {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No manifest of an index is for this platform.
+    #[error(
+        "{place} has no image for {wanted}, only for {available}; choose one with --platform, or take all with --all"
+    )]
+    NoPlatform {
+        /// What was looked in.
+        place: String,
+        /// The platform looked for.
+        wanted: String,
+        /// The platforms there are.
+        available: String,
+    },
     /// Neither `$DOCKER_CONFIG` nor `$HOME` is set.
     #[error("cannot tell where logins are kept: neither DOCKER_CONFIG nor HOME is set")]
     NoConfigHome,
@@ -275,6 +326,10 @@ impl Error {
             Error::Store(rctr_store::Error::NoSuchLayer { .. }) => {
                 Some("`rctr pull` of the image unpacks it again".to_owned())
             }
+            Error::Store(error) if error.is_disk_full() => Some(
+                "`df` tells how full the disk is; make room there, or choose another one with --root"
+                    .to_owned(),
+            ),
             Error::Network(rctr_network::Error::PortInUse { port, .. }) => Some(format!(
                 "stop what listens there, or publish another port with -p; `ss -lptn 'sport = :{port}'` tells what it is"
             )),

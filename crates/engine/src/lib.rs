@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 pub mod config;
+mod copy;
 mod create;
 mod endpoint;
 mod error;
@@ -18,6 +19,7 @@ mod lifecycle;
 mod lock;
 pub mod login;
 mod logs;
+pub mod manifest;
 pub mod model;
 mod names;
 pub mod options;
@@ -40,6 +42,7 @@ use rctr_runtime::cgroup::CgroupDriver;
 use rctr_store::Store;
 
 pub use config::Config;
+pub use copy::CopyOptions;
 pub use create::Created;
 pub use error::{Error, Result};
 pub use exec::ExecSession;
@@ -53,6 +56,7 @@ pub use rctr_registry_client::PushEvent;
 pub use rctr_registry_client::{LayerEvent, Progress as PullProgress, PulledLayer};
 pub use rctr_runtime::logs::{LogEntry, Stream as LogStream, format_time};
 pub use rctr_runtime::{AttachEvent, AttachStream, ExitStatus, WindowSize};
+pub use rctr_store::Compression;
 pub use start::{RunError, Started, Streams};
 pub use step::{Step, StepEnd, StepRunner};
 

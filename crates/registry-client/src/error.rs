@@ -222,7 +222,7 @@ pub enum Error {
         reason: String,
     },
     /// The place the content goes to refused it.
-    #[error("cannot store {digest}")]
+    #[error("{source}")]
     Sink {
         /// Which blob or layer.
         digest: Digest,

@@ -32,7 +32,20 @@ struct Writer {
     /// Bytes handed to the sink, those of earlier tries included.
     offset: u64,
     buffer: BytesMut,
+    /// A commit that is under way when the pull is given up is given up, too.
+    _cancel: CancelOnDrop,
 }
+
+struct CancelOnDrop(Box<dyn Fn() + Send + Sync>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// What the sink's thread tells of a layer it wants: how many bytes it has, and how to stop it.
+type Begun = (u64, CancelOnDrop);
 
 /// The sink takes no more: its thread knows why.
 struct SinkGone;
@@ -145,12 +158,13 @@ impl LayerPull<'_> {
             write_layer(&*sink, &layer, parent.as_ref(), ready, received)
         });
         match begun.await {
-            Ok(Some(offset)) => {
+            Ok(Some((offset, cancel))) => {
                 let mut writer = Writer {
                     commands,
                     thread,
                     offset,
                     buffer: BytesMut::new(),
+                    _cancel: cancel,
                 };
                 if offset > self.size() && writer.reset().await.is_err() {
                     let error = joined(writer.thread).await.err();
@@ -379,12 +393,15 @@ fn write_layer(
     sink: &dyn Sink,
     layer: &PulledLayer,
     parent: Option<&Digest>,
-    ready: oneshot::Sender<Option<u64>>,
+    ready: oneshot::Sender<Option<Begun>>,
     mut commands: mpsc::Receiver<Command>,
 ) -> Result<(), SinkError> {
     let begun = sink.begin_layer(layer, parent)?;
     // The receiver is gone if the pull was given up meanwhile; then there are no commands either.
-    let _ = ready.send(begun.as_ref().map(|ingest| ingest.offset()));
+    let about = begun
+        .as_ref()
+        .map(|ingest| (ingest.offset(), CancelOnDrop(ingest.canceller())));
+    let _ = ready.send(about);
     let Some(mut ingest) = begun else {
         return Ok(());
     };

@@ -37,6 +37,7 @@ pub use credentials::default_docker_config_dir;
 pub use docker_config::{DockerConfig, Kept, Secret};
 pub use error::Error;
 pub use hosts::{HostConfig, HostConfigs, deserialize_hosts};
+pub use manifest::choose_manifest;
 pub use oci_spec::distribution::Reference;
 pub use oci_spec::image::{Descriptor, Digest, MediaType};
 pub use platform::{InvalidPlatform, Platform};

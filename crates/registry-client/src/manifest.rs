@@ -147,7 +147,22 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The entry of an index for a platform, or the platforms there are.
+/// The entry of an index for a platform, or the platforms there are. With `None` this machine's is preferred and its
+/// 32-bit mode accepted.
+///
+/// # Errors
+/// The platforms that the index has, if none fits.
+pub fn choose_manifest<'a>(
+    index: &'a ImageIndex,
+    platform: Option<&Platform>,
+) -> Result<&'a Descriptor, Vec<Platform>> {
+    match platform {
+        Some(platform) => choose(index, platform, true),
+        None => choose(index, &Platform::host(), false),
+    }
+}
+
+/// The same, with a platform at hand; `strict` accepts no other architecture.
 pub(crate) fn choose<'a>(
     index: &'a ImageIndex,
     wanted: &Platform,

@@ -51,6 +51,12 @@ pub trait LayerIngest: Send {
     /// Bytes of the compressed blob that earlier tries left, from where the download goes on.
     fn offset(&self) -> u64;
 
+    /// What, called from another thread, makes a [`commit`](Self::commit) under way fail soon, because nobody wants the
+    /// layer any more. Without one a commit goes on to its end.
+    fn canceller(&self) -> Box<dyn Fn() + Send + Sync> {
+        Box::new(|| {})
+    }
+
     /// Takes the next bytes of the compressed blob.
     ///
     /// # Errors

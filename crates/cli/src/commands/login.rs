@@ -101,7 +101,7 @@ fn given(args: &LoginArgs) -> Result<Option<Secret>> {
         }),
         (None, Some(_)) | (_, None) => {
             if !io::stdin().is_terminal() && (args.username.is_some() || args.password.is_some()) {
-                return refuse("Error: Cannot perform an interactive login from a non TTY device");
+                return refuse("Cannot perform an interactive login from a non TTY device");
             }
             None
         }
@@ -111,7 +111,7 @@ fn given(args: &LoginArgs) -> Result<Option<Secret>> {
 /// Asks for what flags have not said.
 fn asked(user: Option<&str>, stored: Option<&Secret>) -> Result<Secret> {
     if !io::stdin().is_terminal() {
-        let message = "Error: Cannot perform an interactive login from a non TTY device";
+        let message = "Cannot perform an interactive login from a non TTY device";
         return Err(Failure::new(GENERAL, message));
     }
     let known = match stored {

@@ -3,6 +3,7 @@
 mod attach;
 mod build;
 mod completion;
+mod copy;
 mod create;
 mod df;
 mod exec;
@@ -13,6 +14,7 @@ mod internal;
 mod kill;
 mod login;
 mod logs;
+mod manifest;
 mod ps;
 mod ps_filter;
 mod pull;
@@ -54,6 +56,8 @@ pub fn run(args: Vec<OsString>) -> Result {
         Some(Command::Ps(args)) => ps::run(&app, "ps", &args),
         Some(Command::Login(args)) => login::login(&app, &args),
         Some(Command::Logout(args)) => login::logout(&args),
+        Some(Command::Copy(args)) => copy::run(&app, "copy", &args),
+        Some(Command::Manifest { command }) => manifest::run(&app, command),
         Some(Command::Images(args)) => images::run(&app, "images", &args),
         Some(Command::Inspect(args)) => inspect::any(&app, &args),
         Some(Command::Rmi(args)) => rmi::run(&app, "rmi", &args),

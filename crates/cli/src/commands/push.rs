@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::cli::PushArgs;
 use crate::failure::{Failure, Result};
 use crate::online::wait_for;
-use crate::output::push::{Silent, progress};
+use crate::output::push::{Deed, Silent, progress};
 use crate::usage::require_one;
 
 pub fn run(app: &App, command: &str, args: &PushArgs) -> Result {
@@ -26,6 +26,7 @@ pub fn run(app: &App, command: &str, args: &PushArgs) -> Result {
     let options = PushOptions {
         all_tags: args.all_tags,
         platform,
+        compression: None,
     };
     let default_tag = !args.all_tags && has_no_tag(name);
     if default_tag && !args.quiet {
@@ -33,7 +34,7 @@ pub fn run(app: &App, command: &str, args: &PushArgs) -> Result {
     }
     let progress = match args.quiet {
         true => Arc::new(Silent),
-        false => progress(),
+        false => progress(Deed::Push),
     };
     let engine = app.engine()?;
     let pushed = wait_for(engine.push(name, &options, progress))?;

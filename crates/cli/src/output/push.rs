@@ -13,15 +13,26 @@ use super::short_id;
 const BAR: &str = "{prefix}: {msg} [{bar:50}] {decimal_bytes}/{decimal_total_bytes}";
 const PLAIN: &str = "{prefix}: {msg}";
 
+/// What is done with the layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    Push,
+    Copy,
+}
+
 /// Bars if standard output is a terminal that can have them, lines otherwise.
-pub fn progress() -> Arc<dyn PushProgress> {
+pub fn progress(deed: Deed) -> Arc<dyn PushProgress> {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     match std::io::stdout().is_terminal() && !dumb {
         true => Arc::new(Bars {
+            deed,
             screen: MultiProgress::with_draw_target(ProgressDrawTarget::stdout()),
             bars: Mutex::default(),
         }),
-        false => Arc::new(Lines(Mutex::default())),
+        false => Arc::new(Lines {
+            deed,
+            last: Mutex::default(),
+        }),
     }
 }
 
@@ -39,8 +50,11 @@ impl PushProgress for Silent {
 }
 
 /// What a layer is at, in Docker's words.
-fn words(event: &PushEvent) -> String {
+fn words(deed: Deed, event: &PushEvent) -> String {
     match event {
+        PushEvent::Exists if deed == Deed::Copy => "Already exists".to_owned(),
+        PushEvent::Pushing { .. } if deed == Deed::Copy => "Copying".to_owned(),
+        PushEvent::Pushed if deed == Deed::Copy => "Copied".to_owned(),
         PushEvent::Preparing => "Preparing".to_owned(),
         PushEvent::Waiting => "Waiting".to_owned(),
         PushEvent::Exists => "Layer already exists".to_owned(),
@@ -51,8 +65,11 @@ fn words(event: &PushEvent) -> String {
     }
 }
 
-fn head(repository: &str) -> String {
-    format!("The push refers to repository [{repository}]")
+fn head(deed: Deed, name: &str) -> String {
+    match deed {
+        Deed::Push => format!("The push refers to repository [{name}]"),
+        Deed::Copy => format!("Copying to {name}"),
+    }
 }
 
 fn tail(image: &PushedImage) -> String {
@@ -63,7 +80,10 @@ fn tail(image: &PushedImage) -> String {
 }
 
 /// One line for each thing that happens, as when Docker's output is not a terminal.
-struct Lines(Mutex<HashMap<Digest, String>>);
+struct Lines {
+    deed: Deed,
+    last: Mutex<HashMap<Digest, String>>,
+}
 
 fn say(line: &str) {
     // A reader that went away does not stop a push.
@@ -72,16 +92,16 @@ fn say(line: &str) {
 
 impl PushProgress for Lines {
     fn repository(&self, name: &str) {
-        say(&head(name));
+        say(&head(self.deed, name));
     }
 
     fn layers(&self, layers: &[PushLayer]) {
-        let mut last = lock(&self.0);
+        let mut last = lock(&self.last);
         last.clear();
         // Docker's order is from the top.
         for layer in layers.iter().rev() {
             say(&format!("{}: Preparing", short_id(layer.label.as_ref())));
-            last.insert(layer.label.clone(), words(&PushEvent::Preparing));
+            last.insert(layer.label.clone(), words(self.deed, &PushEvent::Preparing));
         }
     }
 
@@ -90,8 +110,8 @@ impl PushProgress for Lines {
         if matches!(event, PushEvent::Pushing { .. } | PushEvent::Waiting) {
             return;
         }
-        let words = words(&event);
-        let mut last = lock(&self.0);
+        let words = words(self.deed, &event);
+        let mut last = lock(&self.last);
         if last.get(layer) != Some(&words) {
             say(&format!("{}: {words}", short_id(layer.as_ref())));
             last.insert(layer.clone(), words);
@@ -105,13 +125,14 @@ impl PushProgress for Lines {
 
 /// A bar for each layer.
 struct Bars {
+    deed: Deed,
     screen: MultiProgress,
     bars: Mutex<HashMap<Digest, ProgressBar>>,
 }
 
 impl PushProgress for Bars {
     fn repository(&self, name: &str) {
-        say(&head(name));
+        say(&head(self.deed, name));
     }
 
     fn layers(&self, layers: &[PushLayer]) {
@@ -121,7 +142,7 @@ impl PushProgress for Bars {
             let bar = self.screen.add(ProgressBar::new(layer.size));
             bar.set_style(style(PLAIN));
             bar.set_prefix(short_id(layer.label.as_ref()).to_owned());
-            bar.set_message(words(&PushEvent::Preparing));
+            bar.set_message(words(self.deed, &PushEvent::Preparing));
             bars.insert(layer.label.clone(), bar);
         }
     }
@@ -133,16 +154,16 @@ impl PushProgress for Bars {
             PushEvent::Pushing { current, total } => {
                 bar.set_style(style(BAR));
                 bar.set_length(*total);
-                bar.set_message(words(&event));
+                bar.set_message(words(self.deed, &event));
                 bar.set_position(*current);
             }
             PushEvent::Exists | PushEvent::Mounted { .. } | PushEvent::Pushed => {
                 bar.set_style(style(PLAIN));
-                bar.finish_with_message(words(&event));
+                bar.finish_with_message(words(self.deed, &event));
             }
             PushEvent::Preparing | PushEvent::Waiting | PushEvent::Retrying { .. } => {
                 bar.set_style(style(PLAIN));
-                bar.set_message(words(&event));
+                bar.set_message(words(self.deed, &event));
             }
         }
     }
@@ -170,10 +191,13 @@ mod tests {
     fn the_words_are_dockers() {
         let from = "library/nginx".to_owned();
         assert_eq!(
-            words(&PushEvent::Mounted { from }),
+            words(Deed::Push, &PushEvent::Mounted { from }),
             "Mounted from library/nginx"
         );
-        assert_eq!(words(&PushEvent::Exists), "Layer already exists");
+        assert_eq!(
+            words(Deed::Push, &PushEvent::Exists),
+            "Layer already exists"
+        );
         let image = PushedImage {
             reference: "h:5/a:1".into(),
             tag: "1".into(),
@@ -183,7 +207,7 @@ mod tests {
         };
         assert_eq!(tail(&image), "1: digest: sha256:0 size: 528");
         assert_eq!(
-            head("docker.io/library/x"),
+            head(Deed::Push, "docker.io/library/x"),
             "The push refers to repository [docker.io/library/x]"
         );
     }

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use oci_spec::distribution::Reference;
-use oci_spec::image::{Descriptor, Digest};
+use oci_spec::image::{Descriptor, Digest, MediaType};
 use rctr_registry_client::{Client, Platform, PushEvent, Pusher, familiar_name, parse_reference};
-use rctr_store::Image;
+use rctr_store::{Compression, Image};
 
 use crate::pull::parse_platform;
 use crate::{Engine, Error, Result};
-pub(crate) use tree::{Document, Leaf, StoreBlobs, Tree};
+pub(crate) use tree::{Document, Leaf, Node, StoreBlobs, Tree, is_index};
 
 /// Blobs sent at the same time, as Docker does.
 const PARALLEL: usize = 5;
@@ -24,6 +24,8 @@ pub struct PushOptions {
     pub all_tags: bool,
     /// Only the image for this platform, without an index.
     pub platform: Option<String>,
+    /// How layers that were built here are packed; gzip if not said.
+    pub compression: Option<Compression>,
 }
 
 /// One tag that was pushed.
@@ -98,7 +100,13 @@ impl Engine {
         let mut pushed = Vec::new();
         for (reference, image) in tags {
             let one = self
-                .push_tag(&client, &reference, &image, platform.as_ref(), &*progress)
+                .push_tag(
+                    &client,
+                    (&reference, &image),
+                    platform.as_ref(),
+                    options,
+                    &*progress,
+                )
                 .await?;
             progress.pushed(&one);
             pushed.push(one);
@@ -143,9 +151,9 @@ impl Engine {
     async fn push_tag(
         &self,
         client: &Client,
-        reference: &Reference,
-        image: &Image,
+        (reference, image): (&Reference, &Image),
         platform: Option<&Platform>,
+        options: &PushOptions,
         progress: &dyn PushProgress,
     ) -> Result<PushedImage> {
         let tree = Tree::of(self, image, &reference.whole(), platform)?;
@@ -155,6 +163,7 @@ impl Engine {
             engine: self,
             pusher: client.pusher(reference, &others)?,
             tree: &tree,
+            compression: options.compression,
             name: reference.whole(),
             progress,
         };
@@ -194,11 +203,33 @@ impl Engine {
 
 impl Engine {
     /// Packs a layer that no registry has and no blob is left of.
-    async fn pack(&self, layer: &Leaf, name: &str) -> Result<Descriptor> {
-        Err(Error::ContentMissing {
-            image: familiar_name(&parse_reference(name)?),
-            what: format!("layer {}", layer.descriptor.digest()),
-        })
+    pub(crate) async fn pack(
+        &self,
+        layer: &Leaf,
+        compression: Option<Compression>,
+        image: &str,
+    ) -> Result<Descriptor> {
+        let Some(chain_id) = layer.chain_id.clone() else {
+            return Err(Error::ContentMissing {
+                image: crate::familiar_name(image),
+                what: format!("blob {}", layer.descriptor.digest()),
+            });
+        };
+        let usual = match layer.descriptor.media_type().as_ref().ends_with("zstd") {
+            true => Compression::DEFAULT_ZSTD,
+            false => Compression::DEFAULT_GZIP,
+        };
+        let store = self.store.clone();
+        let compression = compression.unwrap_or(usual);
+        let packing = tokio::task::spawn_blocking(move || store.pack_layer(&chain_id, compression));
+        let packed = packing.await.map_err(|e| Error::BadRecord {
+            what: format!("packing of {}: {e}", layer.descriptor.digest()),
+        })??;
+        Ok(Descriptor::new(
+            MediaType::from(packed.media_type.as_str()),
+            packed.size,
+            packed.digest,
+        ))
     }
 }
 
@@ -207,6 +238,7 @@ struct Push<'a> {
     engine: &'a Engine,
     pusher: Pusher<'a>,
     tree: &'a Tree,
+    compression: Option<Compression>,
     name: String,
     progress: &'a dyn PushProgress,
 }
@@ -215,7 +247,7 @@ impl Push<'_> {
     /// Blobs, then manifests, then what the tag names.
     async fn run(&self, tag: &str) -> Result<Document> {
         let layers = self.tree.layers();
-        let shown: Vec<PushLayer> = layers.iter().map(|layer| layer.shown()).collect();
+        let shown: Vec<PushLayer> = layers.iter().map(Leaf::shown).collect();
         self.progress.layers(&shown);
         // What a layer is called once it is packed, in the same order.
         let sent: Vec<_> = stream::iter(&layers)
@@ -263,7 +295,8 @@ impl Push<'_> {
             return Ok(layer.descriptor.clone());
         }
         report(PushEvent::Preparing);
-        let packed = self.engine.pack(layer, &self.name).await?;
+        let engine = self.engine;
+        let packed = engine.pack(layer, self.compression, &self.name).await?;
         self.pusher.blob(&packed, &blobs, &report).await?;
         Ok(packed)
     }

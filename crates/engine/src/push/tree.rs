@@ -36,7 +36,7 @@ pub(crate) struct Leaf {
     pub chain_id: Option<Digest>,
 }
 
-enum Node {
+pub(crate) enum Node {
     Manifest {
         document: Document,
         config: Descriptor,
@@ -47,7 +47,7 @@ enum Node {
 
 /// Children before their parents; the last is what the tag will name.
 pub(crate) struct Tree {
-    nodes: Vec<Node>,
+    pub nodes: Vec<Node>,
     /// The index that the image was found through, and of which not all is here.
     pub left_index: Option<Digest>,
 }

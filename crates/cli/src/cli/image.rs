@@ -1,0 +1,89 @@
+//! The commands that work on images, which are there with and without `image` before them, and their arguments.
+
+use clap::{Args, Subcommand};
+
+use super::{FormatFlag, ListFlags};
+use crate::commands::BuildArgs;
+
+#[derive(Debug, Subcommand)]
+pub enum ImageVerb {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArgs>),
+    /// Download an image from a registry
+    Pull(PullArgs),
+    /// Upload an image to a registry
+    Push(PushArgs),
+    /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
+    Tag(TagArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PullArgs {
+    /// Set platform if the registry has several
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+    /// Suppress verbose output
+    #[arg(short, long)]
+    pub quiet: bool,
+    #[arg(value_name = "NAME[:TAG|@DIGEST]")]
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// Push all tags of an image to the repository
+    #[arg(short, long)]
+    pub all_tags: bool,
+    /// Push a platform-specific manifest as a single-platform image to the registry
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+    /// Suppress verbose output
+    #[arg(short, long)]
+    pub quiet: bool,
+    #[arg(value_name = "NAME[:TAG]")]
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(override_usage = "rctr tag SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]")]
+pub struct TagArgs {
+    #[arg(hide = true)]
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ImagesArgs {
+    /// Show all images (default hides intermediate images)
+    #[arg(short, long)]
+    pub all: bool,
+    /// Show digests
+    #[arg(long)]
+    pub digests: bool,
+    #[command(flatten)]
+    pub list: ListFlags,
+    /// Only show image IDs
+    #[arg(short, long)]
+    pub quiet: bool,
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RmiArgs {
+    /// Force removal of the image
+    #[arg(short, long)]
+    pub force: bool,
+    /// Do not delete untagged parents
+    #[arg(long)]
+    pub no_prune: bool,
+    #[arg(value_name = "IMAGE")]
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ImageInspectArgs {
+    #[command(flatten)]
+    pub format: FormatFlag,
+    #[arg(value_name = "IMAGE")]
+    pub names: Vec<String>,
+}

@@ -1,0 +1,36 @@
+//! `rctr copy`.
+
+use std::sync::Arc;
+
+use rctr_engine::CopyOptions;
+use rctr_engine::options::parse_platform;
+
+use crate::app::App;
+use crate::cli::CopyArgs;
+use crate::failure::{Failure, Result};
+use crate::online::wait_for;
+use crate::output::push::{Deed, Silent, progress};
+use crate::usage::wrong_count;
+
+pub fn run(app: &App, command: &str, args: &CopyArgs) -> Result {
+    let [source, destination] = &args.places[..] else {
+        return Err(wrong_count(command, "requires exactly 2 arguments"));
+    };
+    let platform = match &args.platform {
+        Some(text) => Some(
+            parse_platform(text)
+                .map_err(|error| Failure::argument(command, text, "--platform", &error))?,
+        ),
+        None => None,
+    };
+    let options = CopyOptions {
+        all: args.all,
+        platform,
+    };
+    let progress = match args.quiet {
+        true => Arc::new(Silent),
+        false => progress(Deed::Copy),
+    };
+    wait_for(app.engine()?.copy(source, destination, &options, progress))?;
+    Ok(0)
+}
