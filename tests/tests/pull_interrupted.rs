@@ -128,7 +128,7 @@ fn while_unpacking() {
         let proxy = Proxy::start(|_| Verdict::Forward);
         let env = Env::builder().mirror(&proxy.url()).build();
         let mut pull = env
-            .command(["pull", "debian"])
+            .command(["pull", "big"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -148,7 +148,7 @@ fn while_unpacking() {
         let before = layers(&env);
         nothing_half_done(&env);
         let downloads = proxy.blob_downloads();
-        env.rctr(["pull", "--quiet", "debian"]).ok();
+        env.rctr(["pull", "--quiet", "big"]).ok();
         assert_eq!(
             proxy.blob_downloads(),
             downloads,
@@ -160,7 +160,7 @@ fn while_unpacking() {
             "{before:?} {after:?}"
         );
         assert!(trees(&env).is_empty());
-        env.rctr(["run", "--rm", "--network", "none", "debian", "true"])
+        env.rctr(["run", "--rm", "--network", "none", "big", "true"])
             .ok();
     }
 }

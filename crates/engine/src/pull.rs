@@ -152,6 +152,10 @@ impl LayerIngest for Ingest {
         self.inner.offset()
     }
 
+    fn canceller(&self) -> Box<dyn Fn() + Send + Sync> {
+        Box::new(self.inner.canceller())
+    }
+
     fn write(&mut self, chunk: &[u8]) -> Result<(), SinkError> {
         self.inner.write(chunk).map_err(corrupt)
     }

@@ -78,6 +78,7 @@ pub(super) struct FeedReader {
     start: usize,
     end: usize,
     hash: Sha256,
+    broken: bool,
 }
 
 impl FeedReader {
@@ -90,7 +91,13 @@ impl FeedReader {
             start: 0,
             end: 0,
             hash: Sha256::new(),
+            broken: false,
         }
+    }
+
+    /// The bytes could not be read, or nobody wants them: an error from further up says nothing of their content.
+    pub fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// The hash of all that was read.
@@ -120,10 +127,12 @@ impl FeedReader {
 impl BufRead for FeedReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.start == self.end {
+            self.broken = true;
             let ready = usize::try_from(self.wait()?).unwrap_or(usize::MAX);
             let count = ready.min(self.buffer.len());
             self.file
                 .read_exact_at(&mut self.buffer[..count], self.position)?;
+            self.broken = false;
             self.hash.update(&self.buffer[..count]);
             self.position += count as u64;
             (self.start, self.end) = (0, count);

@@ -102,11 +102,14 @@ fn decode(
     used: &Receiver<Vec<u8>>,
 ) -> Result<(), Failure> {
     source.fill_buf().map_err(Failure::Read)?;
-    let result = decompress(source).and_then(|reader| pump(reader, full, used));
+    let result = decompress(&mut *source).and_then(|reader| pump(reader, full, used));
     result.map_err(|e| {
         // Tells the other end that this is not the end of the archive; it may have gone already.
         let _ = full.send(None);
-        Failure::Decompress(e)
+        match source.is_broken() {
+            true => Failure::Read(e),
+            false => Failure::Decompress(e),
+        }
     })
 }
 

@@ -1,8 +1,9 @@
 //! Several threads and processes after one layer.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use super::{Packed, archive, tmp};
 use crate::tests::store;
@@ -32,10 +33,16 @@ fn the_second_of_two_threads_waits_and_has_nothing_to_do() {
 #[test]
 fn an_ingest_that_is_cancelled_keeps_its_bytes_and_no_files() {
     let (_dir, store) = store();
-    let packed = Packed::gzip(&archive(&[("a", 300_000)]));
+    let packed = Packed::gzip(&archive(&[("a", 3_000_000)]));
     let mut ingest = store.begin_layer(packed.spec.clone()).unwrap().unwrap();
     let (last, others) = packed.data.split_last().unwrap();
     ingest.write(others).unwrap();
+    // In the middle of the archive; the unpacker cannot come to its end.
+    let began = Instant::now();
+    while !unpacks(&store) {
+        assert!(began.elapsed() < Duration::from_secs(30));
+        std::thread::yield_now();
+    }
     ingest.canceller()();
     let ended = match ingest.write(&[*last]) {
         Ok(()) => ingest.commit(None),
@@ -50,8 +57,23 @@ fn an_ingest_that_is_cancelled_keeps_its_bytes_and_no_files() {
         matches!(&left[..], [name] if name.starts_with("partial-")),
         "{left:?}"
     );
-    packed.ingest(&store, None).unwrap();
+    let again = store.begin_layer(packed.spec.clone()).unwrap().unwrap();
+    assert_eq!(again.offset(), packed.spec.size);
+    again.commit(None).unwrap();
     assert!(tmp(&store).is_empty());
+}
+
+/// A file of the archive is in the making.
+fn unpacks(store: &Store) -> bool {
+    let below = |dir: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
+    let trees = below(&store.tmp_dir()).into_iter();
+    let mut files = trees
+        .flat_map(|dir| below(&dir))
+        .flat_map(|tree| below(&tree));
+    files.any(|path| path.ends_with("a"))
 }
 
 /// Runs one test of this file as another process, which does what `RCTR_STORE_TEST` says.
