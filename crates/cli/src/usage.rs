@@ -253,7 +253,7 @@ fn both_names(arg: &str, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Command as Verb, RunArgs};
+    use crate::cli::{Command as Verb, ContainerVerb, RunArgs};
 
     fn args(line: &str) -> Vec<OsString> {
         std::iter::once("rctr")
@@ -268,7 +268,7 @@ mod tests {
 
     fn run_args(line: &str) -> Box<RunArgs> {
         match parsed(line).command {
-            Some(Verb::Run(run)) => run,
+            Some(Verb::OnContainers(ContainerVerb::Run(run))) => run,
             other => panic!("{other:?}"),
         }
     }
@@ -334,11 +334,15 @@ mod tests {
     #[test]
     fn flags_follow_names_except_in_run_and_exec() {
         match parsed("rm a -f b").command {
-            Some(Verb::Rm(rm)) => assert!(rm.force && rm.names == ["a", "b"]),
+            Some(Verb::OnContainers(ContainerVerb::Rm(rm))) => {
+                assert!(rm.force && rm.names == ["a", "b"])
+            }
             other => panic!("{other:?}"),
         }
         match parsed("exec -it web sh -c exit").command {
-            Some(Verb::Exec(exec)) => assert_eq!(exec.words, ["web", "sh", "-c", "exit"]),
+            Some(Verb::OnContainers(ContainerVerb::Exec(exec))) => {
+                assert_eq!(exec.words, ["web", "sh", "-c", "exit"])
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -228,7 +228,7 @@ impl Engine {
         Err(Error::ImageInUse {
             image: name.into(),
             id: short(image.record.id.as_ref()),
-            container: container.id[..12].into(),
+            container: container.id.chars().take(12).collect(),
             how: if live {
                 "cannot be forced"
             } else {

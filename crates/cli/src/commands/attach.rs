@@ -12,7 +12,7 @@ use crate::usage::require_one;
 
 pub fn run(app: &App, command: &str, args: &AttachArgs) -> Result {
     let name = require_one(command, &args.names)?;
-    let detach_keys = DetachKeys::parse(args.detach_keys.as_deref())?;
+    let detach_keys = DetachKeys::parse(args.keys.detach_keys.as_deref())?;
     let engine = app.engine()?;
     let container = engine.container(name)?;
     if container.state.status == Status::Paused {

@@ -12,11 +12,7 @@ pub fn run(app: &App, command: &str, args: CreateArgs) -> Result {
     let quiet = args.container.quiet;
     let Parsed { options, warnings } = args.container.into_options(command, args.words, false)?;
     warn(&warnings);
-    let cidfile = options
-        .cidfile
-        .as_deref()
-        .map(CidFile::create)
-        .transpose()?;
+    let cidfile = CidFile::asked_for(&options)?;
     let engine = app.engine()?;
     pull_first(&engine, &options, quiet)?;
     let created = with_image(

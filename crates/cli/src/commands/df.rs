@@ -1,14 +1,13 @@
 //! `rctr system df`.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use rctr_engine::{DiskUsage, UsageLine};
 
 use crate::app::App;
 use crate::cli::DfArgs;
 use crate::failure::Result;
-use crate::output::listing::{Column, Kind, Layout, Raw, Row, write};
+use crate::output::listing::{Column, Kind, Layout, Raw, Row, print};
 use crate::output::size;
 use crate::usage::require_none;
 
@@ -51,8 +50,7 @@ pub fn run(app: &App, args: &DfArgs) -> Result {
     require_none("system df", &args.surplus)?;
     let layout = Layout::new(false, args.format.as_deref(), &TABLE, RAW);
     let usage = app.engine()?.disk_usage()?;
-    write(&mut io::stdout().lock(), KIND, &rows(&usage), &layout)?;
-    Ok(0)
+    print(KIND, &rows(&usage), &layout)
 }
 
 fn rows(usage: &DiskUsage) -> Vec<Row> {
@@ -89,6 +87,7 @@ fn reclaimable(line: &UsageLine) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::listing::write;
 
     #[test]
     fn a_table_like_docker_s() {

@@ -11,7 +11,7 @@ use crate::terminal::{DetachKeys, ExecPump, Pump, Signals, require_tty};
 use crate::usage::wrong_count;
 
 pub fn run(app: &App, command: &str, args: ExecArgs) -> Result {
-    let detach_keys = DetachKeys::parse(args.detach_keys.as_deref())?;
+    let detach_keys = DetachKeys::parse(args.keys.detach_keys.as_deref())?;
     let mut words = args.words.into_iter();
     let (Some(name), cmd) = (words.next(), words.collect::<Vec<_>>()) else {
         return Err(wrong_count(command, "requires at least 2 arguments"));

@@ -1,7 +1,5 @@
 //! `rctr images`.
 
-use std::io::{self, BufWriter};
-
 use jiff::Timestamp;
 use rctr_engine::{Engine, ImageSummary, familiar_name};
 
@@ -9,7 +7,7 @@ use super::ps_filter::{has_label, split};
 use crate::app::App;
 use crate::cli::ImagesArgs;
 use crate::failure::{Failure, GENERAL, Result};
-use crate::output::listing::{Column, Kind, Layout, Raw, Row, write};
+use crate::output::listing::{Column, Kind, Layout, Raw, Row, print};
 use crate::output::{duration, short_id, size};
 use crate::usage::wrong_count;
 
@@ -85,14 +83,14 @@ pub fn run(app: &App, command: &str, args: &ImagesArgs) -> Result {
     } else {
         &TABLE
     };
-    let layout = Layout::new(args.quiet, args.format.as_deref(), table, RAW);
+    let layout = Layout::new(args.quiet, args.list.format.as_deref(), table, RAW);
     let digests = args.digests || layout.shows("Digest");
     let engine = app.engine()?;
     let mut images = engine.images()?;
-    let filter = Filter::parse(command, &args.filter, pattern, &engine)?;
+    let filter = Filter::parse(command, &args.list.filter, pattern, &engine)?;
     images.retain(|image| filter.matches(image));
     let view = View {
-        truncate: !args.no_trunc,
+        truncate: !args.list.no_trunc,
         digests,
         now: Timestamp::now(),
     };
@@ -100,13 +98,7 @@ pub fn run(app: &App, command: &str, args: &ImagesArgs) -> Result {
     for image in &images {
         rows.extend(filter.names(image).iter().map(|name| view.row(image, name)));
     }
-    write(
-        &mut BufWriter::new(io::stdout().lock()),
-        KIND,
-        &rows,
-        &layout,
-    )?;
-    Ok(0)
+    print(KIND, &rows, &layout)
 }
 
 /// One name of an image, `<none>` for what it lacks.
@@ -368,6 +360,7 @@ fn in_class(class: &str, c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::listing::write;
 
     fn image(tags: &[&str], digests: &[&str]) -> ImageSummary {
         ImageSummary {

@@ -15,7 +15,7 @@ pub fn run(app: &App, command: &str, args: &FormatArgs) -> Result {
     require_none(command, &args.surplus)?;
     let info = app.engine()?.info()?;
     let mut out = io::stdout().lock();
-    match args.format.as_deref() {
+    match args.format.format.as_deref() {
         None | Some("") => {
             write_text(&mut out, &info)?;
             for warning in &info.warnings {

@@ -39,7 +39,7 @@ pub fn any(app: &App, args: &InspectArgs) -> Result {
         "inspect",
         kind,
         args.size,
-        args.format.as_deref(),
+        args.format.format.as_deref(),
         &args.names,
     )
 }
@@ -51,7 +51,7 @@ pub fn containers(app: &App, args: &ContainerInspectArgs) -> Result {
         "container inspect",
         Kind::Container,
         args.size,
-        args.format.as_deref(),
+        args.format.format.as_deref(),
         &args.names,
     )
 }
@@ -63,7 +63,7 @@ pub fn images(app: &App, args: &ImageInspectArgs) -> Result {
         "image inspect",
         Kind::Image,
         false,
-        args.format.as_deref(),
+        args.format.format.as_deref(),
         &args.names,
     )
 }

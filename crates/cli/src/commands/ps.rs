@@ -1,7 +1,5 @@
 //! `rctr ps`.
 
-use std::io::{self, BufWriter};
-
 use jiff::Timestamp;
 use rctr_engine::Engine;
 use rctr_engine::model::{Container, State, Status};
@@ -11,7 +9,7 @@ use super::ps_filter::Filters;
 use crate::app::App;
 use crate::cli::PsArgs;
 use crate::failure::Result;
-use crate::output::listing::{Column, Kind, Layout, Raw, Row, write};
+use crate::output::listing::{Column, Kind, Layout, Raw, Row, print};
 use crate::output::{duration, ellipsis, ports, short_id, size};
 use crate::usage::require_none;
 
@@ -112,12 +110,12 @@ const RAW: Raw = Raw {
 pub fn run(app: &App, command: &str, args: &PsArgs) -> Result {
     require_none(command, &args.surplus)?;
     let table: &[&'static str] = if args.size { &TABLE_WITH_SIZE } else { &TABLE };
-    let layout = Layout::new(args.quiet, args.format.as_deref(), table, RAW);
-    let filters = Filters::parse(command, &args.filter)?;
+    let layout = Layout::new(args.quiet, args.list.format.as_deref(), table, RAW);
+    let filters = Filters::parse(command, &args.list.filter)?;
     let engine = app.engine()?;
     let containers = select(&engine, args, filters)?;
     let view = View {
-        truncate: !args.no_trunc,
+        truncate: !args.list.no_trunc,
         size: args.size || layout.shows("Size"),
         now: Timestamp::now(),
     };
@@ -125,13 +123,7 @@ pub fn run(app: &App, command: &str, args: &PsArgs) -> Result {
         .iter()
         .map(|container| view.row(&engine, container))
         .collect::<Result<Vec<_>>>()?;
-    write(
-        &mut BufWriter::new(io::stdout().lock()),
-        KIND,
-        &rows,
-        &layout,
-    )?;
-    Ok(0)
+    print(KIND, &rows, &layout)
 }
 
 /// What is asked for, newest first.
@@ -315,6 +307,14 @@ pub mod tests {
         "2026-11-21T14:00:00Z".parse().unwrap()
     }
 
+    fn view(truncate: bool) -> View {
+        View {
+            truncate,
+            size: false,
+            now: now(),
+        }
+    }
+
     #[test]
     fn states_in_docker_s_words() {
         let mut state = State::created();
@@ -334,11 +334,6 @@ pub mod tests {
 
     #[test]
     fn commands_are_quoted_and_cut() {
-        let view = |truncate| View {
-            truncate,
-            size: false,
-            now: now(),
-        };
         let mut container = container("ab", "web");
         assert_eq!(view(true).command(&container), "\"docker-entrypoint.s…\"");
         assert_eq!(
@@ -355,11 +350,6 @@ pub mod tests {
 
     #[test]
     fn images_by_name_or_short_id() {
-        let view = |truncate| View {
-            truncate,
-            size: false,
-            now: now(),
-        };
         let mut container = container("ab", "web");
         assert_eq!(view(true).image(&container), "redis");
         container.image_name = "55555".to_owned();

@@ -15,7 +15,7 @@ use crate::flags::Parsed;
 use crate::terminal::{DetachKeys, End, Pump, Signals, require_tty};
 
 pub fn run(app: &App, command: &str, args: RunArgs) -> Result {
-    let detach_keys = DetachKeys::parse(args.detach_keys.as_deref())?;
+    let detach_keys = DetachKeys::parse(args.keys.detach_keys.as_deref())?;
     let quiet = args.container.quiet;
     let Parsed { options, warnings } =
         args.container
@@ -24,11 +24,7 @@ pub fn run(app: &App, command: &str, args: RunArgs) -> Result {
         require_tty(options.interactive, options.tty)?;
     }
     warn(&warnings);
-    let cidfile = options
-        .cidfile
-        .as_deref()
-        .map(CidFile::create)
-        .transpose()?;
+    let cidfile = CidFile::asked_for(&options)?;
     let engine = app.engine_for_run()?;
     pull_first(&engine, &options, quiet).map_err(Failure::inside_run)?;
     let streams = match args.detach {
@@ -171,7 +167,11 @@ pub struct CidFile {
 }
 
 impl CidFile {
-    pub fn create(path: &Path) -> Result<CidFile> {
+    pub fn asked_for(options: &RunOptions) -> Result<Option<CidFile>> {
+        options.cidfile.as_deref().map(CidFile::create).transpose()
+    }
+
+    fn create(path: &Path) -> Result<CidFile> {
         match OpenOptions::new().write(true).create_new(true).open(path) {
             Ok(file) => Ok(CidFile {
                 path: path.into(),

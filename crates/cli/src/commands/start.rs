@@ -32,7 +32,7 @@ pub fn run(app: &App, command: &str, args: &StartArgs) -> Result {
 }
 
 fn attached(engine: &Engine, name: &str, args: &StartArgs) -> Result {
-    let detach_keys = DetachKeys::parse(args.detach_keys.as_deref())?;
+    let detach_keys = DetachKeys::parse(args.keys.detach_keys.as_deref())?;
     let options = engine.container(name)?.options;
     let stdin = args.interactive && options.interactive;
     require_tty(stdin, options.tty)?;

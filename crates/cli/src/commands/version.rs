@@ -24,7 +24,7 @@ pub fn run(app: &App, args: &FormatArgs) -> Result {
     require_none("version", &args.surplus)?;
     let version = app.engine()?.version();
     let mut out = io::stdout().lock();
-    match args.format.as_deref() {
+    match args.format.format.as_deref() {
         None | Some("") => {
             let text = format!(
                 "Version:\t{}\nOS/Arch:\t{}/{}\nKernel Version:\t{}\n",

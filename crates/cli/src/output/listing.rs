@@ -1,7 +1,7 @@
 //! Lists of containers and images: Docker's tables, templates and JSON from the same rows.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{BufWriter, Write, stdout};
 
 use serde_json::{Map, Value as Json};
 
@@ -87,6 +87,12 @@ impl<'a> Layout<'a> {
             }
         }
     }
+}
+
+/// Writes the rows to standard output.
+pub fn print(kind: Kind, rows: &[Row], layout: &Layout<'_>) -> Result {
+    write(&mut BufWriter::new(stdout().lock()), kind, rows, layout)?;
+    Ok(0)
 }
 
 /// Writes the rows.

@@ -288,6 +288,15 @@ mod tests {
         }
     }
 
+    fn pump() -> Pump {
+        Pump {
+            stdin: false,
+            tty: false,
+            sig_proxy: true,
+            detach_keys: DetachKeys::parse(None).unwrap(),
+        }
+    }
+
     #[test]
     fn nothing_is_lost_when_the_reader_is_slow() {
         let mut session = Buffered::new(vec![vec![b'a'; 100_000]; 20]);
@@ -300,14 +309,8 @@ mod tests {
         let writer = OwnedFd::from(writer);
         let outputs = Outputs::new(writer.try_clone().unwrap(), writer);
         let signals = Signals::catch().unwrap();
-        let pump = Pump {
-            stdin: false,
-            tty: false,
-            sig_proxy: true,
-            detach_keys: DetachKeys::parse(None).unwrap(),
-        };
         assert_eq!(
-            pump.run_with(&mut session, &signals, outputs).unwrap(),
+            pump().run_with(&mut session, &signals, outputs).unwrap(),
             End::Exit(5)
         );
         assert_eq!(counter.join().unwrap(), 2_000_000);
@@ -321,14 +324,9 @@ mod tests {
         let writer = OwnedFd::from(writer);
         let outputs = Outputs::new(writer.try_clone().unwrap(), writer);
         let signals = Signals::catch().unwrap();
-        let pump = Pump {
-            stdin: false,
-            tty: false,
-            sig_proxy: true,
-            detach_keys: DetachKeys::parse(None).unwrap(),
-        };
         assert_eq!(
-            pump.run_with(&mut session, &signals, outputs)
+            pump()
+                .run_with(&mut session, &signals, outputs)
                 .unwrap_err()
                 .code(),
             141

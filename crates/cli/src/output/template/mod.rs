@@ -101,8 +101,9 @@ impl Template {
                 self.source[..end - key.len()].ends_with('.') && !rest.starts_with(is_word)
             })?;
         let start = self.source[..end]
-            .rfind(|c: char| !is_word(c) && c != '.')
-            .map_or(0, |i| i + 1);
+            .char_indices()
+            .rfind(|(_, c)| !is_word(*c) && *c != '.')
+            .map_or(0, |(i, c)| i + c.len_utf8());
         Some(FieldUse {
             source: &self.source,
             start,

@@ -91,3 +91,27 @@ fn limits_without_a_controller_are_discarded_with_dockers_warning() {
         Err(SpecError::CpuController)
     ));
 }
+
+#[test]
+fn without_cap_sys_resource_limits_are_clamped_with_a_word() {
+    let mut facts = facts();
+    facts.capabilities.remove(&"SYS_RESOURCE".parse().unwrap());
+    facts.hard_limits.insert("nofile", 100);
+    let mut container = container();
+    container.options.ulimits = vec!["nofile=50:200".parse().unwrap()];
+    container.options.resources.oom_score_adj = Some(-500);
+    let spec = try_make(&container, &identity(), &facts).unwrap();
+    assert_eq!(
+        spec.at("/process/rlimits/0"),
+        &json!({"type": "RLIMIT_NOFILE", "soft": 50, "hard": 100})
+    );
+    assert_eq!(spec.at("/process/oomScoreAdj"), 0);
+    assert_eq!(spec.warnings.len(), 2, "{:?}", spec.warnings);
+    container.options.resources.oom_score_adj = Some(500);
+    assert_eq!(
+        try_make(&container, &identity(), &facts)
+            .unwrap()
+            .at("/process/oomScoreAdj"),
+        500
+    );
+}

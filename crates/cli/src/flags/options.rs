@@ -1,0 +1,354 @@
+//! From the flags of a container to the engine's options.
+
+use rctr_engine::options::{
+    MountSpec, ParseError, PullPolicy, RunOptions, SecurityOptions, check_cpuset, parse_cpus,
+    parse_dns, parse_dns_search, parse_expose, parse_memory_swap, parse_name, parse_platform,
+    parse_signal, parse_size, parse_sysctl, resolve_env, resolve_labels,
+};
+
+use super::ContainerFlags;
+use crate::failure::{ENGINE, Failure, Result, bad_value};
+
+/// What the flags of a container mean, and what is to be said about them.
+#[derive(Debug)]
+pub struct Parsed {
+    pub options: RunOptions,
+    pub warnings: Vec<String>,
+}
+
+impl ContainerFlags {
+    /// Checks every value. `words` are image, command and arguments; `command` names the command for messages.
+    pub fn into_options(self, command: &str, words: Vec<String>, detach: bool) -> Result<Parsed> {
+        let check = Checker { command };
+        let mut words = words.into_iter();
+        let image = words
+            .next()
+            .ok_or_else(|| crate::usage::wrong_count(command, "requires at least 1 argument"))?;
+        check.restart(self.restart.as_deref())?;
+        let (mounts, warnings) = check.mounts(&self.volume, &self.mount, &self.tmpfs)?;
+        let mut options = RunOptions {
+            image,
+            cmd: words.collect(),
+            entrypoint: self.entrypoint.map(|word| {
+                if word.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![word]
+                }
+            }),
+            name: check.one("--name", given(self.name), parse_name)?,
+            tty: self.tty,
+            interactive: self.interactive,
+            auto_remove: self.rm,
+            detach,
+            publish: check.each("-p, --publish", &self.publish, |text| text.parse())?,
+            publish_all: self.publish_all,
+            expose: check.each("--expose", &self.expose, parse_expose)?.concat(),
+            env: resolve_env(&self.env, &self.env_file, host_variable)
+                .map_err(|e| check.files(&e))?,
+            mounts,
+            working_dir: given(self.workdir),
+            user: self.user,
+            group_add: self.group_add,
+            hostname: given(self.hostname),
+            add_hosts: check.each("--add-host", &self.add_host, |text| text.parse())?,
+            dns: check.each("--dns", &self.dns, parse_dns)?,
+            dns_search: check.each("--dns-search", &self.dns_search, parse_dns_search)?,
+            dns_options: self.dns_option,
+            network: check
+                .one("--network", self.network, |text| text.parse())?
+                .unwrap_or_default(),
+            cap_add: self.cap_add,
+            cap_drop: self.cap_drop,
+            privileged: self.privileged,
+            security: SecurityOptions::parse(&self.security_opt).map_err(|e| {
+                Failure::argument(command, &self.security_opt.join(" "), "--security-opt", &e)
+            })?,
+            read_only: self.read_only,
+            init: self.init,
+            labels: resolve_labels(&self.label, &self.label_file).map_err(|e| check.files(&e))?,
+            stop_timeout: self.stop_timeout,
+            ulimits: check.each("--ulimit", &self.ulimit, |text| text.parse())?,
+            sysctls: check
+                .each("--sysctl", &self.sysctl, parse_sysctl)?
+                .into_iter()
+                .collect(),
+            shm_size: check.one("--shm-size", self.shm_size, parse_size)?,
+            platform: check.one("--platform", self.platform, parse_platform)?,
+            pull: check
+                .one("--pull", self.pull, |text| text.parse::<PullPolicy>())?
+                .unwrap_or_default(),
+            cidfile: self.cidfile,
+            ..RunOptions::default()
+        };
+        if let Some(signal) = self.stop_signal {
+            parse_signal(&signal)
+                .map_err(|e| Failure::argument(command, &signal, "--stop-signal", &e))?;
+            options.stop_signal = Some(signal);
+        }
+        let limits = &mut options.resources;
+        limits.memory = check.one("-m, --memory", self.memory, parse_size)?;
+        limits.memory_swap = check.one("--memory-swap", self.memory_swap, parse_memory_swap)?;
+        limits.memory_reservation =
+            check.one("--memory-reservation", self.memory_reservation, parse_size)?;
+        limits.nano_cpus = check.one("--cpus", self.cpus, parse_cpus)?;
+        limits.cpu_shares = self.cpu_shares;
+        limits.cpuset_cpus = check.cpuset("cpus", "--cpuset-cpus", self.cpuset_cpus)?;
+        limits.cpuset_mems = check.cpuset("mems", "--cpuset-mems", self.cpuset_mems)?;
+        limits.pids_limit = self.pids_limit;
+        limits.oom_score_adj = self.oom_score_adj;
+        // Its warnings come again from the engine.
+        options.validate().map_err(|e| check.files(&e))?;
+        Ok(Parsed { options, warnings })
+    }
+}
+
+/// An empty name or directory is none, as from a script's unset variable.
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// The host's value of a variable, for `-e NAME`; one that is not text counts as none.
+pub fn host_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Applies the engine's parsers and says which flag of which command was wrong.
+struct Checker<'a> {
+    command: &'a str,
+}
+
+impl Checker<'_> {
+    fn one<T>(
+        &self,
+        flag: &str,
+        text: Option<String>,
+        parse: impl Fn(&str) -> Parse<T>,
+    ) -> Result<Option<T>> {
+        text.map(|text| parse(&text).map_err(|e| Failure::argument(self.command, &text, flag, &e)))
+            .transpose()
+    }
+
+    fn each<T>(
+        &self,
+        flag: &str,
+        texts: &[String],
+        parse: impl Fn(&str) -> Parse<T>,
+    ) -> Result<Vec<T>> {
+        texts
+            .iter()
+            .map(|text| parse(text).map_err(|e| Failure::argument(self.command, text, flag, &e)))
+            .collect()
+    }
+
+    fn cpuset(
+        &self,
+        kind: &'static str,
+        flag: &str,
+        text: Option<String>,
+    ) -> Result<Option<String>> {
+        self.one(flag, text, |text| {
+            check_cpuset(kind, text).map(|()| text.to_owned())
+        })
+    }
+
+    fn mounts(
+        &self,
+        volumes: &[String],
+        mounts: &[String],
+        tmpfs: &[String],
+    ) -> Result<(Vec<MountSpec>, Vec<String>)> {
+        let (mut specs, warnings): (Vec<_>, Vec<_>) = self
+            .each("-v, --volume", volumes, MountSpec::from_volume)?
+            .into_iter()
+            .unzip();
+        specs.extend(self.each("--mount", mounts, MountSpec::from_mount)?);
+        specs.extend(self.each("--tmpfs", tmpfs, MountSpec::from_tmpfs)?);
+        Ok((specs, warnings.into_iter().flatten().collect()))
+    }
+
+    fn restart(&self, policy: Option<&str>) -> Result<()> {
+        match policy {
+            None | Some("no" | "") => Ok(()),
+            Some(policy) => Err(Failure::usage(
+                ENGINE,
+                self.command,
+                format!(
+                    "invalid argument {policy:?} for \"--restart\" flag: restart policies arrive in a later release; \
+                     only \"no\" is known"
+                ),
+            )),
+        }
+    }
+
+    /// An error that names file or value itself.
+    fn files(&self, error: &ParseError) -> Failure {
+        Failure::usage(
+            bad_value(self.command, error),
+            self.command,
+            crate::failure::chain(error),
+        )
+    }
+}
+
+type Parse<T> = std::result::Result<T, ParseError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use rctr_engine::options::{MountKind, NetworkMode};
+
+    #[derive(Parser)]
+    #[command(disable_help_flag = true)]
+    struct Line {
+        #[command(flatten)]
+        flags: ContainerFlags,
+        #[arg(trailing_var_arg = true)]
+        words: Vec<String>,
+    }
+
+    fn parse(words: &[&str]) -> Result<Parsed> {
+        let line = Line::try_parse_from(std::iter::once(&"run").chain(words)).unwrap();
+        line.flags.into_options("run", line.words, false)
+    }
+
+    fn options(words: &[&str]) -> RunOptions {
+        parse(words).unwrap().options
+    }
+
+    fn refused(words: &[&str]) -> String {
+        let failure = parse(words).unwrap_err();
+        assert_eq!(failure.code(), 125, "{words:?}");
+        failure.text().lines().next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn nothing_but_an_image() {
+        let options = options(&["busybox"]);
+        assert_eq!((options.image.as_str(), options.cmd.len()), ("busybox", 0));
+        assert_eq!(options.entrypoint, None);
+        assert_eq!(options.network, NetworkMode::Bridge);
+        assert_eq!(options.pull, PullPolicy::Missing);
+    }
+
+    #[test]
+    fn values_become_what_they_mean() {
+        let options = options(&[
+            "-m",
+            "64m",
+            "--memory-swap=-1",
+            "--cpus",
+            "1.5",
+            "--shm-size",
+            "1g",
+            "-p",
+            "8080:80/udp",
+            "--expose",
+            "80-81",
+            "-v",
+            "data:/data:ro",
+            "--tmpfs",
+            "/run",
+            "--network",
+            "bridge",
+            "--ulimit",
+            "nofile=1024:2048",
+            "--sysctl",
+            "net.core.somaxconn=1",
+            "--dns",
+            "1.1.1.1",
+            "--add-host",
+            "a:1.2.3.4",
+            "--entrypoint",
+            "sh",
+            "-e",
+            "A=1",
+            "-l",
+            "x=y",
+            "--pull",
+            "always",
+            "debian:12",
+            "-c",
+            "exit",
+        ]);
+        let limits = &options.resources;
+        assert_eq!(
+            (limits.memory, limits.memory_swap, limits.nano_cpus),
+            (Some(64 << 20), Some(-1), Some(1_500_000_000))
+        );
+        assert_eq!(options.shm_size, Some(1 << 30));
+        assert_eq!(options.publish[0].host_ports, Some((8080, 8080)));
+        assert_eq!(options.expose, ["80/tcp", "81/tcp"]);
+        assert_eq!(
+            (options.mounts[0].kind, options.mounts[0].read_only),
+            (MountKind::Volume, true)
+        );
+        assert_eq!(options.mounts[1].kind, MountKind::Tmpfs);
+        assert_eq!(options.dns.len(), 1);
+        assert_eq!(
+            (options.ulimits[0].soft, options.ulimits[0].hard),
+            (1024, 2048)
+        );
+        assert_eq!(options.entrypoint, Some(vec!["sh".to_owned()]));
+        assert_eq!(options.cmd, ["-c", "exit"]);
+        assert_eq!(options.env, ["A=1"]);
+        assert_eq!(options.pull, PullPolicy::Always);
+    }
+
+    #[test]
+    fn another_container_s_network() {
+        let network = options(&["--network", "container:web", "x"]).network;
+        assert_eq!(network, NetworkMode::Container("web".to_owned()));
+    }
+
+    #[test]
+    fn an_empty_entrypoint_clears_it() {
+        assert_eq!(
+            options(&["--entrypoint", "", "x"]).entrypoint,
+            Some(Vec::new())
+        );
+    }
+
+    #[test]
+    fn bad_values_name_their_flag() {
+        for (words, start) in [
+            (
+                &["-m", "5x", "i"][..],
+                "invalid argument \"5x\" for \"-m, --memory\" flag: ",
+            ),
+            (
+                &["-p", "80:x", "i"],
+                "invalid argument \"80:x\" for \"-p, --publish\" flag: ",
+            ),
+            (
+                &["--network", "mesh", "i"],
+                "invalid argument \"mesh\" for \"--network\" flag: ",
+            ),
+            (
+                &["--pull", "often", "i"],
+                "invalid argument \"often\" for \"--pull\" flag: ",
+            ),
+            (
+                &["--restart", "always", "i"],
+                "invalid argument \"always\" for \"--restart\" flag: restart policies arrive",
+            ),
+            (
+                &["--stop-signal", "SIGFOO", "i"],
+                "invalid argument \"SIGFOO\" for \"--stop-signal\" flag: ",
+            ),
+            (&["--env-file", "/nonexistent", "i"], "open /nonexistent: "),
+        ] {
+            let message = refused(words);
+            assert!(message.starts_with(start), "{words:?}: {message}");
+        }
+        assert!(parse(&["--restart", "no", "i"]).is_ok());
+        assert_eq!(parse(&["--rm"]).unwrap_err().code(), 1);
+    }
+
+    #[test]
+    fn what_is_ignored_is_said() {
+        let parsed = parse(&["-v", "/tmp:/mnt:z", "i"]).unwrap();
+        assert_eq!(parsed.warnings.len(), 1, "{:?}", parsed.warnings);
+    }
+}
