@@ -71,6 +71,15 @@ impl Cgroup {
     /// # Errors
     /// As [`Hierarchies::detect`]; [`Error::Corrupt`] for a path that climbs.
     pub fn open(driver: CgroupDriver, cgroups_path: &Path) -> Result<Self> {
+        Self::within(Hierarchies::detect()?, driver, cgroups_path)
+    }
+
+    /// The same below hierarchies that are known already.
+    pub(crate) fn within(
+        hierarchies: Hierarchies,
+        driver: CgroupDriver,
+        cgroups_path: &Path,
+    ) -> Result<Self> {
         let text = cgroups_path.to_string_lossy();
         let parts: Vec<&str> = text.split(':').collect();
         let path = match (driver, parts.as_slice()) {
@@ -93,10 +102,7 @@ impl Cgroup {
                 reason: "not a cgroup path".to_owned(),
             });
         }
-        Ok(Self {
-            hierarchies: Hierarchies::detect()?,
-            path,
-        })
+        Ok(Self { hierarchies, path })
     }
 
     /// The cgroup's directory in the hierarchy that has a controller (v1 names), if the host has one.

@@ -37,6 +37,15 @@ pub(super) fn adapt(
     rootfs: &Path,
     hierarchies: &Hierarchies,
 ) -> Result<Adapted, StartError> {
+    if spec
+        .hooks()
+        .as_ref()
+        .is_some_and(|h| h.poststart().is_some())
+    {
+        return Err(StartError::Config {
+            reason: "poststart hooks are not supported".to_owned(),
+        });
+    }
     let mut warnings = Vec::new();
     let process = spec.process().clone().ok_or_else(|| missing("process"))?;
     let oom_score_adj = process.oom_score_adj();

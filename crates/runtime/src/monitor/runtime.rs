@@ -6,9 +6,10 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::error::LibcontainerError;
+use libcontainer::notify_socket::{NOTIFY_FILE, NotifySocket};
 use libcontainer::syscall::syscall::SyscallType;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use oci_spec::runtime::Process;
@@ -102,6 +103,12 @@ impl Libcontainer {
             .with_root_path(&self.state_dir)
     }
 
+    /// What `Container::start` does, but the bookkeeping while init already goes on.
+    fn release(&self, container: &mut Container) -> Result<(), LibcontainerError> {
+        NotifySocket::new(self.state_dir.join(NAME).join(NOTIFY_FILE)).notify_container_start()?;
+        container.set_status(ContainerStatus::Running).save()
+    }
+
     /// libcontainer's cause chain on one line, with the first thing it logged.
     fn describe(&self, error: &LibcontainerError) -> StartError {
         let mut words: Vec<String> = Vec::new();
@@ -169,7 +176,8 @@ impl ContainerRuntime for Libcontainer {
                 reason: "the container does not exist".to_owned(),
             });
         };
-        container.start().map_err(|e| self.describe(&e))?;
+        self.release(&mut container)
+            .map_err(|e| self.describe(&e))?;
         report.wait()
     }
 

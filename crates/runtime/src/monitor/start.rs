@@ -85,12 +85,12 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     let log = open_log(launch)?;
     let listener = listen(launch)?;
     let (stdio, mut streams) = make_stdio(launch.stdio)?;
+    let cgroup = Cgroup::within(hierarchies, launch.cgroup, &cgroup_path).map_err(cgroup_failed)?;
     let created = runtime.create(&adapted.process, mounts, stdio)?;
     if let Some(pty) = created.pty {
         streams = Streams::of_terminal(pty)?;
     }
 
-    let cgroup = Cgroup::open(launch.cgroup, &cgroup_path).map_err(cgroup_failed)?;
     if let Some(score) = adapted.oom_score_adj {
         warnings.extend(set_oom_score(created.pid, score));
     }

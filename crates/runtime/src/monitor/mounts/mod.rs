@@ -238,7 +238,7 @@ impl Mounts {
         }
         let proc = target::open(root, Path::new("/proc"), Kind::System)
             .map_err(Failure::at(Action::Sysctl, "/proc"))?;
-        if !is_proc(proc.as_fd()) {
+        if is_proc(proc.as_fd()) != Ok(true) {
             return Err(Failure::at(Action::Sysctl, "/proc")(
                 rustix::io::Errno::NODEV,
             ));
@@ -343,7 +343,8 @@ fn may_cover(target: BorrowedFd<'_>, path: &Path, with_proc: bool) -> Result<(),
         let proc_itself = is(path, "/proc") && with_proc;
         proc_itself || COVERABLE.iter().any(|file| is(path, file))
     };
-    if !is_proc(target) || allowed() {
+    let inside = is_proc(target).map_err(Failure::at(Action::Mount, path.to_string_lossy()))?;
+    if !inside || allowed() {
         return Ok(());
     }
     let failed = Failure::at(Action::CoverProc, path.to_string_lossy());

@@ -57,13 +57,13 @@ impl Tree {
 
     /// Whether it is (a part of) the kernel's process filesystem.
     pub(super) fn is_proc(&self) -> bool {
-        is_proc(self.mount.as_fd())
+        is_proc(self.mount.as_fd()) == Ok(true)
     }
 }
 
-/// Whether a descriptor is of the kernel's process filesystem. What cannot be asked is taken to be.
-pub(super) fn is_proc(fd: BorrowedFd<'_>) -> bool {
-    rustix::fs::fstatfs(fd).is_ok_and(|fs| fs.f_type as i64 == rustix::fs::PROC_SUPER_MAGIC as i64)
+/// Whether a descriptor is of the kernel's process filesystem.
+pub(super) fn is_proc(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
 /// A copy of the mount at `path` (of the descriptor itself if that is empty).
