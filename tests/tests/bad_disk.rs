@@ -65,8 +65,11 @@ fn a_full_filesystem_of_blocks_is_told_and_the_next_pull_goes_on() {
 fn a_disk_without_room_for_a_record_is_told() {
     let env = Env::new();
     let _disk = Mounted::tmpfs(&env.root(), "16k");
-    env.rctr(["ps"]).refused(1, "store.db");
-    env.rctr(["pull", "busybox"]).refused(1, "store.db");
+    for command in [&["ps"][..], &["pull", "busybox"]] {
+        env.rctr(command)
+            .refused(1, "store.db: no space left on the disk that holds it")
+            .stderr_has("hint: `df`");
+    }
 }
 
 #[test]

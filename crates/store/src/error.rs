@@ -394,9 +394,6 @@ impl Error {
         match self {
             Error::DiskFull { .. } => true,
             Error::Member { source, .. } | Error::WriteArchive { source } => is_full(source),
-            Error::Database { source, .. } => {
-                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
-            }
             _ => false,
         }
     }
@@ -407,9 +404,34 @@ impl Error {
             Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
                 Error::DatabaseDamaged { path, source }
             }
+            Some(rusqlite::ErrorCode::DiskFull) => full(path),
+            // SQLite has no word of its own for a shared-memory file that cannot grow.
+            Some(rusqlite::ErrorCode::SystemIoFailure | rusqlite::ErrorCode::CannotOpen)
+                if has_no_room(&path) =>
+            {
+                full(path)
+            }
             _ => Error::Database { path, source },
         }
     }
+}
+
+fn full(path: PathBuf) -> Error {
+    Error::DiskFull {
+        action: "write",
+        path,
+        source: Errno::NOSPC.into(),
+    }
+}
+
+/// Whether the file system cannot hold the database's smallest helper file, or no further file at all.
+fn has_no_room(path: &Path) -> bool {
+    const SMALLEST: u64 = 32 << 10;
+    let dir = path.parent().unwrap_or(path);
+    rustix::fs::statvfs(dir).is_ok_and(|stat| {
+        stat.f_bavail.saturating_mul(stat.f_frsize) < SMALLEST
+            || (stat.f_files > 0 && stat.f_favail == 0)
+    })
 }
 
 fn is_full(e: &io::Error) -> bool {

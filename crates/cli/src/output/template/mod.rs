@@ -267,6 +267,8 @@ mod tests {
                 .unwrap_err()
                 .starts_with("template parsing error: template: ")
         );
+        // What stands before the field may be longer than a byte.
+        assert!(inspect("{{printf \"→.Foo\" .Foo}}").is_err());
         let row = serde_json::json!({ "ID": "x" });
         let error = Template::parse("{{.Nope}}", Functions::Values)
             .unwrap()
