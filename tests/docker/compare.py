@@ -102,8 +102,8 @@ def diff(docker: str, rctr: str) -> list[str]:
 
 def leaves(value, path="") -> dict:
     """Every value of a JSON document by its path; empty lists and objects count as values. Docker has no order in lists
-    of mounts."""
-    if re.search(r"\.(Mounts|Binds)$", path) and isinstance(value, list):
+    of mounts and in variables."""
+    if re.search(r"\.(Mounts|Binds|Env)$", path) and isinstance(value, list):
         value = sorted(value, key=lambda mount: str(mount.get("Destination", mount.get("Target")) if isinstance(mount, dict) else mount))
     if path.endswith(".Mounts") and isinstance(value, str):
         value = ",".join(sorted(value.split(",")))
@@ -208,6 +208,9 @@ def main() -> int:
         for peer in running:
             peer.stop()
         firewall.restore()
+        # A network namespace that dockerd leaves mounted.
+        for mounted in (work / "docker/exec/netns").glob("*"):
+            subprocess.run(["umount", mounted], check=False)
         shutil.rmtree(work, ignore_errors=True)
 
 

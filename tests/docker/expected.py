@@ -13,7 +13,6 @@ EXPECTED = (
     (r"^inspect ", r"\.HostConfig\.CgroupnsMode$", "rctr's containers have a cgroup namespace on cgroup v1, too"),
     (r"^inspect ", r"\.HostConfig\.Runtime$", "rctr's runtime is its own"),
     (r"^inspect ", r"\.(GwPriority|DNSNames)$", "new since Docker 25"),
-    (r"^inspect identity", r"\.Config\.Env", "a variable that is taken away stands where it was given"),
     (r"^inspect -f", r"stdout", "a template prints a whole structure with its fields' names"),
     (r"^inspect joined", r"\.Config\.Hostname$", "the hostname of a joined network is the other container's to tell"),
     (r"^inspect ", r"\.State\.Error$", "rctr's own words"),
