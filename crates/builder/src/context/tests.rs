@@ -11,7 +11,10 @@ fn open(location: &Location, dir: &Path) -> Result<Context> {
 /// The names at the top that COPY would see.
 fn names(context: &Context) -> Vec<String> {
     let to = tempfile::tempdir().unwrap();
-    let selection = context.tree().select(&["."], &SelectOptions::default()).unwrap();
+    let selection = context
+        .tree()
+        .select(&["."], &SelectOptions::default())
+        .unwrap();
     let request = CopyRequest {
         sources: &[Source::Selection(selection)],
         destination: "/",
@@ -61,12 +64,23 @@ fn a_directory_its_dockerfile_and_what_is_ignored() {
     let (name, text) = context.dockerfile(&path).unwrap();
     assert_eq!((name.as_str(), text.as_str()), ("docker/Dev", "FROM dev"));
     context.load_ignore(&name).unwrap();
-    assert_eq!(names(&context), [".dockerignore", "Dockerfile", "docker", "x.md"]);
+    assert_eq!(
+        names(&context),
+        [".dockerignore", "Dockerfile", "docker", "x.md"]
+    );
 
     let missing = context.dockerfile(&DockerfileLocation::Path("no/such".into()));
-    assert!(missing.unwrap_err().to_string().contains("open no/such: no such file"));
+    assert!(
+        missing
+            .unwrap_err()
+            .to_string()
+            .contains("open no/such: no such file")
+    );
     let nowhere = open(&Location::Directory("/no/such".into()), temp.path());
-    assert_eq!(nowhere.unwrap_err().to_string(), "unable to prepare context: path \"/no/such\" not found");
+    assert_eq!(
+        nowhere.unwrap_err().to_string(),
+        "unable to prepare context: path \"/no/such\" not found"
+    );
 }
 
 #[test]
@@ -80,7 +94,10 @@ fn a_dockerfile_outside_with_its_own_dockerignore() {
     let (name, text) = context.dockerfile(&DockerfileLocation::Path(file)).unwrap();
     assert_eq!(text, "FROM other");
     context.load_ignore(&name).unwrap();
-    assert_eq!(names(&context), [".dockerignore", "Dockerfile", "x.md", "y.txt"]);
+    assert_eq!(
+        names(&context),
+        [".dockerignore", "Dockerfile", "x.md", "y.txt"]
+    );
 }
 
 #[test]
@@ -91,14 +108,19 @@ fn a_dockerignore_that_is_none_is_an_error() {
     let mut context = open(&Location::Directory(dir), temp.path()).unwrap();
     let (name, _) = context.dockerfile(&DockerfileLocation::Default).unwrap();
     let error = context.load_ignore(&name).unwrap_err().to_string();
-    assert!(error.starts_with(".dockerignore: ") && error.contains("line 2"), "{error}");
+    assert!(
+        error.starts_with(".dockerignore: ") && error.contains("line 2"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_stream_is_an_archive_or_a_dockerfile() {
     let temp = tempfile::tempdir().unwrap();
     let mut builder = tar::Builder::new(Vec::new());
-    builder.append_dir_all(".", context_dir(temp.path())).unwrap();
+    builder
+        .append_dir_all(".", context_dir(temp.path()))
+        .unwrap();
     let tar = builder.into_inner().unwrap();
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut encoder, &tar).unwrap();
@@ -109,9 +131,13 @@ fn a_stream_is_an_archive_or_a_dockerfile() {
         assert_eq!(text, "FROM a");
         context.load_ignore(&name).unwrap();
         // As with BuildKit, only local directories have a .dockerignore.
-        assert_eq!(names(&context), [".dockerignore", "Dockerfile", "docker", "x.md", "y.txt"]);
+        assert_eq!(
+            names(&context),
+            [".dockerignore", "Dockerfile", "docker", "x.md", "y.txt"]
+        );
     }
-    let mut context = Context::stream(&b"FROM scratch\n"[..], "standard input", temp.path()).unwrap();
+    let mut context =
+        Context::stream(&b"FROM scratch\n"[..], "standard input", temp.path()).unwrap();
     let (_, text) = context.dockerfile(&DockerfileLocation::Default).unwrap();
     assert_eq!(text, "FROM scratch\n");
     assert!(names(&context).is_empty());
@@ -129,9 +155,17 @@ fn hashes_are_kept_with_the_store() {
     }
     let digest = || {
         let tree = open(&location, temp.path()).unwrap().tree();
-        tree.select(&["."], &SelectOptions::default()).unwrap().digest().unwrap()
+        tree.select(&["."], &SelectOptions::default())
+            .unwrap()
+            .digest()
+            .unwrap()
     };
     let first = digest();
-    assert_eq!(std::fs::read_dir(temp.path().join("store/build/hashes")).unwrap().count(), 1);
+    assert_eq!(
+        std::fs::read_dir(temp.path().join("store/build/hashes"))
+            .unwrap()
+            .count(),
+        1
+    );
     assert_eq!(digest(), first);
 }

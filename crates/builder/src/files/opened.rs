@@ -105,7 +105,12 @@ impl<'a> Opened<'a> {
 }
 
 /// Copies a file's content: within the kernel where both are on one file system, else through a buffer.
-pub(super) fn transfer(mut from: &File, mut to: &File, size: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+pub(super) fn transfer(
+    mut from: &File,
+    mut to: &File,
+    size: u64,
+    buffer: &mut [u8],
+) -> std::io::Result<()> {
     let mut copied = 0;
     while size - copied > buffer.len() as u64 || (copied > 0 && copied < size) {
         let left = usize::try_from(size - copied)

@@ -14,11 +14,15 @@ fn of_context(lab: &Lab) -> String {
 #[test]
 fn what_counts_and_what_does_not() {
     let lab = Lab::new();
-    lab.file("from/a/f", "1").file("from/g", "2").link("from/l", "g");
+    lab.file("from/a/f", "1")
+        .file("from/g", "2")
+        .link("from/l", "g");
     let first = of_context(&lab);
     lab.time("from/a/f", 1).time("from/a", 2);
     assert_eq!(of_context(&lab), first, "times");
-    lab.own("from/a/f", 1000, 1000).own("from/l", 5, 5).own("from/a", 5, 5);
+    lab.own("from/a/f", 1000, 1000)
+        .own("from/l", 5, 5)
+        .own("from/a", 5, 5);
     assert_eq!(of_context(&lab), first, "owners");
     lab.capable("from/a/f");
     assert_eq!(of_context(&lab), first, "file capabilities");
@@ -26,16 +30,28 @@ fn what_counts_and_what_does_not() {
     assert_eq!(of_context(&lab), first, "the same file written again");
 
     let changes: [(&str, &dyn Fn(&Lab)); 8] = [
-        ("content", &|lab| drop(lab.file("from/a/f", "3"))),
-        ("a file's mode", &|lab| drop(lab.mode("from/a/f", 0o755))),
-        ("a directory's mode", &|lab| drop(lab.mode("from/a", 0o700))),
-        ("a new empty directory", &|lab| drop(lab.dir("from/new"))),
-        ("a new empty file", &|lab| drop(lab.file("from/empty", ""))),
+        ("content", &|lab| {
+            lab.file("from/a/f", "3");
+        }),
+        ("a file's mode", &|lab| {
+            lab.mode("from/a/f", 0o755);
+        }),
+        ("a directory's mode", &|lab| {
+            lab.mode("from/a", 0o700);
+        }),
+        ("a new empty directory", &|lab| {
+            lab.dir("from/new");
+        }),
+        ("a new empty file", &|lab| {
+            lab.file("from/empty", "");
+        }),
         ("a link's target", &|lab| {
             fs::remove_file(lab.at("from/l")).unwrap();
             lab.link("from/l", "a");
         }),
-        ("a name", &|lab| fs::rename(lab.at("from/g"), lab.at("from/h")).unwrap()),
+        ("a name", &|lab| {
+            fs::rename(lab.at("from/g"), lab.at("from/h")).unwrap()
+        }),
         ("a link in place of a file", &|lab| {
             fs::remove_file(lab.at("from/g")).unwrap();
             lab.link("from/g", "2");
@@ -43,7 +59,9 @@ fn what_counts_and_what_does_not() {
     ];
     for (what, change) in changes {
         let lab = Lab::new();
-        lab.file("from/a/f", "1").file("from/g", "2").link("from/l", "g");
+        lab.file("from/a/f", "1")
+            .file("from/g", "2")
+            .link("from/l", "g");
         assert_eq!(of_context(&lab), first);
         change(&lab);
         assert_ne!(of_context(&lab), first, "{what}");
@@ -69,7 +87,10 @@ fn of_a_stage_owners_and_attributes_count_too() {
 #[test]
 fn a_files_name_counts_and_a_directorys_does_not() {
     let lab = Lab::new();
-    lab.file("from/a/f", "1").file("from/b/f", "1").file("from/b2", "").file("from/c2", "");
+    lab.file("from/a/f", "1")
+        .file("from/b/f", "1")
+        .file("from/b2", "")
+        .file("from/c2", "");
     assert_eq!(digest(&lab.context(), "a"), digest(&lab.context(), "b"));
     assert_ne!(digest(&lab.context(), "b2"), digest(&lab.context(), "c2"));
 }
@@ -100,7 +121,9 @@ fn a_file_changed_just_now_is_not_remembered() {
     let tree = lab.context().with_cache(Arc::clone(&cache));
     let before = fs::metadata(lab.at("from/f")).unwrap();
     let selection = tree.select(&["."], &SelectOptions::default()).unwrap();
-    let age = selection.since - i128::from(before.ctime()) * 1_000_000_000 - i128::from(before.ctime_nsec());
+    let age = selection.since
+        - i128::from(before.ctime()) * 1_000_000_000
+        - i128::from(before.ctime_nsec());
     selection.digest().unwrap();
     if age < 20_000_000 {
         assert!(!lab.at("cache").exists());
@@ -123,7 +146,10 @@ fn the_cache_is_believed_only_while_it_is_whole() {
     let lab = Lab::new();
     lab.file("from/f", "one");
     settle();
-    let tree = || lab.context().with_cache(Arc::new(HashCache::open(&lab.at("cache"))));
+    let tree = || {
+        lab.context()
+            .with_cache(Arc::new(HashCache::open(&lab.at("cache"))))
+    };
     let first = digest(&tree(), ".");
     let mut bytes = fs::read(lab.at("cache")).unwrap();
     let at = bytes.len() - 40;
@@ -136,9 +162,15 @@ fn the_cache_is_believed_only_while_it_is_whole() {
 fn a_file_that_changes_after_it_was_hashed_fails_the_copy() {
     let changes: [(&str, &dyn Fn(&Lab)); 6] = [
         ("appended", &|lab| append(&lab.at("from/d/f"), "x")),
-        ("rewritten", &|lab| fs::write(lab.at("from/d/f"), "two").unwrap()),
-        ("removed", &|lab| fs::remove_file(lab.at("from/d/f")).unwrap()),
-        ("made executable", &|lab| drop(lab.mode("from/d/f", 0o755))),
+        ("rewritten", &|lab| {
+            fs::write(lab.at("from/d/f"), "two").unwrap()
+        }),
+        ("removed", &|lab| {
+            fs::remove_file(lab.at("from/d/f")).unwrap()
+        }),
+        ("made executable", &|lab| {
+            lab.mode("from/d/f", 0o755);
+        }),
         ("now a fifo", &|lab| {
             fs::remove_file(lab.at("from/d/f")).unwrap();
             hostile::fifo(&lab.at("from/d/f"));
@@ -152,17 +184,26 @@ fn a_file_that_changes_after_it_was_hashed_fails_the_copy() {
         for word in ["d", "d/f"] {
             let lab = Lab::new();
             lab.file("from/d/f", "one");
-            let selection = lab.context().select(&[word], &SelectOptions::default()).unwrap();
+            let selection = lab
+                .context()
+                .select(&[word], &SelectOptions::default())
+                .unwrap();
             selection.digest().unwrap();
             change(&lab);
             let error = message(lab.place(selection, "/x", |_| {}));
-            assert!(error.starts_with("\"/d/f\" changed while it was being read"), "{what}: {error}");
+            assert!(
+                error.starts_with("\"/d/f\" changed while it was being read"),
+                "{what}: {error}"
+            );
         }
     }
     // What only looks changed is no reason to fail.
     let lab = Lab::new();
     lab.file("from/d/f", "one");
-    let selection = lab.context().select(&["d"], &SelectOptions::default()).unwrap();
+    let selection = lab
+        .context()
+        .select(&["d"], &SelectOptions::default())
+        .unwrap();
     selection.digest().unwrap();
     lab.file("from/d/f", "one");
     lab.place(selection, "/x", |_| {}).unwrap();
@@ -184,7 +225,10 @@ fn an_identity_stands_for_content() {
 fn many_files_are_hashed_by_several_threads_alike() {
     let lab = Lab::new();
     for number in 0..300 {
-        lab.file(&format!("from/d{}/f{number}", number % 7), &number.to_string());
+        lab.file(
+            &format!("from/d{}/f{number}", number % 7),
+            &number.to_string(),
+        );
     }
     let first = of_context(&lab);
     assert_eq!(of_context(&lab), first);

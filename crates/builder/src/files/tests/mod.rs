@@ -80,12 +80,19 @@ impl Lab {
     /// Sets the time of what is there, in seconds since 1970.
     fn time(&self, path: &str, seconds: u64) -> &Lab {
         let file = fs::File::open(self.at(path)).unwrap();
-        file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds))
+            .unwrap();
         self
     }
 
     fn capable(&self, path: &str) -> &Lab {
-        setxattr(self.at(path), CAPABILITY_NAME, CAPABILITY, XattrFlags::empty()).unwrap();
+        setxattr(
+            self.at(path),
+            CAPABILITY_NAME,
+            CAPABILITY,
+            XattrFlags::empty(),
+        )
+        .unwrap();
         self
     }
 
@@ -180,7 +187,8 @@ impl Lab {
 
     fn has_capability(&self, path: &str) -> bool {
         let mut value = [0; 64];
-        lgetxattr(self.at(path), CAPABILITY_NAME, &mut value).is_ok_and(|length| value[..length] == *CAPABILITY)
+        lgetxattr(self.at(path), CAPABILITY_NAME, &mut value)
+            .is_ok_and(|length| value[..length] == *CAPABILITY)
     }
 }
 
@@ -190,14 +198,20 @@ fn describe(base: &Path, path: &Path) -> String {
     let shown = path.strip_prefix(base).unwrap().display();
     let owner = format!("{}:{}", meta.uid(), meta.gid());
     if kind.is_symlink() {
-        return format!("{shown} -> {} {owner}", fs::read_link(path).unwrap().display());
+        return format!(
+            "{shown} -> {} {owner}",
+            fs::read_link(path).unwrap().display()
+        );
     }
     let mode = meta.mode() & 0o7777;
     match () {
         () if kind.is_dir() => format!("{shown}/ {mode:o} {owner}"),
         () if kind.is_file() => {
             let content = fs::read(path).unwrap();
-            format!("{shown} {mode:o} {owner} {}", String::from_utf8_lossy(&content))
+            format!(
+                "{shown} {mode:o} {owner} {}",
+                String::from_utf8_lossy(&content)
+            )
         }
         () => format!("{shown} other {mode:o} {owner}"),
     }
@@ -211,11 +225,19 @@ fn modified(path: &Path) -> i64 {
 fn message<T>(result: Result<T>) -> String {
     match result {
         Ok(_) => "it did not fail".into(),
-        Err(e) => e.to_string(),
+        Err(e) => match std::error::Error::source(&e) {
+            Some(source) => format!("{e}: {source}"),
+            None => e.to_string(),
+        },
     }
 }
 
 fn append(path: &Path, text: &str) {
     let mut file = fs::File::options().append(true).open(path).unwrap();
     file.write_all(text.as_bytes()).unwrap();
+}
+
+/// A mode that lives as long as any request.
+fn leaked(value: &str) -> &'static Chmod {
+    Box::leak(Box::new(Chmod::parse(value).unwrap()))
 }

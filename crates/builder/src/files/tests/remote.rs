@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
@@ -39,26 +39,38 @@ fn serve(answer: impl Fn(&str, usize) -> String + Send + 'static) -> Server {
 }
 
 fn ok(headers: &str, body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}",
+        body.len()
+    )
 }
 
 const HELLO: &str = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 
 #[test]
 fn a_fetched_file_has_mode_time_and_name() {
-    let server = serve(|path, _| match path {
+    let server = serve(|path, _| {
+        match path {
         "/a%20dir/hello.txt?x=1" => ok("Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "hello"),
         "/moved" => "HTTP/1.1 302 Found\r\nLocation: /named\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".into(),
         "/dots/%2e%2e%2f" => ok("", "hello"),
         _ => ok("Content-Disposition: attachment; filename=\"../nice.txt\"\r\n", "hello"),
+    }
     });
     let lab = Lab::new();
     let url = |path: &str| format!("http://{}{path}", server.address);
     let get = |path: &str| fetch(&url(path), None, lab.0.path()).unwrap();
     let fetched = get("/a%20dir/hello.txt?x=1");
-    assert_eq!((fetched.name.as_str(), fetched.digest.as_str()), ("hello.txt", HELLO));
-    let literal = SelectOptions { literal: true, ..SelectOptions::default() };
-    lab.run_with(&fetched.tree, &[&fetched.name], &literal, "/x/", |_| {}).unwrap();
+    assert_eq!(
+        (fetched.name.as_str(), fetched.digest.as_str()),
+        ("hello.txt", HELLO)
+    );
+    let literal = SelectOptions {
+        literal: true,
+        ..SelectOptions::default()
+    };
+    lab.run_with(&fetched.tree, &[&fetched.name], &literal, "/x/", |_| {})
+        .unwrap();
     assert_eq!(lab.seen(), ["x/ 755 0:0", "x/hello.txt 600 0:0 hello"]);
     assert_eq!(modified(&lab.at("to/x/hello.txt")), 784_111_777);
     assert_eq!(get("/moved").name, "moved");
@@ -74,11 +86,19 @@ fn a_checksum_is_compared() {
     let url = format!("http://me:secret@{}/f", server.address);
     let get = |checksum: &str| fetch(&url, Some(checksum), lab.0.path());
     get(HELLO).unwrap();
-    let wrong = HELLO.replace('2', "3");
+    let wrong = HELLO.replace("cf", "cd");
     let error = message(get(&wrong));
-    assert!(error.contains("digest mismatch") && error.contains(HELLO), "{error}");
+    assert!(
+        error.contains("digest mismatch") && error.contains(HELLO),
+        "{error}"
+    );
     assert!(!error.contains("secret"), "{error}");
-    for bad in ["sha256:12", "md5:x", HELLO.trim_start_matches("sha256:"), "sha512:00"] {
+    for bad in [
+        "sha256:12",
+        "md5:x",
+        HELLO.trim_start_matches("sha256:"),
+        "sha512:00",
+    ] {
         assert!(message(get(bad)).starts_with("invalid checksum"), "{bad}");
     }
 }
@@ -86,18 +106,34 @@ fn a_checksum_is_compared() {
 #[test]
 fn refusals_are_told_and_passing_trouble_is_tried_again() {
     let server = serve(|path, asked| match path {
-        "/missing" => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".into(),
-        _ if asked < 2 => "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".into(),
+        "/missing" => {
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".into()
+        }
+        _ if asked < 2 => {
+            "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".into()
+        }
         _ => ok("", "hello"),
     });
     let lab = Lab::new();
-    let get = |path: &str| fetch(&format!("http://{}{path}", server.address), None, lab.0.path());
+    let get = |path: &str| {
+        fetch(
+            &format!("http://{}{path}", server.address),
+            None,
+            lab.0.path(),
+        )
+    };
     let error = message(get("/missing"));
-    assert!(error.ends_with("/missing: invalid response status 404"), "{error}");
+    assert!(
+        error.ends_with("/missing: invalid response status 404"),
+        "{error}"
+    );
     assert_eq!(server.asked.load(Ordering::SeqCst), 1);
     get("/busy").unwrap();
     assert_eq!(server.asked.load(Ordering::SeqCst), 3);
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let error = message(fetch(&format!("http://{closed}/x"), None, lab.0.path()));
     assert!(error.contains("Connection refused"), "{error}");
 }
@@ -110,15 +146,33 @@ struct Daemon {
 
 impl Daemon {
     fn start(lab: &Lab) -> Daemon {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut child = Command::new("git")
-            .args(["daemon", "--export-all", "--listen=127.0.0.1", "--verbose", "--informative-errors"])
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        // Itself, not through `git`, so that it can be killed.
+        let programs = Command::new("git")
+            .arg("--exec-path")
+            .output()
+            .unwrap()
+            .stdout;
+        let programs = String::from_utf8(programs).unwrap();
+        let mut child = Command::new(Path::new(programs.trim()).join("git-daemon"))
+            .args([
+                "--export-all",
+                "--listen=127.0.0.1",
+                "--verbose",
+                "--informative-errors",
+            ])
             .arg(format!("--port={port}"))
             .arg(format!("--base-path={}", lab.at("from").display()))
             .arg(lab.at("from"))
             .env("GIT_CONFIG_COUNT", "1")
             .env("GIT_CONFIG_KEY_0", "safe.directory")
             .env("GIT_CONFIG_VALUE_0", "*")
+            .stdout(Stdio::null())
+            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -148,20 +202,39 @@ impl Drop for Daemon {
 
 fn git(lab: &Lab, repository: &str, arguments: &[&str]) -> String {
     let output = Command::new("git")
-        .args(["-c", "user.name=t", "-c", "user.email=t@t", "-c", "protocol.file.allow=always"])
-        .args(["-c", "init.defaultBranch=main", "-c", "commit.gpgsign=false"])
+        .args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@t",
+            "-c",
+            "protocol.file.allow=always",
+        ])
+        .args([
+            "-c",
+            "init.defaultBranch=main",
+            "-c",
+            "commit.gpgsign=false",
+        ])
         .args(arguments)
         .current_dir(lab.at("from").join(repository))
         .env("GIT_AUTHOR_DATE", "1000000000 +0000")
         .env("GIT_COMMITTER_DATE", "1000000000 +0000")
         .output()
         .unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 fn repository(lab: &Lab) -> (String, String) {
-    lab.file("from/r/f", "one").file("from/r/sub/g", "g").link("from/r/evil", "/etc").link("from/r/sub/up", "../..");
+    lab.file("from/r/f", "one")
+        .file("from/r/sub/g", "g")
+        .link("from/r/evil", "/etc")
+        .link("from/r/sub/up", "../..");
     git(lab, "r", &["init", "-q"]);
     git(lab, "r", &["add", "-A"]);
     git(lab, "r", &["commit", "-qm", "1"]);
@@ -185,10 +258,19 @@ fn references_commits_tags_and_subdirectories() {
     let plain = GitOptions::default();
     let get = |text: &str| daemon.get(text, &plain, &lab);
     let head = get("r").unwrap();
-    assert_eq!((head.commit.as_str(), head.time), (second.as_str(), 1_000_000_000));
+    assert_eq!(
+        (head.commit.as_str(), head.time),
+        (second.as_str(), 1_000_000_000)
+    );
     assert_eq!(
         copied(&lab, &head, "/head"),
-        ["evil -> /etc 0:0", "f 644 0:0 two", "sub/ 755 0:0", "sub/g 644 0:0 g", "sub/up -> ../.. 0:0"]
+        [
+            "evil -> /etc 0:0",
+            "f 644 0:0 two",
+            "sub/ 755 0:0",
+            "sub/g 644 0:0 g",
+            "sub/up -> ../.. 0:0"
+        ]
     );
     assert_eq!(get("r#main").unwrap().commit, second);
     assert_eq!(get("r?branch=main").unwrap().commit, second);
@@ -196,10 +278,23 @@ fn references_commits_tags_and_subdirectories() {
     assert_eq!(tag.commit, first);
     assert!(copied(&lab, &tag, "/tag").contains(&"f 644 0:0 one".to_owned()));
     assert_eq!(get(&format!("r#{first}")).unwrap().commit, first);
-    assert_eq!(resolve(&daemon.address("r#refs/tags/v1"), &plain).unwrap(), first);
+    assert_eq!(
+        resolve(&daemon.address("r#refs/tags/v1"), &plain).unwrap(),
+        first
+    );
     let sub = get("r#v1:sub").unwrap();
-    assert_eq!(copied(&lab, &sub, "/sub"), ["g 644 0:0 g", "up -> ../.. 0:0"]);
-    assert!(sub.tree.select(&["up"], &SelectOptions::default()).unwrap().len() == 2, "clamped to the subdirectory");
+    assert_eq!(
+        copied(&lab, &sub, "/sub"),
+        ["g 644 0:0 g", "up -> ../.. 0:0"]
+    );
+    assert!(
+        sub.tree
+            .select(&["up"], &SelectOptions::default())
+            .unwrap()
+            .len()
+            == 2,
+        "clamped to the subdirectory"
+    );
     for (text, says) in [
         ("r#none", "repository does not contain ref none"),
         ("nosuch", "failed to"),
@@ -212,7 +307,10 @@ fn references_commits_tags_and_subdirectories() {
         assert!(error.contains(says), "{text}: {error}");
     }
     let checked = |checksum: &str| {
-        let options = GitOptions { checksum: Some(checksum.into()), ..GitOptions::default() };
+        let options = GitOptions {
+            checksum: Some(checksum.into()),
+            ..GitOptions::default()
+        };
         daemon.get("r#main", &options, &lab)
     };
     assert_eq!(checked(&second[..12]).unwrap().commit, second);
@@ -224,20 +322,45 @@ fn the_git_directory_is_kept_when_asked_for() {
     let lab = Lab::new();
     let (_, second) = repository(&lab);
     let daemon = Daemon::start(&lab);
-    let options = GitOptions { keep_git_dir: true, commit_times: true, ..GitOptions::default() };
+    let options = GitOptions {
+        keep_git_dir: true,
+        commit_times: true,
+        ..GitOptions::default()
+    };
     let kept = daemon.get("r", &options, &lab).unwrap();
     let again = daemon.get("r", &options, &lab).unwrap();
     lab.run(&kept.tree, &["."], "/kept", |_| {}).unwrap();
-    assert_eq!(git(&lab, "../to/kept", &["-c", "safe.directory=*", "log", "--format=%H"]), second);
-    assert_eq!(git(&lab, "../to/kept", &["-c", "safe.directory=*", "status", "--porcelain"]), "");
+    assert_eq!(
+        git(
+            &lab,
+            "../to/kept",
+            &["-c", "safe.directory=*", "log", "--format=%H"]
+        ),
+        second
+    );
+    assert_eq!(
+        git(
+            &lab,
+            "../to/kept",
+            &["-c", "safe.directory=*", "status", "--porcelain"]
+        ),
+        ""
+    );
     assert_eq!(modified(&lab.at("to/kept/f")), 1_000_000_000);
     let digest = |checkout: &Checkout| {
-        let selection = checkout.tree.select(&["f"], &SelectOptions::default()).unwrap();
+        let selection = checkout
+            .tree
+            .select(&["f"], &SelectOptions::default())
+            .unwrap();
         selection.digest().unwrap()
     };
     assert_eq!(digest(&kept), digest(&again));
     let without = daemon.get("r?keep-git-dir=false", &options, &lab).unwrap();
-    assert!(!copied(&lab, &without, "/without").iter().any(|line| line.contains(".git")));
+    assert!(
+        !copied(&lab, &without, "/without")
+            .iter()
+            .any(|line| line.contains(".git"))
+    );
 }
 
 #[test]
@@ -254,9 +377,16 @@ fn submodules_come_along_unless_they_name_files_of_this_machine() {
     let plain = GitOptions::default();
     let files = copied(&lab, &daemon.get("top", &plain, &lab).unwrap(), "/top");
     assert!(files.contains(&"lib/f 644 0:0 two".to_owned()), "{files:?}");
-    assert!(!files.iter().any(|line| line.starts_with("lib/.git")), "{files:?}");
+    assert!(
+        !files.iter().any(|line| line.starts_with("lib/.git")),
+        "{files:?}"
+    );
     let without = daemon.get("top?submodules=false", &plain, &lab).unwrap();
-    assert!(!copied(&lab, &without, "/without").iter().any(|line| line.starts_with("lib/f")));
+    assert!(
+        !copied(&lab, &without, "/without")
+            .iter()
+            .any(|line| line.starts_with("lib/f"))
+    );
 
     let local = lab.at("from/r").display().to_string();
     lab.file("from/sly/own", "1");
@@ -265,5 +395,8 @@ fn submodules_come_along_unless_they_name_files_of_this_machine() {
     git(&lab, "sly", &["add", "-A"]);
     git(&lab, "sly", &["commit", "-qm", "1"]);
     let error = message(daemon.get("sly", &plain, &lab));
-    assert!(error.contains("update submodules") && error.contains("not allowed"), "{error}");
+    assert!(
+        error.contains("update submodules") && error.contains("not allowed"),
+        "{error}"
+    );
 }

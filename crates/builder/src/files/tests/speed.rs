@@ -13,7 +13,11 @@ fn ten_thousand_files() {
     for number in 0..10_000 {
         let path = lab.at(&format!("from/d{}/s{}", number % 20, number % 7));
         fs::create_dir_all(&path).unwrap();
-        fs::write(path.join(format!("file-{number}.txt")), number.to_string().repeat(300)).unwrap();
+        fs::write(
+            path.join(format!("file-{number}.txt")),
+            number.to_string().repeat(300),
+        )
+        .unwrap();
     }
     lab.file("from/.dockerignore", "");
     std::thread::sleep(Duration::from_millis(50));
@@ -27,9 +31,18 @@ fn ten_thousand_files() {
         let selected = start.elapsed();
         selection.digest().unwrap();
         let digested = start.elapsed();
-        println!("{round}: cache read {opened:?}, walked {:?}, digest {:?}, in all {digested:?}", selected - opened, digested - selected);
+        println!(
+            "{round}: cache read {opened:?}, walked {:?}, digest {:?}, in all {digested:?}",
+            selected - opened,
+            digested - selected
+        );
         let start = Instant::now();
-        lab.place(selection, &format!("/{}", start.elapsed().as_nanos()), |_| {}).unwrap();
+        lab.place(
+            selection,
+            &format!("/{}", start.elapsed().as_nanos()),
+            |_| {},
+        )
+        .unwrap();
         println!("copied in {:?}", start.elapsed());
     }
 }

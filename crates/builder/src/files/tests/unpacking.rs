@@ -66,27 +66,43 @@ fn archives_of_every_kind_are_unpacked_whatever_their_names() {
     run("plain.tar.gz", true).unwrap();
     fs::write(lab.at("from/b.tar"), &tar).unwrap();
     run("b.tar", false).unwrap();
-    assert!(lab.seen().contains(&"x/plain.tar.gz 644 0:0 no archive".to_owned()));
+    assert!(
+        lab.seen()
+            .contains(&"x/plain.tar.gz 644 0:0 no archive".to_owned())
+    );
     assert!(fs::read(lab.at("to/x/b.tar")).unwrap() == tar);
     lab.file("from/d/in.tar", "").file("from/d/t", "t");
     fs::write(lab.at("from/d/in.tar"), &tar).unwrap();
     run("d", true).unwrap();
-    assert!(lab.at("to/x/in.tar").is_file(), "archives in a directory are left as they are");
+    assert!(
+        lab.at("to/x/in.tar").is_file(),
+        "archives in a directory are left as they are"
+    );
 }
 
 #[test]
 fn chown_touches_what_is_unpacked_and_chmod_does_not() {
     let lab = Lab::new();
-    let tar = archive(&[(Regular, "f", "1"), (Symlink, "l", "f"), (Regular, "new/g", "2")]);
-    let chmod = Chmod::parse("777").unwrap();
+    let tar = archive(&[
+        (Regular, "f", "1"),
+        (Symlink, "l", "f"),
+        (Regular, "new/g", "2"),
+    ]);
+    let chmod = leaked("777");
     add_archive(&lab, &tar, |r| {
         r.chown = Some((24, 25));
-        r.chmod = Some(&chmod);
+        r.chmod = Some(chmod);
     })
     .unwrap();
     assert_eq!(
         lab.seen(),
-        ["x/ 755 24:25", "x/f 640 24:25 1", "x/l -> f 24:25", "x/new/ 755 24:25", "x/new/g 640 24:25 2"]
+        [
+            "x/ 755 24:25",
+            "x/f 640 24:25 1",
+            "x/l -> f 24:25",
+            "x/new/ 755 24:25",
+            "x/new/g 640 24:25 2"
+        ]
     );
 }
 
@@ -106,13 +122,19 @@ fn capabilities_in_an_archive_are_kept() {
     let mut value = [0; 8];
     assert!(lgetxattr(lab.at("to/x/ping"), "trusted.overlay.opaque", &mut value).is_err());
     let meta = fs::metadata(lab.at("to/x/ping")).unwrap();
-    assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_234_567_890, 500_000_000));
+    assert_eq!(
+        (meta.mtime(), meta.mtime_nsec()),
+        (1_234_567_890, 500_000_000)
+    );
 }
 
 #[test]
 fn members_replace_what_is_there_and_directories_merge() {
     let lab = Lab::new();
-    lab.file("to/x/f/deep/er", "old").file("to/x/d/kept", "k").link("to/x/l", "/etc").file("to/x/dir", "file");
+    lab.file("to/x/f/deep/er", "old")
+        .file("to/x/d/kept", "k")
+        .link("to/x/l", "/etc")
+        .file("to/x/dir", "file");
     let tar = archive(&[
         (Regular, "f", "new"),
         (Directory, "d/", ""),
@@ -126,8 +148,14 @@ fn members_replace_what_is_there_and_directories_merge() {
     assert_eq!(
         lab.seen(),
         [
-            "x/ 755 0:0", "x/d/ 640 7:8", "x/d/kept 644 0:0 k", "x/dir/ 640 7:8", "x/f 640 7:8 new",
-            "x/g 640 7:8 2", "x/h 640 7:8 1", "x/l 640 7:8 no link",
+            "x/ 755 0:0",
+            "x/d/ 640 7:8",
+            "x/d/kept 644 0:0 k",
+            "x/dir/ 640 7:8",
+            "x/f 640 7:8 new",
+            "x/g 640 7:8 2",
+            "x/h 640 7:8 1",
+            "x/l 640 7:8 no link",
         ]
     );
 }
@@ -139,21 +167,57 @@ fn nothing_escapes() {
         lab.at("outside")
     };
     for (what, members, says) in [
-        ("dots", vec![(Regular, "../../outside/f", "evil")], Some("leads out of the archive")),
-        ("hard link", vec![(Link, "l", "../../outside/f")], Some("leads out of the archive")),
-        ("hard link to nothing", vec![(Link, "l", "none")], Some("a link to what is not there")),
-        ("hard link below nothing", vec![(Link, "l", "a/b")], Some("a link to what is not there")),
+        (
+            "dots",
+            vec![(Regular, "../../outside/f", "evil")],
+            Some("leads out of the archive"),
+        ),
+        (
+            "hard link",
+            vec![(Link, "l", "../../outside/f")],
+            Some("leads out of the archive"),
+        ),
+        (
+            "hard link to nothing",
+            vec![(Link, "l", "none")],
+            Some("a link to what is not there"),
+        ),
+        (
+            "hard link below nothing",
+            vec![(Link, "l", "a/b")],
+            Some("a link to what is not there"),
+        ),
         ("absolute name", vec![(Regular, "/f", "fine")], None),
-        ("through a link", vec![(Symlink, "l", "../../../outside"), (Regular, "l/f", "evil")], None),
-        ("through an absolute link", vec![(Symlink, "l", "/outside"), (Regular, "l/f", "evil")], None),
-        ("over a link", vec![(Symlink, "l", "../../outside/f"), (Regular, "l", "evil")], None),
+        (
+            "through a link",
+            vec![(Symlink, "l", "../../../outside"), (Regular, "l/f", "evil")],
+            None,
+        ),
+        (
+            "through an absolute link",
+            vec![(Symlink, "l", "/outside"), (Regular, "l/f", "evil")],
+            None,
+        ),
+        (
+            "over a link",
+            vec![(Symlink, "l", "../../outside/f"), (Regular, "l", "evil")],
+            None,
+        ),
         (
             "hard link through a link",
             vec![(Symlink, "l", "../../outside"), (Link, "h", "l/f")],
             Some("a link to what is not there"),
         ),
-        ("loop", vec![(Symlink, "l", "l"), (Regular, "l/f", "evil")], Some("too many levels")),
-        ("odd type", vec![(EntryType::new(b'Z'), "z", "")], Some("type 'Z' is not supported")),
+        (
+            "loop",
+            vec![(Symlink, "l", "l"), (Regular, "l/f", "evil")],
+            Some("too many levels"),
+        ),
+        (
+            "odd type",
+            vec![(EntryType::new(b'Z'), "z", "")],
+            Some("type 'Z' is not supported"),
+        ),
     ] {
         let lab = Lab::new();
         let dir = outside(&lab);
@@ -162,7 +226,10 @@ fn nothing_escapes() {
             Some(says) => {
                 let error = message(result);
                 assert!(error.contains(says), "{what}: {error}");
-                assert!(error.starts_with("a: ") || error.starts_with('"'), "{what}: {error}");
+                assert!(
+                    error.starts_with("a: ") || error.starts_with('"'),
+                    "{what}: {error}"
+                );
             }
             None => result.unwrap_or_else(|e| panic!("{what}: {e}")),
         }
@@ -186,24 +253,41 @@ fn a_truncated_archive_is_an_error() {
 fn what_tar_writes_is_read() {
     let lab = Lab::new();
     let long = format!("from/t/{}/{}", "d".repeat(120), "f".repeat(200));
-    lab.file(&long, "long").file("from/t/sparse", "").link("from/t/l", &"t".repeat(150));
-    fs::File::options().write(true).open(lab.at("from/t/sparse")).unwrap().set_len(1 << 20).unwrap();
+    lab.file(&long, "long")
+        .file("from/t/sparse", "")
+        .link("from/t/l", &"t".repeat(150));
+    fs::File::options()
+        .write(true)
+        .open(lab.at("from/t/sparse"))
+        .unwrap()
+        .set_len(1 << 20)
+        .unwrap();
     fifo(&lab);
     for format in ["gnu", "pax", "ustar"] {
         let mut command = std::process::Command::new("tar");
-        command.arg(format!("--format={format}")).arg("-C").arg(lab.at("from/t"));
+        command
+            .arg(format!("--format={format}"))
+            .arg("-C")
+            .arg(lab.at("from/t"));
         if format == "gnu" {
             command.arg("-S");
         }
         // ustar has no room for such a target.
-        let names = if format == "ustar" { vec!["--exclude=./l", "."] } else { vec!["."] };
+        let names = if format == "ustar" {
+            vec!["--exclude=./l", "."]
+        } else {
+            vec!["."]
+        };
         let output = command.args(["-cf", "-"]).args(names).output().unwrap();
         add_archive(&lab, &output.stdout, |r| r.destination = "/out/").unwrap();
         let name = format!("{}/{} 644 0:0 long", "d".repeat(120), "f".repeat(200));
         let seen = lab.list("to/out");
         assert!(seen.contains(&name), "{format}");
         assert!(seen.contains(&"p other 600 0:0".to_owned()), "{format}");
-        assert_eq!(fs::metadata(lab.at("to/out/sparse")).unwrap().len(), 1 << 20);
+        assert_eq!(
+            fs::metadata(lab.at("to/out/sparse")).unwrap().len(),
+            1 << 20
+        );
     }
 }
 
