@@ -158,7 +158,7 @@ impl Engine {
     /// Whatever hinders reading or removing.
     pub fn collect_garbage(&self) -> Result<()> {
         self.store.gc()?;
-        Ok(())
+        self.sweep_steps()
     }
 
     pub(crate) fn find_image(&self, name: &str) -> Result<rctr_store::Image> {

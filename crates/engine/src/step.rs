@@ -1,11 +1,12 @@
 //! Running the steps of a build: containers without a record, each killed with the process that asked for it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
@@ -75,6 +76,7 @@ impl Engine {
     /// [`Error::Store`], [`Error::File`].
     pub fn step_runner(&self, scratch: &Path) -> Result<StepRunner<'_>> {
         self.store.write(|tx| tx.drop_dead_leases())?;
+        self.sweep_steps()?;
         let nothing = scratch.join("nothing");
         fs::DirBuilder::new()
             .recursive(true)
@@ -87,6 +89,33 @@ impl Engine {
             monitors: Mutex::default(),
             nothing,
         })
+    }
+
+    /// Removes the state directories of steps whose builder was killed before they ran.
+    pub(crate) fn sweep_steps(&self) -> Result<()> {
+        let state = &self.config.state;
+        let entries = match fs::read_dir(state) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(Error::file("read", state))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(Error::file("read", state))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_id = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+            if !is_id || self.record(&name)?.is_some() {
+                continue;
+            }
+            let dir = entry.path();
+            // Whoever starts one holds the lock; one that runs has a monitor.
+            let Some(_lock) = lock_dir(&dir)? else {
+                continue;
+            };
+            match rctr_runtime::status(&dir)? {
+                rctr_runtime::Status::Running { .. } => {}
+                _ => settle::discard_state_dir(&dir)?,
+            }
+        }
+        Ok(())
     }
 
     /// The store beneath, for the builder.
@@ -113,9 +142,12 @@ impl StepRunner<'_> {
             .mode(0o700)
             .create(&state_dir)
             .map_err(Error::file("create", &state_dir))?;
+        let held = lock_dir(&state_dir)?.ok_or_else(|| Error::BadRecord {
+            what: state_dir.display().to_string(),
+        })?;
         let netns = self.network(&step.options.network)?;
         let stream = self
-            .launch(step, &container, &state_dir, netns.as_ref())
+            .launch(step, &container, &state_dir, netns.as_ref(), &held)
             .inspect_err(|_| {
                 // The first error is the one to tell.
                 let _ = settle::discard_state_dir(&state_dir);
@@ -234,6 +266,7 @@ impl StepRunner<'_> {
         container: &Container,
         state_dir: &Path,
         netns: Option<&OwnedFd>,
+        lock_on_start: &Flock<File>,
     ) -> Result<AttachStream> {
         let engine = self.engine;
         let mut lower = engine.lower_dirs(step.layers)?;
@@ -283,7 +316,7 @@ impl StepRunner<'_> {
         };
         let fds = LaunchFds {
             inherited: netns.iter().map(|fd| fd.as_fd()).collect(),
-            lock: None,
+            lock: Some(lock_on_start.as_fd()),
             attach: Some(AttachOptions {
                 stdout: true,
                 stderr: true,
@@ -339,6 +372,19 @@ fn follow(
         if fds[1].revents().is_some_and(|events| !events.is_empty()) {
             return Ok(StepEnd::Cancelled);
         }
+    }
+}
+
+/// The lock of a state directory, unless somebody has it or the directory is gone.
+fn lock_dir(dir: &Path) -> Result<Option<Flock<File>>> {
+    let file = match File::open(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(Error::file("open", dir))?,
+    };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::Error::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(Error::file("lock", dir)(errno.into())),
     }
 }
 
