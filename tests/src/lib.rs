@@ -30,7 +30,7 @@ pub use machine::Machine;
 pub use mounted::Mounted;
 pub use output::{Output, Running};
 pub use proxy::{Proxy, Request, Verdict};
-pub use registry::registry;
+pub use registry::{OwnRegistry, registry};
 pub use secure::{Certificates, TlsRegistry, Tunnel};
 pub use terminal::Terminal;
 pub use wait::{LIMIT, wait_for, wait_for_some};

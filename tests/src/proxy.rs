@@ -52,6 +52,8 @@ pub enum Verdict {
     Corrupt,
     /// This is the answer: status, headers, body.
     Answer(u16, Vec<(String, String)>, Vec<u8>),
+    /// The registry gets so many bytes of the request's body, then both connections end.
+    Swallow(u64),
     /// The connection is closed without an answer.
     Close,
 }
@@ -76,6 +78,15 @@ pub struct Proxy {
 impl Proxy {
     /// Starts one on a free port of 127.0.0.1; `judge` decides about each request.
     pub fn start(judge: impl Fn(&Request) -> Verdict + Send + Sync + 'static) -> Self {
+        Self::before(registry(), judge)
+    }
+
+    /// One in front of another registry than the shared one.
+    pub fn before(
+        registry: &str,
+        judge: impl Fn(&Request) -> Verdict + Send + Sync + 'static,
+    ) -> Self {
+        let registry: Arc<str> = registry.trim_start_matches("http://").into();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener
             .local_addr()
@@ -90,9 +101,9 @@ impl Proxy {
                     if stop.load(Ordering::SeqCst) {
                         return;
                     }
-                    let (log, judge) = (log.clone(), judge.clone());
+                    let (log, judge, registry) = (log.clone(), judge.clone(), registry.clone());
                     // A client that goes away in the middle is part of what is tested.
-                    thread::spawn(move || drop(serve(&stream, &log, &*judge)));
+                    thread::spawn(move || drop(serve(&stream, &registry, &log, &*judge)));
                 }
             }
         });
@@ -143,14 +154,31 @@ impl Drop for Proxy {
 }
 
 /// One request per connection: every answer says `Connection: close`.
-fn serve(client: &TcpStream, log: &Mutex<Vec<Request>>, judge: &Judge) -> io::Result<()> {
-    let Some(request) = read_request(client, log)? else {
+fn serve(
+    client: &TcpStream,
+    registry: &str,
+    log: &Mutex<Vec<Request>>,
+    judge: &Judge,
+) -> io::Result<()> {
+    let mut from = BufReader::new(client);
+    let Some(request) = read_request(&mut from, log)? else {
         return Ok(());
+    };
+    let length = request
+        .header("content-length")
+        .and_then(|n| n.parse().ok());
+    let length: u64 = length.unwrap_or(0);
+    let mut body = from.take(length);
+    let forward = |relay: &dyn Fn(&mut dyn Read, &mut dyn Write) -> io::Result<()>,
+                   body: &mut dyn Read| {
+        forward(registry, &request, body, client, relay)
     };
     let mut out = client;
     match judge(&request) {
         Verdict::Close => Ok(()),
-        Verdict::Answer(status, headers, body) => {
+        Verdict::Answer(status, headers, text) => {
+            // An end with bytes unread would look like a broken connection.
+            io::copy(&mut body, &mut io::sink())?;
             write!(out, "HTTP/1.1 {status} {}\r\n", reason(status))?;
             for (name, value) in headers {
                 write!(out, "{name}: {value}\r\n")?;
@@ -158,37 +186,54 @@ fn serve(client: &TcpStream, log: &Mutex<Vec<Request>>, judge: &Judge) -> io::Re
             write!(
                 out,
                 "Content-Length: {}\r\nConnection: close\r\n\r\n",
-                body.len()
+                text.len()
             )?;
-            out.write_all(&body)
+            out.write_all(&text)
         }
-        Verdict::Forward => forward(&request, out, |body, out| io::copy(body, out).map(drop)),
+        Verdict::Forward => forward(&|answer, out| io::copy(answer, out).map(drop), &mut body),
         Verdict::Delay(time) => {
             thread::sleep(time);
-            forward(&request, out, |body, out| io::copy(body, out).map(drop))
+            forward(&|answer, out| io::copy(answer, out).map(drop), &mut body)
         }
-        Verdict::Cut(length) => forward(&request, out, |body, out| {
-            io::copy(&mut body.take(length), out).map(drop)
-        }),
-        Verdict::Slow(rate) => forward(&request, out, |body, out| {
-            let slice = (rate / 20).max(1);
-            while io::copy(&mut body.take(slice), out)? > 0 {
-                thread::sleep(Duration::from_millis(50));
-            }
-            Ok(())
-        }),
-        Verdict::Corrupt => forward(&request, out, |body, out| {
-            let mut first = [0];
-            body.read_exact(&mut first)?;
-            out.write_all(&[first[0] ^ 0xff])?;
-            io::copy(body, out).map(drop)
-        }),
+        Verdict::Swallow(most) => {
+            let mut upstream = ask(registry, &request)?;
+            io::copy(&mut body.take(most), &mut upstream).map(drop)
+        }
+        Verdict::Cut(length) => {
+            let cut = |answer: &mut dyn Read, out: &mut dyn Write| {
+                io::copy(&mut answer.take(length), out).map(drop)
+            };
+            forward(&cut, &mut body)
+        }
+        Verdict::Slow(rate) => {
+            let slowly = |answer: &mut dyn Read, out: &mut dyn Write| {
+                let slice = (rate / 20).max(1);
+                while io::copy(&mut (&mut *answer).take(slice), out)? > 0 {
+                    thread::sleep(Duration::from_millis(50));
+                }
+                Ok(())
+            };
+            forward(&slowly, &mut body)
+        }
+        Verdict::Corrupt => {
+            let corrupt = |answer: &mut dyn Read, out: &mut dyn Write| {
+                let mut first = [0];
+                answer.read_exact(&mut first)?;
+                out.write_all(&[first[0] ^ 0xff])?;
+                io::copy(answer, out).map(drop)
+            };
+            forward(&corrupt, &mut body)
+        }
     }
 }
 
-fn read_request(client: &TcpStream, log: &Mutex<Vec<Request>>) -> io::Result<Option<Request>> {
-    client.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let mut lines = BufReader::new(client).lines();
+fn read_request(
+    client: &mut BufReader<&TcpStream>,
+    log: &Mutex<Vec<Request>>,
+) -> io::Result<Option<Request>> {
+    let limit = Some(Duration::from_secs(30));
+    client.get_ref().set_read_timeout(limit)?;
+    let mut lines = client.lines();
     let first = lines.next().transpose()?.unwrap_or_default();
     let mut words = first.split(' ');
     let (Some(method), Some(path)) = (words.next(), words.next()) else {
@@ -217,14 +262,10 @@ fn read_request(client: &TcpStream, log: &Mutex<Vec<Request>>) -> io::Result<Opt
     Ok(Some(request))
 }
 
-/// Asks the registry and passes its answer on: the head as it is, the body through `relay`.
-fn forward(
-    request: &Request,
-    mut client: &TcpStream,
-    relay: impl FnOnce(&mut dyn Read, &mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
-    let host = registry().trim_start_matches("http://");
-    let mut upstream = TcpStream::connect(host)?;
+/// Sends the head of a request to the registry. It gets the proxy's name for its own, and sends uploads there.
+fn ask(registry: &str, request: &Request) -> io::Result<TcpStream> {
+    let mut upstream = TcpStream::connect(registry)?;
+    let host = request.header("host").unwrap_or(registry);
     write!(
         upstream,
         "{} {} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n",
@@ -236,6 +277,19 @@ fn forward(
         }
     }
     write!(upstream, "\r\n")?;
+    Ok(upstream)
+}
+
+/// Asks the registry and passes its answer on: the head as it is, the body through `relay`.
+fn forward(
+    registry: &str,
+    request: &Request,
+    body: &mut dyn Read,
+    mut client: &TcpStream,
+    relay: &dyn Fn(&mut dyn Read, &mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut upstream = ask(registry, request)?;
+    io::copy(body, &mut upstream)?;
     let mut answer = BufReader::new(upstream);
     loop {
         let mut line = Vec::new();

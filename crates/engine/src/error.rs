@@ -189,6 +189,9 @@ pub enum Error {
     /// `attach` to a container that is not running.
     #[error("You cannot attach to a stopped container, start it first")]
     AttachStopped,
+    /// `logs` of a container that has no log because none was to be kept.
+    #[error("configured logging driver does not support reading")]
+    NoLog,
     /// `rm` of a container that runs.
     #[error("cannot remove container \"/{name}\": container is {}: stop the container before removing or force remove", status.as_str())]
     RemoveRunning {
@@ -327,7 +330,7 @@ impl Error {
                 Some("`rctr pull` of the image unpacks it again".to_owned())
             }
             Error::Store(error) if error.is_disk_full() => Some(
-                "`df` tells how full the disk is; make room there, or choose another one with --root"
+                "`df` tells how full the disk is; `rctr rm` and `rctr rmi` free some, --root chooses another"
                     .to_owned(),
             ),
             Error::Network(rctr_network::Error::PortInUse { port, .. }) => Some(format!(

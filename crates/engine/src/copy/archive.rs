@@ -6,6 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::{Descriptor, Digest, ImageManifest};
+use rctr_registry_client::parse_reference;
 use serde_json::{Value, json};
 
 use super::files::blob_name;
@@ -15,6 +16,8 @@ use crate::push::Document;
 use crate::{Error, Result};
 
 const BLOCK: u64 = 512;
+/// Under which annotation Docker looks for the whole name.
+const NAME: &str = "io.containerd.image.name";
 
 /// An archive that appears under its name only when it is complete.
 pub(super) struct ArchiveWriter {
@@ -72,11 +75,14 @@ impl ArchiveWriter {
 
     pub fn finish(mut self, root: &Document) -> Result<()> {
         self.document(root)?;
-        let name = match (&self.docker, &self.tag) {
-            (Some(name), _) => name.clone(),
-            (None, tag) => tag.clone(),
-        };
-        let entry = index_entry(&root.descriptor, name.as_deref());
+        let mut entry = index_entry(&root.descriptor, self.tag.as_deref());
+        if let Some(Some(name)) = &self.docker
+            && let Ok(reference) = parse_reference(name)
+        {
+            let tag = reference.tag().unwrap_or("latest");
+            entry["annotations"] =
+                json!({NAME: reference.whole(), "org.opencontainers.image.ref.name": tag});
+        }
         let index = json!({"schemaVersion": 2, "manifests": [entry]});
         self.file("index.json", &index)?;
         self.file("oci-layout", &json!(LAYOUT))?;

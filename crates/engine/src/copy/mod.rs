@@ -98,7 +98,7 @@ impl Engine {
         for child in children {
             target.document(child).await?;
         }
-        target.finish(self, root).await?;
+        target.finish(root).await?;
         let copied = PushedImage {
             reference: to.to_string(),
             tag: to.to_string(),

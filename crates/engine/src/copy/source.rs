@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -31,7 +31,7 @@ const NAMES: [&str; 2] = [
 
 pub(super) enum Source<'e> {
     Registry(Arc<Client>, Reference),
-    Files(Layout),
+    Files(Box<Layout>),
     Store(&'e Engine, Box<Image>, String),
 }
 
@@ -65,7 +65,8 @@ impl Source<'_> {
             }
             Place::Layout(path, tag) => {
                 let files = Files::open_dir(path)?;
-                return Layout::of_index(files, tag.as_deref()).map(Source::Files);
+                let layout = Layout::of_index(files, tag.as_deref())?;
+                return Ok(Source::Files(Box::new(layout)));
             }
             Place::OciArchive(path, name) => (path.clone(), name.clone(), false),
             Place::DockerArchive(path, name) => (path.clone(), name.clone(), true),
@@ -78,7 +79,7 @@ impl Source<'_> {
                 place: place.to_string(),
                 reason: e.to_string(),
             })?
-            .map(Source::Files)
+            .map(|layout| Source::Files(Box::new(layout)))
     }
 
     /// What is copied: all, or the image for one platform.
@@ -149,9 +150,9 @@ impl Source<'_> {
                     chain_id: None,
                 });
                 nodes.push(Node::Manifest {
-                    config: manifest.config().clone(),
+                    config: Box::new(manifest.config().clone()),
                     leaves: leaves.collect(),
-                    document,
+                    document: Box::new(document),
                 });
                 return Ok(());
             }
@@ -163,7 +164,7 @@ impl Source<'_> {
                 let child = self.document(entry).await?;
                 self.collect(child, depth, nodes).await?;
             }
-            nodes.push(Node::Index(document));
+            nodes.push(Node::Index(Box::new(document)));
             Ok(())
         }
         .boxed()
@@ -283,7 +284,7 @@ impl BlobSource for Source<'_> {
 }
 
 impl Layout {
-    fn of_archive(path: &PathBuf, name: Option<&str>, docker: bool, temp: &Path) -> Result<Layout> {
+    fn of_archive(path: &Path, name: Option<&str>, docker: bool, temp: &Path) -> Result<Layout> {
         let files = Files::open_archive(path, temp)?;
         if !docker || files.find("index.json")?.is_some() {
             let layout = Layout::of_index(files, name)?;

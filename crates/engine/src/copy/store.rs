@@ -155,21 +155,21 @@ impl StoreWriter {
         Ok(offset.is_some())
     }
 
-    pub fn finish(self, _: &Engine, root: &Document) -> Result<()> {
+    pub fn finish(self, root: &Document) -> Result<()> {
         let digest = root.descriptor.digest();
         self.lease.extend([digest])?;
         self.store.put_blob(digest, &root.bytes)?;
-        self.store.put_image(
-            &ImageRecord {
-                id: self.config,
-                manifest: digest.clone(),
-                media_type: root.descriptor.media_type().to_string(),
-                layers: self.layers,
-                other_blobs: Vec::new(),
-            },
-            Some(&self.name.whole()),
-            self.repo_digest.as_deref(),
-        )?;
+        // An image that is here keeps the manifest that it was pulled with: it is pushed with the digest it had.
+        let known = self.store.image(&self.config)?.map(|known| known.record);
+        let record = known.unwrap_or_else(|| ImageRecord {
+            id: self.config,
+            manifest: digest.clone(),
+            media_type: root.descriptor.media_type().to_string(),
+            layers: self.layers,
+            other_blobs: Vec::new(),
+        });
+        let (tag, repo_digest) = (self.name.whole(), self.repo_digest.as_deref());
+        self.store.put_image(&record, Some(&tag), repo_digest)?;
         Ok(())
     }
 }

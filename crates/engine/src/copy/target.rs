@@ -150,7 +150,7 @@ impl<'a> Target<'a> {
     }
 
     /// Copies what is to have the name, and makes all of it visible.
-    pub async fn finish(self, engine: &Engine, root: &Document) -> Result<()> {
+    pub async fn finish(self, root: &Document) -> Result<()> {
         match self {
             Target::Registry(pusher, name) => {
                 pusher
@@ -163,7 +163,7 @@ impl<'a> Target<'a> {
                 writer.name(&root.descriptor)
             }
             Target::Archive(writer) => writer.into_inner().finish(root),
-            Target::Store(writer) => writer.into_inner().finish(engine, root),
+            Target::Store(writer) => writer.into_inner().finish(root),
         }
     }
 }

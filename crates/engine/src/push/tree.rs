@@ -38,11 +38,11 @@ pub(crate) struct Leaf {
 
 pub(crate) enum Node {
     Manifest {
-        document: Document,
-        config: Descriptor,
+        document: Box<Document>,
+        config: Box<Descriptor>,
         leaves: Vec<Leaf>,
     },
-    Index(Document),
+    Index(Box<Document>),
 }
 
 /// Children before their parents; the last is what the tag will name.
@@ -172,7 +172,7 @@ impl Tree {
     /// All configurations.
     pub fn configs(&self) -> impl Iterator<Item = &Descriptor> {
         self.nodes.iter().filter_map(|node| match node {
-            Node::Manifest { config, .. } => Some(config),
+            Node::Manifest { config, .. } => Some(&**config),
             Node::Index(_) => None,
         })
     }
@@ -345,7 +345,7 @@ impl Reader<'_> {
             let child = self.document(entry.digest(), entry.media_type().clone())?;
             self.collect(child, depth, nodes)?;
         }
-        nodes.push(Node::Index(document));
+        nodes.push(Node::Index(Box::new(document)));
         Ok(())
     }
 
@@ -359,7 +359,7 @@ impl Reader<'_> {
             diff_ids: Option<Vec<Digest>>,
         }
         let manifest: ImageManifest = self.parse(&document.bytes)?;
-        let config = manifest.config().clone();
+        let config = Box::new(manifest.config().clone());
         let bytes = self.bytes(config.digest(), "the configuration")?;
         // An artifact's configuration may be anything.
         let parsed = serde_json::from_slice::<Config>(&bytes).ok();
@@ -384,7 +384,7 @@ impl Reader<'_> {
             leaves.push(leaf);
         }
         Ok(Node::Manifest {
-            document,
+            document: Box::new(document),
             config,
             leaves,
         })
