@@ -62,7 +62,9 @@ impl Store {
     /// [`crate::Error::NoSuchLayer`], [`crate::Error::UnsupportedDigest`], [`crate::Error::DiskFull`],
     /// [`crate::Error::Io`].
     pub fn begin_build_step(&self, parent: Option<&Digest>) -> Result<BuildStep> {
-        BuildStep::begin(self, parent)
+        let step = BuildStep::begin(self, parent)?;
+        step.inherit_root()?;
+        Ok(step)
     }
 
     /// Makes sure that all layers built so far, by whatever process, outlive a crash of the machine. Before, they outlive

@@ -43,16 +43,22 @@ impl Store {
             ..row.layer.clone()
         };
         let from = self.open_layer(layer)?;
-        let mut step = self.begin_build_step(parent)?;
+        let mut step = BuildStep::begin(self, parent)?;
         if !self.has_layer(&built.chain_id)? {
-            let linked = fill(&from, &fs::open_dir(step.upper())?, &row);
+            let linked = link_tree(&from, &fs::open_dir(step.upper())?);
             if linked == Err(Errno::MLINK) {
                 // A file with all the names it can have.
                 drop(step);
-                step = self.begin_build_step(parent)?;
+                step = BuildStep::begin(self, parent)?;
                 copy(&from, &row, &step)?;
             } else {
                 linked.at("link a layer's files in", step.upper())?;
+            }
+            if row.root_listed == Some(true) {
+                copy_attributes(&from, &fs::open_dir(step.upper())?)
+                    .at("set the attributes of", step.upper())?;
+            } else {
+                step.inherit_root()?;
             }
         }
         let row = BuiltRow {
@@ -63,14 +69,6 @@ impl Store {
         step.publish(&row, &options)?;
         Ok(built)
     }
-}
-
-fn fill(from: &OwnedFd, to: &OwnedFd, row: &BuiltRow) -> rustix::io::Result<()> {
-    link_tree(from, to)?;
-    if row.root_listed == Some(true) {
-        return copy_attributes(from, to);
-    }
-    Ok(())
 }
 
 /// A directory, its copy, and what is to be done in it.

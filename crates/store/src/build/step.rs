@@ -41,13 +41,17 @@ impl BuildStep {
         let upper = fs::open_dir(&step.upper)?;
         // Whatever the umask, and whatever was inherited from above.
         rustix::fs::fchmod(&upper, Mode::from_raw_mode(0o755)).at("create", &step.upper)?;
-        if let Some(parent) = parent {
-            // The root of what is mounted shows what the topmost directory says.
-            let lower = store.open_layer(parent)?;
-            crate::untar::inherit(&upper, &[Vec::new()], &[lower])
-                .at("set the attributes of", &step.upper)?;
-        }
         Ok(step)
+    }
+
+    /// Makes the root look like the one below: of what is mounted, the root is what the topmost directory says.
+    pub(super) fn inherit_root(&self) -> Result<()> {
+        let Some(parent) = &self.parent else {
+            return Ok(());
+        };
+        let (upper, lower) = (fs::open_dir(&self.upper)?, self.store.open_layer(parent)?);
+        crate::untar::inherit(&upper, &[Vec::new()], &[lower])
+            .at("set the attributes of", &self.upper)
     }
 
     /// The upper directory for the overlay.

@@ -95,7 +95,7 @@ impl Codec {
 /// Packs blocks; one for each thread.
 pub(super) enum Packer {
     Plain,
-    Gzip(Box<Compress>),
+    Gzip(flate2::Compression),
     Zstd(zstd::bulk::Compressor<'static>),
 }
 
@@ -103,10 +103,7 @@ impl Packer {
     pub fn new(codec: Codec) -> io::Result<Self> {
         Ok(match codec {
             Codec::Plain => Packer::Plain,
-            Codec::Gzip(level) => Packer::Gzip(Box::new(Compress::new(
-                flate2::Compression::new(level),
-                false,
-            ))),
+            Codec::Gzip(level) => Packer::Gzip(flate2::Compression::new(level)),
             Codec::Zstd(level) => {
                 let mut compressor = zstd::bulk::Compressor::new(level)?;
                 compressor.include_checksum(true)?;
@@ -119,9 +116,9 @@ impl Packer {
         let mut crc = Crc::new();
         let data = match self {
             Packer::Plain => block.data,
-            Packer::Gzip(deflate) => {
+            Packer::Gzip(level) => {
                 crc.update(&block.data);
-                pack_deflate(deflate, &block)?
+                deflate(*level, &block)?
             }
             Packer::Zstd(compressor) => compressor.compress(&block.data)?,
         };
@@ -130,8 +127,9 @@ impl Packer {
 }
 
 /// Deflates a block so that another can follow: it ends at a whole byte, and is not marked as the last.
-fn pack_deflate(deflate: &mut Compress, block: &Block) -> io::Result<Vec<u8>> {
-    deflate.reset();
+fn deflate(level: flate2::Compression, block: &Block) -> io::Result<Vec<u8>> {
+    // Not one for all blocks: even reset, what it packed before shows in the bytes.
+    let mut deflate = Compress::new(level, false);
     if !block.before.is_empty() {
         deflate
             .set_dictionary(&block.before)

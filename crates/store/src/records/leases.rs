@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
 use oci_spec::image::Digest;
 
@@ -141,7 +142,7 @@ impl Owner {
     fn current() -> Self {
         let pid = std::process::id();
         Owner {
-            boot: boot_id(),
+            boot: boot_id().to_owned(),
             pid,
             started: start_time(pid).unwrap_or_default(),
         }
@@ -152,11 +153,14 @@ impl Owner {
     }
 }
 
-pub(super) fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+pub(super) fn boot_id() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| {
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    })
 }
 
 /// Field 22 of /proc/PID/stat (proc(5)); the name in field 2 may contain anything, so count from its closing bracket.
