@@ -8,7 +8,7 @@ EXPECTED = (
     (r"^inspect ", r"IPv6", "the daemon here has no IPv6"),
     (r"^inspect ", r"\.HostConfig\.(KernelMemory|KernelMemoryTCP)$", "gone since Docker 23"),
     (r"^inspect ", r"\.HostConfig\.MaskedPaths", "Docker 28 masks more than 20.10"),
-    (r"^inspect ", r"\.HostConfig\.NetworkMode$", "\"default\" is \"bridge\" since Docker 26"),
+    (r"^inspect (?!joined)", r"\.HostConfig\.NetworkMode$", "\"default\" is \"bridge\" since Docker 26"),
     (r"^inspect ", r"\.HostConfig\.OomKillDisable$", "null as on cgroup v2"),
     (r"^inspect ", r"\.HostConfig\.CgroupnsMode$", "rctr's containers have a cgroup namespace on cgroup v1, too"),
     (r"^inspect ", r"\.HostConfig\.Runtime$", "rctr's runtime is its own"),

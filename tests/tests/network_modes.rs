@@ -50,6 +50,14 @@ fn a_container_can_join_anothers_network() {
     };
     inside("first").ok().stdout_is("ok\nmyname\nknown");
     inside(&id).ok();
+    // By id from the first moment: names move.
+    let joined = ["--name", "joined", "--network", "container:first"];
+    env.rctr([&["create"], &joined[..], &["busybox"]].concat())
+        .ok();
+    let mode = env.inspect("joined")["HostConfig"]["NetworkMode"].take();
+    assert_eq!(mode, format!("container:{id}"));
+    env.rctr(["create", "--network", "container:nosuch", "busybox"])
+        .refused(1, "nosuch");
     env.rctr(["stop", "-t", "1", "first"]).ok();
     env.rctr([
         "run",

@@ -8,7 +8,7 @@ use rctr_store::{NewContainer, NewVolume, Tx};
 
 use crate::image::Image;
 use crate::model::{Container, ResolvedMount, State};
-use crate::options::{MountKind, MountSpec, RunOptions};
+use crate::options::{MountKind, MountSpec, NetworkMode, RunOptions};
 use crate::pull::parse_platform;
 use crate::{Engine, Error, Result, names, resolve, spec, time};
 
@@ -39,6 +39,11 @@ impl Engine {
         let mut warnings = options.validate()?;
         let image = self.image_for_run(options, &mut warnings)?;
         let process = resolve::resolve(&image.config, image.raw_config(), options)?;
+        let mut options = options.clone();
+        if let NetworkMode::Container(other) = &mut options.network {
+            // By id from now on, as Docker keeps it: names move.
+            *other = self.find(other)?;
+        }
         let id = names::new_id();
         let driver = self.cgroup_driver();
         let mut container = Container {
@@ -54,7 +59,7 @@ impl Engine {
             manifest_digest: Some(image.manifest_digest.clone()),
             platform: image.platform.to_string(),
             layers: image.layers.iter().map(ToString::to_string).collect(),
-            options: options.clone(),
+            options,
             process,
             mounts: Vec::new(),
             created: time::now(),
@@ -63,6 +68,7 @@ impl Engine {
             restart_count: 0,
             id,
         };
+        self.store.require_space()?;
         let inserted = self.store.write(|tx| {
             // Within the transaction: a garbage collection takes a directory without a record for a leftover.
             self.store

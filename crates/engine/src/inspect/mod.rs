@@ -8,6 +8,7 @@ mod config;
 mod container;
 mod host_config;
 mod image;
+mod mount_request;
 mod network;
 
 use std::collections::BTreeMap;
@@ -16,11 +17,9 @@ use serde::Serialize;
 
 pub use config::ContainerConfig;
 pub use container::{ContainerInspect, ContainerPaths, ContainerState, MountPoint};
-pub use host_config::{
-    BindOptions, HostConfig, LogConfig, MountRequest, RestartPolicy, TmpfsOptions, UlimitJson,
-    VolumeOptions,
-};
+pub use host_config::{HostConfig, LogConfig, RestartPolicy, UlimitJson};
 pub use image::{ImageFacts, ImageInspect, ImageMetadata, RootFs};
+pub use mount_request::{BindOptions, MountRequest, TmpfsOptions, VolumeOptions};
 pub use network::{
     EndpointSettings, NetworkSettings, PortBinding, PortMap, port_map, published_ports,
 };
