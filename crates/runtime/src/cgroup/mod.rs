@@ -36,9 +36,11 @@ pub enum CgroupDriver {
 
 /// The driver for a host: systemd where it is init and cgroups are v2, else cgroupfs.
 pub fn detect_driver() -> CgroupDriver {
-    let systemd_runs = Path::new("/run/systemd/system").is_dir();
+    if !Path::new("/run/systemd/system").is_dir() {
+        return CgroupDriver::Cgroupfs;
+    }
     match Hierarchies::detect() {
-        Ok(Hierarchies::V2 { .. }) if systemd_runs => CgroupDriver::Systemd,
+        Ok(Hierarchies::V2 { .. }) => CgroupDriver::Systemd,
         _ => CgroupDriver::Cgroupfs,
     }
 }

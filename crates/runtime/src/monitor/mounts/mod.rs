@@ -141,7 +141,9 @@ impl Mounts {
                 });
             }
             match what {
-                What::Filesystem(new) if is(destination, "/dev") && kind == Some("tmpfs") => {
+                What::Filesystem(mut new) if is(destination, "/dev") && kind == Some("tmpfs") => {
+                    // It is where devices are made.
+                    new.flags &= !(libc::MS_NODEV | libc::MS_RDONLY);
                     dev = Some(new);
                 }
                 What::Filesystem(new) if is(destination, "/dev/pts") && kind == Some("devpts") => {
@@ -436,6 +438,11 @@ mod tests {
         assert_eq!(taken.masked_paths.len(), defaults::masked_paths().len());
         assert_eq!(taken.dev, Filesystem::dev());
         assert_eq!(taken.pts, Filesystem::pts());
+        let nodev = MountBuilder::default().destination("/dev").typ("tmpfs");
+        let nodev = nodev.options(vec!["nodev".to_owned(), "nosuid".to_owned()]);
+        let mut spec = self::spec(&own, vec![nodev.build().unwrap()]);
+        let usable = Mounts::take_from(&mut spec, &v2()).unwrap();
+        assert_eq!(usable.dev.flags, libc::MS_NOSUID);
         let order: Vec<_> = taken.mounts.iter().map(|(path, _)| path.to_str()).collect();
         let rest = ["/proc", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/dev/shm"];
         assert_eq!(order, rest.map(Some));
