@@ -33,7 +33,7 @@ EXPECTED = (
     (r"^logs --tail x", r"", "a number that is none is refused"),
     (r"^run -d -a", r"exit code", "--attach is not there yet"),
     (r"-w /etc/passwd", r"exit code", "a file as working directory is found by the kernel, at the start"),
-    (r"--network nosuch", r"", "a network that is not there is refused at once"),
+    (r"--network (container:)?nosuch", r"", "a network that is not there is refused at once"),
     (r"^(system|image|container)$", r"stderr|stdout", "rctr's own help"),
     (r"^pull --platform nosuch", r"stdout", "refused before anything is said"),
 )
