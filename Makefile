@@ -18,7 +18,7 @@ BUILD_PACKAGES := gcc libc6-dev libseccomp-dev pkg-config ca-certificates curl
 DEMO_PACKAGES := $(BUILD_PACKAGES) busybox-static docker-registry python3 util-linux
 TEST_PACKAGES := $(DEMO_PACKAGES) mmdebstrap skopeo nftables iptables iproute2 procps zstd \
 	qemu-system-x86 kmod cpio e2fsprogs passwd systemd-sysv dbus
-BENCH_PACKAGES := $(TEST_PACKAGES) docker.io podman runc crun
+BENCH_PACKAGES := $(TEST_PACKAGES) docker.io podman runc crun buildah
 
 .DELETE_ON_ERROR:
 .PHONY: all build setup setup-build setup-demo setup-bench demo test guest bench compare audit install place clean

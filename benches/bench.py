@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 import peers  # noqa: E402
+from builds import Builds  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent
@@ -181,6 +182,13 @@ class Bench:
         self.row(f"pull of a 61 MB layer from loopback ({self.rounds} rounds)", values, None, None, limit=1000)
         before("rctr")
 
+    def build(self):
+        builds = Builds(self)
+        try:
+            builds.run()
+        finally:
+            builds.stop()
+
     def exec(self):
         for peer in self.all:
             peer.run("run", "-d", "--name", "exec", peer.image("busybox"), "sleep", "100000")
@@ -218,7 +226,7 @@ class Bench:
 
 
 def main():
-    names = ["run", "exec", "ps", "memory", "pull"]
+    names = ["run", "exec", "ps", "memory", "pull", "build"]
     parser = argparse.ArgumentParser(prog="run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20, help="rounds behind each median (default 20)")
     parser.add_argument("--only", default=",".join(names), help=f"of {', '.join(names)}")

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::key::Key;
-use super::{Solved, Work};
+use super::{HitOrTurn, Solved, Work};
 use crate::files::{self, Chmod, CopyRequest, GitAddress, GitOptions, SelectOptions, Source, Tree};
 use crate::plan::{Copy, CopySource, Origin, Unpack};
 use crate::{BuildError, Result};
@@ -38,13 +38,15 @@ impl Work<'_> {
         let tree = self.tree(copy, origin.as_deref())?;
         let groups = self.gather(copy, &tree)?;
         let key = definition.field("content", &contents(&groups)?).digest();
-        if let Some(hit) = self.hit(&key, &base)? {
-            if let (Some(known), Some(layer)) = (&known, hit.top()) {
-                self.remember(known, layer)?;
+        let _turn = match self.hit_or_turn(&key, &base)? {
+            HitOrTurn::Turn(turn) => turn,
+            HitOrTurn::Hit(hit) => {
+                if let (Some(known), Some(layer)) = (&known, hit.top()) {
+                    self.remember(known, layer)?;
+                }
+                return Ok(hit);
             }
-            return Ok(hit);
-        }
-        self.start();
+        };
         let step = self.begin(&base)?;
         let below = match copy.link {
             true => Vec::new(),

@@ -7,6 +7,7 @@ mod key;
 mod mounts;
 mod run;
 mod stubs;
+mod turn;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use crate::{BuildError, Result};
 pub use cancel::Cancel;
 pub(crate) use copy::copy_tree;
 use key::Key;
+use turn::Turn;
 
 /// Files that a node has made, as layers.
 #[derive(Debug, Clone, Default)]
@@ -223,6 +225,12 @@ impl<'a> Solver<'a> {
     }
 }
 
+/// What looking for a result gives.
+enum HitOrTurn {
+    Hit(Solved),
+    Turn(Turn),
+}
+
 /// One node being solved.
 struct Work<'s> {
     solver: &'s Solver<'s>,
@@ -259,10 +267,10 @@ impl Work<'_> {
             .field("path", path)
             .field("user", user);
         let key = key.digest();
-        if let Some(hit) = self.hit(&key, &base)? {
-            return Ok(hit);
-        }
-        self.start();
+        let _turn = match self.hit_or_turn(&key, &base)? {
+            HitOrTurn::Hit(hit) => return Ok(hit),
+            HitOrTurn::Turn(turn) => turn,
+        };
         let step = self.begin(&base)?;
         let root =
             self.solver
@@ -306,6 +314,21 @@ impl Work<'_> {
         self.solver.used(&entry.key);
         self.cached();
         Ok(Some(base.with(&layer, entry.created)))
+    }
+
+    /// As [`hit`](Self::hit), after any other build that makes the same result at this moment. Without one it is for
+    /// the caller to make, before letting go of the turn.
+    fn hit_or_turn(&self, key: &str, base: &Solved) -> Result<HitOrTurn> {
+        if let Some(hit) = self.hit(key, base)? {
+            return Ok(HitOrTurn::Hit(hit));
+        }
+        let root = self.solver.engine.store().root();
+        let (turn, waited) = Turn::take(root, key, self.solver.cancel)?;
+        if waited && let Some(hit) = self.hit(key, base)? {
+            return Ok(HitOrTurn::Hit(hit));
+        }
+        self.start();
+        Ok(HitOrTurn::Turn(turn))
     }
 
     fn begin(&self, base: &Solved) -> Result<BuildStep> {

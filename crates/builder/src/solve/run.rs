@@ -5,7 +5,7 @@ use rctr_engine::{Step, StepEnd};
 
 use super::key::Key;
 use super::mounts::Mounts;
-use super::{Solved, Work, stubs};
+use super::{HitOrTurn, Solved, Work, stubs};
 use crate::plan::{Origin, Run};
 use crate::progress::Event;
 use crate::{BuildError, Result};
@@ -25,10 +25,10 @@ impl Work<'_> {
         }
         let shown: Vec<Option<&Solved>> = shown.iter().map(Option::as_deref).collect();
         let key = self.run_key(run, &base, &shown).digest();
-        if let Some(hit) = self.hit(&key, &base)? {
-            return Ok(hit);
-        }
-        self.start();
+        let _turn = match self.hit_or_turn(&key, &base)? {
+            HitOrTurn::Hit(hit) => return Ok(hit),
+            HitOrTurn::Turn(turn) => turn,
+        };
         let build_step = self.begin(&base)?;
         let mounts = Mounts::prepare(self.solver, run, &shown, build_step.dir())?;
         let mut options = self.options(run);
