@@ -341,6 +341,9 @@ mod tests {
         assert!(store.gc().unwrap().layers.is_empty());
         let report = store.cache_list().unwrap();
         assert_eq!((report.size, report.reclaimable), (30, 30));
+        let usage = store.disk_usage().unwrap();
+        assert_eq!((usage.layers, usage.build_cache.size), (0, 30));
+        assert_eq!(usage.build_cache.entries, 2);
         assert!(store.cache_find("b").unwrap().is_some());
 
         let pruned = store.cache_prune(&CacheFilter::default()).unwrap();

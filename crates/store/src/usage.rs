@@ -12,7 +12,7 @@ use crate::{Result, fs};
 /// What is on disk, in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiskUsage {
-    /// All unpacked layers, each counted once.
+    /// All unpacked layers but those that only the build cache keeps, each counted once.
     pub layers: u64,
     /// All blobs.
     pub blobs: u64,
@@ -35,7 +35,7 @@ pub struct BuildCacheUsage {
     pub entries: usize,
     /// Those that a running build uses.
     pub in_use: usize,
-    /// All layers that only the cache keeps, each counted once; they are part of [`DiskUsage::layers`].
+    /// All layers that only the cache keeps, each counted once.
     pub size: u64,
     /// What could be freed of them.
     pub reclaimable: u64,
@@ -106,6 +106,7 @@ impl Store {
                 .sum(),
             containers: users.get(image.record.id.as_ref()).copied().unwrap_or(0),
         };
+        let all: u64 = layers.values().map(|row| row.size).sum();
         let cache = self.cache_list()?;
         let mut usage = DiskUsage {
             build_cache: BuildCacheUsage {
@@ -114,7 +115,7 @@ impl Store {
                 size: cache.size,
                 reclaimable: cache.reclaimable,
             },
-            layers: layers.values().map(|row| row.size).sum(),
+            layers: all.saturating_sub(cache.size),
             blobs: size_of(&self.blobs_dir())?,
             unfinished: size_of(&self.tmp_dir())?,
             images: images.iter().map(image_usage).collect(),

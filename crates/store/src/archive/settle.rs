@@ -59,7 +59,7 @@ impl Settle<'_> {
     ) -> rustix::io::Result<bool> {
         let hides = match xattrs.opaque {
             None => return Ok(false),
-            Some(b'y') => merged && has_directory(self.lowers.open()?, path)?,
+            Some(b'y') => merged && below(self.lowers.open()?, path)? == Below::Directory,
             Some(_) => false,
         };
         if !hides {
@@ -114,9 +114,22 @@ impl Settle<'_> {
         mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0)
     }
 
-    /// Takes away what no archive holds.
-    pub fn remove(&self, dir: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
-        unlinkat(dir, name, AtFlags::empty())
+    /// Takes away a socket, which no archive holds; true if something below would show through, so that there is a
+    /// whiteout now.
+    pub(super) fn remove_socket(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &CStr,
+        path: &[u8],
+        merged: bool,
+    ) -> rustix::io::Result<bool> {
+        let hides = merged && below(self.lowers.open()?, path)? != Below::Nothing;
+        if hides {
+            self.plain_whiteout(dir, name)?;
+        } else {
+            unlinkat(dir, name, AtFlags::empty())?;
+        }
+        Ok(hides)
     }
 }
 
@@ -138,42 +151,51 @@ fn times(seconds: i64, nanos: i64) -> Timestamps {
     }
 }
 
-/// Whether the layers, merged as overlayfs does, have a directory at `path`.
-fn has_directory(lowers: &[OwnedFd], path: &[u8]) -> rustix::io::Result<bool> {
+/// What there is at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Below {
+    Nothing,
+    Directory,
+    Other,
+}
+
+/// What the layers, top first and merged as overlayfs does it, have at `path`.
+fn below(lowers: &[OwnedFd], path: &[u8]) -> rustix::io::Result<Below> {
     for lower in lowers {
-        match look(lower.as_fd(), path)? {
-            Look::Directory => return Ok(true),
-            Look::Hidden => return Ok(false),
-            Look::Nothing => {}
+        if let Some(found) = look(lower.as_fd(), path)? {
+            return Ok(found);
         }
     }
-    Ok(false)
+    Ok(Below::Nothing)
 }
 
-enum Look {
-    Directory,
-    /// The layer says that there is none.
-    Hidden,
-    /// The layer says nothing; a lower one may.
-    Nothing,
-}
-
-fn look(layer: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Look> {
+/// What one layer has there; None if that is for those below it to say.
+fn look(layer: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<Option<Below>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut at: Option<OwnedFd> = None;
     let mut opaque = false;
-    for component in path.split(|&b| b == b'/') {
+    let mut components = path.split(|&b| b == b'/').peekable();
+    while let Some(component) = components.next() {
         let parent = at.as_ref().map_or(layer, AsFd::as_fd);
-        match statat(parent, component, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => {}
-            Ok(_) => return Ok(Look::Hidden),
-            Err(Errno::NOENT) if opaque => return Ok(Look::Hidden),
-            Err(Errno::NOENT) => return Ok(Look::Nothing),
-            Err(e) => return Err(e),
+        let stat = match statat(parent, component, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) if opaque => return Ok(Some(Below::Nothing)),
+            Err(Errno::NOENT) => return Ok(None),
+            other => other?,
+        };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let whiteout = kind == FileType::CharacterDevice && stat.st_rdev == 0;
+        if !kind.is_dir() {
+            let last = components.peek().is_none();
+            let found = if last && !whiteout {
+                Below::Other
+            } else {
+                Below::Nothing
+            };
+            return Ok(Some(found));
         }
         let dir = openat2(parent, component, flags, Mode::empty(), BENEATH)?;
         opaque |= is_opaque(&dir)?;
         at = Some(dir);
     }
-    Ok(Look::Directory)
+    Ok(Some(Below::Directory))
 }

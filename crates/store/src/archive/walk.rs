@@ -153,7 +153,7 @@ impl Walk<'_> {
         match entry.kind {
             FileType::Directory => return self.directory(level, entry).map(Some),
             FileType::RegularFile => self.file(level, entry)?,
-            _ => self.other(level.dir.as_fd(), entry)?,
+            _ => self.other(level, entry)?,
         }
         Ok(None)
     }
@@ -234,7 +234,8 @@ impl Walk<'_> {
     }
 
     /// Links, devices, fifos and sockets.
-    fn other(&mut self, parent: BorrowedFd<'_>, entry: &Entry) -> Result<(), Reason> {
+    fn other(&mut self, level: &Level, entry: &Entry) -> Result<(), Reason> {
+        let parent = level.dir.as_fd();
         let stat = statat(parent, &entry.name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|e| Reason::System("look at", e))?;
         let file_type = FileType::from_raw_mode(stat.st_mode);
@@ -242,11 +243,16 @@ impl Walk<'_> {
             return self.whiteout(&entry.name);
         }
         if file_type == FileType::Socket {
-            return match &self.settle {
+            let hides = match &self.settle {
                 Some(settle) => settle
-                    .remove(parent, &entry.name)
-                    .map_err(|e| Reason::System("remove", e)),
-                None => Ok(()),
+                    .remove_socket(parent, &entry.name, &self.path, level.merged)
+                    .map_err(|e| Reason::System("remove", e))?,
+                None => false,
+            };
+            return if hides {
+                self.whiteout(&entry.name)
+            } else {
+                Ok(())
             };
         }
         if let Some(settle) = &self.settle {

@@ -78,6 +78,10 @@ fn deletions_and_replacements() {
         std::fs::remove_dir(root.join("file-to-be")).unwrap();
         std::fs::write(root.join("file-to-be"), "").unwrap();
         std::fs::create_dir_all(root.join("new/sub")).unwrap();
+        std::fs::remove_file(root.join("keep/b")).unwrap();
+        for socket in ["keep/b", "new/socket"] {
+            drop(std::os::unix::net::UnixListener::bind(root.join(socket)).unwrap());
+        }
     });
     assert_eq!(
         members(&content(&store, &top)),
@@ -91,6 +95,7 @@ fn deletions_and_replacements() {
             ".wh.gone",
             "keep/",
             "keep/.wh.a",
+            "keep/.wh.b",
             "new/",
             "new/sub/",
         ],
