@@ -83,6 +83,38 @@ fn an_image_of_several_platforms_goes_as_the_one_that_is_here() {
     env.rctr(["push", "--platform", "linux/amd64", &name])
         .ok()
         .quiet();
+
+    // With all of it here, the index goes as well.
+    for platform in ["linux/arm64", "linux/s390x", "linux/amd64"] {
+        env.rctr(["pull", "--quiet", "--platform", platform, "multiarch"])
+            .ok();
+    }
+    let all = format!("{}/me/multi:all", registry.host());
+    env.rctr(["tag", "multiarch", &all]).ok();
+    let index = repo_digests(&env, "multiarch")[0].clone();
+    let digest = index.split_once('@').expect("a digest").1;
+    env.rctr(["push", &all]).ok().quiet().stdout_has(digest);
+}
+
+#[test]
+fn a_layer_that_is_here_from_another_archive_goes_as_the_image_had_it() {
+    let env = Env::new();
+    let registry = OwnRegistry::start(&env.path("registry"));
+    let shared = rctr_tests::registry().trim_start_matches("http://");
+    let zstd = format!("{shared}/library/zstd");
+    // The same layer, packed with gzip and with zstd: only the first is kept.
+    env.rctr(["pull", "--quiet", "busybox"]).ok();
+    env.rctr(["pull", "--quiet", &zstd]).ok();
+    let name = format!("{}/me/zstd", registry.host());
+    env.rctr(["tag", &zstd, &name]).ok();
+    let digests = repo_digests(&env, &zstd);
+    let pulled = digests
+        .iter()
+        .find(|d| d.contains("zstd"))
+        .expect("its own");
+    let digest = pulled.split_once('@').expect("a digest").1;
+    env.rctr(["push", &name]).ok().stdout_has(digest);
+    assert_eq!(skopeo(&name)["Digest"], digest);
 }
 
 #[test]
@@ -215,7 +247,11 @@ fn a_built_image_is_packed_and_pushed_though_connections_break() {
         .stdout_has("Retrying (1)")
         .stdout_has(": Pushed");
     // Docker's registry 2 begins anew after a break; that others go on is tested in the registry client.
-    let sent = proxy.requests().iter().filter(|request| is_data(request)).count();
+    let sent = proxy
+        .requests()
+        .iter()
+        .filter(|request| is_data(request))
+        .count();
     assert_eq!(sent, 3);
 
     let direct = name.replace(&proxy.host(), registry.host());

@@ -10,6 +10,7 @@ use oci_spec::image::{Descriptor, Digest, MediaType};
 use rctr_registry_client::{Client, Platform, PushEvent, Pusher, familiar_name, parse_reference};
 use rctr_store::{Compression, Image};
 
+use crate::copy::RegistryBlobs;
 use crate::pull::parse_platform;
 use crate::{Engine, Error, Result};
 pub(crate) use tree::{Document, Leaf, Node, StoreBlobs, Tree, is_index};
@@ -97,6 +98,7 @@ impl Engine {
         }
         let config_dir = rctr_registry_client::default_docker_config_dir();
         let client = Client::new(self.config.settings.registry.clone(), config_dir)?;
+        let client = Arc::new(client);
         let mut pushed = Vec::new();
         for (reference, image) in tags {
             let one = self
@@ -150,7 +152,7 @@ impl Engine {
 
     async fn push_tag(
         &self,
-        client: &Client,
+        client: &Arc<Client>,
         (reference, image): (&Reference, &Image),
         platform: Option<&Platform>,
         options: &PushOptions,
@@ -161,7 +163,9 @@ impl Engine {
         let others = self.related(image)?;
         let push = Push {
             engine: self,
+            client,
             pusher: client.pusher(reference, &others)?,
+            origins: names_of(&image.repo_digests),
             tree: &tree,
             compression: options.compression,
             name: reference.whole(),
@@ -171,8 +175,11 @@ impl Engine {
 
         let digest = root.descriptor.digest().to_string();
         let repo_digest = format!("{}@{digest}", repository_of(reference));
-        self.store
-            .put_image(&image.record, None, Some(&repo_digest))?;
+        // It may have been removed meanwhile.
+        if let Some(image) = self.store.image(&image.record.id)? {
+            self.store
+                .put_image(&image.record, None, Some(&repo_digest))?;
+        }
         Ok(PushedImage {
             reference: reference.whole(),
             tag: reference.tag().unwrap_or("latest").to_owned(),
@@ -195,9 +202,7 @@ impl Engine {
         let names = images
             .iter()
             .flat_map(|i| i.repo_digests.iter().chain(&i.tags));
-        Ok(names
-            .filter_map(|name| parse_reference(name).ok())
-            .collect())
+        Ok(names_of(names))
     }
 }
 
@@ -236,7 +241,10 @@ impl Engine {
 /// One image on its way.
 struct Push<'a> {
     engine: &'a Engine,
+    client: &'a Arc<Client>,
     pusher: Pusher<'a>,
+    /// Where the image was pulled from or pushed to before.
+    origins: Vec<Reference>,
     tree: &'a Tree,
     compression: Option<Compression>,
     name: String,
@@ -287,11 +295,7 @@ impl Push<'_> {
             self.pusher.blob(&layer.descriptor, &blobs, &report).await?;
             return Ok(layer.descriptor.clone());
         }
-        // The layer is here, unpacked from another archive; the registry may have this one.
-        if !layer.is_raw()
-            && let Some(event) = self.pusher.ready(&layer.descriptor).await?
-        {
-            report(event);
+        if !layer.is_raw() && self.from_elsewhere(layer, &report).await? {
             return Ok(layer.descriptor.clone());
         }
         report(PushEvent::Preparing);
@@ -300,6 +304,38 @@ impl Push<'_> {
         self.pusher.blob(&packed, &blobs, &report).await?;
         Ok(packed)
     }
+
+    /// Sends a layer that is here only unpacked, from another archive with the same content, as it was pulled: the
+    /// registry may have it, or it is fetched again. False if nobody has it any more.
+    async fn from_elsewhere(
+        &self,
+        layer: &Leaf,
+        report: &(dyn Fn(PushEvent) + Sync),
+    ) -> Result<bool> {
+        let blob = &layer.descriptor;
+        if let Some(event) = self.pusher.ready(blob).await? {
+            report(event);
+            return Ok(true);
+        }
+        for origin in &self.origins {
+            let blobs = RegistryBlobs(Arc::clone(self.client), origin.clone());
+            match self.pusher.blob(blob, &blobs, report).await {
+                Ok(()) => return Ok(true),
+                Err(error @ rctr_registry_client::Error::Source { .. }) => {
+                    tracing::debug!(%error, %origin, "layer packed anew");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn names_of<'n>(names: impl IntoIterator<Item = &'n String>) -> Vec<Reference> {
+    let names = names.into_iter();
+    names
+        .filter_map(|name| parse_reference(name).ok())
+        .collect()
 }
 
 /// `docker.io/library/nginx`.

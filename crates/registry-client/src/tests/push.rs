@@ -39,7 +39,7 @@ fn descriptor(bytes: &[u8]) -> Descriptor {
     Descriptor::new(MediaType::ImageLayerGzip, bytes.len() as u64, digest)
 }
 
-async fn push_with(
+pub async fn push_with(
     client: &Client,
     server: &Server,
     others: &[&str],

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::image::{Content, noise};
+use super::image::{Content, noise, sha};
+use super::push::push_with;
 use super::server::{Reply, Server};
 use super::sink::{MemorySink, client, pull, pull_into, quick};
+use super::uploads::Uploads;
 use crate::{Client, Error, HostConfig, HostConfigs};
 
 fn certificate(name: &str) -> PathBuf {
@@ -119,4 +121,33 @@ async fn a_pull_can_be_spawned() {
         .await
         .unwrap()
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_trust_whom_pulls_trust() {
+    for (ca, trusted) in [("ca.pem", true), ("server.pem", false)] {
+        let uploads = Uploads::default();
+        let mine = uploads.clone();
+        // A registry that does not know of the TLS before it.
+        let server = Server::start_tls(move |request| {
+            let reply = mine.answer(request);
+            match request.method.as_str() {
+                "POST" => reply.with_location(&format!(
+                    "http://{}/v2/test/app/blobs/uploads/u1?state=x",
+                    request.header("host").unwrap()
+                )),
+                _ => reply,
+            }
+        })
+        .await;
+        let client = client(trusting(&server.host(), certificate(ca)));
+        let bytes = noise(1, 5 << 20);
+        let (done, _) = push_with(&client, &server, &[], &bytes).await;
+        match trusted {
+            true => done.unwrap(),
+            false => assert!(matches!(done, Err(Error::Tls { .. }))),
+        }
+        let there = uploads.state().blobs.contains_key(&sha(&bytes));
+        assert_eq!(there, trusted);
+    }
 }

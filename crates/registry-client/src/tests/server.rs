@@ -72,6 +72,12 @@ impl Reply {
         self
     }
 
+    /// Sends the client there instead.
+    pub fn with_location(mut self, place: &str) -> Self {
+        self.headers.retain(|(name, _)| name != "Location");
+        self.header("Location", place)
+    }
+
     /// Announces all and breaks off after `sent` bytes.
     pub fn cut_after(mut self, sent: usize) -> Self {
         self.sent = sent.min(self.body.len());
