@@ -320,7 +320,9 @@ fn a_killed_build_leaves_nothing_running() {
         }
         wait_for("the end of its container", || {
             env.rctr(["internal", "gc"]).ok();
-            entries(&env.state()).iter().all(|name| name.starts_with('.'))
+            entries(&env.state())
+                .iter()
+                .all(|name| name.starts_with('.'))
         });
         assert_eq!(entries(&env.root().join("tmp")), Vec::<String>::new());
         env.rctr(["inspect", "never"]).exits(1);
@@ -349,4 +351,71 @@ fn linked_copies_move_to_another_base() {
     env.run_alone(&["l", "cat", "/v", "/x/f"])
         .ok()
         .stdout_is("2\nfile");
+}
+
+#[test]
+fn concurrent_builds_make_a_step_once() {
+    let env = Env::new();
+    let text = "FROM busybox\nRUN --mount=type=cache,target=/cache echo made >> /cache/log; sleep 1; wc -l < /cache/log > /count\nCMD cat /count\n";
+    let dir = context(&env, "ctx", &[("Dockerfile", text)]);
+    env.rctr(["pull", "-q", "busybox"]).ok();
+    let path = dir.to_string_lossy().into_owned();
+    let names = ["one", "two", "three"];
+    let running = names.map(|name| env.spawn(["build", "-t", name, &path]));
+    for build in running {
+        build.finish().ok();
+    }
+    for name in names {
+        env.run_alone(&[name]).ok().stdout_is("1");
+    }
+}
+
+#[test]
+fn stages_are_built_side_by_side() {
+    let env = Env::new();
+    // Each waits until the other has begun: one after the other they would wait for ever.
+    let stage = |own: &str, other: &str| {
+        format!(
+            "FROM busybox AS {own}\nRUN --mount=type=cache,target=/meet touch /meet/{own}; n=0; while ! test -e /meet/{other}; do \
+             n=$((n+1)); test $n -lt 300 || exit 9; sleep 0.1; done; touch /{own}\n"
+        )
+    };
+    let text = format!(
+        "{}{}FROM busybox\nCOPY --from=a /a /\nCOPY --from=b /b /\n",
+        stage("a", "b"),
+        stage("b", "a")
+    );
+    let dir = context(&env, "ctx", &[("Dockerfile", &text)]);
+    build(&env, "both", &dir);
+    env.run_alone(&["both", "ls", "/a", "/b"])
+        .ok()
+        .stdout_is("/a\n/b");
+}
+
+#[test]
+fn a_damaged_cache_entry_is_a_miss() {
+    let env = Env::new();
+    let dir = context(
+        &env,
+        "ctx",
+        &[(
+            "Dockerfile",
+            "FROM busybox\nRUN echo a > /a\nRUN echo b > /b\n",
+        )],
+    );
+    build(&env, "d", &dir);
+    let layers = env.inspect("d")["GraphDriver"]["Data"]["LowerDir"].take();
+    let of_a = layers
+        .as_str()
+        .expect("paths")
+        .split(':')
+        .next()
+        .expect("a path")
+        .to_owned();
+    fs::remove_dir_all(&of_a).expect("removed");
+    let output = build(&env, "e", &dir);
+    assert!(cached(&output).is_empty(), "{}", output.stderr());
+    env.run_alone(&["e", "cat", "/a", "/b"])
+        .ok()
+        .stdout_is("a\nb");
 }
