@@ -212,8 +212,18 @@ impl Engine {
             .filter(|m| volumes && m.anonymous)
             .filter_map(|m| m.volume.as_deref())
             .collect();
-        self.store
-            .remove_container_and_volumes(&container.id, &anonymous)?;
+        let forget = || {
+            self.store
+                .remove_container_and_volumes(&container.id, &anonymous)
+        };
+        match forget() {
+            // What the container wrote may well be what fills it.
+            Err(e) if e.is_disk_full() => {
+                self.store.discard_container_files(&container.id)?;
+                forget()?;
+            }
+            other => other?,
+        }
         Ok(self.store.remove_container_dir(&container.id)?)
     }
 

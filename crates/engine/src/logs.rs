@@ -6,6 +6,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rctr_runtime::logs::{LogEntry, LogReader};
 use rctr_runtime::{MonitorClient, WaitHandle};
 
+use crate::config::LogDriver;
 use crate::{Engine, Error, Result, time};
 
 /// Which part of a log.
@@ -31,9 +32,14 @@ impl Engine {
     /// Opens a container's log.
     ///
     /// # Errors
-    /// [`Error::Time`] for a `since` or `until` that is no time.
+    /// [`Error::NoLog`] if none is kept; [`Error::Time`] for a `since` or `until` that is no time.
     pub fn logs(&self, name: &str, options: &LogOptions) -> Result<Logs> {
         let container = self.container(name)?;
+        let path = self.store.container_dir(&container.id)?.join("log");
+        // A container from before the configuration changed has one.
+        if self.config.settings.log.driver == LogDriver::None && !path.exists() {
+            return Err(Error::NoLog);
+        }
         let bound = |flag, text: &Option<String>| match text {
             Some(text) => match time::parse(text) {
                 Some(time) => Ok(Some(time)),
@@ -62,7 +68,6 @@ impl Engine {
             },
             false => None,
         };
-        let path = self.store.container_dir(&container.id)?.join("log");
         Ok(Logs {
             reader: LogReader::open(&path, selection, end.is_some())?,
             end,

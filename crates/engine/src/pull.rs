@@ -40,6 +40,7 @@ impl Engine {
     ) -> Result<PulledImage> {
         let reference = parse_reference(name)?;
         let platform = platform.map(parse_platform).transpose()?;
+        self.store.require_space()?;
         let sink = StoreSink {
             store: self.store.clone(),
             lease: self.store.lease([])?,

@@ -117,10 +117,18 @@ impl Engine {
             return self.remove_locked(container, lock, true);
         }
         container.network = None;
-        self.store.write(|tx| {
+        let written = self.store.write(|tx| -> Result<()> {
             tx.release_addresses(&container.id)?;
             lifecycle::save(tx, container)
-        })
+        });
+        match written {
+            // The state directory still has it, for a later command to write down.
+            Err(Error::Store(e)) if e.is_disk_full() => {
+                tracing::warn!(container = container.id, error = %e, "the end is not recorded yet");
+                Ok(())
+            }
+            other => other,
+        }
     }
 }
 

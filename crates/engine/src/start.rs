@@ -137,6 +137,7 @@ impl Engine {
         lock: &ContainerLock,
         streams: Streams,
     ) -> Result<Started> {
+        self.store.require_space()?;
         let state_dir = self.fresh_state_dir(&container.id)?;
         let held = self.hold_ports(container)?;
         self.store.write(|tx| -> Result<()> {

@@ -55,6 +55,16 @@ impl Store {
         Ok(dir)
     }
 
+    /// Removes what the container wrote, but neither its directory nor its record, which may need space to be
+    /// forgotten. Fine if it is gone.
+    ///
+    /// # Errors
+    /// [`crate::Error::InvalidId`], [`crate::Error::Mounted`], [`crate::Error::Io`].
+    pub fn discard_container_files(&self, id: &str) -> Result<()> {
+        let trash = self.trash(&self.container_dir(id)?.join("upper"))?;
+        self.empty_trash(trash)
+    }
+
     /// Removes `containers/<id>` with all that is in it. Fine if it is gone.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::FlockOperation;
 
 use crate::error::At;
-use crate::{Error, Result, fs};
+use crate::{Error, Result, fs, reserve};
 
 /// Marks the file as rctr's (`PRAGMA application_id`).
 const APPLICATION_ID: i64 = 0x7263_7472;
@@ -159,6 +159,8 @@ pub(crate) fn checkpoint(root: &Path, conn: &Connection) {
         if let Err(e) = done {
             tracing::debug!(error = %e, "checkpoint left to a later command");
         }
+        // The log may be empty now, and its room gone with it.
+        reserve::prepare_log(root);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::error::At;
 use crate::layer::short_name;
 use crate::records::{DeletedImage, LayerRow, PackedRow, Tx};
 use crate::store::Store;
-use crate::{Result, fs};
+use crate::{Result, fs, reserve};
 
 /// How long a partial download is kept for a pull to go on with.
 const KEEP_PARTIAL: Duration = Duration::from_secs(24 * 3600);
@@ -203,13 +203,17 @@ impl Store {
             Err(e) => return Err(e).at("lock", dir),
         }
         let path = self.temp_path("trash");
-        match rustix::fs::rename(dir, &path) {
-            Err(Errno::NOENT) => return Ok(None),
-            other => other.at("remove", dir)?,
+        let moved = reserve::spend(self.root(), || match rustix::fs::rename(dir, &path) {
+            Err(Errno::NOENT) => Ok(false),
+            other => other.at("remove", dir).map(|()| true),
+        })?;
+        if !moved {
+            return Ok(None);
         }
         Ok(Some(Trash {
             tmp: self.open_tmp()?,
             _lock: lock,
+            root: self.root().to_owned(),
             path,
             emptied: false,
         }))
@@ -225,6 +229,7 @@ impl Store {
 pub(crate) struct Trash {
     tmp: OwnedFd,
     _lock: OwnedFd,
+    root: PathBuf,
     path: PathBuf,
     emptied: bool,
 }
@@ -243,7 +248,8 @@ impl Trash {
         let path = store.temp_path("trash");
         Ok(Trash {
             tmp: store.open_tmp()?,
-            _lock: fs::lock_dir(&path)?,
+            _lock: reserve::spend(store.root(), || fs::lock_dir(&path))?,
+            root: store.root().to_owned(),
             path,
             emptied: false,
         })
@@ -256,15 +262,19 @@ impl Trash {
         let mut name = parent.to_owned();
         name.push("-");
         name.push(path.file_name().unwrap_or(OsStr::new("x")));
-        match rustix::fs::rename(path, self.path.join(name)) {
+        let to = self.path.join(name);
+        reserve::spend(&self.root, || match rustix::fs::rename(path, &to) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(e) => Err(e).at("remove", path),
-        }
+        })
     }
 
     pub(crate) fn empty(mut self) -> Result<()> {
         self.emptied = true;
-        self.remove()
+        self.remove()?;
+        // If that made room: what the removal may have spent is put by again.
+        let _ = reserve::keep(&self.root);
+        Ok(())
     }
 
     fn remove(&self) -> Result<()> {

@@ -29,6 +29,7 @@ mod gc;
 mod layer;
 mod pack;
 mod records;
+mod reserve;
 mod store;
 mod untar;
 mod usage;

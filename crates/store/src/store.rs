@@ -6,7 +6,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::fs::{self, Syncer};
 use crate::records::Tx;
-use crate::{Error, Result, db};
+use crate::{Error, Result, db, reserve};
 
 /// A store. Cheap to clone; all clones share one connection to the database.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ impl Store {
                 fs::spread_subdirs(&root.join(unrelated))?;
             }
         }
-        let db = db::open(&root)?;
+        let db = reserve::spend(&root, || db::open(&root))?;
         Ok(Store {
             inner: Arc::new(Inner {
                 root,
@@ -71,6 +71,15 @@ impl Store {
         &self.inner.root
     }
 
+    /// For what puts something new on the disk, to be called first: makes sure that enough stays free to record how
+    /// containers end, and to remove things.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`].
+    pub fn require_space(&self) -> Result<()> {
+        reserve::keep(self.root())
+    }
+
     /// Runs `work` in one transaction: all of its changes become visible at once, or, if it gives an error, none.
     ///
     /// Other writers, in this and in other processes, wait meanwhile: do nothing slow in it, and do not use the store
@@ -82,6 +91,7 @@ impl Store {
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        reserve::prepare_log(self.root());
         self.transaction(TransactionBehavior::Immediate, work)
     }
 

@@ -62,6 +62,7 @@ impl Store {
     /// [`crate::Error::NoSuchLayer`], [`crate::Error::UnsupportedDigest`], [`crate::Error::DiskFull`],
     /// [`crate::Error::Io`].
     pub fn begin_build_step(&self, parent: Option<&Digest>) -> Result<BuildStep> {
+        self.require_space()?;
         let step = BuildStep::begin(self, parent)?;
         step.inherit_root()?;
         Ok(step)
