@@ -3,6 +3,7 @@
 
 mod cancel;
 mod copy;
+mod emulation;
 mod key;
 mod mounts;
 mod run;

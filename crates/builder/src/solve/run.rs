@@ -3,9 +3,11 @@
 use rctr_engine::options::{AddHost, NetworkMode, RunOptions, SeccompChoice, SecurityOptions};
 use rctr_engine::{Step, StepEnd};
 
+use rctr_registry_client::Platform;
+
 use super::key::Key;
 use super::mounts::Mounts;
-use super::{HitOrTurn, Solved, Work, stubs};
+use super::{HitOrTurn, Solved, Work, emulation, stubs};
 use crate::plan::{Origin, Run};
 use crate::progress::Event;
 use crate::{BuildError, Result};
@@ -29,6 +31,17 @@ impl Work<'_> {
             HitOrTurn::Hit(hit) => return Ok(hit),
             HitOrTurn::Turn(turn) => turn,
         };
+        let platform = &self.solver.options.platform;
+        if !emulation::runs(platform) {
+            return Err(BuildError::Instruction {
+                span: self.node.span,
+                reason: format!(
+                    "programs for {platform} do not run on this machine: register an emulator with the kernel (Debian's \
+                     package qemu-user-static does), or build for {}",
+                    Platform::host()
+                ),
+            });
+        }
         let build_step = self.begin(&base)?;
         let mounts = Mounts::prepare(self.solver, run, &shown, build_step.dir())?;
         let mut options = self.options(run);
