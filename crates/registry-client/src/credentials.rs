@@ -63,7 +63,9 @@ pub(crate) fn look_up(config_dir: Option<&Path>, registry: &str) -> Result<Crede
     }
 
     let mut note = format!("{} has no credentials for {registry}", file.display());
-    for key in keys_of(registry) {
+    let legacy = legacy_keys(&text, registry);
+    let keys = keys_of(registry).into_iter();
+    for key in keys.chain(legacy.iter().map(String::as_str)) {
         match get_credential_from_reader(&text[..], key) {
             Ok(found) => {
                 if let Some(credential) = usable(found) {
@@ -127,6 +129,27 @@ pub(crate) fn keys_of(registry: &str) -> Vec<&str> {
     }
 }
 
+/// Entries as Docker wrote them before version 1.12: `https://HOST`, `https://HOST/v1/`.
+fn legacy_keys(config: &[u8], registry: &str) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Auths {
+        #[serde(default)]
+        auths: HashMap<String, serde::de::IgnoredAny>,
+    }
+    let auths = serde_json::from_slice::<Auths>(config).map(|config| config.auths);
+    let keys = auths.unwrap_or_default().into_keys();
+    keys.filter(|key| key != registry && host_of_key(key) == registry)
+        .collect()
+}
+
+/// The host in a key of `auths`.
+pub(crate) fn host_of_key(key: &str) -> &str {
+    let bare = key
+        .trim_start_matches("https://")
+        .trim_start_matches("http://");
+    bare.split('/').next().unwrap_or(bare)
+}
+
 fn anonymous(note: String) -> Credential {
     Credential::Anonymous { note }
 }
@@ -164,6 +187,8 @@ mod tests {
         let json = r#"{"auths": {"https://index.docker.io/v1/": {"auth": "bWU6czpj"},
             "host:5000": {"username": "u", "password": "p"}, "empty.io": {},
             "id.io": {"auth": "bWU6", "identitytoken": "t"}}}"#;
+        let old = r#"{"auths": {"https://old.io/v1/": {"auth": "bWU6czpj"}}}"#;
+        assert_eq!(look_up_in(old, "old.io").unwrap(), "me/s:c");
         assert_eq!(look_up_in(json, "docker.io").unwrap(), "me/s:c");
         assert_eq!(look_up_in(json, "host:5000").unwrap(), "u/p");
         assert_eq!(look_up_in(json, "id.io").unwrap(), "token t");

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::Error;
-use crate::credentials::{Credential, keys_of, look_up};
+use crate::credentials::{Credential, host_of_key, keys_of, look_up};
 use crate::words::one_line;
 
 /// The user name under which helpers keep refresh tokens.
@@ -127,11 +127,7 @@ impl DockerConfig {
             };
             // Earlier versions of Docker wrote the scheme as well.
             let before = auths.len();
-            auths.retain(|name, _| {
-                let bare = name.trim_start_matches("https://");
-                let bare = bare.trim_start_matches("http://").trim_end_matches('/');
-                !keys.iter().any(|key| name == key || bare == *key)
-            });
+            auths.retain(|name, _| !keys.contains(&name.as_str()) && host_of_key(name) != registry);
             Ok(auths.len() < before)
         })
     }

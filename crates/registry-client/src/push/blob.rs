@@ -31,6 +31,8 @@ struct State {
     upload: Option<Upload>,
     /// Set once something was too large in one piece.
     piece: Option<u64>,
+    /// The registry knows only the request that ends an upload.
+    only_whole: bool,
     /// Most bytes the registry ever had: only more than that is progress.
     furthest: u64,
     backoff: Backoff,
@@ -61,6 +63,7 @@ impl BlobPush<'_> {
         let mut state = State {
             upload: None,
             piece: None,
+            only_whole: false,
             furthest: 0,
             backoff: Backoff::new(self.pusher.timing, &self.pusher.endpoint),
             started: false,
@@ -248,7 +251,8 @@ impl BlobPush<'_> {
                 state.furthest = upload.offset;
                 state.backoff.progress();
             }
-            let small = upload.offset == 0 && state.piece.is_none() && self.size() <= SMALL;
+            let small = self.size() <= SMALL || state.only_whole;
+            let small = small && upload.offset == 0 && state.piece.is_none();
             let last = rest.is_empty() || small;
             let part = match state.piece {
                 Some(piece) if !last => {
@@ -359,6 +363,13 @@ impl BlobPush<'_> {
                         Begun::Mounted(_) => None,
                     };
                 }
+                Ok(())
+            }
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
+                if upload.offset == 0 && !state.only_whole =>
+            {
+                state.only_whole = true;
+                upload.in_doubt = false;
                 Ok(())
             }
             StatusCode::NOT_FOUND => {

@@ -214,6 +214,20 @@ async fn a_proxy_that_takes_little_gets_it_in_pieces() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_without_pieces_gets_it_whole() {
+    let (uploads, bytes) = (Uploads::default(), noise(1, LARGE));
+    let mine = uploads.clone();
+    let server = Server::start(move |request| match request.method.as_str() {
+        "PATCH" => Reply::new(405, ""),
+        _ => mine.answer(request),
+    })
+    .await;
+    push(&server, &bytes).await.0.unwrap();
+    assert_there(&uploads, &bytes);
+    assert_eq!(server.count("PUT", ""), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refusals_are_told_apart() {
     type Check = fn(&Error) -> bool;
     let cases: [(u16, &str, Check); 6] = [
