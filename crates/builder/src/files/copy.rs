@@ -1,27 +1,22 @@
 //! COPY and ADD.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FileType, Mode, fchmod, futimens, mkdirat, openat};
-use rustix::io::Errno;
+use rustix::fs::{FileType, Mode, openat};
 
 use super::archive;
 use super::chmod::Chmod;
-use super::digest::content_hash;
-use super::entry::{Entry, Meta};
+use super::directory::{DirectoryCopy, copy_file};
+use super::entry::Meta;
 use super::error::{At, FilesError, Result, text};
-use super::opened::{Opened, transfer};
-use super::path::{DIRECTORY, clean, join, split};
+use super::opened::{BUFFER, Opened};
+use super::path::{DIRECTORY, clean, join, open_dir, split};
 use super::select::{Selected, Selection};
-use super::target::{Attributes, Spot, Target, apply, times};
+use super::target::{Policy, Spot, Target, apply};
 use super::unpack::unpack;
-
-const BUFFER: usize = 256 << 10;
 
 /// Something to copy.
 #[derive(Debug)]
@@ -66,17 +61,15 @@ pub struct CopyRequest<'a> {
 /// [`FilesError::Changed`] for a file that is not what it was when it was selected, [`FilesError::OntoDirectory`],
 /// [`FilesError::OntoNonDirectory`], [`FilesError::Archive`], [`FilesError::Io`].
 pub fn copy(root: BorrowedFd<'_>, request: &CopyRequest<'_>) -> Result<()> {
-    let target = Target {
-        root,
+    let policy = Policy {
         chown: request.chown,
         chmod: request.chmod,
         timestamp: request.timestamp,
-        made: RefCell::new(Vec::new()),
     };
+    let target = Target::new(root, policy);
     let copier = Copier {
         target: &target,
         request,
-        buffer: RefCell::new(vec![0; BUFFER]),
     };
     for source in request.sources {
         match source {
@@ -101,13 +94,12 @@ pub fn make_dirs(
     owner: (u32, u32),
     timestamp: Option<i64>,
 ) -> Result<()> {
-    let target = Target {
-        root,
+    let policy = Policy {
         chown: Some(owner),
         chmod: None,
         timestamp,
-        made: RefCell::new(Vec::new()),
     };
+    let target = Target::new(root, policy);
     target.make_dirs(path.as_bytes())?;
     target.finish()
 }
@@ -115,17 +107,6 @@ pub fn make_dirs(
 struct Copier<'a> {
     target: &'a Target<'a>,
     request: &'a CopyRequest<'a>,
-    buffer: RefCell<Vec<u8>>,
-}
-
-/// A directory being copied: where from, where to, and what it is to become at the end.
-struct Level<'a> {
-    from: OwnedFd,
-    to: OwnedFd,
-    path: Vec<u8>,
-    entry: Option<&'a Entry>,
-    /// It was there before.
-    kept: bool,
 }
 
 impl Copier<'_> {
@@ -161,7 +142,7 @@ impl Copier<'_> {
             name: &name,
             path: &path,
         };
-        let mut file = File::from(spot.file()?);
+        let mut file = File::from(spot.file(0o600)?);
         file.write_all(content).at("write", &path)?;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -173,7 +154,7 @@ impl Copier<'_> {
         };
         apply(
             &file.into(),
-            &self.target.attributes(&meta, false),
+            &self.target.policy.attributes(&meta, false),
             &[],
             &path,
         )
@@ -203,9 +184,8 @@ impl Copier<'_> {
             name: &name,
             path: &path,
         };
-        let attributes = self
-            .target
-            .attributes(&selected.meta, selection.tree.owned());
+        let owned = selection.tree.owned();
+        let attributes = self.target.policy.attributes(&selected.meta, owned);
         spot.node(kind_of(&selected.meta), selected.meta.rdev, &attributes)
     }
 
@@ -218,158 +198,40 @@ impl Copier<'_> {
                 .at("read", &source.path)?;
             return Ok(false);
         };
-        let into = Target {
-            root: self.target.root,
-            chown: self.target.chown,
+        let policy = Policy {
             chmod: None,
-            timestamp: self.target.timestamp,
-            made: RefCell::new(Vec::new()),
+            ..self.target.policy
         };
+        let into = Target::new(self.target.root(), policy);
         let dir = into.make_dirs(self.destination())?;
-        unpack(reader, dir, self.target.chown, &text(&selected.name))?;
+        unpack(reader, dir, self.request.chown, &text(&selected.name))?;
         self.target.made.borrow_mut().extend(into.made.take());
         source.check_unchanged()?;
         Ok(true)
     }
 
     fn directory(&self, selection: &Selection, index: usize, selected: &Selected) -> Result<()> {
-        let tree = &selection.tree;
         let place = self.target.find(self.destination())?;
         if place.stat.is_some() && !place.is_dir() {
             return Err(FilesError::OntoNonDirectory {
                 path: text(&place.path()),
             });
         }
-        let to = self.target.make_dirs(self.destination())?;
-        let from = super::path::open_dir(tree.root(), &selected.base, DIRECTORY)
-            .at("open", &selected.base)?;
-        let mut levels = vec![Level {
-            from,
-            to,
+        let from = open_dir(selection.tree.root(), &selected.base, DIRECTORY);
+        let copy = DirectoryCopy {
+            policy: self.target.policy,
+            selection,
+            index,
+            from: from.at("open", &selected.base)?,
+            to: self.target.make_dirs(self.destination())?,
             path: place.path(),
-            entry: None,
-            kept: true,
-        }];
-        // Files with more than one name, and where the first copy of each went.
-        let mut links: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
-        let hashes = selection.hashes.get().map(|hashes| &hashes[index]);
-        for (number, entry) in selected.entries.iter().enumerate() {
-            while levels.len() > entry.depth() {
-                if let Some(level) = levels.pop() {
-                    self.leave(selection, level)?;
-                }
-            }
-            let Some(top) = levels.last() else {
-                break;
-            };
-            let path = join(&top.path, entry.name());
-            let spot = Spot {
-                dir: &top.to,
-                name: entry.name(),
-                path: &path,
-            };
-            match entry.kind() {
-                FileType::Directory => {
-                    let level = self.enter(selected, entry, top, spot)?;
-                    levels.push(level);
-                }
-                FileType::RegularFile => {
-                    let shared = (entry.meta.links > 1).then_some((entry.meta.dev, entry.meta.ino));
-                    if let Some(first) = shared.and_then(|id| links.get(&id)) {
-                        spot.hard_link(&levels[0].to, first)?;
-                        continue;
-                    }
-                    let hash = hashes.map(|hashes| &hashes[number]);
-                    let source = Opened::at(&top.from, selection, selected, entry, hash)?;
-                    self.file(source, spot)?;
-                    if let Some(id) = shared {
-                        links.insert(id, entry.path.to_vec());
-                    }
-                }
-                FileType::Symlink => {
-                    let attributes = self.target.attributes(&entry.meta, tree.owned());
-                    spot.symlink(entry.link.as_deref().unwrap_or_default(), &attributes)?;
-                }
-                kind => {
-                    let attributes = self.target.attributes(&entry.meta, tree.owned());
-                    spot.node(kind, entry.meta.rdev, &attributes)?;
-                }
-            }
-        }
-        while let Some(level) = levels.pop() {
-            match level.entry {
-                Some(_) => self.leave(selection, level)?,
-                None => {
-                    let time = self.target.attributes(&selected.meta, true).mtime;
-                    futimens(&level.to, &times(time)).at("set the time of", &level.path)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn enter<'e>(
-        &self,
-        selected: &Selected,
-        entry: &'e Entry,
-        top: &Level<'_>,
-        spot: Spot<'_>,
-    ) -> Result<Level<'e>> {
-        let source = join(&selected.base, &entry.path);
-        let from = match openat(&top.from, entry.name(), DIRECTORY, Mode::empty()) {
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-                return Err(FilesError::Changed {
-                    path: text(&source),
-                });
-            }
-            other => other.at("open", &source)?,
         };
-        let kept = match mkdirat(spot.dir, spot.name, Mode::RWXU) {
-            Ok(()) => false,
-            Err(Errno::EXIST) => true,
-            Err(e) => return Err(e).at("create", spot.path),
-        };
-        let to = match openat(spot.dir, spot.name, DIRECTORY, Mode::empty()) {
-            Err(Errno::NOTDIR | Errno::LOOP) => {
-                return Err(FilesError::OntoNonDirectory {
-                    path: text(spot.path),
-                });
-            }
-            other => other.at("open", spot.path)?,
-        };
-        Ok(Level {
-            from,
-            to,
-            path: spot.path.to_vec(),
-            entry: Some(entry),
-            kept,
-        })
-    }
-
-    /// Gives a directory what it shall have, now that all is in it.
-    fn leave(&self, selection: &Selection, level: Level<'_>) -> Result<()> {
-        let Some(entry) = level.entry else {
-            return Ok(());
-        };
-        let attributes = self.target.attributes(&entry.meta, selection.tree.owned());
-        if entry.implied && level.kept {
-            let mode = Mode::from_raw_mode(entry.meta.mode & 0o7777);
-            return fchmod(&level.to, mode).at("set the mode of", &level.path);
-        }
-        apply(&level.to, &attributes, &entry.xattrs, &level.path)
+        copy.run()
     }
 
     fn file(&self, source: Opened<'_>, spot: Spot<'_>) -> Result<()> {
-        let mut to = File::from(spot.file()?);
-        let mut buffer = self.buffer.borrow_mut();
-        transfer(&source.file, &to, source.meta.size, &mut buffer).at("copy to", spot.path)?;
-        if source.must_verify()? {
-            to.seek(SeekFrom::Start(0)).at("read", spot.path)?;
-            let hash = content_hash(&mut to, &source.xattrs, &mut buffer).at("read", spot.path)?;
-            source.verify(&hash)?;
-        }
-        let attributes: Attributes = source.attributes(self.target);
-        apply(&to.into(), &attributes, &source.xattrs, spot.path)
+        let mut buffer = vec![0; BUFFER];
+        copy_file(source, spot, self.target.policy, &mut buffer)
     }
 }
 

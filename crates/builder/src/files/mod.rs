@@ -9,6 +9,7 @@ mod cache;
 mod chmod;
 mod copy;
 mod digest;
+mod directory;
 mod entry;
 mod error;
 mod fetch;

@@ -12,7 +12,10 @@ use super::entry::{Entry, Meta, Xattr, xattrs};
 use super::error::{At, FilesError, Result, text};
 use super::path::{DIRECTORY, FILE, join, kind, open_dir, split};
 use super::select::{Selected, Selection};
-use super::target::{Attributes, Target};
+use super::target::{Attributes, Policy};
+
+/// Of what is copied through memory.
+pub(super) const BUFFER: usize = 256 << 10;
 
 /// A regular file to be copied.
 pub(super) struct Opened<'a> {
@@ -66,8 +69,8 @@ impl<'a> Opened<'a> {
         })
     }
 
-    pub fn attributes(&self, target: &Target<'_>) -> Attributes {
-        target.attributes(&self.meta, self.selection.tree.owned())
+    pub fn attributes(&self, policy: Policy<'_>) -> Attributes {
+        policy.attributes(&self.meta, self.selection.tree.owned())
     }
 
     /// Whether what was read may be something else than what was hashed.
@@ -131,12 +134,17 @@ pub(super) fn transfer(
             Err(e) => return Err(e.into()),
         }
     }
-    loop {
+    // Whether there is more than there was, the file's status will tell.
+    while copied < size {
         match from.read(buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => to.write_all(&buffer[..count])?,
+            Ok(0) => break,
+            Ok(count) => {
+                to.write_all(&buffer[..count])?;
+                copied += count as u64;
+            }
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
+    Ok(())
 }

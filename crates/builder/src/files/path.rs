@@ -7,13 +7,17 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, readlinkat, statat,
+};
 use rustix::io::Errno;
 
 use super::error::{At, FilesError, Result, text};
 
 /// As many symbolic links as the kernel follows in one path.
 const MAX_LINKS: usize = 40;
+/// Bytes of a path the kernel takes at once.
+pub(super) const PATH_MAX: usize = 4096;
 
 pub(super) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -65,12 +69,19 @@ pub(super) fn join(path: &[u8], below: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Opens a directory at a path that holds no links, one name after the other, however long it is.
+/// Opens a directory at a path that holds no links, at once or, where it is too long for that, name by name.
 pub(super) fn open_dir(
     root: BorrowedFd<'_>,
     path: &[u8],
     flags: OFlags,
 ) -> rustix::io::Result<OwnedFd> {
+    if path.is_empty() {
+        return openat(root, c".", flags, Mode::empty());
+    }
+    if path.len() < PATH_MAX && !path.starts_with(b"/") {
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        return openat2(root, path, flags, Mode::empty(), beneath);
+    }
     let mut at = openat(root, c".", flags, Mode::empty())?;
     for name in components(path) {
         at = openat(&at, name, flags, Mode::empty())?;

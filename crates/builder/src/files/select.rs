@@ -53,6 +53,13 @@ pub(super) struct Selected {
 }
 
 impl Selection {
+    /// Size of all regular files together.
+    pub fn bytes(&self) -> u64 {
+        let entries = self.sources.iter().flat_map(|source| &source.entries);
+        let files = entries.filter(|entry| entry.kind() == FileType::RegularFile);
+        files.map(|entry| entry.meta.size).sum()
+    }
+
     /// Whether no file was chosen: wildcards may match nothing.
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()

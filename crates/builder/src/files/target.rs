@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
-    chmodat, chownat, fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat,
+    chmodat, chownat, fchmod, fchown, fsetxattr, fstat, futimens, linkat, mkdirat, mknodat, openat,
     statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
@@ -18,13 +18,35 @@ use super::path::{DIRECTORY, Last, Place, kind, open_dir, walk};
 /// Device numbers of "nothing": overlayfs takes such a character device for a whiteout.
 const WHITEOUT: u64 = 0;
 
-/// The root everything is copied beneath, and what all that is copied there gets.
-pub(super) struct Target<'a> {
-    pub root: BorrowedFd<'a>,
+/// What everything that is copied gets, whatever it had.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Policy<'a> {
     pub chown: Option<(u32, u32)>,
     pub chmod: Option<&'a Chmod>,
-    /// Time of everything instead of its own: seconds since 1970.
+    /// Seconds since 1970.
     pub timestamp: Option<i64>,
+}
+
+impl Policy<'_> {
+    /// Attributes of a copy of something; `owned` if it keeps its owner.
+    pub fn attributes(&self, meta: &Meta, owned: bool) -> Attributes {
+        let kept = if owned { (meta.uid, meta.gid) } else { (0, 0) };
+        let (uid, gid) = self.chown.unwrap_or(kept);
+        let is_dir = FileType::from_raw_mode(meta.mode) == FileType::Directory;
+        let mode = meta.mode & 0o7777;
+        Attributes {
+            uid,
+            gid,
+            mode: self.chmod.map_or(mode, |chmod| chmod.apply(mode, is_dir)),
+            mtime: self.timestamp.map_or(meta.mtime, |time| (time, 0)),
+        }
+    }
+}
+
+/// The root everything is copied beneath.
+pub(super) struct Target<'a> {
+    root: BorrowedFd<'a>,
+    pub policy: Policy<'a>,
     /// Directories made on the way, parents first.
     pub made: RefCell<Vec<Vec<u8>>>,
 }
@@ -38,19 +60,17 @@ pub(super) struct Attributes {
     pub mtime: (i64, u64),
 }
 
-impl Target<'_> {
-    /// Attributes of a copy of something; `owned` if it keeps its owner.
-    pub fn attributes(&self, meta: &Meta, owned: bool) -> Attributes {
-        let kept = if owned { (meta.uid, meta.gid) } else { (0, 0) };
-        let (uid, gid) = self.chown.unwrap_or(kept);
-        let is_dir = FileType::from_raw_mode(meta.mode) == FileType::Directory;
-        let mode = meta.mode & 0o7777;
-        Attributes {
-            uid,
-            gid,
-            mode: self.chmod.map_or(mode, |chmod| chmod.apply(mode, is_dir)),
-            mtime: self.timestamp.map_or(meta.mtime, |time| (time, 0)),
+impl<'a> Target<'a> {
+    pub fn new(root: BorrowedFd<'a>, policy: Policy<'a>) -> Target<'a> {
+        Target {
+            root,
+            policy,
+            made: RefCell::new(Vec::new()),
         }
+    }
+
+    pub fn root(&self) -> BorrowedFd<'a> {
+        self.root
     }
 
     /// The directory at a path, made with its parents if it is not there. Links in the path are followed, also those
@@ -77,13 +97,13 @@ impl Target<'_> {
 
     /// A directory nobody asked for by name: root's, or of whoever the copy is for.
     fn make_dir(&self, dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<()> {
-        let mode = match self.chmod {
+        let mode = match self.policy.chmod {
             Some(Chmod::Mode(mode)) => *mode,
             _ => 0o755,
         };
         mkdirat(dir, name, Mode::RWXU).at("create", path)?;
         let fd = openat(dir, name, DIRECTORY, Mode::empty()).at("open", path)?;
-        let (uid, gid) = self.chown.unwrap_or((0, 0));
+        let (uid, gid) = self.policy.chown.unwrap_or((0, 0));
         set_owner_and_mode(&fd, uid, gid, mode).at("set the owner of", path)?;
         self.made.borrow_mut().push(path.to_vec());
         Ok(())
@@ -91,7 +111,7 @@ impl Target<'_> {
 
     /// Gives made directories their time, now that nothing is put in them any more.
     pub fn finish(&self) -> Result<()> {
-        let Some(time) = self.timestamp else {
+        let Some(time) = self.policy.timestamp else {
             return Ok(());
         };
         for path in self.made.borrow().iter().rev() {
@@ -142,11 +162,11 @@ impl Spot<'_> {
             .is_ok_and(|stat| kind(&stat) == FileType::Directory)
     }
 
-    /// A new empty file, open for writing and, to be checked, for reading.
-    pub fn file(&self) -> Result<OwnedFd> {
+    /// A new empty file, open for writing and, to be checked, for reading. It has the mode as far as the umask lets it.
+    pub fn file(&self, mode: u32) -> Result<OwnedFd> {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
+        let mode = Mode::from_raw_mode(mode & 0o777);
         self.put("create", || openat(self.dir, self.name, flags, mode))
     }
 
@@ -221,15 +241,16 @@ pub(super) fn apply(
     futimens(fd, &times(attributes.mtime)).at("set the time of", path)
 }
 
-pub(super) fn set_owner_and_mode(
-    fd: impl AsFd,
-    uid: u32,
-    gid: u32,
-    mode: u32,
-) -> rustix::io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    fchown(fd.as_fd(), Some(uid), Some(gid))?;
-    fchmod(fd, Mode::from_raw_mode(mode))
+fn set_owner_and_mode(fd: &OwnedFd, uid: u32, gid: u32, mode: u32) -> rustix::io::Result<()> {
+    let stat = fstat(fd)?;
+    let chown = (stat.st_uid, stat.st_gid) != (uid, gid);
+    if chown {
+        fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    if stat.st_mode & 0o7777 != mode || (chown && mode & 0o6000 != 0) {
+        fchmod(fd, Mode::from_raw_mode(mode))?;
+    }
+    Ok(())
 }
 
 pub(super) fn times((seconds, nanoseconds): (i64, u64)) -> Timestamps {

@@ -9,7 +9,7 @@ use rustix::fs::{FileType, Mode, ResolveFlags, openat, openat2};
 use super::cache::HashCache;
 use super::entry::{Attributes, Meta};
 use super::error::{At, FilesError, Result, text};
-use super::path::{DIRECTORY_PATH, FILE, Last, clean, kind, open_dir, split, walk};
+use super::path::{DIRECTORY_PATH, FILE, Last, PATH_MAX, clean, kind, open_dir, split, walk};
 use crate::ignore::Ignore;
 
 /// A build context, an image or a stage: whatever COPY and ADD take files from.
@@ -52,6 +52,11 @@ impl Tree {
             ignore: Some(Arc::new(ignore)),
             ..self
         }
+    }
+
+    /// What `.dockerignore` says.
+    pub fn ignore(&self) -> Option<&Ignore> {
+        self.ignore.as_deref()
     }
 
     /// The same, with hashes of unchanged files remembered between builds. Useless where inode numbers are new each
@@ -138,7 +143,7 @@ impl Tree {
     pub(super) fn open_file(&self, path: &[u8]) -> Result<(OwnedFd, Meta)> {
         let beneath =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let opened = if path.len() < 4096 {
+        let opened = if path.len() < PATH_MAX {
             openat2(self.root(), path, FILE, Mode::empty(), beneath)
         } else {
             let (parent, name) = split(path);

@@ -3,7 +3,6 @@
 //! Not layers: names such as `.wh.x` mean nothing here, members replace what is there, and owners are the archive's
 //! unless somebody else is named. Names resolve as in a chroot of the directory.
 
-use std::cell::RefCell;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,7 +15,7 @@ use tar::EntryType;
 use super::entry::{Meta, Xattr};
 use super::error::{At, FilesError, Result, text};
 use super::path::{DIRECTORY, components, join, kind, open_dir, split};
-use super::target::{Attributes, Spot, Target, apply};
+use super::target::{Attributes, Policy, Spot, Target, apply};
 use super::walk::names;
 
 const BUFFER: usize = 128 << 10;
@@ -31,13 +30,12 @@ pub(crate) fn unpack(
     chown: Option<(u32, u32)>,
     archive: &str,
 ) -> Result<()> {
-    let target = Target {
-        root: root.as_fd(),
+    let policy = Policy {
         chown,
         chmod: None,
         timestamp: None,
-        made: RefCell::new(Vec::new()),
     };
+    let target = Target::new(root.as_fd(), policy);
     let mut unpacker = Unpacker {
         target: &target,
         archive,
@@ -121,7 +119,7 @@ impl Unpacker<'_> {
         remove(&dir, name, &path, 0)?;
         match kind {
             _ if is_file => {
-                let mut file = File::from(spot.file()?);
+                let mut file = File::from(spot.file(0o600)?);
                 loop {
                     match entry.read(&mut self.buffer) {
                         Ok(0) => break,
@@ -228,12 +226,12 @@ impl Unpacker<'_> {
             mtime,
             ..Meta::default()
         };
-        Ok((self.target.attributes(&meta, true), xattrs))
+        Ok((self.target.policy.attributes(&meta, true), xattrs))
     }
 
     fn finish(self) -> Result<()> {
         for (path, attributes, xattrs) in self.directories.iter().rev() {
-            let dir = match open_dir(self.target.root, path, DIRECTORY) {
+            let dir = match open_dir(self.target.root(), path, DIRECTORY) {
                 // A later member took its place.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
                 other => other.at("open", path)?,
