@@ -7,7 +7,7 @@ mod run;
 mod scope;
 mod stage;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use oci_spec::image::Digest;
@@ -18,6 +18,7 @@ use crate::document::{Document, History};
 use crate::options::BuildOptions;
 use crate::{BuildError, Result};
 
+pub(crate) use scope::predefined;
 pub(crate) use stage::absolute;
 pub use stage::plan;
 
@@ -35,6 +36,8 @@ pub struct Plan {
     pub document: Document,
     /// What the target's instructions add to the base image's history.
     pub history: Vec<PlannedHistory>,
+    /// The stages it needs, by number.
+    pub stages: BTreeSet<usize>,
 }
 
 /// A history entry whose time is known when its node has been solved.
@@ -275,9 +278,6 @@ impl Graph {
         }
     }
 }
-
-/// The target's own build arguments that nothing declared, for a warning.
-pub type Unused = BTreeMap<String, String>;
 
 fn at(span: Span, reason: impl Into<String>) -> BuildError {
     BuildError::Instruction {

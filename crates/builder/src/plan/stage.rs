@@ -39,7 +39,10 @@ pub fn plan(input: &Input<'_>) -> Result<Plan> {
         let labels = built.document.config.labels.get_or_insert_default();
         labels.insert(name.clone(), value.clone());
     }
+    let needed = planner.stages.iter().enumerate();
+    let needed = needed.filter_map(|(index, stage)| stage.as_ref().map(|_| index));
     Ok(Plan {
+        stages: needed.collect(),
         nodes: planner.graph.nodes,
         target: built.node,
         document: built.document,
@@ -121,6 +124,11 @@ impl Planner<'_> {
 
     fn build_stage(&mut self, index: usize, stage: &Stage) -> Result<Building> {
         let mut building = self.begin(index, stage)?;
+        let name = stage.from.name.as_ref().map(|word| word.text.as_str());
+        if name.is_some_and(|name| self.input.options.contexts.contains_key(name)) {
+            // The context takes the place of the whole stage, not of its base alone.
+            return Ok(building);
+        }
         let triggers = building.document.config.on_build.take().unwrap_or_default();
         let mut instructions = Vec::new();
         for trigger in triggers {
