@@ -15,7 +15,7 @@ use crate::{Result, fs};
 pub use step::BuildStep;
 
 /// Size of an archive without members: two blocks that mark its end.
-const EMPTY_ARCHIVE: u64 = 1024;
+pub(crate) const EMPTY_ARCHIVE: u64 = 1024;
 
 /// A layer, as far as a manifest and a configuration tell of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -42,8 +42,8 @@ fn an_empty_step_is_the_empty_archive() {
     let paths = store
         .layer_paths(&[first.chain_id.clone(), second.chain_id.clone()])
         .unwrap();
-    assert_eq!(paths.len(), 2);
-    assert!(paths.iter().all(|p| p.is_dir()));
+    assert_eq!(paths.len(), 1, "one is as good as two that change nothing");
+    assert!(paths[0].is_dir());
     assert_eq!(store.built_layer(&second.chain_id).unwrap(), Some(second));
     assert!(tmp(&store).is_empty(), "{:?}", tmp(&store));
 }

@@ -60,7 +60,8 @@ impl Store {
     /// The directories of the layers, **top first**, as overlayfs wants its lower directories.
     ///
     /// Takes the chain ids **base first**, as an image has them. The paths are short links (`layers/link/<name>`), so
-    /// that hundreds of them fit on a page. A layer that hides all below it ends the list.
+    /// that hundreds of them fit on a page. A layer that hides all below it ends the list, and those that change nothing
+    /// are left out.
     ///
     /// # Errors
     /// [`Error::NoSuchLayer`], [`Error::UnsupportedDigest`], [`Error::Io`], [`Error::Database`].
@@ -68,14 +69,17 @@ impl Store {
         let found = self.read(|tx| {
             let mut found = Vec::with_capacity(chain_ids.len());
             for chain_id in chain_ids.iter().rev() {
-                let layer = tx.layer_mount(chain_id)?;
-                let Some((number, opaque)) = layer else {
+                let Some(layer) = tx.layer_mount(chain_id)? else {
                     return Err(Error::NoSuchLayer {
                         chain_id: chain_id.clone(),
                     });
                 };
-                found.push((chain_id, number));
-                if opaque {
+                let lowest = chain_id == &chain_ids[0];
+                // Mounting and every look-up would take longer for nothing; but there must be one.
+                if !layer.empty || (lowest && found.is_empty()) {
+                    found.push((chain_id, layer.number));
+                }
+                if layer.opaque {
                     break;
                 }
             }

@@ -32,7 +32,8 @@ pub(super) fn pack(
 ) -> Result<(Digest, u64)> {
     let threads = thread::available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS));
     let (jobs, todo) = sync_channel::<Job>(threads);
-    let (order, packed) = sync_channel(2 * threads);
+    // Bounds the blocks that are in memory, however fast the archive comes.
+    let (order, packed) = sync_channel(threads);
     let todo = Mutex::new(todo);
     let (produced, written) = thread::scope(|scope| {
         for _ in 0..threads {

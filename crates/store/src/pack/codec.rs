@@ -12,7 +12,7 @@ use crate::{Error, Result};
 const GZIP_BLOCK: usize = 512 << 10;
 const WINDOW: usize = 32 << 10;
 /// A block of zstd is a frame of its own.
-const ZSTD_BLOCK: usize = 4 << 20;
+const ZSTD_BLOCK: usize = 2 << 20;
 
 /// A format with its level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use rusqlite::types::Type;
 
 use super::Tx;
 use super::built::is_lost;
+use crate::build::EMPTY_ARCHIVE;
 use crate::layer::LayerSpec;
 use crate::untar::Unpacked;
 use crate::{Error, Result};
@@ -27,21 +28,37 @@ pub(crate) struct LayerRow {
     pub diff_id: String,
 }
 
+/// What the mounting of a layer needs to know.
+pub(crate) struct LayerMount {
+    pub number: i64,
+    /// It hides all below.
+    pub opaque: bool,
+    /// It changes nothing.
+    pub empty: bool,
+}
+
 impl Tx<'_> {
     pub(crate) fn layer_number(&self, chain_id: &Digest) -> Result<Option<i64>> {
-        Ok(self.layer_mount(chain_id)?.map(|(number, _)| number))
+        Ok(self.layer_mount(chain_id)?.map(|mount| mount.number))
     }
 
-    /// Number of a layer, and whether it hides all below.
-    pub(crate) fn layer_mount(&self, chain_id: &Digest) -> Result<Option<(i64, bool)>> {
+    /// What the mounting of a layer needs to know.
+    pub(crate) fn layer_mount(&self, chain_id: &Digest) -> Result<Option<LayerMount>> {
         let found = self.first(
-            "SELECT number, opaque, unsynced FROM layers WHERE chain_id = ?",
+            "SELECT number, opaque, archive_size, unsynced FROM layers WHERE chain_id = ?",
             [chain_id.as_ref()],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+            |row| {
+                let mount = LayerMount {
+                    number: row.get(0)?,
+                    opaque: row.get(1)?,
+                    empty: row.get::<_, Option<i64>>(2)? == Some(EMPTY_ARCHIVE as i64),
+                };
+                Ok((mount, row.get(3)?))
+            },
         )?;
         Ok(found
-            .filter(|(_, _, unsynced)| !is_lost(unsynced))
-            .map(|(number, opaque, _): (_, _, Option<String>)| (number, opaque)))
+            .filter(|(_, unsynced)| !is_lost(unsynced))
+            .map(|(mount, _)| mount))
     }
 
     /// The layer and all below it, top first.

@@ -37,12 +37,15 @@ pub(super) fn paths(store: &Store, layers: &[&BuiltLayer]) -> Vec<PathBuf> {
 }
 
 pub(super) fn merged(store: &Store, layers: &[&BuiltLayer]) -> BTreeMap<PathBuf, Seen> {
+    view(store, &paths(store, layers))
+}
+
+/// What directories, top first, show together.
+pub(super) fn view(store: &Store, lowers: &[PathBuf]) -> BTreeMap<PathBuf, Seen> {
     // With one directory only, overlayfs wants an upper one, too.
-    let mut lowers = paths(store, layers);
     let empty = store.root().join("empty");
     std::fs::create_dir_all(&empty).unwrap();
-    lowers.push(empty);
-    look(&Overlay::mount(&lowers, None).path())
+    look(&Overlay::mount(&[lowers, &[empty]].concat(), None).path())
 }
 
 pub(super) fn content(store: &Store, layer: &BuiltLayer) -> Vec<u8> {

@@ -81,7 +81,14 @@ fn look(root: &Path) -> BTreeMap<PathBuf, Seen> {
         } else {
             full
         };
-        let stat = std::fs::symlink_metadata(&full).unwrap();
+        let stat = match std::fs::symlink_metadata(&full) {
+            // A whiteout with nothing below: overlayfs lists it, though it is not there.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                seen.insert(path, Seen::default());
+                continue;
+            }
+            other => other.unwrap(),
+        };
         let kind = stat.mode() & 0o170_000;
         if kind == 0o140_000 {
             continue;
@@ -124,8 +131,10 @@ fn look(root: &Path) -> BTreeMap<PathBuf, Seen> {
     }
     let mut first = HashMap::new();
     for (path, found) in &mut seen {
-        let stat = std::fs::symlink_metadata(root.join(path)).unwrap();
-        if !stat.is_dir() {
+        let stat = std::fs::symlink_metadata(root.join(path));
+        if let Ok(stat) = stat.as_ref()
+            && !stat.is_dir()
+        {
             found.same_as = first
                 .entry((stat.dev(), stat.ino()))
                 .or_insert_with(|| path.clone())
