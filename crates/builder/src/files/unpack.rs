@@ -174,7 +174,7 @@ impl Unpacker<'_> {
 
     fn hard_link(&self, member: &[u8], link: &[u8], spot: Spot<'_>) -> Result<()> {
         let first = self.clean(member, link)?;
-        let place = self.target.find(&split(&first).0.to_vec())?;
+        let place = self.target.find(split(&first).0)?;
         let dir = match place.is_dir() {
             true => openat(&place.dir, &place.name[..], DIRECTORY, Mode::empty())
                 .at("open", &place.path())?,

@@ -2,6 +2,9 @@ use std::sync::Arc;
 
 use super::*;
 
+/// What is changed, and how.
+type Change<'a> = (&'a str, &'a dyn Fn(&Lab));
+
 fn digest(tree: &Tree, word: &str) -> String {
     let selection = tree.select(&[word], &SelectOptions::default()).unwrap();
     selection.digest().unwrap()
@@ -29,7 +32,7 @@ fn what_counts_and_what_does_not() {
     lab.file("from/a/f", "1");
     assert_eq!(of_context(&lab), first, "the same file written again");
 
-    let changes: [(&str, &dyn Fn(&Lab)); 8] = [
+    let changes: [Change<'_>; 8] = [
         ("content", &|lab| {
             lab.file("from/a/f", "3");
         }),
@@ -160,7 +163,7 @@ fn the_cache_is_believed_only_while_it_is_whole() {
 
 #[test]
 fn a_file_that_changes_after_it_was_hashed_fails_the_copy() {
-    let changes: [(&str, &dyn Fn(&Lab)); 6] = [
+    let changes: [Change<'_>; 6] = [
         ("appended", &|lab| append(&lab.at("from/d/f"), "x")),
         ("rewritten", &|lab| {
             fs::write(lab.at("from/d/f"), "two").unwrap()
