@@ -99,6 +99,16 @@ mod tests {
             vec![("EOF>x".to_owned(), true, false)]
         );
         assert_eq!(found("RUN cat <<$X"), vec![("$X".to_owned(), true, false)]);
+        for (line, name, expand) in [
+            ("RUN <<'one two'", "one two", false),
+            ("RUN <<it\\'s", "it's", true),
+            ("RUN <<'it'\\'s", "it's", false),
+            ("RUN <<$X", "$X", true),
+            ("RUN <<  E  > out", "E", true),
+            ("COPY <<a.txt /x", "a.txt", true),
+        ] {
+            assert_eq!(found(line), [(name.to_owned(), expand, false)], "{line}");
+        }
         let names: Vec<_> = found("COPY <<a <<b /x/")
             .into_iter()
             .map(|(name, ..)| name)

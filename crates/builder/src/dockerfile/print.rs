@@ -282,13 +282,16 @@ fn list<W: AsRef<str>>(words: &[W]) -> Option<String> {
     (joined.trim() == joined && !joined.starts_with('[') && again.eq(words)).then_some(joined)
 }
 
-/// The mark that gives this heredoc.
+/// The mark that gives this heredoc: quoted if nothing in it is to be expanded.
 fn mark(heredoc: &Heredoc) -> String {
     let dash = if heredoc.strip_tabs { "-" } else { "" };
-    let name = &heredoc.name;
-    match (heredoc.expand, name.contains('"')) {
-        (true, _) => format!("<<{dash}{name}"),
-        (false, false) => format!("<<{dash}\"{name}\""),
-        (false, true) => format!("<<{dash}'{name}'"),
+    let quote = if heredoc.expand { "" } else { "\"" };
+    let mut name = String::new();
+    for c in heredoc.name.chars() {
+        if matches!(c, '"' | '\\') || (c == '\'' && heredoc.expand) {
+            name.push('\\');
+        }
+        name.push(c);
     }
+    format!("<<{dash}{quote}{name}{quote}")
 }

@@ -52,6 +52,7 @@ fn what_is_printed_can_be_read() {
         "FROM a\nADD --link=false --keep-git-dir=true --unpack=false --checksum=x --exclude=a --exclude=\"b c\" d e",
         "FROM a\nCOPY --from=b --chown=1:2 --chmod=u+x --parents --link c d\nEXPOSE 80 90/udp\nSTOPSIGNAL SIGTERM",
         "FROM a\nRUN x\\ \\",
+        "FROM a\nCOPY <<a\\'b <<'c\"d' <<\"e\\\"'f\" <<g\\\\h <<$X /d/\n1\na'b\n2\nc\"d\n3\ne\"'f\n4\ng\\h\n5\n$X",
         "FROM a\nARG -- --x=1\nWORKDIR -- --x\nSHELL [\"/bin/sh\"]\nMAINTAINER m <a@b>",
         "FROM a\nRUN \\\n# c\n\n  b \\\n c",
     ] {
