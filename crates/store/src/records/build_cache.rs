@@ -44,6 +44,19 @@ impl Tx<'_> {
     /// # Errors
     /// [`Error::NoSuchLayer`], [`Error::Database`].
     pub fn cache_put(&self, entry: &NewCacheEntry<'_>, chain_id: &Digest) -> Result<()> {
+        self.cache_put_as_of(entry, chain_id, now())
+    }
+
+    /// The same for a result that was made at another time, in seconds since 1970: elsewhere, or under another key.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLayer`], [`Error::Database`].
+    pub fn cache_put_as_of(
+        &self,
+        entry: &NewCacheEntry<'_>,
+        chain_id: &Digest,
+        created: i64,
+    ) -> Result<()> {
         if self.layer_number(chain_id)?.is_none() {
             return Err(Error::NoSuchLayer {
                 chain_id: chain_id.clone(),
@@ -51,7 +64,7 @@ impl Tx<'_> {
         }
         self.execute(
             "INSERT INTO build_cache (key, chain_id, kind, description, created, used, uses)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)
              ON CONFLICT (key) DO UPDATE SET chain_id = excluded.chain_id, kind = excluded.kind,
                  description = excluded.description, created = excluded.created, used = excluded.used, uses = 0",
             (
@@ -59,10 +72,24 @@ impl Tx<'_> {
                 chain_id.as_ref(),
                 entry.kind,
                 entry.description,
+                created,
                 now(),
             ),
         )
         .map(drop)
+    }
+
+    /// All entries that lead to a layer, by key.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn cache_entries_of(&self, chain_id: &Digest) -> Result<Vec<CacheEntry>> {
+        self.all(
+            "SELECT key, chain_id, kind, description, created, used, uses FROM build_cache WHERE chain_id = ?
+             ORDER BY key",
+            [chain_id.as_ref()],
+            entry,
+        )
     }
 
     pub(crate) fn cache_entry(&self, key: &str) -> Result<Option<CacheEntry>> {
@@ -131,11 +158,46 @@ impl Store {
         self.write(|tx| tx.cache_put(entry, chain_id))
     }
 
+    /// [`Tx::cache_entries_of`].
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn cache_entries_of(&self, chain_id: &Digest) -> Result<Vec<CacheEntry>> {
+        self.read(|tx| tx.cache_entries_of(chain_id))
+    }
+
     /// [`Tx::cache_touch`] in a transaction of its own: give it all entries a build used at once.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub fn cache_touch<'a>(&self, keys: impl IntoIterator<Item = &'a str>) -> Result<()> {
         self.write(|tx| tx.cache_touch(keys))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tests::store;
+    use crate::{CommitOptions, NewCacheEntry};
+
+    #[test]
+    fn a_result_from_elsewhere_keeps_its_time() {
+        let (_dir, store) = store();
+        let step = store.begin_build_step(None).unwrap();
+        let layer = step.commit(CommitOptions::default()).unwrap();
+        for (key, created) in [("b", 7), ("a", 9)] {
+            let entry = NewCacheEntry {
+                key,
+                kind: "regular",
+                description: "RUN true",
+            };
+            store
+                .write(|tx| tx.cache_put_as_of(&entry, &layer.chain_id, created))
+                .unwrap();
+        }
+        let entries = store.cache_entries_of(&layer.chain_id).unwrap();
+        let found: Vec<_> = entries.iter().map(|e| (&*e.key, e.created)).collect();
+        assert_eq!(found, [("a", 9), ("b", 7)]);
+        assert!(entries.iter().all(|entry| entry.last_used > 9));
     }
 }
