@@ -42,6 +42,7 @@ impl Store {
             chain_id: chain_id(parent, &row.layer.diff_id),
             ..row.layer.clone()
         };
+        self.require_space()?;
         let from = self.open_layer(layer)?;
         let mut step = BuildStep::begin(self, parent)?;
         if !self.has_layer(&built.chain_id)? {

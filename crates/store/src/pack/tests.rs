@@ -187,6 +187,12 @@ fn what_a_registry_served_is_taken_as_it_is() {
         "made of the blob or of the tree, it is the same"
     );
 
+    // As an earlier rctr recorded it.
+    let db = rusqlite::Connection::open(other.root().join("store.db")).unwrap();
+    db.execute("UPDATE layers SET archive_size = NULL", [])
+        .unwrap();
+    assert_eq!(archive_of(&other, &spec.chain_id), archive);
+
     // The blob gone: the layer was built by a store, so that it can be archived again.
     other.remove_blob(&spec.blob).unwrap();
     assert_eq!(archive_of(&other, &spec.chain_id), archive);
