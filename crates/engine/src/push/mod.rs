@@ -1,5 +1,6 @@
 //! Pushing: what the store has of an image goes to a registry.
 
+mod rewrite;
 mod tree;
 
 use std::sync::Arc;
@@ -161,8 +162,14 @@ impl Engine {
         let tree = Tree::of(self, image, &reference.whole(), platform)?;
         let _lease = self.store.lease(tree.digests())?;
         let others = self.related(image)?;
+        // Plain layers stay so only if that is how a registry has them already.
+        let served = image.repo_digests.iter().any(|known| {
+            let digest = known.rsplit_once('@').map(|(_, digest)| digest);
+            digest == Some(image.record.manifest.as_ref())
+        });
         let push = Push {
             engine: self,
+            packs_plain: !served,
             client,
             pusher: client.pusher(reference, &others)?,
             origins: names_of(&image.repo_digests),
@@ -246,6 +253,8 @@ struct Push<'a> {
     /// Where the image was pulled from or pushed to before.
     origins: Vec<Reference>,
     tree: &'a Tree,
+    /// Layers that an archive had plain are packed.
+    packs_plain: bool,
     compression: Option<Compression>,
     name: String,
     progress: &'a dyn PushProgress,
@@ -291,7 +300,8 @@ impl Push<'_> {
         let report = |event| self.progress.event(&layer.label, event);
         report(PushEvent::Waiting);
         let blobs = StoreBlobs(&self.engine.store);
-        if self.engine.store.has_blob(layer.descriptor.digest())? {
+        let plain = self.packs_plain && layer.is_raw() && layer.chain_id.is_some();
+        if !plain && self.engine.store.has_blob(layer.descriptor.digest())? {
             self.pusher.blob(&layer.descriptor, &blobs, &report).await?;
             return Ok(layer.descriptor.clone());
         }

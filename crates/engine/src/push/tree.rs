@@ -7,15 +7,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use oci_spec::image::{Descriptor, Digest, ImageIndex, ImageManifest, MediaType};
 use rctr_registry_client::{BlobSource, BlobStream, Platform, SinkError, file_blob};
-use rctr_store::{Image, Store, chain_id, sha256};
+use rctr_store::{Image, Store, chain_id};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::PushLayer;
+use super::rewrite::rewrite;
 use crate::{Engine, Error, Result};
 
-/// Under which annotation an attestation names the manifest it is about.
-const SUBJECT: &str = "vnd.docker.reference.digest";
 /// Indexes within indexes followed before giving up.
 const MAX_NESTING: usize = 4;
 
@@ -126,11 +124,26 @@ impl Tree {
             }
             left_index = None;
         }
+        Ok(Tree {
+            left_index,
+            ..Tree::of_manifest(engine, image, name)?
+        })
+    }
+
+    /// The image's own manifest, and nothing above it.
+    pub fn of_manifest(engine: &Engine, image: &Image, name: &str) -> Result<Tree> {
+        let reader = Reader {
+            store: &engine.store,
+            name,
+        };
         let media_type = MediaType::from(image.record.media_type.as_str());
         let document = reader.document(&image.record.manifest, media_type)?;
         let mut nodes = Vec::new();
         reader.collect(document, MAX_NESTING, &mut nodes)?;
-        Ok(Tree { nodes, left_index })
+        Ok(Tree {
+            nodes,
+            left_index: None,
+        })
     }
 
     /// Everything that must not go while it is pushed.
@@ -205,66 +218,6 @@ impl Tree {
             documents.push(now);
         }
         Ok(documents)
-    }
-}
-
-/// A document in which the descriptors of one list have other digests.
-fn rewrite(
-    document: &Document,
-    list: &str,
-    renamed: &HashMap<String, Descriptor>,
-    name: &str,
-) -> Result<Document> {
-    let bad = |reason: String| Error::BadImage {
-        image: name.to_owned(),
-        reason,
-    };
-    let mut value: Value =
-        serde_json::from_slice(&document.bytes).map_err(|e| bad(e.to_string()))?;
-    let docker = document
-        .descriptor
-        .media_type()
-        .as_ref()
-        .contains(".docker.");
-    let mut changed = false;
-    let entries = value.get_mut(list).and_then(Value::as_array_mut);
-    for entry in entries.into_iter().flatten() {
-        let subject = entry.pointer(&format!("/annotations/{SUBJECT}"));
-        if let Some(now) = subject.and_then(Value::as_str).and_then(|s| renamed.get(s)) {
-            entry["annotations"][SUBJECT] = json!(now.digest());
-            changed = true;
-        }
-        let digest = entry.get("digest").and_then(Value::as_str);
-        if let Some(now) = digest.and_then(|digest| renamed.get(digest)) {
-            entry["digest"] = json!(now.digest());
-            entry["size"] = json!(now.size());
-            entry["mediaType"] = json!(media_type(now.media_type().as_ref(), docker));
-            changed = true;
-        }
-    }
-    if !changed {
-        return Ok(document.clone());
-    }
-    let bytes = serde_json::to_vec(&value).map_err(|e| bad(e.to_string()))?;
-    let mut descriptor = document.descriptor.clone();
-    descriptor.set_digest(sha256(&bytes));
-    descriptor.set_size(bytes.len() as u64);
-    Ok(Document { descriptor, bytes })
-}
-
-/// The name of a layer's type in the kind of manifest that it stands in.
-fn media_type(oci: &str, docker: bool) -> &str {
-    match oci {
-        "application/vnd.oci.image.layer.v1.tar+gzip" if docker => {
-            "application/vnd.docker.image.rootfs.diff.tar.gzip"
-        }
-        "application/vnd.oci.image.layer.v1.tar+zstd" if docker => {
-            "application/vnd.docker.image.rootfs.diff.tar.zstd"
-        }
-        "application/vnd.oci.image.layer.v1.tar" if docker => {
-            "application/vnd.docker.image.rootfs.diff.tar"
-        }
-        other => other,
     }
 }
 
@@ -421,73 +374,4 @@ impl Document {
 pub(crate) fn is_index(media_type: &MediaType) -> bool {
     const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
     *media_type == MediaType::ImageIndex || media_type.as_ref() == DOCKER_LIST
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn renamed(from: &[u8], to: &[u8]) -> HashMap<String, Descriptor> {
-        let now = Descriptor::new(MediaType::ImageLayerGzip, to.len() as u64, sha256(to));
-        HashMap::from([(sha256(from).to_string(), now)])
-    }
-
-    fn document(media_type: &str, value: &Value) -> Document {
-        let bytes = serde_json::to_vec_pretty(value).unwrap();
-        Document::new(MediaType::from(media_type), &sha256(&bytes), bytes)
-    }
-
-    #[test]
-    fn what_need_not_change_stays_byte_for_byte() {
-        let layers = json!({"layers": [{"mediaType": "x", "digest": sha256(b"a"), "size": 1}]});
-        let original = document("application/vnd.oci.image.manifest.v1+json", &layers);
-        let same = rewrite(&original, "layers", &renamed(b"other", b"z"), "x").unwrap();
-        assert_eq!(same.bytes, original.bytes);
-        assert_eq!(same.descriptor, original.descriptor);
-    }
-
-    #[test]
-    fn a_packed_layer_is_named_in_its_manifest_as_the_manifest_s_kind_has_it() {
-        for (kind, layer) in [
-            (
-                "application/vnd.oci.image.manifest.v1+json",
-                "application/vnd.oci.image.layer.v1.tar+gzip",
-            ),
-            (
-                "application/vnd.docker.distribution.manifest.v2+json",
-                "application/vnd.docker.image.rootfs.diff.tar.gzip",
-            ),
-        ] {
-            let layers =
-                json!({"layers": [{"mediaType": "x", "digest": sha256(b"raw"), "size": 1}]});
-            let now = rewrite(
-                &document(kind, &layers),
-                "layers",
-                &renamed(b"raw", b"packed"),
-                "x",
-            );
-            let now = now.unwrap();
-            let value: Value = serde_json::from_slice(&now.bytes).unwrap();
-            let expected = json!({"mediaType": layer, "digest": sha256(b"packed"), "size": 6});
-            assert_eq!(value["layers"][0], expected);
-            assert_eq!(*now.descriptor.digest(), sha256(&now.bytes));
-            assert_eq!(now.descriptor.size(), now.bytes.len() as u64);
-        }
-    }
-
-    #[test]
-    fn an_index_follows_its_manifests_and_attestations_their_subject() {
-        let index = json!({"manifests": [
-            {"mediaType": "m", "digest": sha256(b"m"), "size": 1, "platform": {"os": "linux"}},
-            {"mediaType": "m", "digest": sha256(b"att"), "size": 3, "annotations": {SUBJECT: sha256(b"m")}},
-        ]});
-        let original = document("application/vnd.oci.image.index.v1+json", &index);
-        let now = rewrite(&original, "manifests", &renamed(b"m", b"new"), "x").unwrap();
-        let value: Value = serde_json::from_slice(&now.bytes).unwrap();
-        let entries = &value["manifests"];
-        assert_eq!(entries[0]["digest"], json!(sha256(b"new")));
-        assert_eq!(entries[0]["platform"]["os"], "linux");
-        assert_eq!(entries[1]["digest"], json!(sha256(b"att")));
-        assert_eq!(entries[1]["annotations"][SUBJECT], json!(sha256(b"new")));
-    }
 }
