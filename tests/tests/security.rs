@@ -237,9 +237,7 @@ fn masked_and_read_only_paths_are_dockers() {
 fn nothing_of_the_host_is_open_or_seen() {
     let env = Env::new();
     env.sh(&[], "ls /proc/self/fd").ok().stdout_is("0\n1\n2\n3");
-    env.sh(&[], "ls -d /proc/[0-9]* | wc -l")
-        .ok()
-        .stdout_is("3");
+    env.sh(&[], "echo /proc/[0-9]*").ok().stdout_is("/proc/1");
     let out = env.sh(&[], "cat /proc/self/mountinfo");
     out.ok().stdout_lacks("/sys/fs/cgroup/memory/rctr");
     env.sh(&[], "cat /proc/self/cgroup")
