@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -18,6 +19,8 @@ const MAGIC: &[u8; 16] = b"rctr file hash 1";
 const RECORD: usize = 7 * 8 + 32;
 /// So many entries nobody asked for are kept: other parts of the context, other branches.
 const SPARE: usize = 50_000;
+/// After so long without a change a cache is removed.
+const OLD: Duration = Duration::from_secs(60 * 24 * 60 * 60);
 
 /// Hashes by file identity, kept in one file.
 ///
@@ -113,8 +116,24 @@ impl HashCache {
         file.write_all(&format(&state.known))?;
         file.persist(&self.path).map_err(|e| e.error)?;
         state.changed = false;
-        Ok(())
+        remove_old(dir, OLD)
     }
+}
+
+/// Caches of contexts that have not changed for so long are not missed, and what a killed build left neither.
+fn remove_old(dir: &Path, age: Duration) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let modified = entry.metadata().and_then(|meta| meta.modified());
+        if modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed > age)) {
+            match std::fs::remove_file(entry.path()) {
+                // Another build was quicker.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+    }
+    Ok(())
 }
 
 fn format(known: &HashMap<(u64, u64), Known>) -> Vec<u8> {
@@ -231,5 +250,20 @@ mod tests {
         }
         std::fs::write(&path, &whole).unwrap();
         assert_eq!(ask(&HashCache::open(&path), meta(1)), Some([1; 32]));
+    }
+
+    #[test]
+    fn caches_nobody_has_used_for_long_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = dir.path().join("old");
+        std::fs::write(&old, "x").unwrap();
+        let then = std::time::SystemTime::now() - OLD - Duration::from_secs(60);
+        let file = std::fs::File::options().write(true).open(&old).unwrap();
+        file.set_modified(then).unwrap();
+        let cache = HashCache::open(&dir.path().join("new"));
+        cache.remember([(meta(1), [1; 32])].into_iter());
+        cache.save().unwrap();
+        assert!(!old.exists());
+        assert!(dir.path().join("new").exists());
     }
 }
