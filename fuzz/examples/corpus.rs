@@ -15,11 +15,18 @@ fn main() {
         match dockerfile::parse(&text) {
             Ok(parsed) => {
                 let file = &parsed.file;
-                let instructions: usize = file.stages.iter().map(|stage| stage.instructions.len()).sum();
+                let instructions: usize = file
+                    .stages
+                    .iter()
+                    .map(|stage| stage.instructions.len())
+                    .sum();
                 let heredocs = text.matches("<<").count();
                 let printed = dockerfile::print(file);
-                let stable = dockerfile::parse(&printed).is_ok_and(|again| dockerfile::print(&again.file) == printed);
-                let warnings = dockerfile::lint(&parsed, &dockerfile::LintOptions::default()).warnings.len();
+                let stable = dockerfile::parse(&printed)
+                    .is_ok_and(|again| dockerfile::print(&again.file) == printed);
+                let warnings = dockerfile::lint(&parsed, &dockerfile::LintOptions::default())
+                    .warnings
+                    .len();
                 println!(
                     "{path}\tok\t{}\t{}\t{}\t{heredocs}\t{warnings}\t{}",
                     file.global_args.len(),

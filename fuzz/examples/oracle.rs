@@ -8,11 +8,20 @@ use rctr_fuzz::dockerfile;
 fn main() {
     let (mut same, mut refused) = (0, 0);
     for path in std::io::stdin().lock().lines().map_while(Result::ok) {
-        let Ok(bytes) = std::fs::read(&path) else { continue };
+        let Ok(bytes) = std::fs::read(&path) else {
+            continue;
+        };
         let text = String::from_utf8_lossy(&bytes);
-        let Ok(ours) = dockerfile::parse(&text) else { continue };
+        let Ok(ours) = dockerfile::parse(&text) else {
+            continue;
+        };
         let ours = ours.file.global_args.len()
-            + ours.file.stages.iter().map(|stage| 1 + stage.instructions.len()).sum::<usize>();
+            + ours
+                .file
+                .stages
+                .iter()
+                .map(|stage| 1 + stage.instructions.len())
+                .sum::<usize>();
         match parse_dockerfile::parse(&text) {
             Ok(theirs) if theirs.instructions.len() == ours => same += 1,
             Ok(theirs) => println!("{path}: {ours} here, {} there", theirs.instructions.len()),

@@ -5,7 +5,9 @@ use crate::ignore::{Ignore, Matches};
 
 /// A Dockerfile: what is parsed can be printed, and read again for the same; what is wrong is told with its place.
 pub fn dockerfile(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let parsed = match dockerfile::parse(text) {
         Ok(parsed) => parsed,
         Err(errors) => {
@@ -23,28 +25,51 @@ pub fn dockerfile(data: &[u8]) {
     let again = dockerfile::parse(&printed).unwrap_or_else(|errors| panic!("{printed}\n{errors}"));
     assert_eq!(dockerfile::print(&again.file), printed);
     let kinds = |file: &dockerfile::Dockerfile| -> Vec<usize> {
-        file.stages.iter().map(|stage| stage.instructions.len()).collect()
+        file.stages
+            .iter()
+            .map(|stage| stage.instructions.len())
+            .collect()
     };
     assert_eq!(kinds(&parsed.file), kinds(&again.file), "{printed}");
     let ignore = Ignore::parse("*.o\nsrc/**").expect("patterns");
     let empty = |_: &str| Some(Vec::new());
-    let options = LintOptions { ignore: Some(&ignore), base_env: Some(&empty), ..LintOptions::default() };
+    let options = LintOptions {
+        ignore: Some(&ignore),
+        base_env: Some(&empty),
+        ..LintOptions::default()
+    };
     let _ = dockerfile::lint(&parsed, &options).failure();
 }
 
 /// A .dockerignore, an empty line, and paths: a walk says what a single question says, and nothing below a directory
 /// that can be skipped is wanted.
 pub fn dockerignore(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let (patterns, paths) = text.split_once("\n\n").unwrap_or((text, "a/b\nsrc/main.rs"));
-    let Ok(ignore) = Ignore::parse(patterns) else { return };
-    for path in paths.lines().filter(|path| !path.is_empty() && path.len() < 200) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let (patterns, paths) = text
+        .split_once("\n\n")
+        .unwrap_or((text, "a/b\nsrc/main.rs"));
+    let Ok(ignore) = Ignore::parse(patterns) else {
+        return;
+    };
+    for path in paths
+        .lines()
+        .filter(|path| !path.is_empty() && path.len() < 200)
+    {
         let mut above = Matches::default();
         let mut hidden = false;
         let mut skipped = false;
-        for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
+        for end in path
+            .match_indices('/')
+            .map(|(at, _)| at)
+            .chain([path.len()])
+        {
             (hidden, above) = ignore.check(&path[..end], &above);
-            assert!(!skipped || hidden, "{path:?} is wanted below what can be skipped");
+            assert!(
+                !skipped || hidden,
+                "{path:?} is wanted below what can be skipped"
+            );
             skipped = skipped || (hidden && ignore.can_skip_dir(&path[..end]));
         }
         assert_eq!(hidden, ignore.is_ignored(path, false), "{path:?}");
@@ -53,7 +78,9 @@ pub fn dockerignore(data: &[u8]) {
 
 /// A word: expanded with and without its variables set; a mount; ports; a duration.
 pub fn word(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     for escape in ['\\', '`'] {
         let expander = Expander::new(escape);
         let _ = expander.expand_all(text, &|_| None);
