@@ -74,6 +74,8 @@ pub struct DiskUsage {
     pub containers: UsageLine,
     /// Volumes.
     pub volumes: UsageLine,
+    /// Layers that only the build cache keeps.
+    pub build_cache: UsageLine,
 }
 
 impl Engine {
@@ -146,6 +148,7 @@ impl Engine {
     /// Whatever hinders reading.
     pub fn disk_usage(&self) -> Result<DiskUsage> {
         let usage = self.store.disk_usage()?;
+        let cache = usage.build_cache;
         let containers = self.containers()?;
         let live = |id: &str| {
             containers
@@ -161,7 +164,7 @@ impl Engine {
             images: UsageLine {
                 total: usage.images.len(),
                 active: usage.images.len() - idle_images.clone().count(),
-                size: usage.layers + usage.unfinished,
+                size: usage.layers.saturating_sub(cache.size) + usage.unfinished,
                 reclaimable: idle_images.map(|image| own(&image)).sum::<u64>() + usage.unfinished,
             },
             containers: UsageLine {
@@ -175,6 +178,12 @@ impl Engine {
                 active: usage.volumes.len() - idle_volumes.clone().count(),
                 size: usage.volumes.iter().map(|v| v.size).sum(),
                 reclaimable: idle_volumes.map(|v| v.size).sum(),
+            },
+            build_cache: UsageLine {
+                total: cache.entries,
+                active: cache.in_use,
+                size: cache.size,
+                reclaimable: cache.reclaimable,
             },
         })
     }

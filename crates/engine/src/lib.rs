@@ -12,6 +12,7 @@ mod endpoint;
 mod error;
 mod exec;
 mod files;
+mod history;
 mod image;
 mod info;
 pub mod inspect;
@@ -22,7 +23,9 @@ mod logs;
 pub mod manifest;
 pub mod model;
 mod names;
+mod new_file;
 pub mod options;
+mod prune;
 mod pull;
 mod push;
 mod resolve;
@@ -42,21 +45,27 @@ use rctr_runtime::cgroup::CgroupDriver;
 use rctr_store::Store;
 
 pub use config::Config;
-pub use copy::CopyOptions;
+pub use copy::{
+    ArchiveFormat, CachePlace, CopyOptions, ImageArchive, KeptCache, LoadOptions, LoadSource,
+    LoadedImage,
+};
 pub use create::Created;
 pub use error::{Error, Result};
 pub use exec::ExecSession;
+pub use history::HistoryLine;
 pub use image::{Image, ImageRemoval, ImageSummary, RemoveImage};
 pub use info::{DiskUsage, Info, UsageLine, VersionInfo};
 pub use lifecycle::{RemoveOptions, StopOptions};
 pub use logs::{LogOptions, Logs};
+pub use new_file::NewFile;
+pub use prune::{PrunedContainers, PrunedImages, parse_time};
 pub use pull::PulledImage;
 pub use push::{PushLayer, PushOptions, PushProgress, PushedImage};
 pub use rctr_registry_client::PushEvent;
 pub use rctr_registry_client::{LayerEvent, Progress as PullProgress, PulledLayer};
 pub use rctr_runtime::logs::{LogEntry, Stream as LogStream, format_time};
 pub use rctr_runtime::{AttachEvent, AttachStream, ExitStatus, WindowSize};
-pub use rctr_store::Compression;
+pub use rctr_store::{CacheFilter, CacheUsage, Compression};
 pub use start::{RunError, Started, Streams};
 pub use step::{Step, StepEnd, StepRunner};
 

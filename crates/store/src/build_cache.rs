@@ -63,12 +63,17 @@ pub struct PrunedCache {
     pub bytes: u64,
 }
 
+fn hex(digest: &str) -> &str {
+    digest.strip_prefix("sha256:").unwrap_or(digest)
+}
+
 impl CacheFilter {
     fn matches(&self, usage: &CacheUsage) -> bool {
         let entry = &usage.entry;
         let named = |id: &String| {
-            let id = id.strip_prefix("sha256:").unwrap_or(id);
-            !id.is_empty() && (entry.key.starts_with(id) || entry.chain_id.digest().starts_with(id))
+            let id = hex(id);
+            !id.is_empty()
+                && (hex(&entry.key).starts_with(id) || entry.chain_id.digest().starts_with(id))
         };
         !usage.in_use
             && (self.all || !usage.shared)

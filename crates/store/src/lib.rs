@@ -44,10 +44,10 @@ pub use digest::{chain_id, sha256};
 pub use error::{ArchiveProblem, Error, MemberProblem, Result};
 pub use gc::GcReport;
 pub use layer::{LayerIngest, LayerSpec};
-pub use pack::{Compression, PackedLayer};
+pub use pack::{Compression, PackedLayer, write_tree_archive};
 pub use records::{
     AddressPool, CacheEntry, Container, DeletedImage, IdMatch, Image, ImageLayer, ImageRecord,
     Lease, NewCacheEntry, NewContainer, NewVolume, Tx, Volume,
 };
 pub use store::Store;
-pub use usage::{BuildCacheUsage, ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};
+pub use usage::{BuildCacheUsage, ContainerUsage, DiskUsage, ImageUsage, VolumeUsage, tree_size};

@@ -145,6 +145,14 @@ impl Store {
     }
 }
 
+/// Bytes that a directory takes, all below it included, each file counted once; 0 if it is not there.
+///
+/// # Errors
+/// [`crate::Error::Io`].
+pub fn tree_size(path: &Path) -> Result<u64> {
+    size_of(path)
+}
+
 fn size_of(path: &Path) -> Result<u64> {
     match fs::open_dir(path) {
         Ok(dir) => fs::tree_size(&dir).at("measure", path),

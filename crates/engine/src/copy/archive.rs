@@ -1,9 +1,9 @@
 //! Writing an archive: an OCI layout in a tar file, for Docker with a `manifest.json` as well.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
 
 use oci_spec::image::{Descriptor, Digest, ImageManifest};
 use rctr_registry_client::parse_reference;
@@ -11,19 +11,18 @@ use serde_json::{Value, json};
 
 use super::files::blob_name;
 use super::layout::{LAYOUT, index_entry};
+use super::tarball::Tarball;
 use super::target::Put;
 use crate::push::Document;
-use crate::{Error, Result};
+use crate::{Error, NewFile, Result};
 
-const BLOCK: u64 = 512;
 /// Under which annotation Docker looks for the whole name.
-const NAME: &str = "io.containerd.image.name";
+pub(super) const NAME: &str = "io.containerd.image.name";
 
 /// An archive that appears under its name only when it is complete.
 pub(super) struct ArchiveWriter {
-    path: PathBuf,
-    temp: PathBuf,
-    out: BufWriter<File>,
+    new: NewFile,
+    tar: Tarball<BufWriter<File>>,
     written: HashSet<Digest>,
     tag: Option<String>,
     /// For Docker: the name the image gets, if one.
@@ -36,14 +35,12 @@ impl ArchiveWriter {
         tag: Option<String>,
         docker: Option<Option<String>>,
     ) -> Result<ArchiveWriter> {
-        let mut temp = path.as_os_str().to_owned();
-        temp.push(format!(".{}", std::process::id()));
-        let temp = PathBuf::from(temp);
-        let file = File::create_new(&temp).map_err(Error::file("create", &temp))?;
+        let new = NewFile::create(path)?;
+        let out = new.file().try_clone();
+        let out = out.map_err(Error::file("create", path))?;
         Ok(ArchiveWriter {
-            path: path.to_owned(),
-            temp,
-            out: BufWriter::with_capacity(256 << 10, file),
+            tar: Tarball::new(BufWriter::with_capacity(256 << 10, out), path),
+            new,
             written: HashSet::new(),
             tag,
             docker,
@@ -55,20 +52,20 @@ impl ArchiveWriter {
     }
 
     pub fn begin(&mut self, blob: &Descriptor) -> Result<()> {
-        self.header(&blob_name(blob.digest()), blob.size())
+        self.tar.begin(&blob_name(blob.digest()), blob.size())
     }
 
     pub fn end(&mut self, blob: &Descriptor) -> Result<()> {
-        self.pad(blob.size())?;
+        self.tar.end(blob.size())?;
         self.written.insert(blob.digest().clone());
         Ok(())
     }
 
     pub fn document(&mut self, document: &Document) -> Result<()> {
         if !self.has(&document.descriptor) {
-            self.begin(&document.descriptor)?;
-            self.write(&document.bytes)?;
-            self.end(&document.descriptor)?;
+            let name = blob_name(document.descriptor.digest());
+            self.tar.file(&name, &document.bytes)?;
+            self.written.insert(document.descriptor.digest().clone());
         }
         Ok(())
     }
@@ -84,25 +81,20 @@ impl ArchiveWriter {
                 json!({NAME: reference.whole(), "org.opencontainers.image.ref.name": tag});
         }
         let index = json!({"schemaVersion": 2, "manifests": [entry]});
-        self.file("index.json", &index)?;
-        self.file("oci-layout", &json!(LAYOUT))?;
+        self.tar.json("index.json", &index)?;
+        self.tar.json("oci-layout", &json!(LAYOUT))?;
         if let Some(name) = self.docker.clone() {
             let manifest = self.docker_manifest(root, name)?;
-            self.file("manifest.json", &manifest)?;
+            self.tar.json("manifest.json", &manifest)?;
         }
-        self.write(&[0; 2 * BLOCK as usize])?;
-        let (temp, path) = (self.temp.clone(), self.path.clone());
-        self.out
-            .flush()
-            .and_then(|()| self.out.get_ref().sync_all())
-            .map_err(Error::file("write", &temp))?;
-        fs::rename(&temp, &path).map_err(Error::file("rename", &path))
+        self.tar.finish()?;
+        self.new.commit()
     }
 
     fn docker_manifest(&self, root: &Document, name: Option<String>) -> Result<Value> {
         let manifest: ImageManifest =
             serde_json::from_slice(&root.bytes).map_err(|e| Error::BadLayout {
-                path: self.path.clone(),
+                path: self.new.path().to_owned(),
                 reason: format!("the manifest is malformed: {e}"),
             })?;
         let layers = manifest.layers().iter();
@@ -111,40 +103,10 @@ impl ArchiveWriter {
         let tags: Vec<String> = name.into_iter().collect();
         Ok(json!([{"Config": config, "RepoTags": tags, "Layers": layers}]))
     }
-
-    fn file(&mut self, name: &str, value: &Value) -> Result<()> {
-        let bytes = value.to_string().into_bytes();
-        self.header(name, bytes.len() as u64)?;
-        self.write(&bytes)?;
-        self.pad(bytes.len() as u64)
-    }
-
-    fn header(&mut self, name: &str, size: u64) -> Result<()> {
-        let mut header = tar::Header::new_ustar();
-        let named = header.set_path(name);
-        named.map_err(Error::file("archive", Path::new(name)))?;
-        header.set_size(size);
-        header.set_mode(0o644);
-        header.set_cksum();
-        self.write(header.as_bytes())
-    }
-
-    fn pad(&mut self, size: u64) -> Result<()> {
-        let rest = (BLOCK - size % BLOCK) % BLOCK;
-        self.write(&[0; BLOCK as usize][..rest as usize])
-    }
 }
 
 impl Put for ArchiveWriter {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = self.out.write_all(bytes);
-        written.map_err(Error::file("write", &self.temp))
-    }
-}
-
-impl Drop for ArchiveWriter {
-    fn drop(&mut self) {
-        // Gone if it was finished.
-        let _ = fs::remove_file(&self.temp);
+        self.tar.write(bytes)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::sync::Arc;
 
 use oci_spec::image::{Digest, MediaType};
 use rctr_registry_client::parse_reference;
@@ -21,20 +22,33 @@ const LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Entry {
-    config: String,
-    repo_tags: Option<Vec<String>>,
+pub(super) struct Entry {
+    pub config: String,
+    pub repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
 }
 
 /// Opens an archive with a `manifest.json`; `name` chooses among several images.
-pub(super) fn open(files: Files, name: Option<&str>) -> Result<Layout> {
-    let Some(manifest) = files.read("manifest.json")? else {
+pub(super) fn open(files: Arc<Files>, name: Option<&str>) -> Result<Layout> {
+    let Some(entries) = entries(&files)? else {
         return Err(files.bad("has neither manifest.json nor index.json"));
     };
-    let entries: Vec<Entry> = serde_json::from_slice(&manifest)
-        .map_err(|e| files.bad(format!("manifest.json is malformed: {e}")))?;
     let entry = choose(&files, entries, name)?;
+    layout(files, entry)
+}
+
+/// The images of a `manifest.json`; `None` if there is none.
+pub(super) fn entries(files: &Files) -> Result<Option<Vec<Entry>>> {
+    let Some(manifest) = files.read("manifest.json")? else {
+        return Ok(None);
+    };
+    let entries = serde_json::from_slice(&manifest)
+        .map_err(|e| files.bad(format!("manifest.json is malformed: {e}")))?;
+    Ok(Some(entries))
+}
+
+/// One image of a `manifest.json`.
+pub(super) fn layout(files: Arc<Files>, entry: Entry) -> Result<Layout> {
     let config = files.read(&entry.config)?;
     let config = config.ok_or_else(|| files.bad(format!("lacks {}", entry.config)))?;
     let mut elsewhere = HashMap::from([(sha256(&config).to_string(), entry.config)]);

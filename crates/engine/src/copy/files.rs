@@ -12,10 +12,16 @@ use oci_spec::image::Digest;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
+use super::spool;
 use crate::{Error, Result};
 
 /// No document in a layout is larger.
 const MAX_DOCUMENT: u64 = 8 << 20;
+
+/// Members of an archive with all that belongs to them.
+const MAX_MEMBERS: usize = 100_000;
+/// Bytes that describe one member.
+const MAX_NAME: u64 = 64 << 10;
 
 /// Named pieces of a directory or an archive.
 pub(super) struct Files {
@@ -42,20 +48,27 @@ impl Files {
         })
     }
 
-    /// Opens a tar archive, unpacking gzip and zstd into a file without a name in `temp`.
-    pub fn open_archive(path: &Path, temp: &Path) -> Result<Files> {
-        let mut file = File::open(path).map_err(Error::file("open", path))?;
-        let mut magic = [0; 4];
-        let got = file.read_at(&mut magic, 0);
-        got.map_err(Error::file("read", path))?;
-        if let [0x1f, 0x8b, ..] = magic {
-            let plain = flate2::read::MultiGzDecoder::new(BufReader::new(file));
-            file = unpacked(plain, temp).map_err(Error::file("unpack", path))?;
-        } else if magic == [0x28, 0xb5, 0x2f, 0xfd] {
-            let plain = zstd::stream::read::Decoder::new(file);
-            let plain = plain.map_err(Error::file("unpack", path))?;
-            file = unpacked(plain, temp).map_err(Error::file("unpack", path))?;
-        }
+    /// Opens a tar archive. A packed one, or one that comes through a pipe, goes into a file without a name in `temp`;
+    /// `room` is asked now and then whether that may go on.
+    pub fn open_archive(path: &Path, temp: &Path, room: &dyn Fn() -> Result<()>) -> Result<Files> {
+        let file = File::open(path).map_err(Error::file("open", path))?;
+        Files::of_file(file, path, temp, room)
+    }
+
+    /// The same for a file that is open already; `path` is what it is called in errors.
+    pub fn of_file(
+        file: File,
+        path: &Path,
+        temp: &Path,
+        room: &dyn Fn() -> Result<()>,
+    ) -> Result<Files> {
+        let whole = file.try_clone().map_err(Error::file("open", path))?;
+        let regular = whole.metadata().is_ok_and(|meta| meta.is_file());
+        let opened = spool::open(file, regular).map_err(Error::file("unpack", path))?;
+        let file = match opened {
+            Some(stream) => spool::unpack(stream, path, temp, room)?,
+            None => whole,
+        };
         let members = members(&file).map_err(|e| Error::BadLayout {
             path: path.to_owned(),
             reason: format!("is no archive of images: {e}"),
@@ -151,14 +164,9 @@ impl Read for Part {
     }
 }
 
-fn unpacked(mut packed: impl Read, temp: &Path) -> io::Result<File> {
-    let mut file = tempfile::tempfile_in(temp)?;
-    io::copy(&mut packed, &mut file)?;
-    Ok(file)
-}
-
 /// Where in an archive each regular file is. Links within it, as older archives of Docker have them, are followed.
 fn members(file: &File) -> io::Result<HashMap<String, Range<u64>>> {
+    refuse_excess(file)?;
     let mut reader = BufReader::new(file.try_clone()?);
     reader.seek(SeekFrom::Start(0))?;
     let mut members = HashMap::new();
@@ -193,6 +201,28 @@ fn members(file: &File) -> io::Result<HashMap<String, Range<u64>>> {
     Ok(members)
 }
 
+/// An archive of images has few members with short names; one that has not is made to fill the memory.
+fn refuse_excess(file: &File) -> io::Result<()> {
+    let mut reader = BufReader::new(file.try_clone()?);
+    reader.seek(SeekFrom::Start(0))?;
+    let mut archive = tar::Archive::new(reader);
+    for (count, entry) in archive.entries_with_seek()?.raw(true).enumerate() {
+        let entry = entry?;
+        let kind = entry.header().entry_type();
+        let is_name = kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions();
+        if is_name && entry.size() > MAX_NAME {
+            return Err(io::Error::other("a name in it is too long"));
+        }
+        if count > MAX_MEMBERS {
+            return Err(io::Error::other("it has too many members"));
+        }
+    }
+    Ok(())
+}
+
 /// A name without `.` and `..`; none if it leads out of the archive.
 fn normal(name: &str, from: &str) -> Option<String> {
     let mut parts: Vec<&str> = from.split('/').filter(|part| !part.is_empty()).collect();
@@ -220,6 +250,10 @@ mod tests {
         builder.append_data(&mut header, name, content).unwrap();
     }
 
+    fn open(path: &Path) -> Result<Files> {
+        Files::open_archive(path, path.parent().unwrap(), &|| Ok(()))
+    }
+
     #[test]
     fn members_of_archives_are_found_however_they_are_packed() {
         let dir = tempfile::tempdir().unwrap();
@@ -238,12 +272,12 @@ mod tests {
         for bytes in [plain, gzip.finish().unwrap(), zstd] {
             let path = dir.path().join("x.tar");
             std::fs::write(&path, bytes).unwrap();
-            let files = Files::open_archive(&path, dir.path()).unwrap();
+            let files = open(&path).unwrap();
             assert_eq!(files.read("b/layer.tar").unwrap().unwrap(), b"content");
             assert!(files.read("c").unwrap().is_none());
         }
         std::fs::write(dir.path().join("no.tar"), "x".repeat(2000)).unwrap();
-        assert!(Files::open_archive(&dir.path().join("no.tar"), dir.path()).is_err());
+        assert!(open(&dir.path().join("no.tar")).is_err());
     }
 
     #[test]
@@ -258,5 +292,43 @@ mod tests {
         assert!(files.read("../secret").is_err());
         assert!(files.read("nothing").unwrap().is_none());
         assert_eq!(normal("../../etc/passwd", "a"), None);
+    }
+    #[test]
+    fn archives_that_would_fill_the_memory_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.tar");
+        let mut builder = tar::Builder::new(Vec::new());
+        add(&mut builder, &"n/".repeat(40_000), b"");
+        std::fs::write(&path, builder.into_inner().unwrap()).unwrap();
+        let error = open(&path).err().unwrap().to_string();
+        assert!(error.ends_with("a name in it is too long"), "{error}");
+        let mut header = tar::Header::new_ustar();
+        header.set_path("x").unwrap();
+        header.set_size(0);
+        header.set_cksum();
+        std::fs::write(&path, header.as_bytes().repeat(MAX_MEMBERS + 2)).unwrap();
+        let error = open(&path).err().unwrap().to_string();
+        assert!(error.ends_with("it has too many members"), "{error}");
+    }
+
+    #[test]
+    fn what_unpacks_to_more_than_there_is_room_for_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bomb.tar.gz");
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        for _ in 0..64 {
+            gzip.write_all(&vec![0; 1 << 20]).unwrap();
+        }
+        std::fs::write(&path, gzip.finish().unwrap()).unwrap();
+        let asked = std::cell::Cell::new(0);
+        let full = || {
+            asked.set(asked.get() + 1);
+            match asked.get() {
+                3 => Err(Error::TagWithDigest),
+                _ => Ok(()),
+            }
+        };
+        let given_up = Files::open_archive(&path, dir.path(), &full);
+        assert!(matches!(given_up.err(), Some(Error::TagWithDigest)));
     }
 }

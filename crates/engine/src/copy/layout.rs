@@ -15,11 +15,12 @@ use rustix::io::Errno;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::archive::NAME;
 use super::target::Put;
 use crate::push::Document;
 use crate::{Error, Result};
 
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// The content of `oci-layout`.
 #[derive(Serialize)]
@@ -112,6 +113,11 @@ impl LayoutWriter {
 
     /// Puts the image in the index, in place of the one that had its name.
     pub fn name(&self, root: &Descriptor) -> Result<()> {
+        self.add(index_entry(root, self.tag.as_deref()))
+    }
+
+    /// Puts a line in the index, in place of the one for the same name or, without a name, the same image.
+    pub fn add(&self, entry: Value) -> Result<()> {
         let index_path = self.path.join("index.json");
         let locked = flock(self.dir.as_fd(), FlockOperation::LockExclusive);
         locked.map_err(|e| Error::file("lock", &self.path)(e.into()))?;
@@ -129,15 +135,14 @@ impl LayoutWriter {
         let Some(Value::Array(entries)) = index.get_mut("manifests") else {
             return Err(bad("has no list of manifests".to_owned()));
         };
-        let entry = index_entry(root, self.tag.as_deref());
         let name = |entry: &Value| {
-            entry
-                .pointer("/annotations")
-                .and_then(|a| a.get(REF_NAME).cloned())
+            let annotations = entry.get("annotations")?;
+            let name = annotations.get(NAME).or_else(|| annotations.get(REF_NAME));
+            name.cloned()
         };
-        let (new_name, digest) = (name(&entry), root.digest().to_string());
+        let new_name = name(&entry);
         entries.retain(|old| match (name(old), &new_name) {
-            (None, None) => old["digest"] != *digest,
+            (None, None) => old["digest"] != entry["digest"],
             (old, new) => old != *new,
         });
         entries.push(entry);

@@ -1,13 +1,18 @@
 //! Copying images between registries, layouts, archives and the store, without unpacking what need not be unpacked.
 
 mod archive;
+mod cache;
 mod docker;
 mod files;
 mod layout;
+mod load;
 mod pack;
 mod place;
+mod save;
 mod source;
+mod spool;
 mod store;
+mod tarball;
 mod target;
 
 use std::sync::Arc;
@@ -19,7 +24,10 @@ use rctr_registry_client::{Client, PushEvent};
 use crate::pull::parse_platform;
 use crate::push::{Leaf, PushLayer, PushProgress, PushedImage};
 use crate::{Engine, Error, Result};
+pub use cache::{CachePlace, KeptCache};
+pub use load::{LoadOptions, LoadSource, LoadedImage};
 use place::Place;
+pub use save::{ArchiveFormat, ImageArchive};
 pub(crate) use source::RegistryBlobs;
 use source::Source;
 use target::{Target, unique};

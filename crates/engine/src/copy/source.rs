@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -37,7 +36,7 @@ pub(super) enum Source<'e> {
 
 /// A layout or an archive.
 pub(super) struct Layout {
-    pub files: Files,
+    pub files: Arc<Files>,
     /// What is copied of it.
     pub root: Document,
     /// Blobs that are not where a layout has them.
@@ -64,7 +63,7 @@ impl Source<'_> {
                 return Ok(Source::Store(engine, Box::new(image), shown));
             }
             Place::Layout(path, tag) => {
-                let files = Files::open_dir(path)?;
+                let files = Arc::new(Files::open_dir(path)?);
                 let layout = Layout::of_index(files, tag.as_deref())?;
                 return Ok(Source::Files(Box::new(layout)));
             }
@@ -72,7 +71,12 @@ impl Source<'_> {
             Place::DockerArchive(path, name) => (path.clone(), name.clone(), true),
         };
         // Archives are gone through as a whole.
-        let opened = move || Layout::of_archive(&path, name.as_deref(), docker, &temp);
+        let store = engine.store.clone();
+        let opened = move || {
+            let room = || Ok(store.require_space()?);
+            let files = Arc::new(Files::open_archive(&path, &temp, &room)?);
+            Layout::of_archive(files, name.as_deref(), docker)
+        };
         let opened = tokio::task::spawn_blocking(opened).await;
         opened
             .map_err(|e| Error::BadPlace {
@@ -220,7 +224,7 @@ impl Source<'_> {
         serde_json::from_slice(bytes).map_err(|e| self.bad(format!("a manifest is malformed: {e}")))
     }
 
-    fn bad(&self, reason: String) -> Error {
+    pub fn bad(&self, reason: String) -> Error {
         match self {
             Source::Files(layout) => layout.files.bad(reason),
             _ => Error::BadImage {
@@ -284,8 +288,7 @@ impl BlobSource for Source<'_> {
 }
 
 impl Layout {
-    fn of_archive(path: &Path, name: Option<&str>, docker: bool, temp: &Path) -> Result<Layout> {
-        let files = Files::open_archive(path, temp)?;
+    fn of_archive(files: Arc<Files>, name: Option<&str>, docker: bool) -> Result<Layout> {
         if !docker || files.find("index.json")?.is_some() {
             let layout = Layout::of_index(files, name)?;
             return Ok(Layout {
@@ -296,12 +299,10 @@ impl Layout {
         docker::open(files, name)
     }
 
-    fn of_index(files: Files, name: Option<&str>) -> Result<Layout> {
-        let Some(index) = files.read("index.json")? else {
+    fn of_index(files: Arc<Files>, name: Option<&str>) -> Result<Layout> {
+        let Some(index) = read_index(&files)? else {
             return Err(files.bad("has no index.json: it is no OCI layout"));
         };
-        let index: ImageIndex = serde_json::from_slice(&index)
-            .map_err(|e| files.bad(format!("index.json is malformed: {e}")))?;
         let entries = index.manifests().iter();
         let found: Vec<_> = match name {
             Some(name) => entries.filter(|entry| is_named(entry, name)).collect(),
@@ -317,6 +318,11 @@ impl Layout {
                 return Err(files.bad(format!("has several images, name one of them: {names}")));
             }
         };
+        Layout::of_entry(files, &descriptor)
+    }
+
+    /// One entry of an `index.json`.
+    pub fn of_entry(files: Arc<Files>, descriptor: &Descriptor) -> Result<Layout> {
         let mut layout = Layout {
             files,
             root: Document {
@@ -326,7 +332,7 @@ impl Layout {
             elsewhere: HashMap::new(),
             pack: false,
         };
-        let bytes = layout.small(&descriptor)?;
+        let bytes = layout.small(descriptor)?;
         let media_type = descriptor.media_type().clone();
         layout.root = Document::new(media_type, descriptor.digest(), bytes);
         Ok(layout)
@@ -360,7 +366,17 @@ impl Layout {
     }
 }
 
-fn names(entry: &Descriptor) -> Vec<&str> {
+/// `index.json`, if there is one.
+pub(super) fn read_index(files: &Files) -> Result<Option<ImageIndex>> {
+    let Some(index) = files.read("index.json")? else {
+        return Ok(None);
+    };
+    let index = serde_json::from_slice(&index)
+        .map_err(|e| files.bad(format!("index.json is malformed: {e}")))?;
+    Ok(Some(index))
+}
+
+pub(super) fn names(entry: &Descriptor) -> Vec<&str> {
     let annotations = entry.annotations().as_ref();
     let named = NAMES.iter().filter_map(|key| annotations?.get(*key));
     named.map(String::as_str).collect()

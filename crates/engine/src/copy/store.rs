@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, Digest};
-use rctr_registry_client::{BlobSource, PushEvent, parse_reference};
+use rctr_registry_client::{BlobSource, Platform, PushEvent, parse_reference};
 use rctr_store::{ImageLayer, ImageRecord, LayerSpec, Lease, Store, chain_id};
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -20,8 +20,9 @@ pub(super) struct StoreWriter {
     store: Store,
     /// Keeps what has arrived from garbage collection.
     lease: Lease,
-    name: Reference,
+    name: Option<Reference>,
     config: Digest,
+    platform: Platform,
     layers: Vec<ImageLayer>,
     /// The registry it comes from, with this digest there.
     repo_digest: Option<String>,
@@ -30,18 +31,15 @@ pub(super) struct StoreWriter {
 impl StoreWriter {
     pub async fn begin(
         engine: &Engine,
-        name: &str,
+        name: Option<&str>,
         source: &Source<'_>,
         tree: &Tree,
     ) -> Result<StoreWriter> {
-        let reference = parse_reference(name)?;
-        if reference.digest().is_some() {
+        let reference = name.map(parse_reference).transpose()?;
+        if reference.as_ref().is_some_and(|r| r.digest().is_some()) {
             return Err(Error::TagWithDigest);
         }
-        let bad = |reason: &str| Error::BadImage {
-            image: name.to_owned(),
-            reason: reason.to_owned(),
-        };
+        let bad = |reason: &str| source.bad(reason.to_owned());
         let Some(Node::Manifest {
             config,
             leaves,
@@ -55,8 +53,8 @@ impl StoreWriter {
             .lease([config.digest(), document.descriptor.digest()])?;
         let bytes = source.small(config).await?;
         engine.store.put_blob(config.digest(), &bytes)?;
-        let diff_ids = diff_ids(&bytes).filter(|ids| ids.len() == leaves.len());
-        let diff_ids = diff_ids.ok_or_else(|| bad("it is no container image"))?;
+        let facts = facts(&bytes).filter(|(ids, _)| ids.len() == leaves.len());
+        let (diff_ids, platform) = facts.ok_or_else(|| bad("it is no container image"))?;
         let mut layers: Vec<ImageLayer> = Vec::new();
         for (leaf, diff_id) in leaves.iter().zip(diff_ids) {
             let below = layers.last().map(|layer| &layer.chain_id);
@@ -85,9 +83,19 @@ impl StoreWriter {
             lease,
             name: reference,
             config: config.digest().clone(),
+            platform,
             layers,
             repo_digest,
         })
+    }
+
+    /// The image must be for this platform.
+    pub fn require(&self, wanted: &Platform, source: &Source<'_>) -> Result<()> {
+        if wanted.matches(&self.platform) {
+            return Ok(());
+        }
+        let reason = format!("the image is for {}, not for {wanted}", self.platform);
+        Err(source.bad(reason))
     }
 
     /// Unpacks a layer as it comes, wherever it stands in the image; false if it is here already. The configuration is
@@ -155,22 +163,24 @@ impl StoreWriter {
         Ok(offset.is_some())
     }
 
-    pub fn finish(self, root: &Document) -> Result<()> {
+    /// Records the image under its name, if it has one; its id.
+    pub fn finish(self, root: &Document) -> Result<Digest> {
         let digest = root.descriptor.digest();
         self.lease.extend([digest])?;
         self.store.put_blob(digest, &root.bytes)?;
         // An image that is here keeps the manifest that it was pulled with: it is pushed with the digest it had.
         let known = self.store.image(&self.config)?.map(|known| known.record);
         let record = known.unwrap_or_else(|| ImageRecord {
-            id: self.config,
+            id: self.config.clone(),
             manifest: digest.clone(),
             media_type: root.descriptor.media_type().to_string(),
             layers: self.layers,
             other_blobs: Vec::new(),
         });
-        let (tag, repo_digest) = (self.name.whole(), self.repo_digest.as_deref());
-        self.store.put_image(&record, Some(&tag), repo_digest)?;
-        Ok(())
+        let tag = self.name.map(|name| name.whole());
+        let repo_digest = self.repo_digest.as_deref();
+        self.store.put_image(&record, tag.as_deref(), repo_digest)?;
+        Ok(self.config)
     }
 }
 
@@ -201,15 +211,22 @@ async fn send(
     Ok(())
 }
 
-fn diff_ids(config: &[u8]) -> Option<Vec<Digest>> {
+/// What a configuration says of layers and platform.
+fn facts(config: &[u8]) -> Option<(Vec<Digest>, Platform)> {
     #[derive(Deserialize)]
     struct Config {
         rootfs: RootFs,
+        #[serde(default)]
+        os: String,
+        #[serde(default)]
+        architecture: String,
+        variant: Option<String>,
     }
     #[derive(Deserialize)]
     struct RootFs {
         diff_ids: Option<Vec<Digest>>,
     }
     let config: Config = serde_json::from_slice(config).ok()?;
-    Some(config.rootfs.diff_ids.unwrap_or_default())
+    let platform = Platform::new(&config.os, &config.architecture, config.variant.as_deref());
+    Some((config.rootfs.diff_ids.unwrap_or_default(), platform))
 }

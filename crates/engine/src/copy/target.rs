@@ -73,7 +73,7 @@ impl<'a> Target<'a> {
             }
             Place::Store(name) => {
                 one("the store")?;
-                let writer = StoreWriter::begin(engine, name, source, tree).await?;
+                let writer = StoreWriter::begin(engine, Some(name), source, tree).await?;
                 Target::Store(Mutex::new(writer))
             }
         })
@@ -163,7 +163,7 @@ impl<'a> Target<'a> {
                 writer.name(&root.descriptor)
             }
             Target::Archive(writer) => writer.into_inner().finish(root),
-            Target::Store(writer) => writer.into_inner().finish(root),
+            Target::Store(writer) => writer.into_inner().finish(root).map(drop),
         }
     }
 }

@@ -9,7 +9,8 @@ mod tests;
 use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use oci_spec::image::Digest;
 
@@ -81,6 +82,16 @@ pub struct PackedLayer {
     pub size: u64,
     /// Its media type.
     pub media_type: String,
+}
+
+/// Writes an archive of a whole tree, such as a mounted image: its members sorted by name, the root not among them. It is
+/// no layer, for the tree has no whiteouts.
+///
+/// # Errors
+/// [`Error::NotArchivable`] for a file that no archive can hold; [`Error::WriteArchive`] if `to` fails; [`Error::Io`].
+pub fn write_tree_archive(root: BorrowedFd<'_>, to: &mut dyn Write) -> Result<()> {
+    let archived = archive(root, false, None, &mut WriteSink(to));
+    archived.map(drop).map_err(|e| e.beneath(Path::new("/")))
 }
 
 impl Store {
