@@ -4,8 +4,9 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chownat, fchmod,
-    fchown, flistxattr, fsetxattr, fstat, futimens, openat, setxattr, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+    chmodat, chownat, fchmod, fchown, flistxattr, fsetxattr, fstat, futimens, openat, setxattr,
+    statat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -56,6 +57,11 @@ pub(super) fn apply_at(
     if attributes.uid != 0 || attributes.gid != 0 {
         let (uid, gid) = owner(attributes);
         chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        // As above; a link has no mode of its own, and must not be followed.
+        if attributes.mode & 0o6000 != 0 && !is_symlink(dir, name)? {
+            let mode = Mode::from_raw_mode(attributes.mode);
+            chmodat(dir, name, mode, AtFlags::empty())?;
+        }
     }
     if wanted_xattrs(attributes).next().is_some() {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -71,6 +77,11 @@ pub(super) fn apply_at(
         &times(attributes.mtime),
         AtFlags::SYMLINK_NOFOLLOW,
     )
+}
+
+fn is_symlink(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<bool> {
+    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(stat.st_mode).is_symlink())
 }
 
 pub(crate) fn set_opaque(dir: &OwnedFd) -> rustix::io::Result<()> {

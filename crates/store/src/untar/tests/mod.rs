@@ -113,7 +113,11 @@ fn keeps_everything_a_file_has() {
                 .with(|m| m.mode(0o666).owner(3, 4))
                 .node("disk", b'4', 300, 70_000)
                 .node("pipe", b'6', 0, 0)
-                .with(|m| m.time(55)),
+                .with(|m| m.time(55))
+                .node("terminal", b'3', 5, 0)
+                .with(|m| m.mode(0o6755).owner(5, 5))
+                .symlink("odd", "outside")
+                .with(|m| m.mode(0o6777).owner(5, 5)),
         )
         .unwrap();
 
@@ -149,6 +153,8 @@ fn keeps_everything_a_file_has() {
     assert!(disk.file_type().is_block_device());
     assert_eq!(disk.rdev(), rustix::fs::makedev(300, 70_000));
     assert!(place.stat("pipe").file_type().is_fifo());
+    assert_eq!(place.stat("terminal").mode() & 0o7777, 0o6755);
+    assert!(place.stat("odd").is_symlink());
     assert_eq!(place.stat("pipe").mtime(), 55);
     assert_eq!(unpacked.size, 4 + 4 + 1);
     assert_eq!(
