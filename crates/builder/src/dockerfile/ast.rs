@@ -203,7 +203,7 @@ pub struct Copy {
     pub link: bool,
     /// `--parents[=BOOL]` (COPY only).
     pub parents: bool,
-    /// `--exclude`.
+    /// `--exclude`: patterns as written; variables mean nothing in them.
     pub exclude: Vec<Word>,
     /// `--checksum` (ADD only).
     pub checksum: Option<Word>,

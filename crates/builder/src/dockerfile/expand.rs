@@ -69,7 +69,8 @@ impl Expander {
         Expander { escape }
     }
 
-    /// Variables replaced, quotes and escapes removed; blanks stay.
+    /// Variables replaced, quotes and escapes removed; blanks stay. What every instruction but EXPOSE does with each of
+    /// its words: a source of COPY or a VOLUME that holds a blank is one path.
     pub fn expand(&self, word: &str, env: &Env<'_>) -> Result<String, ExpandError> {
         self.expand_all(word, env).map(|expanded| expanded.text)
     }

@@ -1,5 +1,6 @@
 //! Physical lines joined to logical ones, each character knowing where it came from.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use super::ast::{Position, Span};
@@ -10,6 +11,8 @@ use super::error::ParseErrorKind;
 pub(super) struct Line {
     pub text: String,
     pieces: Vec<Piece>,
+    /// The place asked for last. Words are asked for in order: in a line of a megabyte none is counted from its beginning.
+    asked: Cell<Piece>,
     /// Comments right above.
     pub comments: Vec<String>,
     /// An empty line stood among the continuation lines.
@@ -35,10 +38,19 @@ impl Line {
                 column: 1,
             };
         };
-        let within = self.text.get(piece.offset..offset).unwrap_or("");
+        let asked = self.asked.get();
+        let near = asked.line == piece.line && (piece.offset..=offset).contains(&asked.offset);
+        let from = if near { asked } else { *piece };
+        let between = self.text.get(from.offset..offset).unwrap_or("");
+        let column = from.column + between.chars().count() as u32;
+        self.asked.set(Piece {
+            offset,
+            line: piece.line,
+            column,
+        });
         Position {
             line: piece.line,
-            column: piece.column + within.chars().count() as u32,
+            column,
         }
     }
 
@@ -175,6 +187,7 @@ impl<'a> Lines<'a> {
             let mut joined = Line {
                 text: head.to_owned(),
                 pieces: vec![first],
+                asked: Cell::new(first),
                 comments: std::mem::take(&mut self.comments),
                 empty_continuation: false,
                 last: self.number,
