@@ -122,6 +122,7 @@ impl Store {
         if let Some(packed) = self.find_packed(&row, compression, &variant)? {
             return Ok(packed);
         }
+        self.require_space()?;
         let path = self
             .tmp_dir()
             .join(format!("pack-{}-{variant}", hex(diff_id)?));
