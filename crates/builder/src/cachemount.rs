@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -81,6 +82,109 @@ impl CacheMount {
 /// How often it is looked whether somebody else's use has ended.
 const WAIT_MS: i64 = 20;
 
+/// The file with the id.
+const ID: &str = "id";
+
+/// A cache directory, for those who look after the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheMountUsage {
+    /// Name of its directory.
+    pub key: String,
+    /// The id it is known by in Dockerfiles.
+    pub id: String,
+    /// Bytes it takes.
+    pub size: u64,
+    /// When it was made, in seconds since 1970.
+    pub created: i64,
+    /// When a step used it last.
+    pub last_used: i64,
+    /// A step uses it now.
+    pub in_use: bool,
+}
+
+/// All cache directories below the store's root.
+///
+/// # Errors
+/// [`BuildError::Io`], [`BuildError::Store`].
+pub fn cache_mounts(root: &Path) -> Result<Vec<CacheMountUsage>> {
+    let all = directory(root);
+    let entries = match fs::read_dir(&all) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(BuildError::io("read", &all))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let dir = entry.map_err(BuildError::io("read", &all))?.path();
+        let data = dir.join("data");
+        let (Ok(made), Ok(id)) = (fs::metadata(&data), fs::read_to_string(dir.join(ID))) else {
+            // Being made, or cleared away.
+            continue;
+        };
+        let used = fs::metadata(dir.join(ID)).and_then(|meta| meta.modified());
+        found.push(CacheMountUsage {
+            key: dir
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            id,
+            size: rctr_store::tree_size(&data)?,
+            created: seconds(made.created().or(made.modified()).unwrap_or(UNIX_EPOCH)),
+            last_used: seconds(used.unwrap_or(UNIX_EPOCH)),
+            in_use: lock_alone(&dir)?.is_none(),
+        });
+    }
+    found.sort_by(|a, b| (a.last_used, &a.key).cmp(&(b.last_used, &b.key)));
+    Ok(found)
+}
+
+/// Empties those of the cache directories that no step uses which `chosen` chooses; which those were.
+///
+/// # Errors
+/// [`BuildError::Io`], [`BuildError::Store`].
+pub fn prune_cache_mounts(
+    root: &Path,
+    chosen: &dyn Fn(&CacheMountUsage) -> bool,
+) -> Result<Vec<CacheMountUsage>> {
+    let mut pruned = Vec::new();
+    for usage in cache_mounts(root)? {
+        let dir = directory(root).join(&usage.key);
+        if !chosen(&usage) {
+            continue;
+        }
+        let Some(_lock) = lock_alone(&dir)? else {
+            continue;
+        };
+        // Out of the way first: it is there whole or not at all.
+        let (data, old) = (dir.join("data"), dir.join("old"));
+        let clear = || match fs::remove_dir_all(&old) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        };
+        clear()
+            .and_then(|()| fs::rename(&data, &old))
+            .and_then(|()| clear())
+            .map_err(BuildError::io("remove", &data))?;
+        pruned.push(usage);
+    }
+    Ok(pruned)
+}
+
+/// The lock of a cache directory, unless somebody uses it.
+fn lock_alone(dir: &Path) -> Result<Option<File>> {
+    let lock = File::open(dir).map_err(BuildError::io("open", dir))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(lock)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(e) => Err(BuildError::io("lock", dir)(e.into())),
+    }
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
 /// `<root>/cache-mounts`.
 fn directory(root: &Path) -> PathBuf {
     root.join("cache-mounts")
@@ -114,7 +218,13 @@ fn take(dir: &Path, wanted: &Wanted<'_>, how: FlockOperation) -> Result<Option<C
         Err(Errno::WOULDBLOCK) => return Ok(None),
         other => other.map_err(|e| BuildError::io("lock", dir)(e.into()))?,
     }
-    Ok(data.exists().then_some(CacheMount { data, _lock: lock }))
+    if !data.exists() {
+        return Ok(None);
+    }
+    // Its time tells when the mount was used last; nothing depends on it.
+    let used = File::options().write(true).open(dir.join(ID));
+    let _ = used.and_then(|file| file.set_modified(SystemTime::now()));
+    Ok(Some(CacheMount { data, _lock: lock }))
 }
 
 /// Makes it under another name first: it is there whole or not at all.
@@ -124,7 +234,7 @@ fn make(dir: &Path, data: &Path, wanted: &Wanted<'_>) -> Result<()> {
         if fresh.exists() {
             fs::remove_dir_all(&fresh)?;
         }
-        fs::write(dir.join("id"), wanted.id)?;
+        fs::write(dir.join(ID), wanted.id)?;
         fs::DirBuilder::new().mode(wanted.mode).create(&fresh)?;
         fs::set_permissions(
             &fresh,

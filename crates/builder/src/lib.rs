@@ -19,6 +19,7 @@ mod solve;
 mod time;
 
 pub use build::{Built, Failure, build};
+pub use cachemount::{CacheMountUsage, cache_mounts, prune_cache_mounts};
 pub use error::{BuildError, Result};
 pub use options::{BuildOptions, DockerfileLocation, Entitlement, NamedContext, SecretSource};
 pub use solve::Cancel;

@@ -2,6 +2,7 @@
 //!
 //! `usage` gives the parser Docker's manners; each command turns its arguments into the engine's options.
 
+mod archive;
 mod container;
 mod image;
 mod registry;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+pub use archive::*;
 pub use container::*;
 pub use image::*;
 pub use registry::*;
@@ -91,6 +93,13 @@ pub enum Command {
     Ps(PsArgs),
     #[command(flatten)]
     OnImages(ImageVerb),
+    /// Manage the build cache
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    #[command(alias = "buildx")]
+    Builder {
+        #[command(subcommand)]
+        command: BuilderCommand,
+    },
     /// Copy an image between registries, layouts, archives and the store
     Copy(CopyArgs),
     /// Manage image manifests and manifest lists
@@ -163,12 +172,16 @@ pub enum ImageCommand {
     Rm(RmiArgs),
     /// Display detailed information on one or more images
     Inspect(ImageInspectArgs),
+    /// Remove unused images
+    Prune(ImagePruneArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub enum SystemCommand {
     /// Show disk usage
     Df(DfArgs),
+    /// Remove unused data
+    Prune(SystemPruneArgs),
     /// Display system-wide information
     Info(FormatArgs),
 }

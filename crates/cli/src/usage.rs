@@ -77,7 +77,7 @@ fn flag_manners(arg: Arg) -> Arg {
             .default_value("false")
             .default_missing_value("true")
             .value_parser(parse_bool),
-        ArgAction::Set if arg.get_id() == "sig_proxy" => arg
+        ArgAction::Set if ["sig_proxy", "human"].contains(&arg.get_id().as_str()) => arg
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true")
@@ -367,8 +367,8 @@ mod tests {
                 "unknown shorthand flag: 'x' in -dx\nSee 'rctr run --help'.",
             ),
             (
-                "image ls --tree",
-                "unknown flag: --tree\nSee 'rctr image ls --help'.",
+                "image ls --forest",
+                "unknown flag: --forest\nSee 'rctr image ls --help'.",
             ),
             ("--foo", "unknown flag: --foo\nSee 'rctr --help'."),
             (

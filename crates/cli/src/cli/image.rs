@@ -2,17 +2,23 @@
 
 use clap::{Args, Subcommand};
 
-use super::{FormatFlag, ListFlags};
+use super::{FormatFlag, HistoryArgs, ListFlags, LoadArgs, SaveArgs};
 use crate::commands::BuildArgs;
 
 #[derive(Debug, Subcommand)]
 pub enum ImageVerb {
     /// Build an image from a Dockerfile
     Build(Box<BuildArgs>),
+    /// Show the history of an image
+    History(HistoryArgs),
+    /// Load an image from a tar archive or STDIN
+    Load(LoadArgs),
     /// Download an image from a registry
     Pull(PullArgs),
     /// Upload an image to a registry
     Push(PushArgs),
+    /// Save one or more images to a tar archive (streamed to STDOUT by default)
+    Save(SaveArgs),
     /// Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE
     Tag(TagArgs),
 }
@@ -64,6 +70,9 @@ pub struct ImagesArgs {
     /// Only show image IDs
     #[arg(short, long)]
     pub quiet: bool,
+    /// List images with their platforms as a tree
+    #[arg(long)]
+    pub tree: bool,
     #[arg(value_name = "REPOSITORY[:TAG]")]
     pub names: Vec<String>,
 }

@@ -6,7 +6,7 @@ use rctr_engine::{DiskUsage, UsageLine};
 
 use crate::app::App;
 use crate::cli::DfArgs;
-use crate::failure::Result;
+use crate::failure::{Failure, GENERAL, Result};
 use crate::output::listing::{Column, Kind, Layout, Raw, Row, print};
 use crate::output::size;
 use crate::usage::require_none;
@@ -49,18 +49,27 @@ const RAW: Raw = Raw {
 pub fn run(app: &App, args: &DfArgs) -> Result {
     require_none("system df", &args.surplus)?;
     let layout = Layout::new(false, args.format.as_deref(), &TABLE, RAW);
-    let usage = app.engine()?.disk_usage()?;
+    let engine = app.engine()?;
+    let mut usage = engine.disk_usage()?;
+    let mounts = rctr_builder::cache_mounts(engine.store().root());
+    for mount in mounts.map_err(|e| Failure::new(GENERAL, e.to_string()))? {
+        let cache = &mut usage.build_cache;
+        cache.total += 1;
+        cache.size += mount.size;
+        match mount.in_use {
+            true => cache.active += 1,
+            false => cache.reclaimable += mount.size,
+        }
+    }
     print(KIND, &rows(&usage), &layout)
 }
 
 fn rows(usage: &DiskUsage) -> Vec<Row> {
-    // Nothing builds yet, so nothing is cached.
-    let cache = UsageLine::default();
     [
         ("Images", usage.images),
         ("Containers", usage.containers),
         ("Local Volumes", usage.volumes),
-        ("Build Cache", cache),
+        ("Build Cache", usage.build_cache),
     ]
     .into_iter()
     .map(|(kind, line)| Row {
@@ -105,6 +114,12 @@ mod tests {
                 reclaimable: 0,
             },
             volumes: UsageLine::default(),
+            build_cache: UsageLine {
+                total: 3,
+                active: 0,
+                size: 1_500,
+                reclaimable: 1_500,
+            },
         };
         let mut out = Vec::new();
         write(
@@ -120,7 +135,7 @@ mod tests {
              Images          2         1         137MB     4.262MB (3%)\n\
              Containers      1         1         1.095kB   0B (0%)\n\
              Local Volumes   0         0         0B        0B\n\
-             Build Cache     0         0         0B        0B\n"
+             Build Cache     3         0         1.5kB     1.5kB (100%)\n"
         );
     }
 }

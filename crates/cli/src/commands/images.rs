@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use rctr_engine::{Engine, ImageSummary, familiar_name};
 
+use super::images_tree;
 use super::ps_filter::{has_label, split};
 use crate::app::App;
 use crate::cli::ImagesArgs;
@@ -78,6 +79,11 @@ pub fn run(app: &App, command: &str, args: &ImagesArgs) -> Result {
         [pattern] => Some(pattern.as_str()),
         _ => return Err(wrong_count(command, "requires at most 1 argument")),
     };
+    if args.tree && (args.quiet || args.digests || args.list.format.is_some() || args.list.no_trunc)
+    {
+        let message = "--tree cannot be used with --quiet, --digests, --format or --no-trunc";
+        return Err(Failure::new(GENERAL, message));
+    }
     let table: &[&'static str] = if args.digests {
         &TABLE_WITH_DIGESTS
     } else {
@@ -89,6 +95,10 @@ pub fn run(app: &App, command: &str, args: &ImagesArgs) -> Result {
     let mut images = engine.images()?;
     let filter = Filter::parse(command, &args.list.filter, pattern, &engine)?;
     images.retain(|image| filter.matches(image));
+    if args.tree {
+        images_tree::write(&mut std::io::stdout().lock(), &engine, &images)?;
+        return Ok(0);
+    }
     let view = View {
         truncate: !args.list.no_trunc,
         digests,

@@ -2,19 +2,24 @@
 
 mod attach;
 mod build;
+mod builder;
 mod completion;
 mod copy;
 mod create;
 mod df;
 mod exec;
+mod history;
 mod images;
+mod images_tree;
 mod info;
 mod inspect;
 mod internal;
 mod kill;
+mod load;
 mod login;
 mod logs;
 mod manifest;
+mod prune;
 mod ps;
 mod ps_filter;
 mod pull;
@@ -22,6 +27,7 @@ mod push;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 mod start;
 mod stop;
 mod tag;
@@ -57,6 +63,7 @@ pub fn run(args: Vec<OsString>) -> Result {
         Some(Command::Login(args)) => login::login(&app, &args),
         Some(Command::Logout(args)) => login::logout(&args),
         Some(Command::Copy(args)) => copy::run(&app, "copy", &args),
+        Some(Command::Builder { command }) => builder::run(&app, command),
         Some(Command::Manifest { command }) => manifest::run(&app, command),
         Some(Command::Images(args)) => images::run(&app, "images", &args),
         Some(Command::Inspect(args)) => inspect::any(&app, &args),
@@ -71,6 +78,9 @@ pub fn run(args: Vec<OsString>) -> Result {
         Some(Command::System {
             command: SystemCommand::Info(args),
         }) => info::run(&app, "system info", &args),
+        Some(Command::System {
+            command: SystemCommand::Prune(args),
+        }) => prune::system(&app, &args),
         Some(Command::Completion(args)) => completion::run(&args),
         Some(Command::Internal {
             command: InternalCommand::Settle { id },
@@ -118,6 +128,7 @@ fn image(app: &App, command: ImageCommand) -> Result {
         ImageCommand::Ls(args) => images::run(app, "image ls", &args),
         ImageCommand::Rm(args) => rmi::run(app, "image rm", &args),
         ImageCommand::Inspect(args) => inspect::images(app, &args),
+        ImageCommand::Prune(args) => prune::images(app, &args),
     }
 }
 
@@ -126,8 +137,11 @@ fn on_images(app: &App, group: &str, verb: ImageVerb) -> Result {
     let name = |verb: &str| format!("{group}{verb}");
     match verb {
         ImageVerb::Build(args) => build::run(app, &name("build"), &args),
+        ImageVerb::History(args) => history::run(app, &name("history"), &args),
+        ImageVerb::Load(args) => load::run(app, &name("load"), &args),
         ImageVerb::Pull(args) => pull::run(app, &name("pull"), &args),
         ImageVerb::Push(args) => push::run(app, &name("push"), &args),
+        ImageVerb::Save(args) => save::run(app, &name("save"), &args),
         ImageVerb::Tag(args) => tag::run(app, &name("tag"), &args),
     }
 }

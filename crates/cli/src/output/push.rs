@@ -18,6 +18,7 @@ const PLAIN: &str = "{prefix}: {msg}";
 pub enum Deed {
     Push,
     Copy,
+    Load,
 }
 
 /// Bars if standard output is a terminal that can have them, lines otherwise.
@@ -52,6 +53,9 @@ impl PushProgress for Silent {
 /// What a layer is at, in Docker's words.
 fn words(deed: Deed, event: &PushEvent) -> String {
     match event {
+        PushEvent::Exists if deed == Deed::Load => "Already exists".to_owned(),
+        PushEvent::Pushing { .. } if deed == Deed::Load => "Loading layer".to_owned(),
+        PushEvent::Pushed if deed == Deed::Load => "Loaded layer".to_owned(),
         PushEvent::Exists if deed == Deed::Copy => "Already exists".to_owned(),
         PushEvent::Pushing { .. } if deed == Deed::Copy => "Copying".to_owned(),
         PushEvent::Pushed if deed == Deed::Copy => "Copied".to_owned(),
@@ -69,6 +73,7 @@ fn head(deed: Deed, name: &str) -> String {
     match deed {
         Deed::Push => format!("The push refers to repository [{name}]"),
         Deed::Copy => format!("Copying to {name}"),
+        Deed::Load => format!("Loading {name}"),
     }
 }
 

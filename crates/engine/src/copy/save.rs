@@ -103,8 +103,10 @@ impl Engine {
         let last = name.rsplit('/').next().unwrap_or(name);
         if let Ok(reference) = parse_reference(name) {
             if last.contains([':', '@']) {
-                let tag = reference.digest().is_none().then_some(reference);
-                return Ok(vec![(self.find_image(name)?, tag)]);
+                // A digest leads to the image, and so does an id, which looks like a tag of `sha256`.
+                let image = self.find_image(name)?;
+                let tag = image.tags.contains(&reference.whole()).then_some(reference);
+                return Ok(vec![(image, tag)]);
             }
             let mut found = Vec::new();
             for image in self.store.images()? {

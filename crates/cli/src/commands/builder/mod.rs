@@ -1,0 +1,190 @@
+//! `rctr builder`: the build cache, seen and cleared.
+
+mod record;
+
+use std::io::{self, Write};
+
+use rctr_engine::CacheFilter;
+use rctr_engine::Engine;
+use rctr_engine::options::parse_size;
+
+use super::build;
+use super::prune::confirm;
+use crate::app::App;
+use crate::cli::{BuilderCommand, BuilderDuArgs, BuilderPruneArgs};
+use crate::failure::{ENGINE, Failure, GENERAL, Result};
+use crate::output::size;
+use crate::output::table::write_aligned;
+use crate::usage::require_none;
+
+pub use record::short;
+use record::{Filter, Record};
+
+const ALL: &str = "WARNING! This will remove all build cache.";
+const DANGLING: &str = "WARNING! This will remove all dangling build cache.";
+
+pub fn run(app: &App, command: BuilderCommand) -> Result {
+    match command {
+        BuilderCommand::Build(args) => build::run(app, "builder build", &args),
+        BuilderCommand::Du(args) => du(app, &args),
+        BuilderCommand::Prune(args) => prune(app, &args),
+    }
+}
+
+/// What the cache takes on disk.
+#[derive(Debug, Default)]
+struct Totals {
+    /// Of layers that images have, too.
+    shared: u64,
+    private: u64,
+    reclaimable: u64,
+}
+
+/// All of the cache, the one used last first.
+fn records(engine: &Engine) -> Result<(Vec<Record>, Totals)> {
+    let report = engine.store().cache_list();
+    let report = report.map_err(rctr_engine::Error::from)?;
+    let mounts = mounts(engine)?;
+    let mut totals = Totals {
+        shared: 0,
+        private: report.size + mounts.iter().map(|mount| mount.size).sum::<u64>(),
+        reclaimable: report.reclaimable,
+    };
+    let idle = mounts.iter().filter(|mount| !mount.in_use);
+    totals.reclaimable += idle.map(|mount| mount.size).sum::<u64>();
+    let mut seen = Vec::new();
+    for usage in report.entries.iter().filter(|usage| usage.shared) {
+        if !seen.contains(&&usage.entry.chain_id) {
+            seen.push(&usage.entry.chain_id);
+            totals.shared += usage.size;
+        }
+    }
+    let mut records: Vec<Record> = report.entries.iter().map(Record::from).collect();
+    records.extend(mounts.iter().map(Record::from));
+    records.sort_by_key(|record| std::cmp::Reverse(record.last_used));
+    Ok((records, totals))
+}
+
+fn mounts(engine: &Engine) -> Result<Vec<rctr_builder::CacheMountUsage>> {
+    let mounts = rctr_builder::cache_mounts(engine.store().root());
+    mounts.map_err(|e| Failure::new(GENERAL, e.to_string()))
+}
+
+fn du(app: &App, args: &BuilderDuArgs) -> Result {
+    require_none("builder du", &args.surplus)?;
+    let filter = Filter::parse("builder du", &args.filter)?;
+    let (mut records, totals) = records(&app.engine()?)?;
+    records.retain(|record| filter.matches(record));
+    let mut out = io::stdout().lock();
+    match args.verbose {
+        true => {
+            for record in &records {
+                record.verbose(&mut out)?;
+            }
+        }
+        false => table(&mut out, &records)?,
+    }
+    if !args.filter.is_empty() {
+        return Ok(0);
+    }
+    let mut lines = String::new();
+    let mut line = |name: &str, bytes: u64| {
+        // As buildx aligns them: with tabs, to the sixteenth column.
+        let tabs = (15 - name.len()).div_ceil(8);
+        lines += &format!("{name}:{}{}\n", "\t".repeat(tabs), size::human4(bytes));
+    };
+    if totals.shared > 0 {
+        line("Shared", totals.shared);
+        line("Private", totals.private);
+    }
+    line("Reclaimable", totals.reclaimable);
+    line("Total", totals.shared + totals.private);
+    out.write_all(lines.as_bytes())?;
+    Ok(0)
+}
+
+fn table(out: &mut impl Write, records: &[Record]) -> Result<()> {
+    let mut text = "ID\tRECLAIMABLE\tSIZE\tLAST ACCESSED\n".to_owned();
+    for record in records {
+        text += &record.line();
+    }
+    Ok(write_aligned(out, &text)?)
+}
+
+fn prune(app: &App, args: &BuilderPruneArgs) -> Result {
+    let command = "builder prune";
+    require_none(command, &args.surplus)?;
+    let filter = Filter::parse(command, &args.filter)?;
+    let keep = match &args.reserved_space {
+        Some(text) => {
+            let bytes = parse_size(text);
+            Some(bytes.map_err(|e| {
+                let message =
+                    format!("invalid argument {text:?} for \"--reserved-space\" flag: {e}");
+                Failure::usage(ENGINE, command, message)
+            })?)
+        }
+        None => None,
+    };
+    confirm(args.force, if args.all { ALL } else { DANGLING }, command)?;
+    let engine = app.engine()?;
+    let (records, totals) = records(&engine)?;
+    let chosen: Vec<&Record> = records.iter().filter(|r| filter.matches(r)).collect();
+    let mounts: u64 = records.iter().filter(|r| r.mutable).map(|r| r.size).sum();
+    let mut left = totals.private;
+    let mut gone: Vec<&Record> = Vec::new();
+
+    let ids: Vec<String> = chosen
+        .iter()
+        .filter(|r| !r.mutable)
+        .map(|r| r.id.clone())
+        .collect();
+    let mut freed = 0;
+    if !ids.is_empty() {
+        let pruned = engine.store().cache_prune(&CacheFilter {
+            all: args.all,
+            ids,
+            keep_bytes: keep.map(|keep| keep.saturating_sub(mounts)),
+            ..CacheFilter::default()
+        });
+        let pruned = pruned.map_err(rctr_engine::Error::from)?;
+        freed += pruned.bytes;
+        left = left.saturating_sub(pruned.bytes);
+        let keys: Vec<&String> = pruned
+            .entries
+            .iter()
+            .map(|usage| &usage.entry.key)
+            .collect();
+        gone.extend(chosen.iter().filter(|record| keys.contains(&&record.id)));
+    }
+    // The one not used for the longest time first.
+    for record in chosen.iter().rev().filter(|record| record.mutable) {
+        if keep.is_some_and(|keep| left <= keep) {
+            break;
+        }
+        let only = |mount: &rctr_builder::CacheMountUsage| mount.key == record.id;
+        let pruned = rctr_builder::prune_cache_mounts(engine.store().root(), &only);
+        let pruned = pruned.map_err(|e| Failure::new(GENERAL, e.to_string()))?;
+        if !pruned.is_empty() {
+            freed += record.size;
+            left = left.saturating_sub(record.size);
+            gone.push(record);
+        }
+    }
+
+    let mut out = io::stdout().lock();
+    match args.verbose {
+        true => {
+            for record in gone {
+                record.verbose(&mut out)?;
+            }
+        }
+        false if !gone.is_empty() => {
+            let gone: Vec<Record> = gone.into_iter().cloned().collect();
+            table(&mut out, &gone)?;
+        }
+        false => {}
+    }
+    writeln!(out, "Total:\t{}", size::human4(freed))?;
+    Ok(0)
+}
