@@ -18,6 +18,8 @@ use super::tree::Tree;
 /// A ctime this close to when a file was looked at may stand for two contents: the kernel's clock for it ticks every
 /// 10 ms at worst.
 const RACY_NS: i128 = 20_000_000;
+/// The same where times are kept in seconds, or in two (FAT).
+const RACY_SECONDS_NS: i128 = 2_500_000_000;
 const BUFFER: usize = 128 << 10;
 /// Fewer files are hashed sooner than threads are started.
 const FILES_PER_THREAD: usize = 16;
@@ -105,7 +107,11 @@ impl Selection {
 
     /// Whether a file may have changed since without its status showing it.
     pub(super) fn is_racy(&self, meta: &Meta) -> bool {
-        self.since - meta.changed_ns() < RACY_NS
+        let margin = match meta.ctime.1 {
+            0 => RACY_SECONDS_NS,
+            _ => RACY_NS,
+        };
+        self.since - meta.changed_ns() < margin
     }
 
     fn hash_files(&self, jobs: &[(usize, usize)]) -> Result<Vec<(usize, Hash)>> {

@@ -238,3 +238,26 @@ fn many_files_are_hashed_by_several_threads_alike() {
     lab.file("from/d3/f150", "other");
     assert_ne!(of_context(&lab), first);
 }
+
+#[test]
+fn a_coarse_clock_needs_a_longer_rest() {
+    let lab = Lab::new();
+    let mut selection = lab
+        .context()
+        .select(&["."], &SelectOptions::default())
+        .unwrap();
+    selection.since = 100_000_000_000;
+    let changed = |seconds, nanoseconds| entry::Meta {
+        ctime: (seconds, nanoseconds),
+        ..entry::Meta::default()
+    };
+    for (meta, racy) in [
+        (changed(99, 970_000_000), false),
+        (changed(99, 990_000_000), true),
+        (changed(101, 1), true),
+        (changed(98, 0), true),
+        (changed(97, 0), false),
+    ] {
+        assert_eq!(selection.is_racy(&meta), racy, "{meta:?}");
+    }
+}
