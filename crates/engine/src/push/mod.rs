@@ -305,7 +305,7 @@ impl Push<'_> {
             self.pusher.blob(&layer.descriptor, &blobs, &report).await?;
             return Ok(layer.descriptor.clone());
         }
-        if !layer.is_raw() && self.from_elsewhere(layer, &report).await? {
+        if !layer.is_raw() && self.obtained_elsewhere(layer, &report).await? {
             return Ok(layer.descriptor.clone());
         }
         report(PushEvent::Preparing);
@@ -317,7 +317,7 @@ impl Push<'_> {
 
     /// Sends a layer that is here only unpacked, from another archive with the same content, as it was pulled: the
     /// registry may have it, or it is fetched again. False if nobody has it any more.
-    async fn from_elsewhere(
+    async fn obtained_elsewhere(
         &self,
         layer: &Leaf,
         report: &(dyn Fn(PushEvent) + Sync),
