@@ -1,0 +1,193 @@
+//! `build --cache-to` and `--cache-from`: results of one machine used on another.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rctr_tests::{Env, Output, OwnRegistry, entries};
+
+const DOCKERFILE: &str = "FROM busybox AS made\nRUN date +%s%N > /made\nRUN mkdir /more && date +%s%N > /more/file\n\
+     FROM busybox\nRUN date +%s%N > /when\nCOPY file /file\nCOPY --link --from=made /more /more\n";
+
+/// A context that makes something else each time it is really built.
+fn context(env: &Env) -> PathBuf {
+    let dir = env.path("ctx");
+    fs::create_dir_all(&dir).expect("a directory");
+    fs::write(dir.join("Dockerfile"), DOCKERFILE).expect("written");
+    fs::write(dir.join("file"), "content").expect("written");
+    dir
+}
+
+fn build(env: &Env, dir: &Path, more: &[&str]) -> Output {
+    let dir = dir.to_string_lossy();
+    let mut words = vec!["build", "--progress", "plain", "-t", "built"];
+    words.extend(more);
+    words.push(&dir);
+    env.rctr(words)
+}
+
+/// How many of the five steps came from the cache.
+fn cached(output: &Output) -> usize {
+    let text = output.stderr();
+    let lines: Vec<&str> = text.lines().collect();
+    let hits = lines
+        .windows(2)
+        .filter(|pair| pair[1].ends_with(" CACHED") && !pair[0].contains("] FROM"));
+    hits.count()
+}
+
+fn id(env: &Env) -> String {
+    env.inspect("built")["Id"].to_string()
+}
+
+#[test]
+fn a_directory_brings_all_steps_to_another_machine() {
+    let (here, there) = (Env::new(), Env::new());
+    let dir = context(&here);
+    let cache = here.path("cache").to_string_lossy().into_owned();
+    for (compression, kind) in [("gzip", "tar+gzip"), ("zstd", "tar+zstd")] {
+        let to =
+            format!("type=local,dest={cache},mode=max,tag={compression},compression={compression}");
+        build(&here, &dir, &["--cache-to", &to])
+            .ok()
+            .stderr_has("exporting cache to client directory")
+            .stderr_has("writing cache manifest sha256:");
+        let index = fs::read_to_string(format!("{cache}/index.json")).expect("an index");
+        let index: serde_json::Value = serde_json::from_str(&index).expect("JSON");
+        let listed = index["manifests"].as_array().expect("a list");
+        let digest = listed.last().expect("one")["digest"]
+            .as_str()
+            .expect("a digest");
+        let hex = digest.trim_start_matches("sha256:");
+        let manifest =
+            fs::read_to_string(format!("{cache}/blobs/sha256/{hex}")).expect("a manifest");
+        assert!(manifest.contains(kind), "{manifest}");
+        assert!(
+            manifest.contains("application/vnd.buildkit.cacheconfig.v0"),
+            "{manifest}"
+        );
+    }
+    for tag in ["gzip", "zstd"] {
+        let there = Env::new();
+        let from = format!("type=local,src={cache},tag={tag}");
+        let output = build(&there, &dir, &["--cache-from", &from]);
+        assert_eq!(cached(output.ok()), 5, "{}", output.stderr());
+        assert_eq!(id(&there), id(&here));
+        there
+            .run_alone(&["built", "cat", "/file"])
+            .ok()
+            .stdout_is("content");
+    }
+    // Only what the image has: the other stage is done again, and what follows from it.
+    let least = format!("type=local,dest={cache},tag=least");
+    build(&here, &dir, &["--cache-to", &least]).ok();
+    let from = format!("type=local,src={cache},tag=least");
+    let output = build(&there, &dir, &["--cache-from", &from]);
+    assert_eq!(cached(output.ok()), 2, "{}", output.stderr());
+}
+
+#[test]
+fn a_registry_keeps_a_cache_beside_the_image_or_in_it() {
+    let here = Env::new();
+    let registry = OwnRegistry::start(&here.path("registry"));
+    let dir = context(&here);
+    let by_itself = format!("{}/me/cache:v1", registry.host());
+    let image = format!("{}/me/app:v1", registry.host());
+    let to = format!("type=registry,ref={by_itself},mode=max");
+    build(&here, &dir, &["--cache-to", &to])
+        .ok()
+        .stderr_has("exporting cache to registry");
+    let there = Env::new();
+    let output = build(&there, &dir, &["--cache-from", &by_itself]);
+    assert_eq!(cached(output.ok()), 5, "{}", output.stderr());
+    assert_eq!(id(&there), id(&here));
+
+    build(&here, &dir, &["--cache-to", "type=inline", "-t", &image]).ok();
+    here.rctr(["push", "-q", &image]).ok();
+    let there = Env::new();
+    let words = [
+        "--cache-from",
+        &image,
+        "--build-arg",
+        "BUILDKIT_INLINE_CACHE=1",
+    ];
+    let output = build(&there, &dir, &words);
+    // The stage that is not in the image is done again.
+    assert_eq!(cached(output.ok()), 2, "{}", output.stderr());
+    let config = &there.inspect("built");
+    assert_eq!(
+        config["RootFS"]["Layers"][1],
+        here.inspect("built")["RootFS"]["Layers"][1]
+    );
+
+    // A single stage comes back whole, with the same id.
+    fs::write(
+        dir.join("Dockerfile"),
+        "FROM busybox\nRUN date +%s%N > /when\nWORKDIR /w\nCOPY file .\n",
+    )
+    .expect("written");
+    build(&here, &dir, &["--cache-to", "type=inline", "-t", &image]).ok();
+    here.rctr(["push", "-q", &image]).ok();
+    let there = Env::new();
+    let output = build(&there, &dir, &words);
+    assert_eq!(cached(output.ok()), 3, "{}", output.stderr());
+    assert_eq!(id(&there), id(&here));
+}
+
+#[test]
+fn a_cache_that_is_gone_or_damaged_is_a_miss() {
+    let (here, there) = (Env::new(), Env::new());
+    let dir = context(&here);
+    let cache = here.path("cache");
+    let to = format!("type=local,dest={},mode=max", cache.display());
+    build(&here, &dir, &["--cache-to", &to]).ok();
+    let blobs = cache.join("blobs/sha256");
+    for name in entries(&blobs) {
+        let path = blobs.join(&name);
+        let bytes = fs::read(&path).expect("a blob");
+        // The layers; the size stays.
+        if bytes.starts_with(&[0x1f, 0x8b]) {
+            let middle = bytes.len() / 2;
+            let mut bytes = bytes;
+            bytes[middle] ^= 0xff;
+            fs::write(&path, bytes).expect("written");
+        }
+    }
+    let from = format!("type=local,src={}", cache.display());
+    let nowhere = format!("type=local,src={}", here.path("nothing").display());
+    let words = [
+        "--cache-from",
+        &nowhere,
+        "--cache-from",
+        &from,
+        "--cache-from",
+        "127.0.0.1:1/a",
+    ];
+    let output = build(&there, &dir, &words);
+    assert_eq!(cached(output.ok()), 0, "{}", output.stderr());
+    output
+        .stderr_has("cannot be used")
+        .stderr_has("importing cache manifest from 127.0.0.1:1/a");
+    there
+        .run_alone(&["built", "cat", "/file"])
+        .ok()
+        .stdout_is("content");
+
+    // A cache that cannot be kept fails the build, unless that does not matter.
+    let refused = "type=registry,ref=127.0.0.1:1/a";
+    build(&here, &dir, &["--cache-to", refused]).exits(1);
+    build(
+        &here,
+        &dir,
+        &["--cache-to", &format!("{refused},ignore-error=true")],
+    )
+    .ok();
+    for (flag, value, part) in [
+        ("--cache-to", "type=gha", "not supported"),
+        ("--cache-from", "type=s3,bucket=x", "not supported"),
+        ("--cache-to", "type=local", "needs dest"),
+    ] {
+        build(&here, &dir, &[flag, value])
+            .exits(125)
+            .stderr_has(part);
+    }
+}
