@@ -1,19 +1,19 @@
 //! A build from end to end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use oci_spec::image::Digest;
 use rctr_engine::Engine;
 
-use crate::context::Context;
-use crate::dockerfile::{self, Span};
+use crate::context::{Context, Location};
+use crate::dockerfile::{self, Lint, LintOptions, Parsed, Span};
 use crate::export;
 use crate::images::ImageFinder;
-use crate::options::{BuildOptions, NamedContext};
-use crate::plan::{Input, plan};
-use crate::progress::{Event, Progress, VertexId};
+use crate::options::{BuildOptions, DockerfileLocation, NamedContext};
+use crate::plan::{Input, plan, predefined};
+use crate::progress::{Amount, Event, Progress, VertexId};
 use crate::solve::{Cancel, Solver};
 use crate::{BuildError, Result};
 
@@ -24,8 +24,21 @@ pub struct Built {
     pub image: Digest,
     /// Digest of its manifest.
     pub manifest: Digest,
-    /// Words of warning about the Dockerfile.
-    pub warnings: Vec<dockerfile::Warning>,
+    /// What may be wrong with the Dockerfile.
+    pub lint: Lint,
+}
+
+/// A Dockerfile that was looked at, not built.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// Its name, as a person would look for it.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// What may be wrong with it.
+    pub lint: Lint,
+    /// Its tree.
+    pub file: dockerfile::Dockerfile,
 }
 
 /// A build that failed, with what is needed to show where.
@@ -77,24 +90,24 @@ fn run(
     leave_host_mounts()?;
     let scratch = engine.store().begin_build_step(None)?;
     let mut view = View { progress, next: 0 };
+    let mut opened = Opened::new(engine, options, &mut view, scratch.dir(), file)?;
 
-    let mut context = view.step("[internal] load build context", || {
-        Context::open(&options.context, engine.store().root(), scratch.dir())
+    let finder = ImageFinder::new(engine, options, progress, view.next);
+    let plan = plan(&Input {
+        file: &opened.parsed.file,
+        options,
+        images: &finder,
     })?;
-    let (name, text) = view.step("[internal] load build definition from Dockerfile", || {
-        context.dockerfile(&options.file)
-    })?;
-    *file = Some((name.clone(), text.clone()));
-    let parsed = dockerfile::parse(&text)?;
-    view.step("[internal] load .dockerignore", || {
-        context.load_ignore(&name)
-    })?;
-
+    view.next = finder.next_vertex();
+    let lint = opened.lint(&mut view, options, &finder, Some(plan.stages.clone()))?;
+    if let Some(reason) = lint.failure() {
+        return Err(BuildError::Instruction { span: None, reason });
+    }
     let mut trees = BTreeMap::new();
-    trees.insert(String::new(), Arc::new(context.tree()));
+    trees.insert(String::new(), Arc::new(opened.context.tree()));
     for (name, named) in &options.contexts {
         if let NamedContext::Files(location) = named {
-            let title = format!("[context {name}] load");
+            let title = format!("[context {name}] load from client");
             let mut opened = view.step(&title, || {
                 Context::open(location, engine.store().root(), scratch.dir())
             })?;
@@ -103,14 +116,8 @@ fn run(
         }
     }
 
-    let finder = ImageFinder::new(engine, options, progress, view.next);
-    let plan = plan(&Input {
-        file: &parsed.file,
-        options,
-        images: &finder,
-    })?;
-    let first = finder.next_vertex();
-    view.next = first + plan.nodes.len();
+    let first = view.next;
+    view.next += plan.nodes.len() + 1;
     let solver = Solver::new(
         engine,
         &plan,
@@ -129,8 +136,118 @@ fn run(
     Ok(Built {
         image,
         manifest,
-        warnings: parsed.warnings,
+        lint,
     })
+}
+
+/// Reads the Dockerfile, and says what may be wrong with it; builds and fetches nothing.
+///
+/// # Errors
+/// [`Failure`].
+pub fn check(
+    engine: &Engine,
+    options: &BuildOptions,
+    progress: &dyn Progress,
+) -> Result<Checked, Failure> {
+    let mut file = None;
+    let mut run = || {
+        let scratch = engine.store().begin_build_step(None)?;
+        let mut view = View { progress, next: 0 };
+        let mut opened = Opened::new(engine, options, &mut view, scratch.dir(), &mut file)?;
+        let finder = ImageFinder::new(engine, options, progress, view.next);
+        let lint = opened.lint(&mut view, options, &finder, None)?;
+        Ok(Checked {
+            name: opened.name,
+            text: opened.text,
+            lint,
+            file: opened.parsed.file,
+        })
+    };
+    run().map_err(|error| Failure {
+        error: Box::new(error),
+        file,
+    })
+}
+
+/// A context with its Dockerfile read.
+struct Opened {
+    context: Context,
+    name: String,
+    text: String,
+    parsed: Parsed,
+}
+
+impl Opened {
+    fn new(
+        engine: &Engine,
+        options: &BuildOptions,
+        view: &mut View<'_>,
+        scratch: &Path,
+        file: &mut Option<(String, String)>,
+    ) -> Result<Opened> {
+        let open = || Context::open(&options.context, engine.store().root(), scratch);
+        let mut context = match &options.context {
+            // Nothing of it is read yet.
+            Location::Directory(_) => open()?,
+            Location::Git(address) => {
+                let title = format!("[internal] load git source {}", address.shown());
+                view.step(&title, open)?
+            }
+            Location::Stdin | Location::Url(_) => {
+                view.step("[internal] load remote build context", open)?
+            }
+        };
+        let shown = match &options.file {
+            DockerfileLocation::Path(path) => path.file_name().map(|name| name.to_string_lossy()),
+            _ => None,
+        };
+        let title = format!(
+            "[internal] load build definition from {}",
+            shown.unwrap_or("Dockerfile".into())
+        );
+        let (name, text) = view.line(&title, |status| {
+            let (name, text) = context.dockerfile(&options.file)?;
+            status("transferring dockerfile:", text.len() as u64);
+            *file = Some((name.clone(), text.clone()));
+            Ok::<_, BuildError>((name, text))
+        })?;
+        let parsed = dockerfile::parse(&text)?;
+        Ok(Opened {
+            context,
+            name,
+            text,
+            parsed,
+        })
+    }
+
+    /// Reads `.dockerignore`, and judges the Dockerfile.
+    fn lint(
+        &mut self,
+        view: &mut View<'_>,
+        options: &BuildOptions,
+        images: &ImageFinder<'_>,
+        stages: Option<BTreeSet<usize>>,
+    ) -> Result<Lint> {
+        let Opened { context, name, .. } = self;
+        view.line("[internal] load .dockerignore", |status| {
+            status("transferring context:", context.load_ignore(name)?);
+            Ok::<_, BuildError>(())
+        })?;
+        let build_args: BTreeMap<_, _> = options.build_args.iter().cloned().collect();
+        let check = build_args.get("BUILDKIT_DOCKERFILE_CHECK").cloned();
+        let tree = self.context.tree();
+        Ok(dockerfile::lint(
+            &self.parsed,
+            &LintOptions {
+                ignore: tree.ignore(),
+                build_args,
+                predefined: predefined(options),
+                base_env: Some(&|image| images.env(image)),
+                stages,
+                check,
+            },
+        ))
+    }
 }
 
 /// The lines of the view that are no steps of the plan.
@@ -149,30 +266,41 @@ impl View<'_> {
         self.line(name, |_| work())
     }
 
-    /// The same for work that tells of its parts.
+    /// The same for work that tells of its parts when they are done, with the bytes they moved, if any.
     pub(crate) fn line<T, E: std::fmt::Display>(
         &mut self,
         name: &str,
-        work: impl FnOnce(&dyn Fn(&str)) -> Result<T, E>,
+        work: impl FnOnce(&dyn Fn(&str, u64)) -> Result<T, E>,
     ) -> Result<T, E> {
         let vertex = self.next;
         self.next += 1;
-        self.progress.event(Event::Started { vertex, name });
-        let status = |text: &str| {
-            self.progress.event(Event::Status {
-                vertex,
-                text,
-                done: Some(std::time::Duration::ZERO),
-            });
-        };
-        let result = work(&status);
-        let error = result.as_ref().err().map(ToString::to_string);
-        self.progress.event(Event::Done {
-            vertex,
-            error: error.as_deref(),
-        });
-        result
+        line(self.progress, vertex, name, work)
     }
+}
+
+/// Does something under a line of the view, telling of its parts when they are done.
+pub(crate) fn line<T, E: std::fmt::Display>(
+    progress: &dyn Progress,
+    vertex: VertexId,
+    name: &str,
+    work: impl FnOnce(&dyn Fn(&str, u64)) -> Result<T, E>,
+) -> Result<T, E> {
+    progress.event(Event::Started { vertex, name });
+    let status = |text: &str, current: u64| {
+        progress.event(Event::Status {
+            vertex,
+            text,
+            amount: Amount { current, total: 0 },
+            done: true,
+        });
+    };
+    let result = work(&status);
+    let error = result.as_ref().err().map(ToString::to_string);
+    progress.event(Event::Done {
+        vertex,
+        error: error.as_deref(),
+    });
+    result
 }
 
 /// Mounts of this build are not the host's; the host's still arrive here.

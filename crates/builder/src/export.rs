@@ -81,7 +81,7 @@ pub(crate) fn to_store(
         let lease = store.lease([&id, &digest])?;
         store.put_blob(&id, &config)?;
         store.put_blob(&digest, &manifest)?;
-        status("exporting layers");
+        status("exporting layers", 0);
         let record = ImageRecord {
             id: id.clone(),
             manifest: digest.clone(),
@@ -90,12 +90,12 @@ pub(crate) fn to_store(
             other_blobs: Vec::new(),
         };
         store.put_image(&record, options.tags.first().map(String::as_str), None)?;
-        status(&format!("writing image {id}"));
+        status(&format!("writing image {id}"), 0);
         for tag in options.tags.iter().skip(1) {
             store.tag_image(&id, tag)?;
         }
         for tag in &options.tags {
-            status(&format!("naming to {tag}"));
+            status(&format!("naming to {tag}"), 0);
         }
         drop(lease);
         Ok((id, digest))

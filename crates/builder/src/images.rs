@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use oci_spec::image::{Descriptor, Digest};
@@ -11,7 +12,7 @@ use rctr_registry_client::{Platform, parse_reference};
 use crate::document::Document;
 use crate::options::BuildOptions;
 use crate::plan::{BaseImage, Images};
-use crate::progress::{Event, Progress, VertexId};
+use crate::progress::{Amount, Event, Progress, VertexId};
 use crate::{BuildError, Result};
 
 /// Finds base images for one build, each once.
@@ -24,12 +25,42 @@ pub(crate) struct ImageFinder<'a> {
     found: Mutex<HashMap<(String, Option<String>), BaseImage>>,
 }
 
-/// Layers on their way need no line each: the step's own line says that it works.
-struct Quiet;
+/// Hands what happens to layers to the thread that tells of it.
+struct Forward(Mutex<Sender<(Digest, LayerEvent)>>);
 
-impl PullProgress for Quiet {
+impl PullProgress for Forward {
     fn resolved(&self, _: &Descriptor, _: &[PulledLayer]) {}
-    fn event(&self, _: &Digest, _: LayerEvent) {}
+
+    fn event(&self, layer: &Digest, event: LayerEvent) {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody listens once the pull has failed.
+        let _ = sender.send((layer.clone(), event));
+    }
+}
+
+/// A layer's way, in BuildKit's words.
+fn tell(progress: &dyn Progress, vertex: VertexId, layer: &Digest, event: &LayerEvent) {
+    let status = |text: &str, current: u64, total: u64, done: bool| {
+        progress.event(Event::Status {
+            vertex,
+            text,
+            amount: Amount { current, total },
+            done,
+        });
+    };
+    let extracting = format!("extracting {layer}");
+    match event {
+        LayerEvent::Downloading { current, total } => {
+            status(layer.as_ref(), *current, *total, current == total);
+        }
+        LayerEvent::Unpacking => status(&extracting, 0, 0, false),
+        LayerEvent::Done => status(&extracting, 0, 0, true),
+        LayerEvent::Retrying { reason, .. } => progress.event(Event::Warning {
+            vertex,
+            text: &format!("{layer}: {reason}: trying again"),
+        }),
+        LayerEvent::Waiting | LayerEvent::Exists => {}
+    }
 }
 
 impl<'a> ImageFinder<'a> {
@@ -53,6 +84,18 @@ impl<'a> ImageFinder<'a> {
         self.next_vertex.load(Ordering::Relaxed)
     }
 
+    /// The environment of an image, if it need not be fetched.
+    pub(crate) fn env(&self, name: &str) -> Option<Vec<(String, String)>> {
+        let whole = parse_reference(name).ok()?.whole();
+        let image = self.local(name, &whole, &self.options.platform).ok()??;
+        let env = image.document.config.env.clone().unwrap_or_default();
+        let pair = |entry: &String| {
+            let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+            (name.to_owned(), value.to_owned())
+        };
+        Some(env.iter().map(pair).collect())
+    }
+
     fn load(&self, name: &str, platform: Option<&str>) -> Result<BaseImage> {
         let reference = parse_reference(name).map_err(|e| instruction(e.to_string()))?;
         let whole = reference.whole();
@@ -67,7 +110,7 @@ impl<'a> ImageFinder<'a> {
             vertex,
             name: &format!("[internal] load metadata for {whole}"),
         });
-        let image = self.local_or_pulled(name, &whole, &wanted);
+        let image = self.local_or_pulled(vertex, name, &whole, &wanted);
         let error = image.as_ref().err().map(ToString::to_string);
         self.progress.event(Event::Done {
             vertex,
@@ -76,7 +119,13 @@ impl<'a> ImageFinder<'a> {
         image
     }
 
-    fn local_or_pulled(&self, name: &str, whole: &str, wanted: &Platform) -> Result<BaseImage> {
+    fn local_or_pulled(
+        &self,
+        vertex: VertexId,
+        name: &str,
+        whole: &str,
+        wanted: &Platform,
+    ) -> Result<BaseImage> {
         if !self.options.pull
             && let Some(image) = self.local(name, whole, wanted)?
         {
@@ -87,7 +136,19 @@ impl<'a> ImageFinder<'a> {
             .build()
             .map_err(BuildError::io("start", "the network".as_ref()))?;
         let platform = wanted.to_string();
-        let pulled = runtime.block_on(self.engine.pull(name, Some(&platform), Arc::new(Quiet)))?;
+        let (sender, events) = mpsc::channel();
+        let progress = Arc::new(Forward(Mutex::new(sender)));
+        let pulled = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for (layer, event) in events {
+                    tell(self.progress, vertex, &layer, &event);
+                }
+            });
+            let pulled = runtime.block_on(self.engine.pull(name, Some(&platform), progress));
+            // With it goes whatever still holds the sender.
+            drop(runtime);
+            pulled
+        })?;
         match self.local(&pulled.id, whole, wanted)? {
             Some(image) => Ok(image),
             None => Err(Error::NoSuchImage { name: name.into() }.into()),

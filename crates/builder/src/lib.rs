@@ -5,6 +5,7 @@
 mod build;
 mod cachemount;
 pub mod context;
+pub mod describe;
 pub mod dockerfile;
 pub mod document;
 mod error;
@@ -18,8 +19,8 @@ pub mod progress;
 mod solve;
 mod time;
 
-pub use build::{Built, Failure, build};
 pub use cachemount::{CacheMountUsage, cache_mounts, prune_cache_mounts};
+pub use build::{Built, Checked, Failure, build, check};
 pub use error::{BuildError, Result};
 pub use options::{BuildOptions, DockerfileLocation, Entitlement, NamedContext, SecretSource};
 pub use solve::Cancel;

@@ -1,11 +1,18 @@
 //! What a build tells while it works.
 
-use std::time::Duration;
-
 use rctr_engine::LogStream;
 
 /// A line in the view: one step, or one of the internal things before and after.
 pub type VertexId = usize;
+
+/// Bytes of something that goes on; zero where they are not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// So far.
+    pub current: u64,
+    /// In all.
+    pub total: u64,
+}
 
 /// Something happened.
 #[derive(Debug, Clone)]
@@ -33,14 +40,16 @@ pub enum Event<'a> {
         /// What, not always whole lines.
         bytes: &'a [u8],
     },
-    /// Something within it, such as `transferring context: 2B`; told again with `done`.
+    /// Something within it, such as `transferring context:`; told again as it goes on, and with `done` at its end.
     Status {
         /// Which.
         vertex: VertexId,
-        /// What.
+        /// What; the same text is the same thing.
         text: &'a str,
-        /// How long it took, once it has ended.
-        done: Option<Duration>,
+        /// How far it has come.
+        amount: Amount,
+        /// It has ended.
+        done: bool,
     },
     /// A word of warning.
     Warning {

@@ -218,13 +218,13 @@ impl Context {
 
     /// Hides what `DOCKERFILE.dockerignore`, beside the Dockerfile that was read, or else `.dockerignore` says. Only
     /// in directories of this machine: what is fetched is taken as it is. `dockerfile` is the name that
-    /// [`Self::dockerfile`] gave, empty for a context whose Dockerfile nobody reads.
+    /// [`Self::dockerfile`] gave, empty for a context whose Dockerfile nobody reads. Gives the bytes read.
     ///
     /// # Errors
     /// [`FilesError::Pattern`] with the line.
-    pub fn load_ignore(&mut self, dockerfile: &str) -> Result<()> {
+    pub fn load_ignore(&mut self, dockerfile: &str) -> Result<u64> {
         if !self.local {
-            return Ok(());
+            return Ok(0);
         }
         let suffixed = |name: &str| format!("{name}{DOCKERIGNORE}");
         let own = match &self.dockerfile {
@@ -244,8 +244,9 @@ impl Context {
                 }
             })?;
             self.tree = self.tree.clone().with_ignore(ignore);
+            return Ok(text.len() as u64);
         }
-        Ok(())
+        Ok(0)
     }
 }
 

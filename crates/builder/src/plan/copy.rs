@@ -3,8 +3,8 @@
 use super::stage::{Building, Planner, absolute};
 use super::{CopySource, NodeId, Op, Origin, Unpack, at};
 use crate::Result;
-use crate::files::GitAddress;
 use crate::dockerfile::{Copy, Instruction, Source, Word};
+use crate::files::GitAddress;
 
 impl Planner<'_> {
     pub(super) fn copy(

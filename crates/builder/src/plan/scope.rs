@@ -26,6 +26,39 @@ pub(super) const PROXIES: [&str; 12] = [
     "BUILDKIT_INLINE_CACHE",
 ];
 
+/// What the platforms say: `TARGETARCH` and so on.
+fn platform_args(options: &BuildOptions) -> BTreeMap<&'static str, String> {
+    let mut args = BTreeMap::new();
+    let mut name = |names: [&'static str; 4], of: &Platform| {
+        args.insert(names[0], of.to_string());
+        args.insert(names[1], of.os.clone());
+        args.insert(names[2], of.architecture.clone());
+        args.insert(names[3], of.variant.clone().unwrap_or_default());
+    };
+    name(
+        ["TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT"],
+        &options.platform,
+    );
+    name(
+        ["BUILDPLATFORM", "BUILDOS", "BUILDARCH", "BUILDVARIANT"],
+        &Platform::host(),
+    );
+    args
+}
+
+/// Global variables that need no declaration, with their values.
+pub(crate) fn predefined(options: &BuildOptions) -> BTreeMap<String, String> {
+    let mut args: BTreeMap<String, String> = platform_args(options)
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    args.insert(
+        "TARGETSTAGE".into(),
+        options.target.clone().unwrap_or_default(),
+    );
+    args
+}
+
 /// What the build was given, before any stage.
 pub(super) struct Given<'a> {
     expander: Expander,
@@ -42,22 +75,8 @@ impl<'a> Given<'a> {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        let mut platform = BTreeMap::new();
+        let mut platform = platform_args(options);
         platform.insert("TARGETSTAGE", target.to_owned());
-        let mut name = |prefix: [&'static str; 4], of: &Platform| {
-            platform.insert(prefix[0], of.to_string());
-            platform.insert(prefix[1], of.os.clone());
-            platform.insert(prefix[2], of.architecture.clone());
-            platform.insert(prefix[3], of.variant.clone().unwrap_or_default());
-        };
-        name(
-            ["TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT"],
-            &options.platform,
-        );
-        name(
-            ["BUILDPLATFORM", "BUILDOS", "BUILDARCH", "BUILDVARIANT"],
-            &Platform::host(),
-        );
         Given {
             expander: Expander::new(escape),
             args,

@@ -36,8 +36,8 @@ impl Work<'_> {
             return Ok(hit);
         }
         let tree = self.tree(copy, origin.as_deref())?;
-        let groups = self.gather(copy, &tree)?;
-        let key = definition.field("content", &contents(&groups)?).digest();
+        let (groups, contents) = self.read(copy, &tree)?;
+        let key = definition.field("content", &contents).digest();
         let _turn = match self.hit_or_turn(&key, &base)? {
             HitOrTurn::Turn(turn) => turn,
             HitOrTurn::Hit(hit) => {
@@ -114,6 +114,30 @@ impl Work<'_> {
         let path = self.solver.scratch.join("nothing");
         let dir = File::open(&path).map_err(BuildError::io("open", &path))?;
         Ok(dir.into())
+    }
+
+    /// Everything that is copied, and its digests.
+    fn read(&self, copy: &Copy, tree: &Tree) -> Result<(Vec<Group>, Vec<String>)> {
+        let read = || {
+            let groups = self.gather(copy, tree)?;
+            let contents = contents(&groups)?;
+            Ok((groups, contents))
+        };
+        let is_path = |source: &CopySource| matches!(source, CopySource::Path(_));
+        let of_context = matches!(&copy.from, Origin::Context(name) if name.is_empty());
+        if !of_context || !copy.sources.iter().any(is_path) {
+            return read();
+        }
+        self.solver.reading_context(|status| {
+            let (groups, contents) = read()?;
+            let sources = groups.iter().flat_map(|group| &group.sources);
+            let bytes = sources.map(|source| match source {
+                Source::Selection(selection) => selection.bytes(),
+                Source::Inline { .. } => 0,
+            });
+            status("transferring context:", bytes.sum());
+            Ok((groups, contents))
+        })
     }
 
     /// Finds everything that is copied.

@@ -14,12 +14,14 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use oci_spec::image::{Digest, MediaType};
 use rctr_engine::{Engine, StepRunner};
 use rctr_store::{BuildStep, BuiltLayer, CommitOptions, ImageLayer, Lease, NewCacheEntry};
 
+use crate::build::line;
 use crate::files::{self, Tree};
 use crate::options::BuildOptions;
 use crate::plan::{Node, NodeId, Op, Plan};
@@ -86,6 +88,8 @@ pub(crate) struct Solver<'a> {
     pub(crate) cancel: &'a Cancel,
     /// A directory of this build's own.
     pub(crate) scratch: &'a Path,
+    /// Reading the context has been told of.
+    context_told: AtomicBool,
     cells: Vec<OnceLock<Option<Arc<Solved>>>>,
     failure: Mutex<Option<BuildError>>,
     /// Keys of the cache's entries that were hits.
@@ -115,6 +119,7 @@ impl<'a> Solver<'a> {
             lease: engine.store().lease([])?,
             cancel,
             scratch,
+            context_told: AtomicBool::new(false),
             cells: plan.nodes.iter().map(|_| OnceLock::new()).collect(),
             failure: Mutex::default(),
             used: Mutex::default(),
@@ -127,6 +132,15 @@ impl<'a> Solver<'a> {
             Some(solved) => Ok(solved),
             None => Err(self.take_failure()),
         }
+    }
+
+    /// Does what reads files of the context; the first time under a line of its own, whose number follows the nodes'.
+    fn reading_context<T>(&self, read: impl FnOnce(&dyn Fn(&str, u64)) -> Result<T>) -> Result<T> {
+        if self.context_told.swap(true, Ordering::Relaxed) {
+            return read(&|_, _| {});
+        }
+        let vertex = self.first_vertex + self.plan.nodes.len();
+        line(self.progress, vertex, "[internal] load build context", read)
     }
 
     fn used(&self, key: &str) {

@@ -29,14 +29,14 @@ pub fn require_tty(interactive: bool, tty: bool) -> Result<()> {
 }
 
 /// The size of the user's terminal, if there is one.
-fn window_size() -> Option<WindowSize> {
+pub fn window_size() -> Option<WindowSize> {
     let mut size = libc::winsize {
         ws_row: 0,
         ws_col: 0,
         ws_xpixel: 0,
         ws_ypixel: 0,
     };
-    [libc::STDOUT_FILENO, libc::STDIN_FILENO]
+    [libc::STDOUT_FILENO, libc::STDIN_FILENO, libc::STDERR_FILENO]
         .into_iter()
         .find_map(|fd| {
             // SAFETY: TIOCGWINSZ writes one winsize, which lives until the call returns.

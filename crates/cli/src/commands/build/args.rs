@@ -19,6 +19,12 @@ pub struct BuildArgs {
     /// Additional build contexts (e.g., name=path)
     #[arg(long, value_name = "NAME=PATH")]
     pub build_context: Vec<String>,
+    /// Set method for evaluating build
+    #[arg(long, value_name = "METHOD", default_value = "build")]
+    pub call: Call,
+    /// Shorthand for "--call=check"
+    #[arg(long)]
+    pub check: bool,
     /// Name of the Dockerfile (default: "PATH/Dockerfile"); - reads it from standard input
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
@@ -77,6 +83,20 @@ pub struct BuildArgs {
     pub ulimit: Vec<String>,
     #[arg(hide = true)]
     pub words: Vec<String>,
+}
+
+/// What is done with a Dockerfile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Call {
+    /// It is built
+    Build,
+    /// It is judged by the rules for good Dockerfiles
+    #[value(alias = "lint")]
+    Check,
+    /// What the target takes is listed: build arguments, secrets, SSH agents
+    Outline,
+    /// Its stages are listed
+    Targets,
 }
 
 /// How a build is shown.

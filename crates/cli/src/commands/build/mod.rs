@@ -1,6 +1,7 @@
 //! `rctr build`.
 
 mod args;
+mod call;
 mod interrupt;
 mod options;
 mod report;
@@ -14,19 +15,24 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::failure::{Failure, GENERAL, Result};
-use crate::output::build::{View, view};
+use crate::output::build::{View, summary, view};
 
 use interrupt::Interrupt;
 
 pub use args::{BuildArgs, ProgressKind};
 
+use args::Call;
+
 pub fn run(app: &App, command: &str, args: &BuildArgs) -> Result {
     let options = options::from(command, args)?;
     let engine = app.engine()?;
     let view: View = match args.quiet {
-        true => view(ProgressKind::Quiet),
-        false => view(args.progress),
+        true => view(ProgressKind::Quiet)?,
+        false => view(args.progress)?,
     };
+    if args.check || args.call != Call::Build {
+        return call::call(&engine, &options, &view, args);
+    }
     let interrupt = Interrupt::watch()?;
     let outcome = build(&engine, &options, view.progress(), &interrupt.cancel);
     view.finish();
@@ -45,6 +51,9 @@ pub fn run(app: &App, command: &str, args: &BuildArgs) -> Result {
             "image.name": options.tags.join(","),
         });
         write(path, format!("{metadata:#}\n").as_bytes())?;
+    }
+    if !matches!(args.progress, ProgressKind::Quiet | ProgressKind::Rawjson) && !args.quiet {
+        eprint!("{}", summary(&built.lint.warnings));
     }
     if args.quiet {
         writeln!(io::stdout(), "{id}")?;
