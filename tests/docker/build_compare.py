@@ -174,7 +174,7 @@ def differences(a: tuple, b: tuple) -> list[str]:
     found += [f"history: {x!r} and {y!r}" for x, y in zip(one, other) if x != y]
     if len(one) != len(other):
         found.append(f"history: {one[len(other):]} and {other[len(one):]}")
-    layers = [len(config["rootfs"]["diff_ids"]) for config in (a_config, b_config)]
+    layers = [len(config["rootfs"]["diff_ids"] or []) for config in (a_config, b_config)]
     if layers[0] != layers[1]:
         found.append(f"layers: {layers[0]} and {layers[1]}")
     for path in sorted({*a_tree.files, *b_tree.files}):
