@@ -61,13 +61,131 @@ fn a_full_filesystem_of_blocks_is_told_and_the_next_pull_goes_on() {
     env.rctr(["ps", "--all", "--quiet"]).ok().stdout_is("");
 }
 
+/// Fills the disk that its container's files are on.
+const FILL: [&str; 3] = ["sh", "-c", "head -c 40000000 /dev/zero > /big; echo full"];
+
+#[test]
+fn everything_that_looks_or_makes_room_works_on_a_full_disk() {
+    let env = Env::new();
+    let _disk = Mounted::ext4(&env.root(), &env.path("disk"), 24 << 20);
+    env.rctr(["pull", "--quiet", "busybox"]).ok();
+    let alone = ["--network", "none", "busybox"];
+    let stay = "head -c 40000000 /dev/zero > /big; exec sleep 1000";
+    let sleeper =
+        env.run_detached([&["--name", "sleeper"], &alone[..], &["sh", "-c", stay]].concat());
+    // Also while it is still being filled.
+    rctr_tests::wait_for("the disk to be full", || {
+        env.rctr(["ps", "--all"]).ok();
+        let processes = env.processes_of(&sleeper);
+        processes.iter().all(|pid| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
+        })
+    });
+    for words in [
+        &["ps", "--all"][..],
+        &["images"],
+        &["logs", "sleeper"],
+        &["inspect", "sleeper"],
+        &["system", "df"],
+        &["internal", "gc"],
+    ] {
+        env.rctr(words).ok();
+    }
+    // Again and again: what is kept back for the removal is not for them.
+    for _ in 0..12 {
+        env.run_alone(&["busybox", "true"])
+            .refused(125, "no space left")
+            .stderr_has("`rctr rm` and `rctr rmi`");
+        env.rctr(["pull", "--quiet", "busybox"])
+            .refused(1, "no space left");
+    }
+    env.rctr(["stop", "--time", "0", "sleeper"]).ok();
+    env.rctr([
+        "inspect",
+        "--format",
+        "{{.State.Status}} {{.State.ExitCode}}",
+        "sleeper",
+    ])
+    .ok()
+    .stdout_is("exited 137");
+    env.rctr(["rm", "sleeper"]).ok();
+    assert!(!env.root().join("containers").join(sleeper).exists());
+    // One that ends while nobody looks, and its image after it.
+    env.rctr([&["run", "--name", "filler"], &alone[..], &FILL].concat())
+        .ok();
+    env.rctr(["rmi", "--force", "busybox"]).ok();
+    env.rctr(["rm", "--force", "filler"]).ok();
+    env.rctr(["images", "--quiet"]).ok().stdout_is("");
+    env.run_alone(&["busybox", "echo", "there"])
+        .ok()
+        .stdout_is("there");
+    let left = fs::read_dir(env.root().join("tmp")).expect("a directory");
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn what_goes_at_its_end_goes_from_a_full_disk_too() {
+    let env = Env::new();
+    let _disk = Mounted::ext4(&env.root(), &env.path("disk"), 24 << 20);
+    env.rctr(["pull", "--quiet", "busybox"]).ok();
+    let containers = || {
+        fs::read_dir(env.root().join("containers"))
+            .expect("a directory")
+            .count()
+    };
+    env.run_alone(&[&["busybox"], &FILL[..]].concat()).ok();
+    assert_eq!(containers(), 0);
+    env.run_detached([&["--rm", "--network", "none", "busybox"], &FILL[..]].concat());
+    rctr_tests::wait_for("the container to go", || containers() == 0);
+    env.rctr(["ps", "--all", "--quiet"]).ok().stdout_is("");
+    // A store without a reserve, as an earlier rctr left it.
+    env.rctr(
+        [
+            &["run", "--name", "old", "--network", "none", "busybox"],
+            &FILL[..],
+        ]
+        .concat(),
+    )
+    .ok();
+    let mut rest = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(env.root().join("rest"))
+        .expect("a file");
+    fs::remove_file(env.root().join("reserve")).expect("the reserve");
+    while rest.write_all(&[1; 1024]).is_ok() {}
+    drop(rest);
+    env.rctr(["ps", "--all"]).ok();
+    env.rctr(["rm", "old"]).ok();
+    env.run_alone(&["busybox", "true"]).ok();
+}
+
+#[test]
+fn a_log_that_was_not_kept_is_refused() {
+    let env = Env::builder().config("[log]\ndriver = \"none\"\n").build();
+    let run = [
+        "run",
+        "--name",
+        "quiet",
+        "--network",
+        "none",
+        "busybox",
+        "echo",
+        "x",
+    ];
+    env.rctr(run).ok().stdout_is("x");
+    env.rctr(["logs", "quiet"])
+        .refused(1, "configured logging driver does not support reading");
+}
+
 #[test]
 fn a_disk_without_room_for_a_record_is_told() {
     let env = Env::new();
     let _disk = Mounted::tmpfs(&env.root(), "16k");
     for command in [&["ps"][..], &["pull", "busybox"]] {
         env.rctr(command)
-            .refused(1, "store.db: no space left on the disk that holds it")
+            .refused(1, "store.db")
+            .stderr_has("no space left on the disk that holds it")
             .stderr_has("hint: `df`");
     }
 }

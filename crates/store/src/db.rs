@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::FlockOperation;
 
 use crate::error::At;
-use crate::{Error, Result, fs, reserve};
+use crate::{Error, Result, fs, reserve, shm};
 
 /// Marks the file as rctr's (`PRAGMA application_id`).
 const APPLICATION_ID: i64 = 0x7263_7472;
@@ -125,6 +125,8 @@ pub(crate) fn open(root: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // The first statement opens the shared memory.
+    let prepared = shm::Prepared::new(root)?;
     let mut conn = Connection::open_with_flags(&path, flags).map_err(wrap)?;
     conn.busy_timeout(BUSY).map_err(wrap)?;
     // The last one to close would otherwise checkpoint, with four fsyncs: 1.6 ms a command.
@@ -134,6 +136,7 @@ pub(crate) fn open(root: &Path) -> Result<Connection> {
         .map_err(wrap)?;
     let supported = MIGRATIONS.len() as i64;
     let mut found = version(&conn).map_err(wrap)?;
+    drop(prepared);
     if found < supported {
         migrate(root, &path, &mut conn)?;
         found = version(&conn).map_err(wrap)?;

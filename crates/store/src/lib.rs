@@ -30,6 +30,7 @@ mod layer;
 mod pack;
 mod records;
 mod reserve;
+mod shm;
 mod store;
 mod untar;
 mod usage;

@@ -7,6 +7,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -20,6 +21,8 @@ const RESERVE: u64 = 256 << 10;
 const LOG_ROOM: u64 = 256 << 10;
 /// A disk with fewer bytes free is full to those who want to put something new on it.
 const LEAST_FREE: u64 = 64 << 10;
+/// How long the space of something removed may take to become free.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 fn path(root: &Path) -> PathBuf {
     root.join("reserve")
@@ -30,12 +33,24 @@ fn path(root: &Path) -> PathBuf {
 /// # Errors
 /// [`crate::Error::DiskFull`] if there is no room for it, or next to none for anything else.
 pub(crate) fn keep(root: &Path) -> Result<()> {
-    let path = path(root);
-    let kept = rustix::fs::stat(&path).is_ok_and(|stat| allocated(&stat) >= RESERVE);
-    let made = if kept { Ok(()) } else { make(&path) };
-    let made = made.and_then(|()| room_in_log(root));
-    made.and_then(|()| room_for_more(root))
+    make(&path(root))
+        .and_then(|()| room_in_log(root))
+        .and_then(|()| room_for_more(root))
         .at("put anything in", root)
+}
+
+/// As [`keep`], but waits a moment for what was removed just now: the kernel frees the files of a container only when
+/// its last mount has gone, which nothing tells.
+pub(crate) fn await_room(root: &Path) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match keep(root) {
+            Err(e) if e.is_disk_full() && Instant::now() < deadline => {
+                std::thread::sleep(PATIENCE / 50);
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Gives the reserve up; false if it was gone already.
@@ -64,6 +79,9 @@ pub(crate) fn prepare_log(root: &Path) {
 }
 
 fn make(path: &Path) -> rustix::io::Result<()> {
+    if rustix::fs::stat(path).is_ok_and(|stat| allocated(&stat) >= RESERVE) {
+        return Ok(());
+    }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o600))?;
     allocate(&file, 0, RESERVE).inspect_err(|_| {

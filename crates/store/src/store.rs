@@ -77,7 +77,7 @@ impl Store {
     /// # Errors
     /// [`Error::DiskFull`].
     pub fn require_space(&self) -> Result<()> {
-        reserve::keep(self.root())
+        reserve::await_room(self.root())
     }
 
     /// Runs `work` in one transaction: all of its changes become visible at once, or, if it gives an error, none.
