@@ -19,6 +19,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 import peers  # noqa: E402
 from builds import Builds  # noqa: E402
+from saves import Saves  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent
@@ -189,6 +190,13 @@ class Bench:
         finally:
             builds.stop()
 
+    def save(self):
+        saves = Saves(self)
+        try:
+            saves.run()
+        finally:
+            saves.stop()
+
     def exec(self):
         for peer in self.all:
             peer.run("run", "-d", "--name", "exec", peer.image("busybox"), "sleep", "100000")
@@ -226,7 +234,7 @@ class Bench:
 
 
 def main():
-    names = ["run", "exec", "ps", "memory", "pull", "build"]
+    names = ["run", "exec", "ps", "memory", "pull", "build", "save"]
     parser = argparse.ArgumentParser(prog="run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20, help="rounds behind each median (default 20)")
     parser.add_argument("--only", default=",".join(names), help=f"of {', '.join(names)}")
