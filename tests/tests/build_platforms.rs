@@ -156,3 +156,104 @@ fn programs_of_other_machines_and_outputs_for_one() {
             .stderr_has("programs for linux/s390x do not run on this machine");
     }
 }
+
+#[test]
+fn what_is_attested_goes_with_the_image() {
+    let env = Env::new();
+    let registry = OwnRegistry::start(&env.path("registry"));
+    let name = format!("{}/me/app:v1", registry.host());
+    let dir = context(
+        &env,
+        "FROM busybox\nARG TOKEN\nCOPY file /var/lib/dpkg/status\nRUN --mount=type=secret,id=password true\n",
+    );
+    let status =
+        "Package: hello\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2.10-3\n";
+    fs::write(dir.join("file"), status).expect("written");
+    let secret = env.path("password");
+    fs::write(&secret, "s3cret").expect("written");
+    let secret = format!("id=password,src={}", secret.display());
+    let path = dir.to_string_lossy().into_owned();
+    let build = |more: &[&str]| {
+        let mut words = vec![
+            "build",
+            "--secret",
+            &secret,
+            "--build-arg",
+            "TOKEN=t0ken",
+            "-t",
+            &name,
+        ];
+        words.extend(more);
+        words.push(&path);
+        env.rctr(words).ok();
+        env.rctr(["push", "-q", &name]).ok();
+        raw(&name)
+    };
+    let repository = name.rsplit_once(':').expect("a tag").0;
+    let at = |entry: &Value| {
+        raw(&format!(
+            "{repository}@{}",
+            entry["digest"].as_str().expect("a digest")
+        ))
+    };
+
+    let index = build(&["--provenance=true", "--sbom=true"]);
+    let listed = index["manifests"].as_array().expect("a list");
+    assert_eq!(listed.len(), 2, "{index}");
+    let (image, attestation) = (&listed[0], &listed[1]);
+    assert_eq!(attestation["platform"]["os"], "unknown");
+    let notes = &attestation["annotations"];
+    assert_eq!(notes["vnd.docker.reference.type"], "attestation-manifest");
+    assert_eq!(notes["vnd.docker.reference.digest"], image["digest"]);
+    let layers = at(attestation)["layers"].take();
+    let statement = |kind: &str| -> Value {
+        let layers = layers.as_array().expect("a list");
+        let of_kind = |layer: &&Value| layer["annotations"]["in-toto.io/predicate-type"] == kind;
+        let layer = layers.iter().find(of_kind).expect(kind);
+        assert_eq!(layer["mediaType"], "application/vnd.in-toto+json");
+        let digest = layer["digest"]
+            .as_str()
+            .expect("a digest")
+            .trim_start_matches("sha256:");
+        let text =
+            fs::read_to_string(env.root().join("blobs/sha256").join(digest)).expect("a statement");
+        for hidden in ["s3cret", "t0ken"] {
+            assert!(!text.contains(hidden), "{text}");
+        }
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let made = statement("https://slsa.dev/provenance/v1");
+    let hex = image["digest"]
+        .as_str()
+        .expect("a digest")
+        .trim_start_matches("sha256:");
+    assert_eq!(made["subject"][0]["digest"]["sha256"], hex);
+    let definition = &made["predicate"]["buildDefinition"];
+    let base = definition["resolvedDependencies"][0]["uri"]
+        .as_str()
+        .expect("a base");
+    assert_eq!(base, "pkg:docker/busybox@latest?platform=linux%2Famd64");
+    assert_eq!(
+        definition["externalParameters"]["request"]["secrets"][0]["id"],
+        "password"
+    );
+    let packages = statement("https://spdx.dev/Document")["predicate"].take();
+    assert_eq!(packages["spdxVersion"], "SPDX-2.3");
+    assert_eq!(packages["packages"][1]["name"], "hello");
+    assert_eq!(packages["packages"][1]["versionInfo"], "2.10-3");
+
+    // It runs here and, pulled, elsewhere.
+    env.run_alone(&[&name, "true"]).ok();
+    let there = Env::new();
+    there.rctr(["run", "--rm", &name, "true"]).ok();
+
+    // Nothing is attested that nobody asked for.
+    let plain = build(&["--provenance=false"]);
+    assert_eq!(
+        plain["mediaType"],
+        "application/vnd.oci.image.manifest.v1+json"
+    );
+    env.rctr(["build", "--sbom=generator=x", &path])
+        .exits(125)
+        .stderr_has("generator= is not supported");
+}

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use oci_spec::image::Digest;
 use rctr_engine::Engine;
 
+use crate::attest::Facts;
+use crate::cache::{self, Imports};
 use crate::context::{Context, Location};
 use crate::dockerfile::{self, Lint, LintOptions, Parsed, Span};
 use crate::export;
@@ -15,7 +17,7 @@ use crate::options::{BuildOptions, DockerfileLocation, NamedContext};
 use crate::plan::{Input, plan, predefined};
 use crate::progress::{Amount, Event, Progress, VertexId};
 use crate::solve::{Cancel, Solver};
-use crate::{BuildError, Result};
+use crate::{BuildError, Result, time};
 
 /// What a build made.
 #[derive(Debug, Clone)]
@@ -88,6 +90,7 @@ fn run(
     file: &mut Option<(String, String)>,
 ) -> Result<Built> {
     leave_host_mounts()?;
+    let started = time::now();
     let scratch = engine.store().begin_build_step(None)?;
     let mut view = View { progress, next: 0 };
     let mut opened = Opened::new(engine, options, &mut view, scratch.dir(), file)?;
@@ -116,6 +119,7 @@ fn run(
         }
     }
 
+    let imports = Imports::open(&mut view, engine, &options.cache_from, &options.platforms)?;
     let first = view.next;
     view.next += plan.nodes.len() + 1;
     let solver = Solver::new(
@@ -123,19 +127,24 @@ fn run(
         &plan,
         options,
         &trees,
+        &imports,
         progress,
         first,
         cancel,
         scratch.dir(),
     )?;
-    let solved = solver.solve_target()?;
+    let solved = solver.solve_targets()?;
     trees.values().for_each(|tree| tree.remember_hashes());
     solver.touch_cache()?;
-    let document = export::document(&solver, &solved);
-    let (image, manifest) = export::to_store(&mut view, engine, options, &solved, &document)?;
+    let facts = Facts {
+        started,
+        dockerfile: (&opened.name, &opened.text),
+    };
+    let made = export::run(&mut view, &solver, &facts, &solved)?;
+    cache::export(&mut view, &solver, &solved)?;
     Ok(Built {
-        image,
-        manifest,
+        image: made.image,
+        manifest: made.manifest,
         lint,
     })
 }

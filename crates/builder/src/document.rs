@@ -27,6 +27,13 @@ pub struct Document {
     /// One entry an instruction.
     #[serde(default)]
     pub history: Vec<History>,
+    /// Keys of the layers, for builds that are to take them from this image. Not inherited.
+    #[serde(
+        rename = "moby.buildkit.cache.v0",
+        skip_deserializing,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cache: Option<String>,
     /// `linux`.
     pub os: String,
     /// Layers.
@@ -164,6 +171,7 @@ impl Document {
         Document {
             architecture: platform.architecture.clone(),
             author: None,
+            cache: None,
             config: RunConfig {
                 env: Some(vec![format!("PATH={DEFAULT_PATH}")]),
                 working_dir: "/".into(),

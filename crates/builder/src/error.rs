@@ -83,6 +83,21 @@ pub enum BuildError {
         /// Its name.
         id: String,
     },
+    /// Images for several platforms do not go where one does.
+    #[error(
+        "{output} takes the result for one platform, not for {count}: build them one at a time, or push them"
+    )]
+    OnePlatform {
+        /// The output.
+        output: String,
+        /// How many were asked for.
+        count: usize,
+    },
+    /// Attestations belong to an index, which archives of single images have not.
+    #[error(
+        "attestations do not go into archives: push the image, or build it without --provenance and --sbom"
+    )]
+    AttestedArchive,
     /// A file or directory of the build's own cannot be used.
     #[error("{action} {}: {source}", path.display())]
     Io {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use oci_spec::image::{Descriptor, Digest};
 use rctr_engine::{Engine, Error, LayerEvent, PullProgress, PulledLayer};
 use rctr_registry_client::{Platform, parse_reference};
+use rctr_store::Image;
 
 use crate::document::Document;
 use crate::options::BuildOptions;
@@ -22,7 +23,7 @@ pub(crate) struct ImageFinder<'a> {
     progress: &'a dyn Progress,
     /// Number of the next line in the view.
     next_vertex: AtomicUsize,
-    found: Mutex<HashMap<(String, Option<String>), BaseImage>>,
+    found: Mutex<HashMap<(String, String), BaseImage>>,
 }
 
 /// Hands what happens to layers to the thread that tells of it.
@@ -87,7 +88,9 @@ impl<'a> ImageFinder<'a> {
     /// The environment of an image, if it need not be fetched.
     pub(crate) fn env(&self, name: &str) -> Option<Vec<(String, String)>> {
         let whole = parse_reference(name).ok()?.whole();
-        let image = self.local(name, &whole, &self.options.platform).ok()??;
+        let image = self
+            .local(name, &whole, &self.options.platforms[0])
+            .ok()??;
         let env = image.document.config.env.clone().unwrap_or_default();
         let pair = |entry: &String| {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
@@ -96,21 +99,15 @@ impl<'a> ImageFinder<'a> {
         Some(env.iter().map(pair).collect())
     }
 
-    fn load(&self, name: &str, platform: Option<&str>) -> Result<BaseImage> {
+    fn load(&self, name: &str, wanted: &Platform) -> Result<BaseImage> {
         let reference = parse_reference(name).map_err(|e| instruction(e.to_string()))?;
         let whole = reference.whole();
-        let wanted = match platform {
-            Some(text) => text
-                .parse()
-                .map_err(|e: rctr_registry_client::InvalidPlatform| instruction(e.to_string()))?,
-            None => self.options.platform.clone(),
-        };
         let vertex = self.next_vertex.fetch_add(1, Ordering::Relaxed);
         self.progress.event(Event::Started {
             vertex,
             name: &format!("[internal] load metadata for {whole}"),
         });
-        let image = self.local_or_pulled(vertex, name, &whole, &wanted);
+        let image = self.local_or_pulled(vertex, name, &whole, wanted);
         let error = image.as_ref().err().map(ToString::to_string);
         self.progress.event(Event::Done {
             vertex,
@@ -136,6 +133,7 @@ impl<'a> ImageFinder<'a> {
             .build()
             .map_err(BuildError::io("start", "the network".as_ref()))?;
         let platform = wanted.to_string();
+        let before = self.engine.store().find_image(whole)?;
         let (sender, events) = mpsc::channel();
         let progress = Arc::new(Forward(Mutex::new(sender)));
         let pulled = std::thread::scope(|scope| {
@@ -149,20 +147,68 @@ impl<'a> ImageFinder<'a> {
             drop(runtime);
             pulled
         })?;
+        self.give_back(before, whole, wanted)?;
         match self.local(&pulled.id, whole, wanted)? {
             Some(image) => Ok(image),
             None => Err(Error::NoSuchImage { name: name.into() }.into()),
         }
     }
 
+    /// A base for another kind of machine leaves the name to the image that had it, and that runs here.
+    fn give_back(&self, before: Option<Image>, name: &str, wanted: &Platform) -> Result<()> {
+        let Some(before) = before.filter(|_| !Platform::host().matches(wanted)) else {
+            return Ok(());
+        };
+        let own = self.engine.image(before.record.id.as_ref())?;
+        if before.tags.iter().any(|tag| tag == name) && Platform::host().matches(&own.platform) {
+            self.engine.store().tag_image(&before.record.id, name)?;
+        }
+        Ok(())
+    }
+
+    /// The image for another platform that belongs to the same index.
+    fn sibling(&self, of: &Digest, wanted: &Platform) -> Result<Option<rctr_engine::Image>> {
+        let images = self.engine.store().images()?;
+        let Some(own) = images.iter().find(|image| image.record.id == *of) else {
+            return Ok(None);
+        };
+        for other in &images {
+            let pulled = || {
+                other
+                    .repo_digests
+                    .iter()
+                    .any(|d| own.repo_digests.contains(d))
+            };
+            let blobs = || other.record.other_blobs.iter();
+            let built = || {
+                own.record
+                    .other_blobs
+                    .iter()
+                    .any(|b| blobs().any(|o| o == b))
+            };
+            let built = || built() || own.record.other_blobs.contains(&other.record.manifest);
+            if other.record.id == *of || !(pulled() || built()) {
+                continue;
+            }
+            let other = self.engine.image(other.record.id.as_ref())?;
+            if wanted.matches(&other.platform) {
+                return Ok(Some(other));
+            }
+        }
+        Ok(None)
+    }
+
     /// The image if the store has it for this platform.
     fn local(&self, name: &str, whole: &str, wanted: &Platform) -> Result<Option<BaseImage>> {
-        let image = match self.engine.image(name) {
+        let mut image = match self.engine.image(name) {
             Err(Error::NoSuchImage { .. }) => return Ok(None),
             other => other?,
         };
         if !wanted.matches(&image.platform) {
-            return Ok(None);
+            match self.sibling(&image.digest, wanted)? {
+                Some(sibling) => image = sibling,
+                None => return Ok(None),
+            }
         }
         let Some(record) = self.engine.store().image(&image.digest)? else {
             return Ok(None);
@@ -189,8 +235,8 @@ impl<'a> ImageFinder<'a> {
 }
 
 impl Images for ImageFinder<'_> {
-    fn find(&self, name: &str, platform: Option<&str>) -> Result<BaseImage> {
-        let key = (name.to_owned(), platform.map(str::to_owned));
+    fn find(&self, name: &str, platform: &Platform) -> Result<BaseImage> {
+        let key = (name.to_owned(), platform.to_string());
         // Held while it is fetched: a second one who asks for it waits.
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(image) = found.get(&key) {

@@ -2,7 +2,9 @@
 //! ([`plan`]), and solved against the store, each step cached by the content it depends on.
 #![deny(missing_docs)]
 
+mod attest;
 mod build;
+mod cache;
 mod cachemount;
 pub mod context;
 pub mod describe;
@@ -14,13 +16,17 @@ pub mod files;
 pub mod ignore;
 mod images;
 mod options;
+mod output;
 pub mod plan;
 pub mod progress;
 mod solve;
 mod time;
 
-pub use cachemount::{CacheMountUsage, cache_mounts, prune_cache_mounts};
+pub use attest::{Attestations, Detail};
 pub use build::{Built, Checked, Failure, build, check};
+pub use cache::{CacheExport, CacheTarget};
+pub use cachemount::{CacheMountUsage, cache_mounts, prune_cache_mounts};
 pub use error::{BuildError, Result};
 pub use options::{BuildOptions, DockerfileLocation, Entitlement, NamedContext, SecretSource};
+pub use output::{ArchiveOutput, Destination, ImageOutput, Output};
 pub use solve::Cancel;

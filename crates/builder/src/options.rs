@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use rctr_engine::CachePlace;
 use rctr_engine::options::{AddHost, NetworkMode, Ulimit};
 use rctr_registry_client::Platform;
 
+use crate::attest::Attestations;
+use crate::cache::{CacheExport, CacheTarget};
 use crate::context::Location;
+use crate::output::Output;
 
 /// Everything `build` takes. The front door parses; nothing here is text that still needs to be understood, but for
 /// references of images and values of build arguments.
@@ -22,8 +26,8 @@ pub struct BuildOptions {
     pub build_args: Vec<(String, String)>,
     /// `--build-context`.
     pub contexts: BTreeMap<String, NamedContext>,
-    /// What the image is to run on.
-    pub platform: Platform,
+    /// What the image is to run on, without doubles and at least one: an image for each.
+    pub platforms: Vec<Platform>,
     /// `--label`.
     pub labels: BTreeMap<String, String>,
     /// `--no-cache`.
@@ -50,8 +54,27 @@ pub struct BuildOptions {
     pub epoch: Option<i64>,
     /// `rewrite-timestamp=true`: no file in a layer is younger than `epoch`.
     pub rewrite_timestamps: bool,
+    /// `--cache-from`: where results may be had that are not here.
+    pub cache_from: Vec<CachePlace>,
+    /// `--cache-to`.
+    pub cache_to: Vec<CacheExport>,
+    /// `--provenance` and `--sbom`.
+    pub attestations: Attestations,
     /// Canonical names the image gets.
     pub tags: Vec<String>,
+    /// What is made of it; an image in the store, with these names, if nothing is said.
+    pub outputs: Vec<Output>,
+}
+
+impl BuildOptions {
+    /// The image is to say what its layers are results of.
+    pub(crate) fn inline_cache(&self) -> bool {
+        let asked = |export: &CacheExport| export.to == CacheTarget::Inline;
+        let argument = self.build_args.iter().rev();
+        let mut argument = argument.filter(|(name, _)| name == "BUILDKIT_INLINE_CACHE");
+        let by_argument = argument.next().is_some_and(|(_, value)| value == "1");
+        by_argument || self.cache_to.iter().any(asked)
+    }
 }
 
 /// Where the Dockerfile is.

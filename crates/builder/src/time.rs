@@ -11,3 +11,9 @@ pub(crate) fn format(seconds: i64) -> String {
 pub(crate) fn now() -> i64 {
     jiff::Timestamp::now().as_second()
 }
+
+/// Seconds since 1970 of RFC 3339.
+pub(crate) fn parse(text: &str) -> Option<i64> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    Some(time.as_second())
+}

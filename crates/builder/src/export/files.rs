@@ -101,7 +101,7 @@ pub(super) fn to_directory(
 }
 
 /// The image's root directory, mounted where nobody else sees it.
-fn mounted(solver: &Solver<'_>, solved: &Solved) -> Result<OwnedFd> {
+pub(super) fn mounted(solver: &Solver<'_>, solved: &Solved) -> Result<OwnedFd> {
     match solver.runner.mount(&solved.chain_ids())? {
         Some(root) => Ok(root),
         None => {

@@ -1,11 +1,13 @@
-//! Images for several platforms under one name.
+//! Images for several platforms under one name, and what is attested of them.
 
 use oci_spec::image::{Descriptor, Digest, MediaType};
 use rctr_registry_client::Platform;
-use rctr_store::sha256;
+use rctr_store::{Lease, Store, sha256};
 use serde_json::{Value, json};
 
 use super::image::{Exported, to_json};
+use crate::Result;
+use crate::attest::Predicate;
 
 /// An index, with what it names.
 pub(super) struct Index {
@@ -13,10 +15,87 @@ pub(super) struct Index {
     pub(super) bytes: Vec<u8>,
 }
 
+/// Statements about an image, in a manifest of their own. The last blob is the manifest.
+pub(super) struct Attested(Vec<(Digest, Vec<u8>)>);
+
+impl Attested {
+    /// As BuildKit attaches them.
+    pub(super) fn of(image: &Exported, predicates: &[Predicate], names: &[String]) -> Attested {
+        let manifest = &image.record.manifest;
+        let mut blobs = Vec::new();
+        let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
+        for predicate in predicates {
+            let statement = to_json(&predicate.statement(names, &image.platform, manifest));
+            let digest = sha256(&statement);
+            layers.push(json!({
+                "mediaType": "application/vnd.in-toto+json",
+                "digest": digest,
+                "size": statement.len(),
+                "annotations": {"in-toto.io/predicate-type": predicate.kind},
+            }));
+            diff_ids.push(digest.clone());
+            blobs.push((digest, statement));
+        }
+        let config = to_json(&json!({
+            "architecture": "unknown",
+            "os": "unknown",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        }));
+        let id = sha256(&config);
+        let kind = MediaType::ImageConfig;
+        let manifest = to_json(&json!({
+            "schemaVersion": 2,
+            "mediaType": MediaType::ImageManifest,
+            "config": Descriptor::new(kind, config.len() as u64, id.clone()),
+            "layers": layers,
+        }));
+        blobs.push((id, config));
+        blobs.push((sha256(&manifest), manifest));
+        Attested(blobs)
+    }
+
+    /// Of the manifest.
+    pub(super) fn digest(&self) -> &Digest {
+        &self.0[self.0.len() - 1].0
+    }
+
+    pub(super) fn digests(&self) -> impl Iterator<Item = &Digest> {
+        self.0.iter().map(|(digest, _)| digest)
+    }
+
+    /// It is in the store as long as the lease lives, or an image's record names its blobs.
+    pub(super) fn put(&self, store: &Store) -> Result<Lease> {
+        let lease = store.lease(self.digests())?;
+        for (digest, bytes) in &self.0 {
+            store.put_blob(digest, bytes)?;
+        }
+        Ok(lease)
+    }
+
+    fn entry(&self, of: &Digest) -> Value {
+        let bytes = &self.0[self.0.len() - 1].1;
+        json!({
+            "mediaType": MediaType::ImageManifest,
+            "digest": self.digest(),
+            "size": bytes.len(),
+            "annotations": {
+                "vnd.docker.reference.digest": of,
+                "vnd.docker.reference.type": "attestation-manifest",
+            },
+            "platform": {"architecture": "unknown", "os": "unknown"},
+        })
+    }
+}
+
 impl Index {
     /// Of all images.
     pub(super) fn of(images: &[Exported]) -> Index {
-        let manifests: Vec<Value> = images.iter().map(entry).collect();
+        let attested = images.iter().filter_map(|image| {
+            let attested = image.attested.as_ref()?;
+            Some(attested.entry(&image.record.manifest))
+        });
+        let manifests: Vec<Value> = images.iter().map(entry).chain(attested).collect();
         let bytes = to_json(&json!({
             "schemaVersion": 2,
             "mediaType": MediaType::ImageIndex,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use oci_spec::image::Digest;
 use rctr_engine::options::NetworkMode;
+use rctr_registry_client::Platform;
 
 use crate::dockerfile::{Dockerfile, RunMount, Span};
 use crate::document::{Document, History};
@@ -30,14 +31,23 @@ pub type NodeId = usize;
 pub struct Plan {
     /// Every node comes after those it needs.
     pub nodes: Vec<Node>,
-    /// The one whose files are the result.
-    pub target: NodeId,
+    /// What is to be made of them, for each platform of the build in its order.
+    pub targets: Vec<Target>,
+    /// The stages it needs, by number.
+    pub stages: BTreeSet<usize>,
+}
+
+/// An image that is to be made.
+#[derive(Debug)]
+pub struct Target {
+    /// What it is to run on.
+    pub platform: Platform,
+    /// The node whose files are the result.
+    pub node: NodeId,
     /// The result's configuration, but for `rootfs`, `created` and the times of its own history.
     pub document: Document,
     /// What the target's instructions add to the base image's history.
     pub history: Vec<PlannedHistory>,
-    /// The stages it needs, by number.
-    pub stages: BTreeSet<usize>,
 }
 
 /// A history entry whose time is known when its node has been solved.
@@ -163,6 +173,8 @@ pub struct Run {
     pub user: String,
     /// Absolute.
     pub working_dir: String,
+    /// What the command is a program for.
+    pub platform: Platform,
     /// Which network.
     pub network: NetworkMode,
     /// `--security=insecure`.
@@ -242,11 +254,11 @@ pub enum CopySource {
 
 /// Finds images. The planner asks; whoever calls it decides about registries.
 pub trait Images: Sync {
-    /// The image of this name for the build's platform or the one given, in the store when this returns.
+    /// The image of this name for a platform, in the store when this returns.
     ///
     /// # Errors
     /// Whatever hinders it.
-    fn find(&self, name: &str, platform: Option<&str>) -> Result<BaseImage>;
+    fn find(&self, name: &str, platform: &Platform) -> Result<BaseImage>;
 }
 
 /// What the planner works with.

@@ -41,6 +41,7 @@ impl Planner<'_> {
                 "" => "/".into(),
                 path => path.into(),
             },
+            platform: building.platform.clone(),
             network: self.run_network(building, run.network.as_ref())?,
             insecure: self.security(building, run.security.as_ref())?,
             mounts,

@@ -27,7 +27,7 @@ pub(super) const PROXIES: [&str; 12] = [
 ];
 
 /// What the platforms say: `TARGETARCH` and so on.
-fn platform_args(options: &BuildOptions) -> BTreeMap<&'static str, String> {
+fn platform_args(target: &Platform) -> BTreeMap<&'static str, String> {
     let mut args = BTreeMap::new();
     let mut name = |names: [&'static str; 4], of: &Platform| {
         args.insert(names[0], of.to_string());
@@ -37,7 +37,7 @@ fn platform_args(options: &BuildOptions) -> BTreeMap<&'static str, String> {
     };
     name(
         ["TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT"],
-        &options.platform,
+        target,
     );
     name(
         ["BUILDPLATFORM", "BUILDOS", "BUILDARCH", "BUILDVARIANT"],
@@ -48,7 +48,7 @@ fn platform_args(options: &BuildOptions) -> BTreeMap<&'static str, String> {
 
 /// Global variables that need no declaration, with their values.
 pub(crate) fn predefined(options: &BuildOptions) -> BTreeMap<String, String> {
-    let mut args: BTreeMap<String, String> = platform_args(options)
+    let mut args: BTreeMap<String, String> = platform_args(&options.platforms[0])
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
@@ -69,13 +69,18 @@ pub(super) struct Given<'a> {
 }
 
 impl<'a> Given<'a> {
-    pub(super) fn new(options: &'a BuildOptions, escape: char, target: &str) -> Given<'a> {
+    pub(super) fn new(
+        options: &'a BuildOptions,
+        platform: &Platform,
+        escape: char,
+        target: &str,
+    ) -> Given<'a> {
         let args = options
             .build_args
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        let mut platform = platform_args(options);
+        let mut platform = platform_args(platform);
         platform.insert("TARGETSTAGE", target.to_owned());
         Given {
             expander: Expander::new(escape),

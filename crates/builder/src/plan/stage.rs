@@ -1,7 +1,11 @@
 //! Stages: which are needed, what each begins with, one instruction after the other.
 
+use std::collections::BTreeSet;
+
+use rctr_registry_client::{InvalidPlatform, Platform};
+
 use super::scope::{Given, Scope};
-use super::{BaseImage, Graph, Input, Node, NodeId, Op, Origin, Plan, PlannedHistory, at};
+use super::{BaseImage, Graph, Input, Node, NodeId, Op, Origin, Plan, PlannedHistory, Target, at};
 use crate::dockerfile::{self, Instruction, InstructionKind, Span, Stage, Word};
 use crate::document::{DEFAULT_PATH, Document, History};
 use crate::options::NamedContext;
@@ -10,7 +14,7 @@ use crate::{BuildError, Result};
 /// What history entries say of who wrote them.
 const COMMENT: &str = "buildkit.dockerfile.v0";
 
-/// Makes the plan for the target stage.
+/// Makes the plan for the target stage, for each platform.
 ///
 /// # Errors
 /// [`BuildError`] with the place in the file; whatever hinders finding an image.
@@ -19,35 +23,46 @@ pub fn plan(input: &Input<'_>) -> Result<Plan> {
     let target = target(input)?;
     let name = stages[target].from.name.as_ref();
     let name = name.map_or("default", |word| word.text.as_str());
-    let mut given = Given::new(input.options, input.file.directives.escape, name);
-    for instruction in &input.file.global_args {
-        if let InstructionKind::Arg(args) = &instruction.kind {
-            for arg in args {
-                given.declare_global(arg)?;
+    let mut plan = Plan {
+        nodes: Vec::new(),
+        stages: BTreeSet::new(),
+        targets: Vec::new(),
+    };
+    for platform in &input.options.platforms {
+        let mut given = Given::new(input.options, platform, input.file.directives.escape, name);
+        for instruction in &input.file.global_args {
+            if let InstructionKind::Arg(args) = &instruction.kind {
+                for arg in args {
+                    given.declare_global(arg)?;
+                }
             }
         }
+        let mut planner = Planner {
+            input,
+            platform,
+            given,
+            // What several platforms need alike is done once.
+            graph: Graph { nodes: plan.nodes },
+            stages: vec![None; stages.len()],
+            under_way: Vec::new(),
+        };
+        let mut built = planner.stage(target)?;
+        for (name, value) in &input.options.labels {
+            let labels = built.document.config.labels.get_or_insert_default();
+            labels.insert(name.clone(), value.clone());
+        }
+        let needed = planner.stages.iter().enumerate();
+        let needed = needed.filter_map(|(index, stage)| stage.as_ref().map(|_| index));
+        plan.stages.extend(needed);
+        plan.nodes = planner.graph.nodes;
+        plan.targets.push(Target {
+            platform: platform.clone(),
+            node: built.node,
+            document: built.document,
+            history: built.history,
+        });
     }
-    let mut planner = Planner {
-        input,
-        given,
-        graph: Graph::default(),
-        stages: vec![None; stages.len()],
-        under_way: Vec::new(),
-    };
-    let mut built = planner.stage(target)?;
-    for (name, value) in &input.options.labels {
-        let labels = built.document.config.labels.get_or_insert_default();
-        labels.insert(name.clone(), value.clone());
-    }
-    let needed = planner.stages.iter().enumerate();
-    let needed = needed.filter_map(|(index, stage)| stage.as_ref().map(|_| index));
-    Ok(Plan {
-        stages: needed.collect(),
-        nodes: planner.graph.nodes,
-        target: built.node,
-        document: built.document,
-        history: built.history,
-    })
+    Ok(plan)
 }
 
 fn target(input: &Input<'_>) -> Result<usize> {
@@ -74,6 +89,8 @@ fn find_stage(stages: &[Stage], name: &str) -> Option<usize> {
 
 pub(super) struct Planner<'a> {
     pub(super) input: &'a Input<'a>,
+    /// What the image is to run on.
+    platform: &'a Platform,
     pub(super) given: Given<'a>,
     pub(super) graph: Graph,
     stages: Vec<Option<Building>>,
@@ -97,6 +114,10 @@ pub(super) struct Building {
     step: usize,
     steps: usize,
     pub(super) no_cache: bool,
+    /// What its programs are for.
+    pub(super) platform: Platform,
+    /// Whether steps are to say so.
+    shows_platform: bool,
 }
 
 impl Planner<'_> {
@@ -158,6 +179,12 @@ impl Planner<'_> {
             Some(word) => Some(self.given.expand_global(word)?).filter(|p| !p.is_empty()),
             None => None,
         };
+        let platform = match platform {
+            Some(text) => text
+                .parse()
+                .map_err(|e: InvalidPlatform| at(from.span, e.to_string()))?,
+            None => self.platform.clone(),
+        };
         let name = match &from.name {
             Some(name) => name.text.clone(),
             None if self.input.file.stages.len() > 1 => format!("stage-{index}"),
@@ -171,11 +198,12 @@ impl Planner<'_> {
                 .iter()
                 .any(|f| f.eq_ignore_ascii_case(&name));
         let own_name = from.name.as_ref().map(|word| word.text.as_str());
-        let base = self.base(index, own_name, &written, platform.as_deref(), from.span)?;
+        let base = self.base(index, own_name, &written, &platform, from.span)?;
         Ok(Building {
             name,
             no_cache,
             steps: 0,
+            shows_platform: self.input.options.platforms.len() > 1,
             ..base
         })
     }
@@ -185,7 +213,7 @@ impl Planner<'_> {
         index: usize,
         own_name: Option<&str>,
         written: &str,
-        platform: Option<&str>,
+        platform: &Platform,
         span: Span,
     ) -> Result<Building> {
         let contexts = &self.input.options.contexts;
@@ -197,7 +225,7 @@ impl Planner<'_> {
                 let name = own_name
                     .filter(|name| contexts.contains_key(*name))
                     .unwrap_or(written);
-                return Ok(self.base_files(name));
+                return Ok(self.base_files(name, platform));
             }
             None => {}
         }
@@ -210,14 +238,13 @@ impl Planner<'_> {
             });
         }
         if written == "scratch" {
-            let document = Document::scratch(&self.input.options.platform);
             let node = self.scratch();
-            return Ok(Building::on(node, document));
+            return Ok(Building::on(node, Document::scratch(platform), platform));
         }
         self.base_image(written, platform, span)
     }
 
-    fn base_image(&mut self, name: &str, platform: Option<&str>, span: Span) -> Result<Building> {
+    fn base_image(&mut self, name: &str, platform: &Platform, span: Span) -> Result<Building> {
         let image = self.image(name, platform, span)?;
         let mut document = Document::clone(&image.document);
         let env = document.config.env.get_or_insert_default();
@@ -227,13 +254,13 @@ impl Planner<'_> {
         let node = self
             .graph
             .add(node(Op::Image(image), String::new(), Some(span)));
-        let mut building = Building::on(node, document);
+        let mut building = Building::on(node, document, platform);
         building.step = 1;
         Ok(building)
     }
 
     /// A context as the first layer of an image.
-    fn base_files(&mut self, context: &str) -> Building {
+    fn base_files(&mut self, context: &str, platform: &Platform) -> Building {
         let scratch = self.scratch();
         let op = Op::Copy(Box::new(super::Copy::everything(
             scratch,
@@ -241,7 +268,7 @@ impl Planner<'_> {
         )));
         let name = format!("[context {context}] load from client");
         let node = self.graph.add(node(op, name, None));
-        let mut building = Building::on(node, Document::scratch(&self.input.options.platform));
+        let mut building = Building::on(node, Document::scratch(platform), platform);
         building.history.push(PlannedHistory {
             entry: History {
                 created_by: Some(format!("context {context}")),
@@ -253,7 +280,7 @@ impl Planner<'_> {
         building
     }
 
-    fn image(&self, name: &str, platform: Option<&str>, span: Span) -> Result<BaseImage> {
+    fn image(&self, name: &str, platform: &Platform, span: Span) -> Result<BaseImage> {
         self.input
             .images
             .find(name, platform)
@@ -349,14 +376,14 @@ impl Planner<'_> {
     }
 
     fn image_node(&mut self, name: &str, span: Span) -> Result<NodeId> {
-        let image = self.image(name, None, span)?;
+        let image = self.image(name, self.platform, span)?;
         let shown = format!("FROM {}", image.name);
         Ok(self.graph.add(node(Op::Image(image), shown, Some(span))))
     }
 }
 
 impl Building {
-    fn on(node: NodeId, document: Document) -> Building {
+    fn on(node: NodeId, document: Document, platform: &Platform) -> Building {
         let env = document.config.env.clone().unwrap_or_default();
         Building {
             node,
@@ -368,6 +395,8 @@ impl Building {
             step: 0,
             steps: 0,
             no_cache: false,
+            platform: platform.clone(),
+            shows_platform: false,
         }
     }
 
@@ -388,13 +417,14 @@ impl Building {
         });
     }
 
-    /// `[builder 2/5] `.
+    /// `[builder 2/5] `, with several platforms `[linux/arm64 builder 2/5] `.
     fn prefix(&self, step: usize) -> String {
         let width = self.steps.to_string().len();
-        match self.name.is_empty() {
-            true => format!("[{step:>width$}/{}] ", self.steps),
-            false => format!("[{} {step:>width$}/{}] ", self.name, self.steps),
-        }
+        let platform = self.shows_platform.then(|| self.platform.to_string());
+        let name = Some(self.name.clone()).filter(|name| !name.is_empty());
+        let words = platform.into_iter().chain(name);
+        let words: String = words.map(|word| word + " ").collect();
+        format!("[{words}{step:>width$}/{}] ", self.steps)
     }
 }
 

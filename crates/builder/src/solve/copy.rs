@@ -25,11 +25,12 @@ impl Work<'_> {
             Origin::Context(_) => None,
         };
         let definition = self.copy_key(copy, &base);
-        // Layers are known by their content: where they are the same nobody needs to look into them.
-        let known = origin.as_ref().map(|origin| {
-            let key = definition.clone().field("origin", origin.identity());
-            key.digest()
-        });
+        // Layers, commits and checksums are known by their content: where they are the same nobody needs to look in.
+        let known = match &origin {
+            Some(origin) => Some(vec![origin.identity().to_owned()]),
+            None => self.remote_identities(copy)?,
+        };
+        let known = known.map(|known| definition.clone().field("origin", &known).digest());
         if let Some(key) = &known
             && let Some(hit) = self.hit(key, &base)?
         {
@@ -41,9 +42,7 @@ impl Work<'_> {
         let _turn = match self.hit_or_turn(&key, &base)? {
             HitOrTurn::Turn(turn) => turn,
             HitOrTurn::Hit(hit) => {
-                if let (Some(known), Some(layer)) = (&known, hit.top()) {
-                    self.remember(known, layer)?;
-                }
+                self.remember_origin(known.as_deref(), &hit)?;
                 return Ok(hit);
             }
         };
@@ -54,18 +53,29 @@ impl Work<'_> {
         };
         let runner = &self.solver.runner;
         let root = runner.mount_writable(&below, step.upper(), step.work())?;
-        self.place(copy, &groups, root)?;
+        let chown = self.owner(copy, &base, &root)?;
+        place(copy, &groups, &root, chown)?;
+        drop(root);
         let solved = self.commit(step, &base, &key, "regular")?;
-        if let (Some(known), Some(layer)) = (&known, solved.top()) {
-            self.remember(known, layer)?;
-        }
+        self.remember_origin(known.as_deref(), &solved)?;
         Ok(solved)
+    }
+
+    /// Remembers a result under the key by which it is found without a look into its origin.
+    fn remember_origin(&self, known: Option<&str>, solved: &Solved) -> Result<()> {
+        match (known, solved.top(), solved.created) {
+            (Some(key), Some(layer), Some(created)) => self.remember(key, layer, created),
+            _ => Ok(()),
+        }
     }
 
     /// All that the result depends on but for the content of what is copied.
     fn copy_key(&self, copy: &Copy, base: &Solved) -> Key {
-        // With --link the files are the same whatever they are put upon.
-        let base = if copy.link { "any" } else { base.identity() };
+        // With --link the files are the same whatever they are put upon, unless it says who their owner's name is.
+        let base = match copy.link && !owner_by_name(copy) {
+            true => "any",
+            false => base.identity(),
+        };
         let kind = if copy.unpack == Unpack::No {
             "copy"
         } else {
@@ -200,16 +210,7 @@ impl Work<'_> {
     }
 
     fn repository(&self, copy: &Copy, address: &str) -> Result<Group> {
-        let address = GitAddress::of_source(address).ok_or_else(|| BuildError::Instruction {
-            span: self.node.span,
-            reason: format!("{address:?} is no address of a git repository"),
-        })??;
-        let options = GitOptions {
-            keep_git_dir: copy.keep_git_dir,
-            checksum: copy.checksum.clone(),
-            ssh_agent: self.solver.options.ssh.get("default").cloned(),
-            ..GitOptions::default()
-        };
+        let (address, options) = self.git(copy, address)?;
         let checkout = files::checkout(&address, &options, self.solver.scratch)?;
         let select = SelectOptions {
             exclude: copy.exclude.clone(),
@@ -221,32 +222,79 @@ impl Work<'_> {
         })
     }
 
-    fn place(&self, copy: &Copy, groups: &[Group], root: OwnedFd) -> Result<()> {
-        let again = root
-            .try_clone()
-            .map_err(BuildError::io("open", Path::new("the files of the step")))?;
-        let rootfs = Tree::rootfs(again);
-        let chown = match &copy.chown {
-            Some(owner) => Some(files::parse_owner(&rootfs, owner)?),
-            None => None,
+    /// The owner `--chown` names: looked up in the files that are changed, with --link in those below.
+    fn owner(&self, copy: &Copy, base: &Solved, root: &OwnedFd) -> Result<Option<(u32, u32)>> {
+        let Some(owner) = &copy.chown else {
+            return Ok(None);
         };
-        let chmod = copy.chmod.as_deref().map(Chmod::parse).transpose()?;
-        for group in groups {
-            files::copy(
-                root.as_fd(),
-                &CopyRequest {
-                    sources: &group.sources,
-                    destination: &copy.destination,
-                    destination_is_dir: copy.sources.len() > 1,
-                    chown,
-                    chmod: chmod.as_ref(),
-                    unpack: group.unpack,
-                    timestamp: None,
-                },
-            )?;
-        }
-        Ok(())
+        let rootfs = match copy.link {
+            false => root
+                .try_clone()
+                .map_err(BuildError::io("open", Path::new("the step's files")))?,
+            true => match self.solver.runner.mount(&base.chain_ids())? {
+                Some(mounted) => mounted,
+                None => self.empty()?,
+            },
+        };
+        Ok(Some(files::parse_owner(&Tree::rootfs(rootfs), owner)?))
     }
+
+    /// What stands for the content of repositories and of URLs with checksums, if there is nothing else.
+    fn remote_identities(&self, copy: &Copy) -> Result<Option<Vec<String>>> {
+        let mut known = Vec::new();
+        for source in &copy.sources {
+            match (source, &copy.checksum) {
+                (CopySource::Git(address), _) => {
+                    let (address, options) = self.git(copy, address)?;
+                    known.push(files::resolve(&address, &options)?);
+                }
+                (CopySource::Url(_), Some(checksum)) => known.push(checksum.clone()),
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(known))
+    }
+
+    fn git(&self, copy: &Copy, address: &str) -> Result<(GitAddress, GitOptions)> {
+        let address = GitAddress::of_source(address).ok_or_else(|| BuildError::Instruction {
+            span: self.node.span,
+            reason: format!("{address:?} is no address of a git repository"),
+        })??;
+        let options = GitOptions {
+            keep_git_dir: copy.keep_git_dir,
+            checksum: copy.checksum.clone(),
+            ssh_agent: self.solver.options.ssh.get("default").cloned(),
+            ..GitOptions::default()
+        };
+        Ok((address, options))
+    }
+}
+
+fn place(copy: &Copy, groups: &[Group], root: &OwnedFd, chown: Option<(u32, u32)>) -> Result<()> {
+    let chmod = copy.chmod.as_deref().map(Chmod::parse).transpose()?;
+    for group in groups {
+        files::copy(
+            root.as_fd(),
+            &CopyRequest {
+                sources: &group.sources,
+                destination: &copy.destination,
+                destination_is_dir: copy.sources.len() > 1,
+                chown,
+                chmod: chmod.as_ref(),
+                unpack: group.unpack,
+                timestamp: None,
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// Whether `--chown` says a name that only an image's files explain.
+fn owner_by_name(copy: &Copy) -> bool {
+    let is_number = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    copy.chown
+        .as_ref()
+        .is_some_and(|owner| !owner.split(':').all(is_number))
 }
 
 /// Digests of what is selected; what is written in the Dockerfile is in the key already.

@@ -22,6 +22,7 @@ use rctr_engine::{Engine, StepRunner};
 use rctr_store::{BuildStep, BuiltLayer, CommitOptions, ImageLayer, Lease, NewCacheEntry};
 
 use crate::build::line;
+use crate::cache::Imports;
 use crate::files::{self, Tree};
 use crate::options::BuildOptions;
 use crate::plan::{Node, NodeId, Op, Plan};
@@ -73,6 +74,14 @@ impl Solved {
     }
 }
 
+/// An entry of the cache that was a hit.
+struct Used {
+    key: String,
+    /// The layer it gave; not the entry's own where that was put upon another base.
+    chain_id: Digest,
+    created: i64,
+}
+
 /// What the solver works with.
 pub(crate) struct Solver<'a> {
     pub(crate) engine: &'a Engine,
@@ -92,8 +101,10 @@ pub(crate) struct Solver<'a> {
     context_told: AtomicBool,
     cells: Vec<OnceLock<Option<Arc<Solved>>>>,
     failure: Mutex<Option<BuildError>>,
-    /// Keys of the cache's entries that were hits.
-    used: Mutex<Vec<String>>,
+    /// Where results may be had that are not here.
+    imports: &'a Imports<'a>,
+    /// Entries of the cache that were hits.
+    used: Mutex<Vec<Used>>,
 }
 
 impl<'a> Solver<'a> {
@@ -103,6 +114,7 @@ impl<'a> Solver<'a> {
         plan: &'a Plan,
         options: &'a BuildOptions,
         contexts: &'a BTreeMap<String, Arc<Tree>>,
+        imports: &'a Imports<'a>,
         progress: &'a dyn Progress,
         first_vertex: VertexId,
         cancel: &'a Cancel,
@@ -122,16 +134,24 @@ impl<'a> Solver<'a> {
             context_told: AtomicBool::new(false),
             cells: plan.nodes.iter().map(|_| OnceLock::new()).collect(),
             failure: Mutex::default(),
+            imports,
             used: Mutex::default(),
         })
     }
 
-    /// Solves the target.
-    pub(crate) fn solve_target(&self) -> Result<Arc<Solved>> {
-        match self.solve(self.plan.target) {
-            Some(solved) => Ok(solved),
-            None => Err(self.take_failure()),
-        }
+    /// Solves the targets, in their order.
+    pub(crate) fn solve_targets(&self) -> Result<Vec<Arc<Solved>>> {
+        let targets = &self.plan.targets;
+        let solved: Option<Vec<_>> = match &targets[..] {
+            [one] => self.solve(one.node).map(|solved| vec![solved]),
+            several => std::thread::scope(|scope| {
+                let solve = |node| scope.spawn(move || self.solve(node));
+                let under_way: Vec<_> = several.iter().map(|target| solve(target.node)).collect();
+                let solved = under_way.into_iter().map(|thread| thread.join().ok()?);
+                solved.collect()
+            }),
+        };
+        solved.ok_or_else(|| self.take_failure())
     }
 
     /// Does what reads files of the context; the first time under a line of its own, whose number follows the nodes'.
@@ -143,19 +163,35 @@ impl<'a> Solver<'a> {
         line(self.progress, vertex, "[internal] load build context", read)
     }
 
-    fn used(&self, key: &str) {
-        lock(&self.used).push(key.to_owned());
+    fn used(&self, key: &str, chain_id: &Digest, created: i64) {
+        lock(&self.used).push(Used {
+            key: key.to_owned(),
+            chain_id: chain_id.clone(),
+            created,
+        });
+    }
+
+    /// Keys that led to a layer in this build, with the time each result was made.
+    pub(crate) fn keys_of(&self, chain_id: &Digest) -> BTreeMap<String, i64> {
+        let used = lock(&self.used);
+        let led = used.iter().filter(|used| used.chain_id == *chain_id);
+        led.map(|used| (used.key.clone(), used.created)).collect()
+    }
+
+    /// What all nodes that were needed have made.
+    pub(crate) fn all_made(&self) -> impl Iterator<Item = &Solved> {
+        self.cells.iter().filter_map(|cell| cell.get()?.as_deref())
     }
 
     /// Tells the cache which entries were of use.
     pub(crate) fn touch_cache(&self) -> Result<()> {
-        let used = std::mem::take(&mut *lock(&self.used));
+        let used = lock(&self.used);
         match used.is_empty() {
             true => Ok(()),
             false => Ok(self
                 .engine
                 .store()
-                .cache_touch(used.iter().map(String::as_str))?),
+                .cache_touch(used.iter().map(|used| used.key.as_str()))?),
         }
     }
 
@@ -312,7 +348,7 @@ impl Work<'_> {
             return Ok(None);
         }
         let Some(entry) = store.cache_find(key)? else {
-            return Ok(None);
+            return self.imported(key, base);
         };
         self.solver.lease.extend([&entry.chain_id])?;
         let Some(mut layer) = store.built_layer(&entry.chain_id)? else {
@@ -326,9 +362,37 @@ impl Work<'_> {
             };
             layer = store.relink_layer(&entry.chain_id, base.top(), options)?;
         }
-        self.solver.used(&entry.key);
+        self.solver.used(&entry.key, &layer.chain_id, entry.created);
         self.cached();
         Ok(Some(base.with(&layer, entry.created)))
+    }
+
+    /// The result under a key that another machine has kept; it is this one's from now on.
+    fn imported(&self, key: &str, base: &Solved) -> Result<Option<Solved>> {
+        let (store, lease) = (self.solver.engine.store(), &self.solver.lease);
+        let warn = |text: &str| {
+            self.start();
+            self.event(Event::Warning {
+                vertex: self.vertex,
+                text,
+            });
+        };
+        let imports = self.solver.imports;
+        let Some(imported) = imports.fetch(key, base.top(), lease, &warn)? else {
+            return Ok(None);
+        };
+        let chain_id = &imported.layer.chain_id;
+        for (key, created) in &imported.keys {
+            self.remember(key, chain_id, *created)?;
+        }
+        let created = imported.keys.iter().find(|(known, _)| known == key);
+        let created = created.map_or_else(crate::time::now, |(_, created)| *created);
+        let Some(layer) = store.built_layer(chain_id)? else {
+            return Ok(None);
+        };
+        self.solver.used(key, chain_id, created);
+        self.cached();
+        Ok(Some(base.with(&layer, created)))
     }
 
     /// As [`hit`](Self::hit), after any other build that makes the same result at this moment. Without one it is for
@@ -369,13 +433,14 @@ impl Work<'_> {
     }
 
     /// Another key for a result that the cache has already.
-    fn remember(&self, key: &str, chain_id: &Digest) -> Result<()> {
+    fn remember(&self, key: &str, chain_id: &Digest, created: i64) -> Result<()> {
         let entry = NewCacheEntry {
             key,
             kind: "regular",
             description: &self.node.name,
         };
-        Ok(self.solver.engine.store().cache_put(&entry, chain_id)?)
+        let store = self.solver.engine.store();
+        Ok(store.write(|tx| tx.cache_put_as_of(&entry, chain_id, created))?)
     }
 
     /// What `rewrite-timestamp` says.
@@ -396,7 +461,9 @@ impl Work<'_> {
     }
 
     fn start(&self) {
-        self.started.set(true);
+        if self.started.replace(true) {
+            return;
+        }
         self.event(Event::Started {
             vertex: self.vertex,
             name: &self.node.name,
@@ -418,9 +485,7 @@ impl Work<'_> {
     }
 
     fn failed(&self, error: &BuildError) {
-        if !self.started.get() {
-            self.start();
-        }
+        self.start();
         self.event(Event::Done {
             vertex: self.vertex,
             error: Some(&error.to_string()),

@@ -31,7 +31,7 @@ impl Work<'_> {
             HitOrTurn::Hit(hit) => return Ok(hit),
             HitOrTurn::Turn(turn) => turn,
         };
-        let platform = &self.solver.options.platform;
+        let platform = &run.platform;
         if !emulation::runs(platform) {
             return Err(BuildError::Instruction {
                 span: self.node.span,
@@ -118,7 +118,7 @@ impl Work<'_> {
             .field("network", network)
             .field("insecure", &run.insecure)
             .field("mounts", &mounts)
-            .field("platform", &self.solver.options.platform.to_string())
+            .field("platform", &run.platform.to_string())
     }
 
     fn options(&self, run: &Run) -> RunOptions {

@@ -13,12 +13,24 @@ pub struct BuildArgs {
     /// Allow extra privileged entitlement (network.host, security.insecure)
     #[arg(long, value_name = "ENTITLEMENT")]
     pub allow: Vec<String>,
+    /// Add annotation to the image
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub annotation: Vec<String>,
+    /// Attestation parameters (format: "type=sbom" or "type=provenance,mode=max")
+    #[arg(long, value_name = "SPEC")]
+    pub attest: Vec<String>,
     /// Set build-time variables
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub build_arg: Vec<String>,
     /// Additional build contexts (e.g., name=path)
     #[arg(long, value_name = "NAME=PATH")]
     pub build_context: Vec<String>,
+    /// External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")
+    #[arg(long, value_name = "SPEC")]
+    pub cache_from: Vec<String>,
+    /// Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir", "type=inline")
+    #[arg(long, value_name = "SPEC")]
+    pub cache_to: Vec<String>,
     /// Set method for evaluating build
     #[arg(long, value_name = "METHOD", default_value = "build")]
     pub call: Call,
@@ -34,6 +46,9 @@ pub struct BuildArgs {
     /// Set metadata for an image
     #[arg(long, value_name = "NAME=VALUE")]
     pub label: Vec<String>,
+    /// Shorthand for "--output=type=docker": the image goes to the store, as it does anyway
+    #[arg(long)]
+    pub load: bool,
     /// Write build result metadata to a file
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
@@ -46,6 +61,9 @@ pub struct BuildArgs {
     /// Do not cache specified stages
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub no_cache_filter: Vec<String>,
+    /// Output destination (format: "type=local,dest=path"): image, registry, oci, docker, tar, local
+    #[arg(short, long, value_name = "SPEC")]
+    pub output: Vec<String>,
     /// Set target platform for build
     #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
     pub platform: Vec<String>,
@@ -57,12 +75,21 @@ pub struct BuildArgs {
         env = "BUILDKIT_PROGRESS"
     )]
     pub progress: ProgressKind,
+    /// Shorthand for "--attest=type=provenance": true, false, mode=min or mode=max
+    #[arg(long, value_name = "SPEC")]
+    pub provenance: Option<String>,
     /// Always attempt to pull all referenced images
     #[arg(long)]
     pub pull: bool,
+    /// Shorthand for "--output=type=registry"
+    #[arg(long)]
+    pub push: bool,
     /// Suppress the build output and print image ID on success
     #[arg(short, long)]
     pub quiet: bool,
+    /// Shorthand for "--attest=type=sbom": true or false
+    #[arg(long, value_name = "BOOL")]
+    pub sbom: Option<String>,
     /// Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")
     #[arg(long, value_name = "SPEC")]
     pub secret: Vec<String>,

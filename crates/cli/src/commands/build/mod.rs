@@ -1,9 +1,12 @@
 //! `rctr build`.
 
 mod args;
+mod attest;
+mod cache;
 mod call;
 mod interrupt;
 mod options;
+mod outputs;
 mod report;
 
 use std::fs;

@@ -10,6 +10,7 @@ use rctr_engine::options::{NetworkMode, parse_size};
 use rctr_registry_client::{Platform, parse_reference};
 
 use super::args::BuildArgs;
+use super::{attest, cache, outputs};
 use crate::failure::{ENGINE, Failure, GENERAL, Result};
 
 /// Checks the flags.
@@ -49,6 +50,8 @@ pub fn from(command: &str, args: &BuildArgs) -> Result<BuildOptions> {
         }
         tags.push(reference.whole());
     }
+    let results = outputs::parse(args, &tags)
+        .map_err(|(value, flag, reason)| flags.invalid(&value, flag, &reason))?;
     let build_args = pairs_from_environment(&args.build_arg);
     let epoch = match build_args
         .iter()
@@ -72,7 +75,7 @@ pub fn from(command: &str, args: &BuildArgs) -> Result<BuildOptions> {
         target: args.target.clone().filter(|t| !t.is_empty()),
         build_args,
         contexts: contexts(&flags, &args.build_context)?,
-        platform: platform(&flags, &args.platform)?,
+        platforms: platforms(&flags, &args.platform)?,
         labels: labels(&args.label),
         no_cache: args.no_cache,
         no_cache_filter: args.no_cache_filter.clone(),
@@ -90,8 +93,13 @@ pub fn from(command: &str, args: &BuildArgs) -> Result<BuildOptions> {
         ssh: agents(&flags, &args.ssh)?,
         allow: entitlements(&flags, &args.allow)?,
         epoch,
-        rewrite_timestamps: false,
+        rewrite_timestamps: results.rewrite_timestamps,
+        cache_from: flags.parse_with(&args.cache_from, "--cache-from", cache::import)?,
+        cache_to: flags.parse_with(&args.cache_to, "--cache-to", cache::export)?,
+        attestations: attest::parse(args)
+            .map_err(|(value, flag, reason)| flags.invalid(&value, flag, &reason))?,
         tags,
+        outputs: results.outputs,
     })
 }
 
@@ -107,6 +115,16 @@ impl Flags<'_> {
     fn invalid(&self, value: &str, flag: &str, reason: &dyn std::fmt::Display) -> Failure {
         let message = format!("invalid argument {value:?} for {flag:?} flag: {reason}");
         Failure::usage(ENGINE, self.command, message)
+    }
+
+    fn parse_with<T>(
+        &self,
+        values: &[String],
+        flag: &str,
+        parse: fn(&str) -> std::result::Result<T, String>,
+    ) -> Result<Vec<T>> {
+        let parse = |value: &String| parse(value).map_err(|e| self.invalid(value, flag, &e));
+        values.iter().map(parse).collect()
     }
 
     fn parse_all<T: std::str::FromStr<Err: std::fmt::Display>>(
@@ -159,17 +177,26 @@ fn contexts(flags: &Flags<'_>, words: &[String]) -> Result<BTreeMap<String, Name
     Ok(contexts)
 }
 
-fn platform(flags: &Flags<'_>, words: &[String]) -> Result<Platform> {
-    match words {
-        [] => match std::env::var("DOCKER_DEFAULT_PLATFORM") {
-            Ok(text) if !text.is_empty() => platform(flags, &[text]),
-            _ => Ok(Platform::host()),
-        },
-        [one] => one
-            .parse()
-            .map_err(|e| flags.invalid(one, "--platform", &e)),
-        several => Err(flags.invalid(&several.join(","), "--platform", &"one platform at a time")),
+fn platforms(flags: &Flags<'_>, words: &[String]) -> Result<Vec<Platform>> {
+    let usual = std::env::var("DOCKER_DEFAULT_PLATFORM").unwrap_or_default();
+    let usual: Vec<String> = usual.split(',').map(str::to_owned).collect();
+    let words = if words.is_empty() { &usual } else { words };
+    let mut platforms = Vec::new();
+    for word in words.iter().filter(|word| !word.is_empty()) {
+        let platform = match word.as_str() {
+            "local" => Platform::host(),
+            word => word
+                .parse()
+                .map_err(|e| flags.invalid(word, "--platform", &e))?,
+        };
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
     }
+    if platforms.is_empty() {
+        platforms.push(Platform::host());
+    }
+    Ok(platforms)
 }
 
 fn network(flags: &Flags<'_>, text: &str) -> Result<NetworkMode> {
