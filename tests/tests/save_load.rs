@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rctr_tests::{Env, Terminal, entries};
+use rctr_tests::{Env, OwnRegistry, Terminal, entries};
 use serde_json::{Value, json};
 
 /// Runs a program to its end; what it prints.
@@ -377,6 +377,24 @@ fn the_archives_of_other_tools_are_loaded() {
         .run_alone(&["me/theirs:1", "echo", "runs"])
         .ok()
         .stdout_is("runs");
+
+    // Its layers are plain; registries get packed ones, and the same ones again.
+    let own = OwnRegistry::start(&other.path("registry"));
+    let name = format!("{}/me/theirs:1", own.host());
+    other.rctr(["tag", "me/theirs:1", &name]).ok();
+    let pushed = other.rctr(["push", &name]).ok().lines();
+    let place = format!("docker://{name}");
+    let raw = tool(
+        "skopeo",
+        &["inspect", "--raw", "--tls-verify=false", &place],
+    );
+    let raw: Value = serde_json::from_slice(&raw).expect("JSON");
+    let kind = raw["layers"][0]["mediaType"].as_str().expect("a type");
+    assert!(kind.ends_with("gzip"), "{kind}");
+    assert_eq!(
+        other.rctr(["push", &name]).ok().lines().last(),
+        pushed.last()
+    );
 
     // What older ones of Docker wrote: a directory for each layer, those that are alike as links.
     let old = changed(&env, "old", |dir| {

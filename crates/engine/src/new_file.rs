@@ -1,7 +1,12 @@
 //! Files that appear under their name only when they are complete.
 
 use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
+use rustix::io::Errno;
 
 use crate::{Error, Result};
 
@@ -10,8 +15,18 @@ use crate::{Error, Result};
 pub struct NewFile {
     file: File,
     path: PathBuf,
-    /// Its name until then; none for a device or pipe, which is written as it is.
-    temp: Option<PathBuf>,
+    until: Until,
+}
+
+/// What it is until it is complete.
+#[derive(Debug)]
+enum Until {
+    /// A file without a name, of which nothing stays whatever happens.
+    Nameless,
+    /// A file of another name, where files must have one.
+    Named(PathBuf),
+    /// A device or pipe, which is written as it is.
+    Itself,
 }
 
 impl NewFile {
@@ -28,21 +43,29 @@ impl NewFile {
             return Ok(NewFile {
                 file: file.map_err(Error::file("open", path))?,
                 path: path.to_owned(),
-                temp: None,
+                until: Until::Itself,
             });
         }
         if path.is_dir() {
             let is_dir = std::io::Error::from(std::io::ErrorKind::IsADirectory);
             return Err(Error::file("create", path)(is_dir));
         }
-        let mut temp = path.as_os_str().to_owned();
-        temp.push(format!(".{}", std::process::id()));
-        let temp = PathBuf::from(temp);
-        let file = File::create_new(&temp).map_err(Error::file("create", path))?;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o644);
+        let (file, until) = match openat(CWD, dir.unwrap_or(Path::new(".")), flags, mode) {
+            Ok(file) => (File::from(file), Until::Nameless),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                let temp = beside(path);
+                let file = File::create_new(&temp).map_err(Error::file("create", path))?;
+                (file, Until::Named(temp))
+            }
+            Err(e) => return Err(Error::file("create", path)(e.into())),
+        };
         Ok(NewFile {
             file,
             path: path.to_owned(),
-            temp: Some(temp),
+            until,
         })
     }
 
@@ -61,13 +84,24 @@ impl NewFile {
     /// # Errors
     /// [`Error::File`].
     pub fn commit(mut self) -> Result<()> {
-        if let Some(temp) = self.temp.take() {
-            let synced = self.file.sync_all();
-            let moved = synced.and_then(|()| fs::rename(&temp, &self.path));
-            if moved.is_err() {
-                self.temp = Some(temp);
-            }
-            return moved.map_err(Error::file("write", &self.path));
+        self.put().map_err(Error::file("write", &self.path))
+    }
+
+    fn put(&mut self) -> io::Result<()> {
+        if matches!(self.until, Until::Itself) {
+            return Ok(());
+        }
+        self.file.sync_all()?;
+        if matches!(self.until, Until::Nameless) {
+            // A name that is taken cannot be linked to, only renamed to.
+            let temp = beside(&self.path);
+            let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            linkat(CWD, own, CWD, &temp, AtFlags::SYMLINK_FOLLOW)?;
+            self.until = Until::Named(temp);
+        }
+        if let Until::Named(temp) = &self.until {
+            fs::rename(temp, &self.path)?;
+            self.until = Until::Itself;
         }
         Ok(())
     }
@@ -75,11 +109,18 @@ impl NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if let Some(temp) = &self.temp {
+        if let Until::Named(temp) = &self.until {
             // Whatever is wrong with it has been told.
             let _ = fs::remove_file(temp);
         }
     }
+}
+
+/// A name in the same directory that nobody else uses.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    PathBuf::from(name)
 }
 
 #[cfg(test)]
@@ -94,6 +135,11 @@ mod tests {
         let path = dir.path().join("x");
         let new = NewFile::create(&path).unwrap();
         new.file().write_all(b"half").unwrap();
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            0,
+            "not even a name"
+        );
         drop(new);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         fs::write(&path, "old").unwrap();

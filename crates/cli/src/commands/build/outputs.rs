@@ -214,10 +214,10 @@ pub(super) fn compression(
         })?,
         Some("zstd") => within(1, 22, Compression::DEFAULT_ZSTD, Compression::Zstd)?,
         Some("uncompressed") => Compression::None,
-        Some("estargz") => Compression::Estargz,
+        Some("estargz") => return Err("compression type estargz is not supported yet".to_owned()),
         Some(other) => {
             return Err(format!(
-                "unsupported compression type {other}: gzip, zstd, uncompressed and estargz are known"
+                "unsupported compression type {other}: gzip, zstd and uncompressed are known"
             ));
         }
     };
@@ -354,6 +354,10 @@ mod tests {
             (
                 "type=image,compression=lzw",
                 "unsupported compression type lzw",
+            ),
+            (
+                "type=image,compression=estargz",
+                "estargz is not supported yet",
             ),
             (
                 "type=image,compression-level=11",
