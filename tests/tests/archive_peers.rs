@@ -231,3 +231,87 @@ fn what_buildah_builds_upon_ours_runs() {
         other.run_alone(&["theirs:1"]).ok().stdout_is("shipped");
     }
 }
+
+/// A containerd of the test's own; nobody else's is asked.
+struct Containerd<'a> {
+    env: &'a Env,
+    daemon: Child,
+}
+
+impl<'a> Containerd<'a> {
+    fn start(env: &'a Env) -> Self {
+        let dir = |name: &str| text(&env.path(&format!("containerd-{name}")));
+        let configuration = format!(
+            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n[grpc]\naddress = \"{}\"\n",
+            dir("root"),
+            dir("state"),
+            dir("socket")
+        );
+        fs::write(dir("config"), configuration).expect("a file");
+        let log = File::create(dir("log")).expect("a file");
+        let daemon = Command::new("containerd")
+            .args(["-c", &dir("config")])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log)
+            .spawn()
+            .expect("containerd starts");
+        let containerd = Containerd { env, daemon };
+        wait_for("containerd", || {
+            let version = containerd.command(&["version"]).output();
+            version.is_ok_and(|out| out.status.success())
+        });
+        containerd
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("ctr");
+        let socket = text(&self.env.path("containerd-socket"));
+        command.args(["-a", &socket]).args(words);
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> String {
+        run(&mut self.command(words))
+    }
+}
+
+impl Drop for Containerd<'_> {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.daemon.id()).expect("a pid");
+        // Gone already is as good.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        let _ = self.daemon.wait();
+    }
+}
+
+#[test]
+fn containerd_and_rctr_run_what_the_other_has_saved() {
+    if !installed("containerd") || !installed("ctr") {
+        return;
+    }
+    let env = Env::new();
+    let archive = shipped(&env);
+    let containerd = Containerd::start(&env);
+    containerd.run(&["image", "import", "--snapshotter", "native", &archive]);
+    let word = containerd.run(&[
+        "run",
+        "--rm",
+        "--snapshotter",
+        "native",
+        "localhost/app:1",
+        "one",
+    ]);
+    assert_eq!(word, "shipped");
+    let back = text(&env.path("back.tar"));
+    containerd.run(&["image", "export", &back, "localhost/app:1"]);
+    let other = Env::new();
+    other
+        .rctr(["load", "-i", &back])
+        .ok()
+        .stdout_is("Loaded image: localhost/app:1");
+    other
+        .run_alone(&["localhost/app:1"])
+        .ok()
+        .stdout_is("shipped");
+}
