@@ -217,6 +217,29 @@ fn heredocs_are_scripts_and_files() {
 }
 
 #[test]
+fn words_are_split_where_docker_splits_them() {
+    let env = Env::new();
+    let dir = context(
+        &env,
+        "ctx",
+        &[
+            (
+                "Dockerfile",
+                "FROM busybox\nARG D=/x\\ y\nENV SPACED=\"a b\"\nCOPY [\"a b\", \"/c\"]\nCOPY $SPACED /d\nVOLUME [\"/v w\"]\n\
+                 HEALTHCHECK --interval=1m30s --retries=3 CMD true\nCMD [\"cat\", \"/c\", \"/d\"]\n",
+            ),
+            ("a b", "spaced\n"),
+        ],
+    );
+    build(&env, "w", &dir);
+    env.run_alone(&["w"]).ok().stdout_is("spaced\nspaced");
+    let config = env.inspect("w")["Config"].take();
+    assert!(config["Volumes"]["/v w"].is_object(), "{config}");
+    assert_eq!(config["Healthcheck"]["Interval"], 90_000_000_000_u64);
+    assert_eq!(config["Healthcheck"]["Retries"], 3);
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_place() {
     let env = Env::new();
     let path = env.path("ctx").to_string_lossy().into_owned();
@@ -418,4 +441,75 @@ fn a_damaged_cache_entry_is_a_miss() {
     env.run_alone(&["e", "cat", "/a", "/b"])
         .ok()
         .stdout_is("a\nb");
+}
+
+#[test]
+fn repositories_are_checked_out_once_a_commit() {
+    let env = Env::new();
+    let repo = env.path("repo");
+    let git = |words: &[&str]| {
+        let run = std::process::Command::new("git")
+            .arg("-C")
+            .arg(&repo)
+            .args(words)
+            .env("HOME", env.home())
+            .output()
+            .expect("git");
+        assert!(
+            run.status.success(),
+            "git {words:?}: {}",
+            String::from_utf8_lossy(&run.stderr)
+        );
+    };
+    fs::create_dir(&repo).expect("a directory");
+    git(&["init", "-q", "-b", "main"]);
+    let commit = |text: &str| {
+        fs::write(repo.join("file"), text).expect("a file");
+        git(&["add", "."]);
+        git(&[
+            "-c",
+            "user.email=a@b",
+            "-c",
+            "user.name=x",
+            "commit",
+            "-qm",
+            text,
+        ]);
+    };
+    commit("one");
+    // The dumb protocol of git: plain files over HTTP.
+    git(&["update-server-info"]);
+    let mut server = std::process::Command::new("python3")
+        .args(["-u", "-m", "http.server", "--bind", "127.0.0.1", "0"])
+        .current_dir(&repo)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("a server");
+    let mut line = String::new();
+    let mut stdout = std::io::BufReader::new(server.stdout.take().expect("its output"));
+    std::io::BufRead::read_line(&mut stdout, &mut line).expect("its address");
+    let port = line
+        .split("port ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .expect("a port");
+    let text =
+        format!("FROM busybox\nADD http://127.0.0.1:{port}/.git#main /src/\nCMD cat /src/file\n");
+    let dir = context(&env, "ctx", &[("Dockerfile", &text)]);
+    let builds = || {
+        build(&env, "g", &dir);
+        assert_eq!(cached(&build(&env, "g", &dir)).len(), 1);
+        env.run_alone(&["g"]).ok().stdout()
+    };
+    let first = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&builds));
+    commit("two");
+    git(&["update-server-info"]);
+    let second = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&builds));
+    server.kill().expect("the server ends");
+    server.wait().expect("the server has ended");
+    assert_eq!(
+        (first.ok().as_deref(), second.ok().as_deref()),
+        (Some("one"), Some("two"))
+    );
 }

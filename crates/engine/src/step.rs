@@ -112,7 +112,10 @@ impl Engine {
             };
             match rctr_runtime::status(&dir)? {
                 rctr_runtime::Status::Running { .. } => {}
-                _ => settle::discard_state_dir(&dir)?,
+                _ => {
+                    rctr_runtime::await_release(&dir)?;
+                    settle::discard_state_dir(&dir)?;
+                }
             }
         }
         Ok(())

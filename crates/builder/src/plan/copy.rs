@@ -33,13 +33,12 @@ impl Planner<'_> {
         for source in &copy.sources {
             match source {
                 Source::Path(word) => {
-                    for text in scope.expand_words(given, word)? {
-                        shown.push(text.clone());
-                        sources.push(match add {
-                            true => remote(text),
-                            false => CopySource::Path(text),
-                        });
-                    }
+                    let text = scope.expand(given, word)?;
+                    shown.push(text.clone());
+                    sources.push(match add {
+                        true => remote(text),
+                        false => CopySource::Path(text),
+                    });
                 }
                 Source::Heredoc(heredoc) => {
                     shown.push(format!("<<{}", heredoc.name));
@@ -68,11 +67,8 @@ impl Planner<'_> {
                 ),
             ));
         }
-        let exclude = copy
-            .exclude
-            .iter()
-            .map(|word| scope.expand(given, word))
-            .collect::<Result<Vec<_>>>()?;
+        // Patterns are taken as they are written: a backslash in them means something of its own.
+        let exclude = copy.exclude.iter().map(|word| word.text.clone()).collect();
         let op = Op::Copy(Box::new(super::Copy {
             base: building.node,
             from,

@@ -59,7 +59,8 @@ impl Building {
                 self.document.config.user = user;
             }
             Kind::Volume(words) => {
-                let paths = self.words(given, words)?;
+                let expand = |word| self.scope.expand(given, word);
+                let paths = words.iter().map(expand).collect::<Result<Vec<_>>>()?;
                 let volumes = self.document.config.volumes.get_or_insert_default();
                 volumes.extend(paths.iter().map(|path| (path.clone(), Map::new())));
                 self.note(format!("VOLUME [{}]", paths.join(" ")));
@@ -90,7 +91,7 @@ impl Building {
                 self.note(format!("STOPSIGNAL {name}"));
                 self.document.config.stop_signal = name;
             }
-            Kind::Healthcheck(check) => self.healthcheck(given, check)?,
+            Kind::Healthcheck(check) => self.healthcheck(check)?,
             Kind::Onbuild(trigger) => {
                 self.note(format!("ONBUILD {}", trigger.text));
                 let triggers = self.document.config.on_build.get_or_insert_default();
@@ -135,14 +136,6 @@ impl Building {
         pairs.iter().map(expand).collect()
     }
 
-    fn words(&self, given: &Given<'_>, words: &[Word]) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        for word in words {
-            found.extend(self.scope.expand_words(given, word)?);
-        }
-        Ok(found)
-    }
-
     fn expose(&mut self, given: &Given<'_>, words: &[Word]) -> Result<()> {
         let mut ports = BTreeMap::new();
         for word in words {
@@ -166,7 +159,7 @@ impl Building {
         Ok(())
     }
 
-    fn healthcheck(&mut self, given: &Given<'_>, check: &Healthcheck) -> Result<()> {
+    fn healthcheck(&mut self, check: &Healthcheck) -> Result<()> {
         let Healthcheck::Command {
             command,
             interval,
@@ -189,8 +182,8 @@ impl Building {
         };
         let duration = |word: &Option<Word>| -> Result<i64> {
             let Some(word) = word else { return Ok(0) };
-            let text = self.scope.expand(given, word)?;
-            let nanoseconds = dockerfile::parse_duration(&text)
+            let text = &word.text;
+            let nanoseconds = dockerfile::parse_duration(text)
                 .ok_or_else(|| at(word.span, format!("time: invalid duration {text:?}")))?;
             match nanoseconds {
                 0 | 1_000_000.. => Ok(nanoseconds),
@@ -199,7 +192,7 @@ impl Building {
         };
         let retries = match retries {
             Some(word) => {
-                let text = self.scope.expand(given, word)?;
+                let text = &word.text;
                 text.parse().ok().filter(|n: &i64| *n >= 0).ok_or_else(|| {
                     at(
                         word.span,

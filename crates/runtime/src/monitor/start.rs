@@ -127,8 +127,10 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
 
 /// Removes what a failed start has left. Mounts and namespaces go when this process ends.
 fn tidy(launch: &Launch) {
-    let path = load_spec(launch).and_then(|spec| cgroup_path(&spec));
-    if let Ok(cgroup) = path.and_then(|p| Cgroup::open(launch.cgroup, &p).map_err(cgroup_failed)) {
+    // Not from the bundle: where a builder was killed, that may be gone already.
+    let state = State::load(&launch.state_dir).ok().flatten();
+    let cgroup = state.map(|state| Cgroup::open(state.cgroup_driver, &state.cgroup_path));
+    if let Some(Ok(cgroup)) = cgroup {
         // Nothing to be done about a failure here: the first error is the one to tell.
         let _ = cgroup.kill_all();
         while nix::sys::wait::waitpid(None, None).is_ok() {}
