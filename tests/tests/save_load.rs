@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rctr_tests::{Env, OwnRegistry, Terminal, entries};
+use rctr_tests::{Env, Mounted, OwnRegistry, Terminal, entries};
 use serde_json::{Value, json};
 
 /// Runs a program to its end; what it prints.
@@ -356,6 +356,24 @@ fn hostile_archives_are_refused() {
         .one_error("standard input");
     env.rctr(["internal", "gc"]).ok();
     assert_empty(&env);
+}
+
+#[test]
+fn what_unpacks_to_more_than_the_disk_holds_is_given_up() {
+    let env = Env::new();
+    let bomb = env.path("bomb.tar.gz");
+    let make = format!(
+        "truncate -s 2G {0}.big && tar -cPf - {0}.big | gzip -1 > {0}; rm {0}.big",
+        text(&bomb)
+    );
+    tool("sh", &["-c", &make]);
+    assert!(fs::metadata(&bomb).expect("an archive").len() < 40 << 20);
+    let _disk = Mounted::tmpfs(&env.root(), "60m");
+    env.rctr(["load", "-i", &text(&bomb)])
+        .refused(1, "o space left");
+    assert_empty(&env);
+    env.rctr(["pull", "-q", "busybox"]).ok();
+    env.rctr(["rmi", "busybox"]).ok();
 }
 
 #[test]
