@@ -191,3 +191,43 @@ fn a_cache_that_is_gone_or_damaged_is_a_miss() {
             .stderr_has(part);
     }
 }
+
+#[test]
+fn cache_mounts_are_listed_exported_and_seeded() {
+    let (here, there) = (Env::new(), Env::new());
+    let dir = here.path("ctx");
+    fs::create_dir_all(&dir).expect("a directory");
+    let text = "FROM busybox\nRUN --mount=type=cache,id=numbers,target=/c echo 1 >> /c/file; wc -l < /c/file > /count\n";
+    fs::write(dir.join("Dockerfile"), text).expect("written");
+    build(&here, &dir, &[]).ok();
+    here.rctr(["builder", "cache-mount", "ls"])
+        .ok()
+        .stdout_has("numbers");
+    let archive = here.path("numbers.tar").to_string_lossy().into_owned();
+    here.rctr([
+        "builder",
+        "cache-mount",
+        "export",
+        "-o",
+        &archive,
+        "numbers",
+    ])
+    .ok();
+    there
+        .rctr(["builder", "cache-mount", "import", "numbers", &archive])
+        .ok();
+    build(&there, &dir, &[]).ok();
+    there
+        .run_alone(&["built", "cat", "/count"])
+        .ok()
+        .stdout_is("2");
+    there
+        .rctr(["builder", "cache-mount", "export", "letters"])
+        .exits(1)
+        .stderr_has("no cache mount has the id \"letters\"");
+    let bad = dir.join("Dockerfile").to_string_lossy().into_owned();
+    there
+        .rctr(["builder", "cache-mount", "import", "numbers", &bad])
+        .exits(1)
+        .stderr_has("no tar archive");
+}

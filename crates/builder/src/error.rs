@@ -98,6 +98,18 @@ pub enum BuildError {
         "attestations do not go into archives: push the image, or build it without --provenance and --sbom"
     )]
     AttestedArchive,
+    /// No step has made a cache directory with this id, and nobody filled one.
+    #[error("no cache mount has the id {id:?}")]
+    NoCacheMount {
+        /// The id.
+        id: String,
+    },
+    /// A build works with it at the moment.
+    #[error("cache mount {id:?} is in use by a build")]
+    CacheMountInUse {
+        /// The id.
+        id: String,
+    },
     /// A file or directory of the build's own cannot be used.
     #[error("{action} {}: {source}", path.display())]
     Io {

@@ -25,7 +25,9 @@ mod time;
 pub use attest::{Attestations, Detail};
 pub use build::{Built, Checked, Failure, build, check};
 pub use cache::{CacheExport, CacheTarget};
-pub use cachemount::{CacheMountUsage, cache_mounts, prune_cache_mounts};
+pub use cachemount::{
+    CacheMountUsage, cache_mounts, export_cache_mount, import_cache_mount, prune_cache_mounts,
+};
 pub use error::{BuildError, Result};
 pub use options::{BuildOptions, DockerfileLocation, Entitlement, NamedContext, SecretSource};
 pub use output::{ArchiveOutput, Destination, ImageOutput, Output};

@@ -1,6 +1,8 @@
 //! The commands that write and read archives of images, look at how images came to be, and clear them away; their
 //! arguments.
 
+use std::path::PathBuf;
+
 use clap::{ArgAction, Args, Subcommand};
 
 use crate::commands::BuildArgs;
@@ -87,6 +89,34 @@ pub enum BuilderCommand {
     Du(BuilderDuArgs),
     /// Remove build cache
     Prune(BuilderPruneArgs),
+    /// Manage directories of RUN --mount=type=cache
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    CacheMount {
+        #[command(subcommand)]
+        command: CacheMountCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CacheMountCommand {
+    /// List cache mounts
+    #[command(alias = "list")]
+    Ls,
+    /// Write what a cache mount holds as a tar archive
+    Export {
+        /// Its id; without id= in the Dockerfile that is its target
+        id: String,
+        /// Write to a file, instead of standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Make a cache mount hold what a tar archive has, instead of what it holds now
+    Import {
+        /// Its id; without id= in the Dockerfile that is its target
+        id: String,
+        /// The archive; standard input if not said
+        file: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

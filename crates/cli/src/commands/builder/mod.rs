@@ -1,5 +1,6 @@
 //! `rctr builder`: the build cache, seen and cleared.
 
+mod cache_mount;
 mod record;
 
 use std::io::{self, Write};
@@ -28,6 +29,7 @@ pub fn run(app: &App, command: BuilderCommand) -> Result {
         BuilderCommand::Build(args) => build::run(app, "builder build", &args),
         BuilderCommand::Du(args) => du(app, &args),
         BuilderCommand::Prune(args) => prune(app, &args),
+        BuilderCommand::CacheMount { command } => cache_mount::run(app, &command),
     }
 }
 

@@ -7,6 +7,8 @@
 //! ```
 //! The directory's lock says who uses it: shared by those that share, alone by those that do not.
 
+mod archive;
+
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, chown};
@@ -19,6 +21,8 @@ use rustix::io::Errno;
 use crate::dockerfile::Sharing;
 use crate::solve::Cancel;
 use crate::{BuildError, Result};
+
+pub use archive::{export_cache_mount, import_cache_mount};
 
 /// A cache directory in use.
 #[derive(Debug)]
