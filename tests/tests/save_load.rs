@@ -363,7 +363,7 @@ fn what_unpacks_to_more_than_the_disk_holds_is_given_up() {
     let env = Env::new();
     let bomb = env.path("bomb.tar.gz");
     let make = format!(
-        "truncate -s 2G {0}.big && tar -cPf - {0}.big | gzip -1 > {0}; rm {0}.big",
+        "truncate -s 400M {0}.big && tar -cPf - {0}.big | gzip -1 > {0}; rm {0}.big",
         text(&bomb)
     );
     tool("sh", &["-c", &make]);
