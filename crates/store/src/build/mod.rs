@@ -92,7 +92,7 @@ impl Store {
     /// # Errors
     /// [`crate::Error::UnsupportedDigest`], [`crate::Error::Io`], [`crate::Error::Database`].
     pub fn built_layer(&self, chain_id: &Digest) -> Result<Option<BuiltLayer>> {
-        if !fs::exists(&self.layer_dir(chain_id)?)? {
+        if !fs::exists(&self.layer_dir(chain_id)?.join("diff"))? {
             return Ok(None);
         }
         Ok(self.read(|tx| tx.built(chain_id))?.map(|row| row.layer))
