@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rctr_tests::{Env, Output, OwnRegistry, entries};
 
@@ -230,4 +231,28 @@ fn cache_mounts_are_listed_exported_and_seeded() {
         .rctr(["builder", "cache-mount", "import", "numbers", &bad])
         .exits(1)
         .stderr_has("no tar archive");
+}
+
+#[test]
+fn a_private_key_is_an_agent_for_the_time_of_the_build() {
+    let env = Env::new();
+    let dir = env.path("ctx");
+    fs::create_dir_all(&dir).expect("a directory");
+    let text = "FROM busybox\nRUN --mount=type=ssh test -S \"$SSH_AUTH_SOCK\"\nRUN ! test -e /run/buildkit\n";
+    fs::write(dir.join("Dockerfile"), text).expect("written");
+    let key = env.path("key").to_string_lossy().into_owned();
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f", &key])
+        .status()
+        .expect("ssh-keygen runs");
+    assert!(made.success());
+    build(&env, &dir, &["--ssh", &format!("default={key}")]).ok();
+    let no_key = dir.join("Dockerfile");
+    build(
+        &env,
+        &dir,
+        &["--ssh", &format!("default={}", no_key.display())],
+    )
+    .exits(125)
+    .stderr_has("the key cannot be used");
 }

@@ -1,7 +1,7 @@
 //! `--cache-from`.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -108,8 +108,7 @@ impl<'e> Imports<'e> {
             let Some(found) = source.records.get(key).copied() else {
                 continue;
             };
-            let mut lost = source.lost.lock().unwrap_or_else(PoisonError::into_inner);
-            if lost.contains(&found.layer) {
+            if source.lost().contains(&found.layer) {
                 continue;
             }
             let layer = source.layers[found.layer].upon(below);
@@ -119,14 +118,14 @@ impl<'e> Imports<'e> {
                     let keys = source.keys_of(found.layer);
                     return Ok(Some(Imported { layer, keys }));
                 }
-                Err(error) => {
-                    lost.insert(found.layer);
+                Err(error) if source.lost().insert(found.layer) => {
+                    let why = causes(&error);
                     warn(&format!(
-                        "cached layer {} cannot be used: {}",
-                        layer.blob,
-                        causes(&error)
+                        "cached layer {} cannot be used: {why}",
+                        layer.blob
                     ));
                 }
+                Err(_) => {}
             }
         }
         Ok(None)
@@ -160,6 +159,10 @@ impl<'e> Source<'e> {
             records: found,
             lost: Mutex::default(),
         })
+    }
+
+    fn lost(&self) -> MutexGuard<'_, HashSet<usize>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keys_of(&self, layer: usize) -> Vec<(String, i64)> {

@@ -96,7 +96,7 @@ pub struct BuildArgs {
     /// Size of /dev/shm of the RUN instructions
     #[arg(long, value_name = "BYTES")]
     pub shm_size: Option<String>,
-    /// SSH agent socket to expose to the build (format: "default|<id>[=<socket>]")
+    /// SSH agent socket or keys to expose to the build (format: "default|<id>[=<socket>|<key>[,<key>]]")
     #[arg(long, value_name = "SPEC")]
     pub ssh: Vec<String>,
     /// Image identifier (format: "[registry/]repository[:tag]")

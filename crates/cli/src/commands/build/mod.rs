@@ -8,6 +8,7 @@ mod interrupt;
 mod options;
 mod outputs;
 mod report;
+mod ssh;
 
 use std::fs;
 use std::io::{self, Write};
@@ -27,7 +28,7 @@ pub use args::{BuildArgs, ProgressKind};
 use args::Call;
 
 pub fn run(app: &App, command: &str, args: &BuildArgs) -> Result {
-    let options = options::from(command, args)?;
+    let (options, agents) = options::from(command, args)?;
     let engine = app.engine()?;
     let view: View = match args.quiet {
         true => view(ProgressKind::Quiet)?,
@@ -38,6 +39,7 @@ pub fn run(app: &App, command: &str, args: &BuildArgs) -> Result {
     }
     let interrupt = Interrupt::watch()?;
     let outcome = build(&engine, &options, view.progress(), &interrupt.cancel);
+    drop(agents);
     view.finish();
     let built = outcome.map_err(|failure| match interrupt.signal() {
         Some(signal) => Failure::silent(128 + signal as u8),

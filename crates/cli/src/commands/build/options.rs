@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::PathBuf;
 
 use rctr_builder::context::Location;
 use rctr_builder::{BuildOptions, DockerfileLocation, Entitlement, NamedContext, SecretSource};
@@ -10,14 +9,15 @@ use rctr_engine::options::{NetworkMode, parse_size};
 use rctr_registry_client::{Platform, parse_reference};
 
 use super::args::BuildArgs;
+use super::ssh::Agents;
 use super::{attest, cache, outputs};
 use crate::failure::{ENGINE, Failure, GENERAL, Result};
 
-/// Checks the flags.
+/// Checks the flags. The agents go when they are dropped.
 ///
 /// # Errors
 /// What a flag says wrong, in Docker's words, with 125; a wrong number of words is 1.
-pub fn from(command: &str, args: &BuildArgs) -> Result<BuildOptions> {
+pub fn from(command: &str, args: &BuildArgs) -> Result<(BuildOptions, Agents)> {
     let [context] = args.words.as_slice() else {
         let message = format!("'rctr {command}' requires 1 argument");
         return Err(Failure::usage(GENERAL, command, message));
@@ -69,7 +69,9 @@ pub fn from(command: &str, args: &BuildArgs) -> Result<BuildOptions> {
         })?),
         None => None,
     };
-    Ok(BuildOptions {
+    let agents =
+        Agents::of(&args.ssh).map_err(|(word, reason)| flags.invalid(&word, "--ssh", &reason))?;
+    let options = BuildOptions {
         context: location(context)?,
         file,
         target: args.target.clone().filter(|t| !t.is_empty()),
@@ -90,7 +92,7 @@ pub fn from(command: &str, args: &BuildArgs) -> Result<BuildOptions> {
         },
         ulimits: flags.parse_all(&args.ulimit, "--ulimit")?,
         secrets: secrets(&flags, &args.secret)?,
-        ssh: agents(&flags, &args.ssh)?,
+        ssh: agents.sockets.clone(),
         allow: entitlements(&flags, &args.allow)?,
         epoch,
         rewrite_timestamps: results.rewrite_timestamps,
@@ -100,7 +102,8 @@ pub fn from(command: &str, args: &BuildArgs) -> Result<BuildOptions> {
             .map_err(|(value, flag, reason)| flags.invalid(&value, flag, &reason))?,
         tags,
         outputs: results.outputs,
-    })
+    };
+    Ok((options, agents))
 }
 
 fn location(text: &str) -> Result<Location> {
@@ -247,39 +250,6 @@ fn secrets(flags: &Flags<'_>, words: &[String]) -> Result<BTreeMap<String, Secre
         secrets.insert(id, source);
     }
     Ok(secrets)
-}
-
-fn agents(flags: &Flags<'_>, words: &[String]) -> Result<BTreeMap<String, PathBuf>> {
-    use std::os::unix::fs::FileTypeExt;
-    let mut agents = BTreeMap::new();
-    for word in words {
-        let (id, path) = word.split_once('=').unwrap_or((word, ""));
-        let path = match path {
-            "" => std::env::var_os("SSH_AUTH_SOCK")
-                .map(PathBuf::from)
-                .ok_or_else(|| {
-                    flags.invalid(
-                        word,
-                        "--ssh",
-                        &"invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set",
-                    )
-                })?,
-            path => PathBuf::from(path),
-        };
-        let socket = std::fs::metadata(&path).is_ok_and(|m| m.file_type().is_socket());
-        if !socket {
-            return Err(flags.invalid(
-                word,
-                "--ssh",
-                &format!(
-                    "{} is not the socket of an agent: add keys to an agent with ssh-add",
-                    path.display()
-                ),
-            ));
-        }
-        agents.insert(id.to_owned(), path);
-    }
-    Ok(agents)
 }
 
 fn entitlements(flags: &Flags<'_>, words: &[String]) -> Result<Vec<Entitlement>> {

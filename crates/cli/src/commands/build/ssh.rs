@@ -1,0 +1,182 @@
+//! `--ssh`: the sockets of agents, or private keys, which get an agent of their own for the time of the build.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+/// The agents of a build.
+#[derive(Debug, Default)]
+pub struct Agents {
+    /// Their sockets, by id.
+    pub sockets: BTreeMap<String, PathBuf>,
+    own: Vec<Own>,
+}
+
+/// An agent that was started for this build alone.
+#[derive(Debug)]
+struct Own {
+    agent: Child,
+    dir: TempDir,
+}
+
+impl Agents {
+    /// `default|ID[=SOCKET|KEY[,KEY…]]`; an error has the word and the reason.
+    pub fn of(words: &[String]) -> Result<Agents, (String, String)> {
+        let mut agents = Agents::default();
+        for word in words {
+            let added = agents.add(word);
+            added.map_err(|reason| (word.clone(), reason))?;
+        }
+        Ok(agents)
+    }
+
+    fn add(&mut self, word: &str) -> Result<(), String> {
+        let (id, paths) = word.split_once('=').unwrap_or((word, ""));
+        let socket = match paths {
+            "" => {
+                let known = std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty());
+                let missing =
+                    "invalid empty ssh agent socket: make sure SSH_AUTH_SOCK is set".to_owned();
+                let path = PathBuf::from(known.ok_or(missing)?);
+                match is_socket(&path)? {
+                    true => path,
+                    false => return Err(format!("{} is no socket", path.display())),
+                }
+            }
+            one if is_socket(Path::new(one)).unwrap_or(false) => PathBuf::from(one),
+            keys => {
+                let own = Own::start(keys.split(','))?;
+                let socket = own.socket();
+                self.own.push(own);
+                socket
+            }
+        };
+        self.sockets.insert(id.to_owned(), socket);
+        Ok(())
+    }
+}
+
+fn is_socket(path: &Path) -> Result<bool, String> {
+    let meta = std::fs::metadata(path);
+    let meta = meta.map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(meta.file_type().is_socket())
+}
+
+impl Own {
+    /// An agent that knows these keys. One with a passphrase asks for it at the terminal.
+    fn start<'k>(keys: impl Iterator<Item = &'k str>) -> Result<Own, String> {
+        let keys: Vec<&str> = keys.collect();
+        for key in &keys {
+            if is_socket(Path::new(key))? {
+                return Err("only a single socket can be given, and no keys beside it".to_owned());
+            }
+        }
+        let dir =
+            TempDir::with_prefix("rctr-ssh-").map_err(|e| format!("temporary directory: {e}"))?;
+        let mut command = Command::new("ssh-agent");
+        command.arg("-D").arg("-a").arg(dir.path().join("agent"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        // Ctrl-C at the terminal is for the build, which ends it.
+        command.process_group(0);
+        // SAFETY: a single system call, which allocates nothing and takes no lock.
+        unsafe {
+            // A killed build takes it with it.
+            command.pre_exec(|| {
+                Ok(nix::sys::prctl::set_pdeathsig(
+                    nix::sys::signal::Signal::SIGTERM,
+                )?)
+            });
+        }
+        let agent = command.spawn().map_err(|e| not_run("ssh-agent", &e))?;
+        let mut own = Own { agent, dir };
+        // It tells its socket when it listens.
+        let mut line = String::new();
+        if let Some(stdout) = own.agent.stdout.take() {
+            let read = BufReader::new(stdout).read_line(&mut line);
+            read.map_err(|e| not_run("ssh-agent", &e))?;
+        }
+        if line.is_empty() {
+            return Err("ssh-agent does not start".to_owned());
+        }
+        let added = Command::new("ssh-add")
+            .arg("-q")
+            .arg("--")
+            .args(keys.iter().map(OsStr::new))
+            .env("SSH_AUTH_SOCK", own.socket())
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|e| not_run("ssh-add", &e))?;
+        match added.status.success() {
+            true => Ok(own),
+            false => {
+                let said = String::from_utf8_lossy(&added.stderr);
+                let said: Vec<&str> = said.lines().map(str::trim).collect();
+                Err(format!("the key cannot be used: {}", said.join(" ")))
+            }
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("agent")
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // Gone already, if this fails.
+        let _ = self.agent.kill();
+        let _ = self.agent.wait();
+    }
+}
+
+fn not_run(program: &str, error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => format!(
+            "keys need the program {program}: install OpenSSH's client, or give the socket of an agent"
+        ),
+        _ => format!("{program}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_gets_an_agent_that_ends_with_the_build() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("key");
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "of-the-test", "-f"])
+            .arg(&key)
+            .status();
+        if made.is_err() {
+            return;
+        }
+        let agents = Agents::of(&[format!("default={}", key.display())]).unwrap();
+        let socket = agents.sockets["default"].clone();
+        let listed = Command::new("ssh-add")
+            .arg("-l")
+            .env("SSH_AUTH_SOCK", &socket)
+            .output();
+        let listed = listed.unwrap();
+        assert!(String::from_utf8_lossy(&listed.stdout).contains("of-the-test"));
+        drop(agents);
+        assert!(!socket.exists());
+
+        std::fs::write(&key, "no key").unwrap();
+        let (word, reason) = Agents::of(&[format!("a={}", key.display())]).unwrap_err();
+        assert!(
+            word.starts_with("a=") && reason.contains("cannot be used"),
+            "{reason}"
+        );
+        let missing = Agents::of(&["a=/no/such/key".to_owned()]).unwrap_err();
+        assert!(missing.1.contains("/no/such/key"), "{}", missing.1);
+    }
+}
