@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 use rctr_tests::{Env, Output, entries, wait_for};
@@ -19,7 +19,7 @@ fn context(env: &Env, name: &str, files: &[(&str, &str)]) -> PathBuf {
 }
 
 /// Builds `name` from the context in `dir`.
-fn build(env: &Env, name: &str, dir: &PathBuf) -> Output {
+fn build(env: &Env, name: &str, dir: &Path) -> Output {
     let output = env.rctr(["build", "-t", name, &dir.to_string_lossy()]);
     output.ok();
     output

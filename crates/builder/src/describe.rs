@@ -246,8 +246,8 @@ mod tests {
             })
             .collect();
         assert_eq!(args, [("V", "2", ""), ("MODE", "fast2", "is fast or slow")]);
-        assert_eq!(found.secrets["key"], true);
-        assert_eq!(found.ssh["default"], false);
+        assert!(found.secrets["key"]);
+        assert!(!found.ssh["default"]);
         assert!(outline(&file, Some("none"), &[]).is_none());
         let other = outline(&file, Some("Other"), &[]).expect("an outline");
         assert_eq!(other.args[1].name, "UNUSED");

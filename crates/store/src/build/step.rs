@@ -118,7 +118,8 @@ impl BuildStep {
         let (store, layer) = (&self.store, &row.layer);
         let dir = store.layer_dir(&layer.chain_id)?;
         let leftover = store.write(|tx| {
-            let known = tx.layer_number(&layer.chain_id)?.is_some() && fs::exists(&dir.join("diff"))?;
+            let known =
+                tx.layer_number(&layer.chain_id)?.is_some() && fs::exists(&dir.join("diff"))?;
             let mut leftover = None;
             if !known {
                 // A crash between rename and record may have left one.

@@ -100,7 +100,7 @@ fn over(drawn: &[usize], lines: &[String], look: &Look) -> String {
     }
     text.push('\r');
     for line in lines {
-        let _ = write!(text, "{line}\x1b[K\n");
+        let _ = writeln!(text, "{line}\x1b[K");
     }
     text + "\x1b[J\x1b[?25h"
 }
