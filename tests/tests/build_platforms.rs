@@ -148,6 +148,28 @@ fn programs_of_other_machines_and_outputs_for_one() {
     env.rctr(["build", "--platform", "linux/amd64,a/b/c/d", &path])
         .exits(125)
         .stderr_has("a/b/c/d");
+    // A base for another machine takes no name from the one that runs here, and is found again.
+    let digests = env.inspect("multiarch")["RepoDigests"].take();
+    let build = || {
+        env.rctr([
+            "build",
+            "--progress",
+            "plain",
+            "--platform",
+            "linux/s390x",
+            &path,
+        ])
+    };
+    build().ok().stderr_has("extracting sha256:");
+    let again = build();
+    assert!(
+        !again.ok().stderr().contains("extracting"),
+        "{}",
+        again.stderr()
+    );
+    assert_eq!(env.inspect("multiarch")["Architecture"], "amd64");
+    assert_eq!(env.inspect("multiarch")["RepoDigests"], digests);
+    assert_eq!(digests.as_array().map(Vec::len), Some(1));
     fs::write(dir.join("Dockerfile"), "FROM multiarch\nRUN true\n").expect("written");
     let emulated = std::path::Path::new("/proc/sys/fs/binfmt_misc/qemu-s390x").exists();
     if !emulated {

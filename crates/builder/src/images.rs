@@ -154,14 +154,18 @@ impl<'a> ImageFinder<'a> {
         }
     }
 
-    /// A base for another kind of machine leaves the name to the image that had it, and that runs here.
+    /// A base for another kind of machine leaves its names to the image that had them, and that runs here.
     fn give_back(&self, before: Option<Image>, name: &str, wanted: &Platform) -> Result<()> {
         let Some(before) = before.filter(|_| !Platform::host().matches(wanted)) else {
             return Ok(());
         };
         let own = self.engine.image(before.record.id.as_ref())?;
         if before.tags.iter().any(|tag| tag == name) && Platform::host().matches(&own.platform) {
-            self.engine.store().tag_image(&before.record.id, name)?;
+            let store = self.engine.store();
+            store.tag_image(&before.record.id, name)?;
+            for digest in &before.repo_digests {
+                store.put_image(&before.record, None, Some(digest))?;
+            }
         }
         Ok(())
     }
