@@ -239,7 +239,10 @@ impl Opened {
     ) -> Result<Lint> {
         let Opened { context, name, .. } = self;
         view.line("[internal] load .dockerignore", |status| {
-            status("transferring context:", context.load_ignore(name)?);
+            let bytes = context.load_ignore(name)?;
+            if bytes > 0 {
+                status("transferring context:", bytes);
+            }
             Ok::<_, BuildError>(())
         })?;
         let build_args: BTreeMap<_, _> = options.build_args.iter().cloned().collect();

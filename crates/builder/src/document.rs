@@ -98,10 +98,10 @@ pub struct RunConfig {
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub env: Option<Vec<String>>,
     /// Entry point.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub entrypoint: Option<Vec<String>>,
     /// Command, or arguments of the entry point.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub cmd: Option<Vec<String>>,
     /// Where anonymous volumes are mounted.
     #[serde(default, skip_serializing_if = "is_empty")]

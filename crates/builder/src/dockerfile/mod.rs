@@ -23,7 +23,7 @@ mod values;
 mod words;
 
 pub use ast::*;
-pub use duration::parse as parse_duration;
+pub use duration::{format as format_duration, parse as parse_duration};
 pub use error::{ParseError, ParseErrorKind, ParseErrors, excerpt};
 pub use expand::{Env, ExpandError, ExpandErrorKind, Expanded, Expander};
 pub use expose::{ExposeError, exposed_ports};

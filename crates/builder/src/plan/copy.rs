@@ -30,7 +30,9 @@ impl Planner<'_> {
         };
         let mut shown = vec![if add { "ADD" } else { "COPY" }.to_owned()];
         let mut sources = Vec::new();
-        for source in &copy.sources {
+        let mut in_order: Vec<&Source> = copy.sources.iter().collect();
+        in_order.sort_by_key(|source| matches!(source, Source::Heredoc(_)));
+        for source in in_order {
             match source {
                 Source::Path(word) => {
                     let text = scope.expand(given, word)?;
@@ -57,7 +59,11 @@ impl Planner<'_> {
                 shown.insert(1, format!("{flag}={value}"));
             }
         }
+        if copy.parents {
+            shown.insert(1, "--parents".to_owned());
+        }
         let destination = destination(&building.document.config.working_dir, &written);
+        // BuildKit has come to let the last file win; as its documentation says, this cannot be meant.
         if sources.len() > 1 && !destination.ends_with('/') {
             return Err(at(
                 copy.destination.span,

@@ -70,6 +70,9 @@ impl Building {
                 let words = self.command(command);
                 self.note(format!("CMD {}", quoted(&words)));
                 self.document.config.cmd = Some(words);
+                // Old, and still looked for by those who compare images.
+                let other = &mut self.document.config.other;
+                other.insert("ArgsEscaped".into(), Value::Bool(true));
                 self.cmd_set = true;
             }
             Kind::Entrypoint(command) => {
@@ -93,7 +96,6 @@ impl Building {
             }
             Kind::Healthcheck(check) => self.healthcheck(check)?,
             Kind::Onbuild(trigger) => {
-                self.note(format!("ONBUILD {}", trigger.text));
                 let triggers = self.document.config.on_build.get_or_insert_default();
                 triggers.push(trigger.text.clone());
             }
@@ -138,10 +140,15 @@ impl Building {
 
     fn expose(&mut self, given: &Given<'_>, words: &[Word]) -> Result<()> {
         let mut ports = BTreeMap::new();
+        let mut shown = Vec::new();
+        // History has them in this order, as BuildKit's.
+        let mut words: Vec<&Word> = words.iter().collect();
+        words.sort_by_key(|word| &word.text);
         for word in words {
             for text in self.scope.expand_words(given, word)? {
                 let expanded = rctr_engine::options::parse_expose(&text)
                     .map_err(|e| at(word.span, e.to_string()))?;
+                shown.extend(expanded.iter().cloned());
                 ports.extend(
                     expanded
                         .into_iter()
@@ -149,13 +156,12 @@ impl Building {
                 );
             }
         }
-        let shown: Vec<String> = ports.keys().map(|port| format!("{port}:{{}}")).collect();
         self.document
             .config
             .exposed_ports
             .get_or_insert_default()
             .extend(ports);
-        self.note(format!("EXPOSE map[{}]", shown.join(" ")));
+        self.note(format!("EXPOSE [{}]", shown.join(" ")));
         Ok(())
     }
 
@@ -169,11 +175,10 @@ impl Building {
             retries,
         } = check
         else {
-            self.document.config.healthcheck = Some(Health {
+            self.set_healthcheck(Health {
                 test: vec!["NONE".into()],
                 ..Health::default()
             });
-            self.note("HEALTHCHECK NONE".into());
             return Ok(());
         };
         let test = match command {
@@ -202,17 +207,32 @@ impl Building {
             }
             None => 0,
         };
-        let health = Health {
+        self.set_healthcheck(Health {
             interval: duration(interval)?,
             timeout: duration(timeout)?,
             start_period: duration(start_period)?,
             start_interval: duration(start_interval)?,
             test,
             retries,
-        };
-        self.note(format!("HEALTHCHECK {}", quoted(&health.test)));
-        self.document.config.healthcheck = Some(health);
+        });
         Ok(())
+    }
+
+    fn set_healthcheck(&mut self, health: Health) {
+        let shown = [
+            ("Interval", health.interval),
+            ("Timeout", health.timeout),
+            ("StartPeriod", health.start_period),
+            ("StartInterval", health.start_interval),
+        ]
+        .map(|(name, time)| format!("{name}:{}", dockerfile::format_duration(time)));
+        self.note(format!(
+            "HEALTHCHECK {{Test:[{}] {} Retries:{}}}",
+            health.test.join(" "),
+            shown.join(" "),
+            health.retries
+        ));
+        self.document.config.healthcheck = Some(health);
     }
 
     /// Where WORKDIR leads: an absolute path stays as written, a relative one is joined and cleaned.

@@ -134,10 +134,7 @@ fn command(building: &Building, run: &Run) -> (Vec<String>, Option<(String, Stri
         return (building.command(&run.command), None);
     };
     let mut args = building.shell();
-    let only = match run.heredocs.as_slice() {
-        [one] if is_mark(line, &one.name) => Some(one),
-        _ => None,
-    };
+    let only = run.heredocs.first().filter(|_| run.is_script());
     match only {
         // The heredoc is the program: run by what its first line names, or by the shell.
         Some(heredoc) if heredoc.content.starts_with("#!") => {
@@ -157,6 +154,16 @@ fn command(building: &Building, run: &Run) -> (Vec<String>, Option<(String, Stri
             }
             args.push(text);
             (args, None)
+        }
+    }
+}
+
+impl Run {
+    /// Whether it is nothing but a heredoc: a script of its own.
+    pub(super) fn is_script(&self) -> bool {
+        match (&self.command, self.heredocs.as_slice()) {
+            (Command::Shell(line), [one]) => is_mark(line, &one.name),
+            _ => false,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::options::BuildOptions;
 use super::at;
 
 /// Arguments every build has without declaring them, and that leave no trace.
-pub(super) const PROXIES: [&str; 12] = [
+const PROXIES: [&str; 10] = [
     "HTTP_PROXY",
     "http_proxy",
     "HTTPS_PROXY",
@@ -22,8 +22,6 @@ pub(super) const PROXIES: [&str; 12] = [
     "no_proxy",
     "ALL_PROXY",
     "all_proxy",
-    "SOURCE_DATE_EPOCH",
-    "BUILDKIT_INLINE_CACHE",
 ];
 
 /// What the platforms say: `TARGETARCH` and so on.
@@ -129,12 +127,16 @@ impl<'a> Given<'a> {
         found.and_then(|(_, value)| value.clone())
     }
 
-    /// `NAME=value` of the proxies the build was given.
+    /// `NAME=value` of the proxies the build was given, each in capitals and in small letters: programs look for
+    /// either.
     pub(super) fn proxies(&self) -> Vec<String> {
-        PROXIES[..10]
-            .iter()
-            .filter_map(|name| Some(format!("{name}={}", self.args.get(name)?)))
-            .collect()
+        let mut found = Vec::new();
+        for pair in PROXIES.chunks_exact(2) {
+            if let Some(value) = pair.iter().find_map(|name| self.args.get(name)) {
+                found.extend(pair.iter().map(|name| format!("{name}={value}")));
+            }
+        }
+        found
     }
 }
 
@@ -175,8 +177,10 @@ impl Scope {
                 .global(&name)
                 .or_else(|| given.platform.get(name.as_str()).cloned()),
         };
-        self.args.retain(|(known, _)| *known != name);
-        self.args.push((name.clone(), value.clone()));
+        match self.args.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = value.clone(),
+            None => self.args.push((name.clone(), value.clone())),
+        }
         Ok(match value {
             Some(value) => {
                 self.set(&name, value.clone());
@@ -227,15 +231,55 @@ impl Scope {
         self.vars.iter().map(pair).collect()
     }
 
-    /// Arguments that have a value, as RUN's history names them, sorted.
+    /// Declared arguments with their values now, as RUN's history names them.
     pub(super) fn args_in_force(&self) -> Vec<String> {
-        let mut named: Vec<String> = self
-            .args
-            .iter()
-            .filter(|(name, _)| !PROXIES.contains(&name.as_str()))
-            .filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)))
-            .collect();
-        named.sort();
-        named
+        let named = |(name, value): &(String, Option<String>)| {
+            let now = self.get(name).or_else(|| value.clone());
+            format!("{name}={}", now.unwrap_or_default())
+        };
+        self.args.iter().map(named).collect()
+    }
+
+    /// A line with the values of its variables, for people: quotes stay, and so do variables that are not set.
+    pub(super) fn shown(&self, line: &str) -> String {
+        let (mut shown, mut rest) = (String::new(), line);
+        while let Some(at) = rest.find('$') {
+            let (before, variable) = rest.split_at(at);
+            shown += before;
+            let after = &variable[1..];
+            let (name, length) = match after.strip_prefix('{').and_then(|a| a.split_once('}')) {
+                Some((name, _)) => (name, name.len() + 3),
+                None => {
+                    let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                    let name = &after[..end.unwrap_or(after.len())];
+                    (name, name.len() + 1)
+                }
+            };
+            let escaped = before.ends_with('\\');
+            let value = self.get(name).filter(|_| !escaped);
+            shown += value.as_deref().unwrap_or(&variable[..length]);
+            rest = &variable[length..];
+        }
+        shown + rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_for_people() {
+        let scope = Scope::of_env(&["A=1".to_owned(), "LONG_NAME=x".to_owned()]);
+        for (line, shown) in [
+            ("RUN echo $A${A}b ${LONG_NAME}", "RUN echo 11b x"),
+            (
+                "RUN echo $NONE ${NONE} ${A:-y} \\$A",
+                "RUN echo $NONE ${NONE} ${A:-y} \\$A",
+            ),
+            ("RUN awk '{print $2}' $ ${ $", "RUN awk '{print $2}' $ ${ $"),
+        ] {
+            assert_eq!(scope.shown(line), shown);
+        }
     }
 }

@@ -186,9 +186,9 @@ impl Planner<'_> {
             None => self.platform.clone(),
         };
         let name = match &from.name {
+            _ if self.input.file.stages.len() == 1 => String::new(),
             Some(name) => name.text.clone(),
-            None if self.input.file.stages.len() > 1 => format!("stage-{index}"),
-            None => String::new(),
+            None => format!("stage-{index}"),
         };
         let no_cache = self.input.options.no_cache
             || self
@@ -340,7 +340,11 @@ impl Planner<'_> {
         created_by: String,
     ) {
         building.step += 1;
-        let name = format!("{}{}", building.prefix(building.step), instruction.source);
+        let name = format!(
+            "{}{}",
+            building.prefix(building.step),
+            shown(building, instruction)
+        );
         building.node = self.graph.add(Node {
             op,
             name,
@@ -437,6 +441,30 @@ fn node(op: Op, name: String, span: Option<Span>) -> Node {
     }
 }
 
+/// The line that people see of an instruction.
+fn shown(building: &Building, instruction: &Instruction) -> String {
+    let source = instruction.source.as_str();
+    let (word, rest) = source.split_at(source.find(char::is_whitespace).unwrap_or(source.len()));
+    let line = format!("{}{rest}", word.to_ascii_uppercase());
+    let line = building.scope.shown(&line);
+    match &instruction.kind {
+        InstructionKind::Run(run) => match run.heredocs.as_slice() {
+            [script] if run.is_script() => format!("{line} ({})", summary(&script.content)),
+            _ => line,
+        },
+        _ => line,
+    }
+}
+
+/// The first line of a script.
+fn summary(script: &str) -> String {
+    let script = script.trim();
+    match script.split_once('\n') {
+        Some((first, _)) => format!("{}...", first.trim_end()),
+        None => script.to_owned(),
+    }
+}
+
 fn makes_layer(instruction: &Instruction) -> bool {
     matches!(
         instruction.kind,
@@ -452,6 +480,7 @@ fn parse_trigger(trigger: &str, span: Span) -> Result<Instruction> {
     let parsed = dockerfile::parse_trigger(trigger);
     let mut instruction = parsed.map_err(|e| at(span, format!("ONBUILD {trigger}: {e}")))?;
     instruction.span = span;
+    instruction.source.insert_str(0, "ONBUILD ");
     Ok(instruction)
 }
 

@@ -30,6 +30,8 @@ use args::Call;
 pub fn run(app: &App, command: &str, args: &BuildArgs) -> Result {
     let (options, agents) = options::from(command, args)?;
     let engine = app.engine()?;
+    // Before there are other threads: a signal must wait for whoever watches.
+    let interrupt = Interrupt::watch()?;
     let view: View = match args.quiet {
         true => view(ProgressKind::Quiet)?,
         false => view(args.progress)?,
@@ -37,7 +39,6 @@ pub fn run(app: &App, command: &str, args: &BuildArgs) -> Result {
     if args.check || args.call != Call::Build {
         return call::call(&engine, &options, &view, args);
     }
-    let interrupt = Interrupt::watch()?;
     let outcome = build(&engine, &options, view.progress(), &interrupt.cancel);
     drop(agents);
     view.finish();
