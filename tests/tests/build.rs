@@ -57,7 +57,7 @@ fn a_dockerfile_becomes_an_image_that_runs() {
         ],
     );
     let first = build(&env, "hello", &dir);
-    first.stderr_has("[2/4] RUN echo $GREETING $WHO > /greeting");
+    first.stderr_has("[2/4] RUN echo hello world > /greeting");
     env.run_alone(&["hello"]).ok().stdout_is("hello world\napp");
     let image = env.inspect("hello");
     assert_eq!(image["Config"]["Env"][1], "GREETING=hello");

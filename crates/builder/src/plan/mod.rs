@@ -3,6 +3,7 @@
 
 mod copy;
 mod metadata;
+mod names;
 mod run;
 mod scope;
 mod stage;

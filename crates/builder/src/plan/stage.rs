@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rctr_registry_client::{InvalidPlatform, Platform};
 
+use super::names;
 use super::scope::{Given, Scope};
 use super::{BaseImage, Graph, Input, Node, NodeId, Op, Origin, Plan, PlannedHistory, Target, at};
 use crate::dockerfile::{self, Instruction, InstructionKind, Span, Stage, Word};
@@ -343,7 +344,7 @@ impl Planner<'_> {
         let name = format!(
             "{}{}",
             building.prefix(building.step),
-            shown(building, instruction)
+            names::shown(building, instruction)
         );
         building.node = self.graph.add(Node {
             op,
@@ -438,30 +439,6 @@ fn node(op: Op, name: String, span: Option<Span>) -> Node {
         name,
         span,
         no_cache: false,
-    }
-}
-
-/// The line that people see of an instruction.
-fn shown(building: &Building, instruction: &Instruction) -> String {
-    let source = instruction.source.as_str();
-    let (word, rest) = source.split_at(source.find(char::is_whitespace).unwrap_or(source.len()));
-    let line = format!("{}{rest}", word.to_ascii_uppercase());
-    let line = building.scope.shown(&line);
-    match &instruction.kind {
-        InstructionKind::Run(run) => match run.heredocs.as_slice() {
-            [script] if run.is_script() => format!("{line} ({})", summary(&script.content)),
-            _ => line,
-        },
-        _ => line,
-    }
-}
-
-/// The first line of a script.
-fn summary(script: &str) -> String {
-    let script = script.trim();
-    match script.split_once('\n') {
-        Some((first, _)) => format!("{}...", first.trim_end()),
-        None => script.to_owned(),
     }
 }
 
