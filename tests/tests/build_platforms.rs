@@ -54,7 +54,7 @@ fn an_image_for_each_platform_goes_under_one_name() {
         .ok()
         .stderr_has("[linux/arm64 stage-2 4/4] COPY file /file")
         .stderr_has("[linux/amd64 stage-2 4/4] COPY file /file")
-        .stderr_has("[linux/amd64 2/2] RUN echo amd64 > /arch")
+        .stderr_has("[linux/amd64 made 2/2] RUN echo amd64 > /arch")
         .stderr_has("exporting manifest list sha256:");
     // What does not depend on the platform is done once, where programs of this machine do it.
     let text = built.stderr();
