@@ -2,6 +2,9 @@
 //!
 //! Nothing happens here but parsing, printing and looking after the terminal; the lifecycle is the engine's.
 
+// Doc comments of flags are `--help` texts, in Docker's notation.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
+
 mod app;
 mod cli;
 mod commands;

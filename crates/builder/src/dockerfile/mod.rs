@@ -1,5 +1,5 @@
 //! The Dockerfile language: [`parse`] makes the tree of a file, [`Expander`] its words' values, [`RunMount`] the
-//! mounts of RUN, [`lint`] what may be wrong, [`print`] the text of a tree.
+//! mounts of RUN, [`lint`] what may be wrong, [`print()`] the text of a tree.
 
 mod arguments;
 mod ast;
