@@ -2,7 +2,7 @@
 //! do with a Dockerfile.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 use rctr_tests::{Env, Output, Terminal};
@@ -16,7 +16,7 @@ fn context(env: &Env, dockerfile: &str) -> PathBuf {
     dir
 }
 
-fn build(env: &Env, flags: &[&str], dir: &PathBuf) -> Output {
+fn build(env: &Env, flags: &[&str], dir: &Path) -> Output {
     let dir = dir.to_string_lossy();
     env.rctr([&["build"], flags, &[&dir]].concat())
 }
