@@ -6,8 +6,8 @@ use std::process::Command;
 
 use rctr_tests::{Env, Output, OwnRegistry, entries};
 
-const DOCKERFILE: &str = "FROM busybox AS made\nRUN date +%s%N > /made\nRUN mkdir /more && date +%s%N > /more/file\n\
-     FROM busybox\nRUN date +%s%N > /when\nCOPY file /file\nCOPY --link --from=made /more /more\n";
+const DOCKERFILE: &str = "FROM busybox AS made\nRUN cat /proc/sys/kernel/random/uuid > /made\nRUN mkdir /more && cat /proc/sys/kernel/random/uuid > /more/file\n\
+     FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /when\nCOPY file /file\nCOPY --link --from=made /more /more\n";
 
 /// A context that makes something else each time it is really built.
 fn context(env: &Env) -> PathBuf {
@@ -123,7 +123,7 @@ fn a_registry_keeps_a_cache_beside_the_image_or_in_it() {
     // A single stage comes back whole, with the same id.
     fs::write(
         dir.join("Dockerfile"),
-        "FROM busybox\nRUN date +%s%N > /when\nWORKDIR /w\nCOPY file .\n",
+        "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /when\nWORKDIR /w\nCOPY file .\n",
     )
     .expect("written");
     build(&here, &dir, &["--cache-to", "type=inline", "-t", &image]).ok();

@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rctr_tests::{Env, Proxy, Verdict, http_get, processes_naming};
+use rctr_tests::{Env, Proxy, Verdict, http_get, processes_naming, wait_for};
 
 const TAGS: &str = "/v2/library/busybox/tags/list";
 
@@ -37,7 +37,10 @@ fn a_process_left_behind_is_found_and_ended() {
         .arg("1000")
         .spawn()
         .expect("sleep runs");
-    assert!(env.leftovers().iter().any(|leak| leak.contains(&mark)));
+    // The kernel lets the parent go on a moment before the child's command line can be read.
+    wait_for("the command line", || {
+        env.leftovers().iter().any(|leak| leak.contains(&mark))
+    });
     let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(env)));
     let message = dropped.expect_err("a leak fails the test");
     let message = message.downcast_ref::<String>().expect("a message");

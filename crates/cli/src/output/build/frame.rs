@@ -258,9 +258,9 @@ mod tests {
             frame.lines,
             [
                 "[+] Building 0.0s (1/3)",
-                " => CACHED FROM busybox             0.0s",
-                " => RUN one                         0.0s",
-                " => RUN two                         0.0s",
+                " => CACHED FROM busybox            0.0s",
+                " => RUN one                        0.0s",
+                " => RUN two                        0.0s",
                 " => => # done all",
                 " => => # next",
             ]
