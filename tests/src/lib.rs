@@ -11,6 +11,7 @@
 //! loopback that stands in for Docker Hub ([`registry()`]); [`Proxy`] puts faults between rctr and that registry.
 #![deny(missing_docs)]
 
+mod context;
 mod env;
 mod http;
 mod leaks;
@@ -21,8 +22,10 @@ mod proxy;
 mod registry;
 mod secure;
 mod terminal;
+mod tools;
 mod wait;
 
+pub use context::Context;
 pub use env::{Env, EnvBuilder, Slot};
 pub use http::{Response, healthz, http_get};
 pub use leaks::processes_naming;
@@ -33,6 +36,7 @@ pub use proxy::{Proxy, Request, Verdict};
 pub use registry::{OwnRegistry, registry};
 pub use secure::{Certificates, TlsRegistry, Tunnel};
 pub use terminal::Terminal;
+pub use tools::{Daemon, installed, parsed, run, skopeo_inspect, skopeo_raw, text, tool};
 pub use wait::{LIMIT, wait_for, wait_for_some};
 
 use std::path::{Path, PathBuf};

@@ -1,104 +1,73 @@
 //! Archives of images between rctr and docker, podman and buildah, both ways: what one saves, the others run.
 
-use std::fs::{self, File};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::fs;
+use std::process::Command;
 
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use rctr_tests::{Env, wait_for};
+use rctr_tests::{Daemon, Env, installed, run, text};
 
-fn installed(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    if !found {
-        eprintln!("skipped: {program} is not installed");
-    }
-    found
-}
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
-}
-
-fn run(command: &mut Command) -> String {
-    let out = command.stdin(Stdio::null()).output().expect("it runs");
-    assert!(out.status.success(), "{command:?}: {out:?}");
-    String::from_utf8_lossy(&out.stdout).trim().to_owned()
+/// Runs a command of a peer: what it prints, without white space around it.
+fn said(command: &mut Command) -> String {
+    String::from_utf8_lossy(&run(command)).trim().to_owned()
 }
 
 /// An archive of an image that was built here, and prints a word.
 fn shipped(env: &Env) -> String {
-    let dir = env.path("ctx");
-    fs::create_dir(&dir).expect("a directory");
-    let file =
-        "FROM busybox\nRUN echo shipped > /word && ln /word /link\nCMD [\"cat\", \"/link\"]\n";
-    fs::write(dir.join("Dockerfile"), file).expect("a Dockerfile");
-    env.rctr(["build", "-q", "-t", "localhost/app:1", &text(&dir)])
-        .ok();
+    env.build_image(
+        "localhost/app:1",
+        "FROM busybox\nRUN echo shipped > /word && ln /word /link\nCMD [\"cat\", \"/link\"]\n",
+    );
     let archive = text(&env.path("app.tar"));
     env.rctr(["save", "-o", &archive, "localhost/app:1"]).ok();
     archive
 }
 
-/// A Docker without any network, so that it leaves the machine's alone.
-struct Docker<'a> {
-    env: &'a Env,
-    daemon: Child,
+/// Another rctr loads this archive, and runs the image `name` that is in it.
+fn load_elsewhere(archive: &str, name: &str) -> Env {
+    let other = Env::new();
+    other
+        .rctr(["load", "-i", archive])
+        .ok()
+        .stdout_has(&format!("Loaded image: {name}"));
+    other.run_alone(&[name]).ok().stdout_is("shipped");
+    other
 }
 
-impl<'a> Docker<'a> {
-    fn start(env: &'a Env) -> Self {
+/// A Docker without any network, so that it leaves the machine's alone.
+struct Docker {
+    address: String,
+    _daemon: Daemon,
+}
+
+impl Docker {
+    fn start(env: &Env) -> Self {
         let dir = |name: &str| env.path(&format!("docker-{name}"));
-        let log = File::create(dir("log")).expect("a file");
-        let daemon = Command::new("dockerd")
+        let address = format!("unix://{}", text(&dir("socket")));
+        let mut command = Command::new("dockerd");
+        command
             .arg("--data-root")
             .arg(dir("data"))
             .arg("--exec-root")
             .arg(dir("exec"))
             .arg("--pidfile")
             .arg(dir("pid"))
-            .arg("--host")
-            .arg(format!("unix://{}", text(&dir("socket"))))
-            .args([
-                "--bridge=none",
-                "--iptables=false",
-                "--ip6tables=false",
-                "--ip-masq=false",
-            ])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file"))
-            .stderr(log)
-            .spawn()
-            .expect("dockerd starts");
-        let docker = Docker { env, daemon };
-        wait_for("dockerd", || {
-            docker
-                .command(&["version"])
-                .output()
-                .is_ok_and(|out| out.status.success())
+            .args(["--host", &address, "--bridge=none", "--iptables=false"])
+            .args(["--ip6tables=false", "--ip-masq=false"]);
+        let daemon = Daemon::start(&mut command, &dir("log"), || {
+            let version = Command::new("docker")
+                .args(["-H", &address, "version"])
+                .output();
+            version.is_ok_and(|out| out.status.success())
         });
-        docker
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let socket = format!("unix://{}", text(&self.env.path("docker-socket")));
-        let mut command = Command::new("docker");
-        command.args(["-H", &socket]).args(words);
-        command
+        Self {
+            address,
+            _daemon: daemon,
+        }
     }
 
     fn run(&self, words: &[&str]) -> String {
-        run(&mut self.command(words))
-    }
-}
-
-impl Drop for Docker<'_> {
-    fn drop(&mut self) {
-        let pid = i32::try_from(self.daemon.id()).expect("a pid");
-        // Gone already is as good.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        let _ = self.daemon.wait();
+        let mut command = Command::new("docker");
+        said(command.args(["-H", &self.address]).args(words))
     }
 }
 
@@ -122,12 +91,7 @@ fn docker_and_rctr_run_what_the_other_has_saved() {
     let back = text(&env.path("back.tar"));
     docker.run(&["tag", "localhost/app:1", "theirs:2"]);
     docker.run(&["save", "-o", &back, "theirs:2", "localhost/app:1"]);
-    let other = Env::new();
-    other
-        .rctr(["load", "-i", &back])
-        .ok()
-        .stdout_has("Loaded image: theirs:2");
-    other.run_alone(&["theirs:2"]).ok().stdout_is("shipped");
+    let other = load_elsewhere(&back, "theirs:2");
     assert_eq!(other.inspect("theirs:2")["Id"], id.as_str());
 }
 
@@ -146,15 +110,17 @@ fn podman_and_rctr_run_what_the_other_has_saved() {
     fs::write(env.path("containers.conf"), configuration).expect("a file");
     let podman = |words: &[&str]| {
         let dir = |name: &str| env.path(&format!("podman-{name}"));
-        run(Command::new("podman")
-            .env("CONTAINERS_CONF", env.path("containers.conf"))
-            .args(["--storage-driver", "vfs", "--root"])
-            .arg(dir("root"))
-            .arg("--runroot")
-            .arg(dir("run"))
-            .arg("--tmpdir")
-            .arg(dir("tmp"))
-            .args(words))
+        said(
+            Command::new("podman")
+                .env("CONTAINERS_CONF", env.path("containers.conf"))
+                .args(["--storage-driver", "vfs", "--root"])
+                .arg(dir("root"))
+                .arg("--runroot")
+                .arg(dir("run"))
+                .arg("--tmpdir")
+                .arg(dir("tmp"))
+                .args(words),
+        )
     };
     assert_eq!(
         podman(&["load", "-q", "-i", &archive]),
@@ -171,15 +137,7 @@ fn podman_and_rctr_run_what_the_other_has_saved() {
             &back,
             "localhost/app:1",
         ]);
-        let other = Env::new();
-        other
-            .rctr(["load", "-i", &back])
-            .ok()
-            .stdout_is("Loaded image: localhost/app:1");
-        other
-            .run_alone(&["localhost/app:1"])
-            .ok()
-            .stdout_is("shipped");
+        load_elsewhere(&back, "localhost/app:1");
     }
 }
 
@@ -191,21 +149,17 @@ fn what_buildah_builds_upon_ours_runs() {
     let env = Env::new();
     let archive = shipped(&env);
     let buildah = |words: &[&str]| {
-        run(Command::new("buildah")
-            .args(["--storage-driver", "vfs", "--root"])
-            .arg(env.path("buildah-root"))
-            .arg("--runroot")
-            .arg(env.path("buildah-run"))
-            .args(words))
+        said(
+            Command::new("buildah")
+                .args(["--storage-driver", "vfs", "--root"])
+                .arg(env.path("buildah-root"))
+                .arg("--runroot")
+                .arg(env.path("buildah-run"))
+                .args(words),
+        )
     };
     buildah(&["pull", "-q", &format!("docker-archive:{archive}")]);
-    let dir = env.path("theirs");
-    fs::create_dir(&dir).expect("a directory");
-    fs::write(
-        dir.join("Dockerfile"),
-        "FROM localhost/app:1\nCOPY Dockerfile /\n",
-    )
-    .expect("a file");
+    let dir = env.dockerfile("FROM localhost/app:1\nCOPY Dockerfile /\n");
     buildah(&[
         "bud",
         "-q",
@@ -213,7 +167,7 @@ fn what_buildah_builds_upon_ours_runs() {
         "chroot",
         "-t",
         "theirs:1",
-        &text(&dir),
+        dir.path(),
     ]);
     for place in ["docker-archive", "oci-archive"] {
         let back = text(&env.path(place));
@@ -223,65 +177,43 @@ fn what_buildah_builds_upon_ours_runs() {
             "theirs:1",
             &format!("{place}:{back}:theirs:1"),
         ]);
-        let other = Env::new();
-        other
-            .rctr(["load", "-i", &back])
-            .ok()
-            .stdout_has("theirs:1");
-        other.run_alone(&["theirs:1"]).ok().stdout_is("shipped");
+        load_elsewhere(&back, "theirs:1");
     }
 }
 
 /// A containerd of the test's own; nobody else's is asked.
-struct Containerd<'a> {
-    env: &'a Env,
-    daemon: Child,
+struct Containerd {
+    socket: String,
+    _daemon: Daemon,
 }
 
-impl<'a> Containerd<'a> {
-    fn start(env: &'a Env) -> Self {
-        let dir = |name: &str| text(&env.path(&format!("containerd-{name}")));
+impl Containerd {
+    fn start(env: &Env) -> Self {
+        let dir = |name: &str| env.path(&format!("containerd-{name}"));
+        let socket = text(&dir("socket"));
         let configuration = format!(
-            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n[grpc]\naddress = \"{}\"\n",
-            dir("root"),
-            dir("state"),
-            dir("socket")
+            "version = 2\nroot = \"{}\"\nstate = \"{}\"\n[grpc]\naddress = \"{socket}\"\n",
+            text(&dir("root")),
+            text(&dir("state")),
         );
         fs::write(dir("config"), configuration).expect("a file");
-        let log = File::create(dir("log")).expect("a file");
-        let daemon = Command::new("containerd")
-            .args(["-c", &dir("config")])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file"))
-            .stderr(log)
-            .spawn()
-            .expect("containerd starts");
-        let containerd = Containerd { env, daemon };
-        wait_for("containerd", || {
-            let version = containerd.command(&["version"]).output();
+        let mut command = Command::new("containerd");
+        command.arg("-c").arg(dir("config"));
+        let daemon = Daemon::start(&mut command, &dir("log"), || {
+            let version = Command::new("ctr")
+                .args(["-a", &socket, "version"])
+                .output();
             version.is_ok_and(|out| out.status.success())
         });
-        containerd
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("ctr");
-        let socket = text(&self.env.path("containerd-socket"));
-        command.args(["-a", &socket]).args(words);
-        command
+        Self {
+            socket,
+            _daemon: daemon,
+        }
     }
 
     fn run(&self, words: &[&str]) -> String {
-        run(&mut self.command(words))
-    }
-}
-
-impl Drop for Containerd<'_> {
-    fn drop(&mut self) {
-        let pid = i32::try_from(self.daemon.id()).expect("a pid");
-        // Gone already is as good.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        let _ = self.daemon.wait();
+        let mut command = Command::new("ctr");
+        said(command.args(["-a", &self.socket]).args(words))
     }
 }
 
@@ -305,13 +237,5 @@ fn containerd_and_rctr_run_what_the_other_has_saved() {
     assert_eq!(word, "shipped");
     let back = text(&env.path("back.tar"));
     containerd.run(&["image", "export", &back, "localhost/app:1"]);
-    let other = Env::new();
-    other
-        .rctr(["load", "-i", &back])
-        .ok()
-        .stdout_is("Loaded image: localhost/app:1");
-    other
-        .run_alone(&["localhost/app:1"])
-        .ok()
-        .stdout_is("shipped");
+    load_elsewhere(&back, "localhost/app:1");
 }

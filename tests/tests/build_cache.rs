@@ -1,39 +1,22 @@
 //! `build --cache-to` and `--cache-from`: results of one machine used on another.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use rctr_tests::{Env, Output, OwnRegistry, entries};
+use rctr_tests::{Context, Env, Output, OwnRegistry, entries, parsed, text, tool};
 
 const DOCKERFILE: &str = "FROM busybox AS made\nRUN cat /proc/sys/kernel/random/uuid > /made\nRUN mkdir /more && cat /proc/sys/kernel/random/uuid > /more/file\n\
      FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /when\nCOPY file /file\nCOPY --link --from=made /more /more\n";
 
 /// A context that makes something else each time it is really built.
-fn context(env: &Env) -> PathBuf {
-    let dir = env.path("ctx");
-    fs::create_dir_all(&dir).expect("a directory");
-    fs::write(dir.join("Dockerfile"), DOCKERFILE).expect("written");
-    fs::write(dir.join("file"), "content").expect("written");
-    dir
+fn context(env: &Env) -> Context {
+    env.context(&[("Dockerfile", DOCKERFILE), ("file", "content")])
 }
 
-fn build(env: &Env, dir: &Path, more: &[&str]) -> Output {
-    let dir = dir.to_string_lossy();
-    let mut words = vec!["build", "--progress", "plain", "-t", "built"];
-    words.extend(more);
-    words.push(&dir);
-    env.rctr(words)
-}
-
-/// How many of the five steps came from the cache.
-fn cached(output: &Output) -> usize {
-    let text = output.stderr();
-    let lines: Vec<&str> = text.lines().collect();
-    let hits = lines
-        .windows(2)
-        .filter(|pair| pair[1].ends_with(" CACHED") && !pair[0].contains("] FROM"));
-    hits.count()
+fn build(env: &Env, context: &Context, more: &[&str]) -> Output {
+    env.build(
+        &[&["--progress", "plain", "-t", "built"], more].concat(),
+        context,
+    )
 }
 
 fn id(env: &Env) -> String {
@@ -44,7 +27,7 @@ fn id(env: &Env) -> String {
 fn a_directory_brings_all_steps_to_another_machine() {
     let (here, there) = (Env::new(), Env::new());
     let dir = context(&here);
-    let cache = here.path("cache").to_string_lossy().into_owned();
+    let cache = text(&here.path("cache"));
     for (compression, kind) in [("gzip", "tar+gzip"), ("zstd", "tar+zstd")] {
         let to =
             format!("type=local,dest={cache},mode=max,tag={compression},compression={compression}");
@@ -52,8 +35,7 @@ fn a_directory_brings_all_steps_to_another_machine() {
             .ok()
             .stderr_has("exporting cache to client directory")
             .stderr_has("writing cache manifest sha256:");
-        let index = fs::read_to_string(format!("{cache}/index.json")).expect("an index");
-        let index: serde_json::Value = serde_json::from_str(&index).expect("JSON");
+        let index = parsed(&fs::read(format!("{cache}/index.json")).expect("an index"));
         let listed = index["manifests"].as_array().expect("a list");
         let digest = listed.last().expect("one")["digest"]
             .as_str()
@@ -71,7 +53,7 @@ fn a_directory_brings_all_steps_to_another_machine() {
         let there = Env::new();
         let from = format!("type=local,src={cache},tag={tag}");
         let output = build(&there, &dir, &["--cache-from", &from]);
-        assert_eq!(cached(output.ok()), 5, "{}", output.stderr());
+        assert_eq!(output.ok().cached().len(), 5, "{}", output.stderr());
         assert_eq!(id(&there), id(&here));
         there
             .run_alone(&["built", "cat", "/file"])
@@ -83,7 +65,7 @@ fn a_directory_brings_all_steps_to_another_machine() {
     build(&here, &dir, &["--cache-to", &least]).ok();
     let from = format!("type=local,src={cache},tag=least");
     let output = build(&there, &dir, &["--cache-from", &from]);
-    assert_eq!(cached(output.ok()), 2, "{}", output.stderr());
+    assert_eq!(output.ok().cached().len(), 2, "{}", output.stderr());
 }
 
 #[test]
@@ -99,7 +81,7 @@ fn a_registry_keeps_a_cache_beside_the_image_or_in_it() {
         .stderr_has("exporting cache to registry");
     let there = Env::new();
     let output = build(&there, &dir, &["--cache-from", &by_itself]);
-    assert_eq!(cached(output.ok()), 5, "{}", output.stderr());
+    assert_eq!(output.ok().cached().len(), 5, "{}", output.stderr());
     assert_eq!(id(&there), id(&here));
 
     build(&here, &dir, &["--cache-to", "type=inline", "-t", &image]).ok();
@@ -113,7 +95,7 @@ fn a_registry_keeps_a_cache_beside_the_image_or_in_it() {
     ];
     let output = build(&there, &dir, &words);
     // The stage that is not in the image is done again.
-    assert_eq!(cached(output.ok()), 2, "{}", output.stderr());
+    assert_eq!(output.ok().cached().len(), 2, "{}", output.stderr());
     let config = &there.inspect("built");
     assert_eq!(
         config["RootFS"]["Layers"][1],
@@ -121,16 +103,15 @@ fn a_registry_keeps_a_cache_beside_the_image_or_in_it() {
     );
 
     // A single stage comes back whole, with the same id.
-    fs::write(
-        dir.join("Dockerfile"),
+    dir.write(
+        "Dockerfile",
         "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /when\nWORKDIR /w\nCOPY file .\n",
-    )
-    .expect("written");
+    );
     build(&here, &dir, &["--cache-to", "type=inline", "-t", &image]).ok();
     here.rctr(["push", "-q", &image]).ok();
     let there = Env::new();
     let output = build(&there, &dir, &words);
-    assert_eq!(cached(output.ok()), 3, "{}", output.stderr());
+    assert_eq!(output.ok().cached().len(), 3, "{}", output.stderr());
     assert_eq!(id(&there), id(&here));
 }
 
@@ -164,7 +145,7 @@ fn a_cache_that_is_gone_or_damaged_is_a_miss() {
         "127.0.0.1:1/a",
     ];
     let output = build(&there, &dir, &words);
-    assert_eq!(cached(output.ok()), 0, "{}", output.stderr());
+    assert_eq!(output.ok().cached().len(), 0, "{}", output.stderr());
     output
         .stderr_has("cannot be used")
         .stderr_has("importing cache manifest from 127.0.0.1:1/a");
@@ -196,15 +177,14 @@ fn a_cache_that_is_gone_or_damaged_is_a_miss() {
 #[test]
 fn cache_mounts_are_listed_exported_and_seeded() {
     let (here, there) = (Env::new(), Env::new());
-    let dir = here.path("ctx");
-    fs::create_dir_all(&dir).expect("a directory");
-    let text = "FROM busybox\nRUN --mount=type=cache,id=numbers,target=/c echo 1 >> /c/file; wc -l < /c/file > /count\n";
-    fs::write(dir.join("Dockerfile"), text).expect("written");
+    let dir = here.dockerfile(
+        "FROM busybox\nRUN --mount=type=cache,id=numbers,target=/c echo 1 >> /c/file; wc -l < /c/file > /count\n",
+    );
     build(&here, &dir, &[]).ok();
     here.rctr(["builder", "cache-mount", "ls"])
         .ok()
         .stdout_has("numbers");
-    let archive = here.path("numbers.tar").to_string_lossy().into_owned();
+    let archive = text(&here.path("numbers.tar"));
     here.rctr([
         "builder",
         "cache-mount",
@@ -226,7 +206,7 @@ fn cache_mounts_are_listed_exported_and_seeded() {
         .rctr(["builder", "cache-mount", "export", "letters"])
         .exits(1)
         .stderr_has("no cache mount has the id \"letters\"");
-    let bad = dir.join("Dockerfile").to_string_lossy().into_owned();
+    let bad = text(&dir.file("Dockerfile"));
     there
         .rctr(["builder", "cache-mount", "import", "numbers", &bad])
         .exits(1)
@@ -236,18 +216,13 @@ fn cache_mounts_are_listed_exported_and_seeded() {
 #[test]
 fn a_private_key_is_an_agent_for_the_time_of_the_build() {
     let env = Env::new();
-    let dir = env.path("ctx");
-    fs::create_dir_all(&dir).expect("a directory");
-    let text = "FROM busybox\nRUN --mount=type=ssh test -S \"$SSH_AUTH_SOCK\"\nRUN ! test -e /run/buildkit\n";
-    fs::write(dir.join("Dockerfile"), text).expect("written");
-    let key = env.path("key").to_string_lossy().into_owned();
-    let made = Command::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-f", &key])
-        .status()
-        .expect("ssh-keygen runs");
-    assert!(made.success());
+    let dir = env.dockerfile(
+        "FROM busybox\nRUN --mount=type=ssh test -S \"$SSH_AUTH_SOCK\"\nRUN ! test -e /run/buildkit\n",
+    );
+    let key = text(&env.path("key"));
+    tool("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &key]);
     build(&env, &dir, &["--ssh", &format!("default={key}")]).ok();
-    let no_key = dir.join("Dockerfile");
+    let no_key = dir.file("Dockerfile");
     build(
         &env,
         &dir,

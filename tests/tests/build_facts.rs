@@ -2,28 +2,17 @@
 //! building the same with both.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use rctr_tests::{Env, Output};
+use rctr_tests::{Env, parsed};
 
-fn context(env: &Env, dockerfile: &str) -> PathBuf {
-    let dir = env.path("ctx");
-    fs::create_dir_all(&dir).expect("a directory");
-    fs::write(dir.join("Dockerfile"), dockerfile).expect("a file");
-    fs::write(dir.join("f"), "content\n").expect("a file");
-    dir
-}
-
-fn build(env: &Env, flags: &[&str], dir: &Path) -> Output {
-    let dir = dir.to_string_lossy();
-    env.rctr([&["build", "-t", "fact"], flags, &[&dir]].concat())
-}
+/// Every build here makes the one image.
+const TAG: [&str; 2] = ["-t", "fact"];
 
 /// What the image's own instructions left in its history: `-` before those that made no layer.
 fn history(env: &Env, id: &str) -> Vec<String> {
     let hex = id.trim_start_matches("sha256:");
     let blob = fs::read(env.root().join("blobs/sha256").join(hex)).expect("a configuration");
-    let config: serde_json::Value = serde_json::from_slice(&blob).expect("JSON");
+    let config = parsed(&blob);
     let entries = config["history"].as_array().expect("a history");
     let own = entries
         .iter()
@@ -52,13 +41,16 @@ fn id(env: &Env) -> String {
 #[test]
 fn history_reads_as_buildkit_writes_it() {
     let env = Env::new();
-    let dir = context(
-        &env,
-        "FROM busybox\nARG B A=1\nENV A=env\nRUN true\nEXPOSE 80 53/udp 9000-9001\n\
-         HEALTHCHECK --interval=5s --timeout=1m30s --retries=3 CMD true || false\nHEALTHCHECK NONE\nONBUILD RUN x\n\
-         COPY --parents --chmod=755 --chown=3 <<E f /m/\ne\nE\nCMD echo x\n",
-    );
-    build(&env, &[], &dir).ok();
+    let dir = env.context(&[
+        (
+            "Dockerfile",
+            "FROM busybox\nARG B A=1\nENV A=env\nRUN true\nEXPOSE 80 53/udp 9000-9001\n\
+             HEALTHCHECK --interval=5s --timeout=1m30s --retries=3 CMD true || false\nHEALTHCHECK NONE\nONBUILD RUN x\n\
+             COPY --parents --chmod=755 --chown=3 <<E f /m/\ne\nE\nCMD echo x\n",
+        ),
+        ("f", "content\n"),
+    ]);
+    env.build(&TAG, &dir).ok();
     assert_eq!(
         history(&env, &id(&env)),
         [
@@ -78,8 +70,8 @@ fn history_reads_as_buildkit_writes_it() {
 #[test]
 fn an_empty_command_is_none() {
     let env = Env::new();
-    let dir = context(&env, "FROM busybox\nENTRYPOINT []\nCMD []\n");
-    build(&env, &[], &dir).ok();
+    let dir = env.dockerfile("FROM busybox\nENTRYPOINT []\nCMD []\n");
+    env.build(&TAG, &dir).ok();
     let config = &env.inspect("fact")["Config"];
     assert!(
         config["Cmd"].is_null() && config["Entrypoint"].is_null(),
@@ -90,11 +82,14 @@ fn an_empty_command_is_none() {
 #[test]
 fn steps_are_shown_with_the_values_of_their_variables() {
     let env = Env::new();
-    let dir = context(
-        &env,
-        "from busybox as only\nenv V=val\nrun echo $V ${V} $NONE > /o\ncopy f /$V\n",
-    );
-    build(&env, &[], &dir)
+    let dir = env.context(&[
+        (
+            "Dockerfile",
+            "from busybox as only\nenv V=val\nrun echo $V ${V} $NONE > /o\ncopy f /$V\n",
+        ),
+        ("f", "content\n"),
+    ]);
+    env.build(&TAG, &dir)
         .ok()
         .stderr_has("[2/3] RUN echo val val $NONE > /o\n")
         .stderr_has("[3/3] COPY f /val\n");
@@ -106,14 +101,14 @@ fn steps_are_shown_with_the_values_of_their_variables() {
 #[test]
 fn a_proxy_is_there_under_both_its_names_and_leaves_no_trace() {
     let env = Env::new();
-    let dir = context(&env, "FROM busybox\nRUN env | grep -i proxy | sort\n");
+    let dir = env.dockerfile("FROM busybox\nRUN env | grep -i proxy | sort\n");
     let flags = [
         "--build-arg",
         "HTTP_PROXY=http://127.0.0.1:9",
         "--build-arg",
         "no_proxy=x",
     ];
-    let output = build(&env, &flags, &dir);
+    let output = env.build(&[&TAG, &flags[..]].concat(), &dir);
     for line in [
         "HTTP_PROXY=http://127.0.0.1:9",
         "http_proxy=http://127.0.0.1:9",
@@ -127,22 +122,17 @@ fn a_proxy_is_there_under_both_its_names_and_leaves_no_trace() {
             .iter()
             .all(|line| !line.contains("127.0.0.1"))
     );
-    let without = build(&env, &[], &dir);
+    let without = env.build(&TAG, &dir);
     without.ok().stderr_has("CACHED");
 }
 
 #[test]
 fn triggers_are_named_as_such() {
     let env = Env::new();
-    let dir = context(
-        &env,
-        "FROM busybox AS base\nONBUILD RUN echo triggered > /t\n",
-    );
-    build(&env, &[], &dir).ok();
-    let next = env.path("next");
-    fs::create_dir_all(&next).expect("a directory");
-    fs::write(next.join("Dockerfile"), "FROM fact\nRUN cat /t\n").expect("a file");
-    build(&env, &[], &next)
+    let dir = env.dockerfile("FROM busybox AS base\nONBUILD RUN echo triggered > /t\n");
+    env.build(&TAG, &dir).ok();
+    let next = env.dockerfile("FROM fact\nRUN cat /t\n");
+    env.build(&TAG, &next)
         .ok()
         .stderr_has("ONBUILD RUN echo triggered > /t\n")
         .stderr_has(" triggered\n");

@@ -2,47 +2,29 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use rctr_tests::{Env, OwnRegistry, entries};
+use rctr_tests::{
+    Context, Env, OwnRegistry, entries, parsed, skopeo_inspect, skopeo_raw, text, tool, wait_for,
+};
 use serde_json::Value;
-
-fn tool(program: &str, arguments: &[&str]) -> Vec<u8> {
-    let out = Command::new(program).args(arguments).output();
-    let out = out.unwrap_or_else(|e| panic!("{program}: {e}"));
-    assert!(out.status.success(), "{program} {arguments:?}: {out:?}");
-    out.stdout
-}
-
-fn json(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes).expect("JSON")
-}
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
-}
 
 const FILE: &str = "FROM busybox\nRUN echo made > /made && mkdir /d && echo two > /d/two\nCOPY given /\n\
     CMD [\"cat\", \"/made\", \"/given\"]\n";
 
-fn context(env: &Env) -> PathBuf {
-    let dir = env.path("ctx");
-    fs::create_dir_all(&dir).expect("a directory");
-    fs::write(dir.join("Dockerfile"), FILE).expect("a Dockerfile");
-    fs::write(dir.join("given"), "given\n").expect("a file");
-    dir
+fn context(env: &Env) -> Context {
+    env.context(&[("Dockerfile", FILE), ("given", "given\n")])
 }
 
 /// Builds with these flags.
 fn build(env: &Env, flags: &[&str]) -> rctr_tests::Output {
-    let dir = text(&context(env));
-    env.rctr([&["build"], flags, &[&dir]].concat())
+    env.build(flags, &context(env))
 }
 
 /// The manifest of the first image of an archive, and the archive's index.
 fn manifest(archive: &Path) -> (Value, Value) {
-    let member = |name: &str| json(&tool("tar", &["-xOf", &text(archive), name]));
+    let member = |name: &str| parsed(&tool("tar", &["-xOf", &text(archive), name]));
     let index = member("index.json");
     let digest = index["manifests"][0]["digest"].as_str().expect("a digest");
     (
@@ -101,7 +83,7 @@ fn archives_of_images() {
     );
     build(&env, &["-o", &flag]).ok();
     let place = format!("oci:{}", text(&layout));
-    let raw = json(&tool("skopeo", &["inspect", "--raw", &place]));
+    let raw = parsed(&skopeo_raw(&place));
     assert_eq!(kinds(&raw), ["tar"; 3]);
     let out = build(&env, &["-q", "-o", "type=oci"]);
     fs::write(env.path("piped.tar"), out.ok().stdout_bytes()).expect("written");
@@ -166,23 +148,17 @@ fn images_are_pushed() {
     .ok()
     .stderr_has("pushing manifest for");
     let place = format!("docker://{name}");
-    let at_registry = |place: &str| {
-        let arguments = ["inspect", "--tls-verify=false", place];
-        json(&tool("skopeo", &arguments))
-    };
-    let told = json(&fs::read(&metadata).expect("metadata"));
-    assert_eq!(at_registry(&place)["Digest"], told["containerimage.digest"]);
+    let told = parsed(&fs::read(&metadata).expect("metadata"));
+    assert_eq!(
+        skopeo_inspect(&place)["Digest"],
+        told["containerimage.digest"]
+    );
 
     let zstd = format!("{}/me/zstd:1", own.host());
     let flag = format!("type=image,name={zstd},push=true,compression=zstd,force-compression=true");
     build(&env, &["-o", &flag]).ok();
-    let arguments = [
-        "inspect",
-        "--raw",
-        "--tls-verify=false",
-        &format!("docker://{zstd}"),
-    ];
-    assert_eq!(kinds(&json(&tool("skopeo", &arguments))), ["tar+zstd"; 3]);
+    let raw = skopeo_raw(&format!("docker://{zstd}"));
+    assert_eq!(kinds(&parsed(&raw)), ["tar+zstd"; 3]);
     env.run_alone(&[&zstd]).ok().stdout_is("made\ngiven");
     build(&env, &["--load", "-t", "loaded"]).ok();
     env.run_alone(&["loaded"]).ok().stdout_is("made\ngiven");
@@ -190,12 +166,8 @@ fn images_are_pushed() {
 
 #[test]
 fn two_machines_make_the_same_image() {
-    let digest = |pause: bool| {
+    let digest = || {
         let env = Env::new();
-        if pause {
-            // Files that another second made.
-            std::thread::sleep(std::time::Duration::from_millis(1100));
-        }
         let metadata = env.path("metadata.json");
         let file = env.path("image.tar");
         let mut command = env.command([
@@ -206,16 +178,21 @@ fn two_machines_make_the_same_image() {
             "same:1",
             "-o",
             &format!("type=oci,rewrite-timestamp=true,dest={}", text(&file)),
-            &text(&context(&env)),
+            context(&env).path(),
         ]);
         command.env("SOURCE_DATE_EPOCH", "1700000000");
         let out = command.output().expect("rctr runs");
         assert!(out.status.success(), "{out:?}");
-        let told = json(&fs::read(&metadata).expect("metadata"));
+        let told = parsed(&fs::read(&metadata).expect("metadata"));
         let digest = told["containerimage.digest"].as_str().expect("a digest");
         (digest.to_owned(), fs::read(&file).expect("an archive"))
     };
-    let (first, second) = (digest(false), digest(true));
+    let first = digest();
+    // The other one's files are of another second.
+    let second_of = |time: SystemTime| time.duration_since(UNIX_EPOCH).expect("a time").as_secs();
+    let then = second_of(SystemTime::now());
+    wait_for("the next second", || second_of(SystemTime::now()) > then);
+    let second = digest();
     assert_eq!(first.0, second.0);
     assert!(first.1 == second.1, "the archives differ");
 }
@@ -235,15 +212,11 @@ fn what_cannot_be_is_refused_before_the_build() {
     ] {
         build(&env, flags).exits(125).stderr_has(reason);
     }
+    let dir = context(&env);
     let before = entries(&env.path(""));
-    build(
-        &env,
-        &[
-            "-o",
-            &format!("type=tar,dest={}", text(&env.path("no/such/x.tar"))),
-        ],
-    )
-    .exits(1)
-    .stderr_has("No such file or directory");
+    let nowhere = format!("type=tar,dest={}", text(&env.path("no/such/x.tar")));
+    env.build(&["-o", &nowhere], &dir)
+        .exits(1)
+        .stderr_has("No such file or directory");
     assert_eq!(entries(&env.path("")), before);
 }

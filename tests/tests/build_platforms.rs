@@ -1,31 +1,15 @@
 //! `build --platform` with several platforms: one name, an image for each.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
-use rctr_tests::{Env, OwnRegistry};
+use rctr_tests::{Env, OwnRegistry, parsed, skopeo_raw};
 use serde_json::Value;
 
 const PLATFORMS: &str = "linux/arm64,linux/amd64";
 
-fn context(env: &Env, dockerfile: &str) -> PathBuf {
-    let dir = env.path("ctx");
-    fs::create_dir_all(&dir).expect("a directory");
-    fs::write(dir.join("Dockerfile"), dockerfile).expect("written");
-    fs::write(dir.join("file"), "content").expect("written");
-    dir
-}
-
 /// A manifest or index at a registry, as it is there.
 fn raw(name: &str) -> Value {
-    let out = Command::new("skopeo")
-        .args(["inspect", "--raw", "--tls-verify=false"])
-        .arg(format!("docker://{name}"))
-        .output()
-        .expect("skopeo runs");
-    assert!(out.status.success(), "{name}: {out:?}");
-    serde_json::from_slice(&out.stdout).expect("skopeo prints JSON")
+    parsed(&skopeo_raw(&format!("docker://{name}")))
 }
 
 #[test]
@@ -33,23 +17,17 @@ fn an_image_for_each_platform_goes_under_one_name() {
     let env = Env::new();
     let registry = OwnRegistry::start(&env.path("registry"));
     let name = format!("{}/me/app:v1", registry.host());
-    let dir = context(
-        &env,
-        "FROM --platform=$BUILDPLATFORM busybox AS made\nARG TARGETARCH\nRUN echo $TARGETARCH > /arch\n\
-         FROM --platform=$BUILDPLATFORM busybox AS same\nRUN date +%s%N > /same\n\
-         FROM multiarch\nARG TARGETPLATFORM\nLABEL platform=$TARGETPLATFORM\nCOPY --from=made /arch /arch\nCOPY --from=same /same /same\nCOPY file /file\n",
-    );
-    let path = dir.to_string_lossy().into_owned();
-    let built = env.rctr([
-        "build",
-        "--progress",
-        "plain",
-        "--platform",
-        PLATFORMS,
-        "-t",
-        &name,
-        &path,
+    let dir = env.context(&[
+        (
+            "Dockerfile",
+            "FROM --platform=$BUILDPLATFORM busybox AS made\nARG TARGETARCH\nRUN echo $TARGETARCH > /arch\n\
+             FROM --platform=$BUILDPLATFORM busybox AS same\nRUN date +%s%N > /same\n\
+             FROM multiarch\nARG TARGETPLATFORM\nLABEL platform=$TARGETPLATFORM\nCOPY --from=made /arch /arch\nCOPY --from=same /same /same\nCOPY file /file\n",
+        ),
+        ("file", "content"),
     ]);
+    let flags = ["--progress", "plain", "--platform", PLATFORMS, "-t", &name];
+    let built = env.build(&flags, &dir);
     built
         .ok()
         .stderr_has("[linux/arm64 stage-2 4/4] COPY file /file")
@@ -107,16 +85,7 @@ fn an_image_for_each_platform_goes_under_one_name() {
     assert_eq!(image["Config"]["Labels"]["platform"], "linux/arm64");
 
     // All from the cache, and the base image's name is still what runs here.
-    let again = env.rctr([
-        "build",
-        "--progress",
-        "plain",
-        "--platform",
-        PLATFORMS,
-        "-t",
-        &name,
-        &path,
-    ]);
+    let again = env.build(&flags, &dir);
     again.ok();
     let text = again.stderr();
     let lines: Vec<&str> = text.lines().collect();
@@ -131,35 +100,27 @@ fn an_image_for_each_platform_goes_under_one_name() {
 #[test]
 fn programs_of_other_machines_and_outputs_for_one() {
     let env = Env::new();
-    let dir = context(&env, "FROM multiarch\nCOPY file /file\n");
-    let path = dir.to_string_lossy().into_owned();
+    let dir = env.context(&[
+        ("Dockerfile", "FROM multiarch\nCOPY file /file\n"),
+        ("file", "content"),
+    ]);
     let out = env.path("out");
     let to = format!("type=local,dest={}", out.display());
-    env.rctr(["build", "--platform", PLATFORMS, "-o", &to, &path])
-        .ok();
+    env.build(&["--platform", PLATFORMS, "-o", &to], &dir).ok();
     for platform in ["linux_amd64", "linux_arm64"] {
         let file = fs::read_to_string(out.join(platform).join("file"));
         assert_eq!(file.expect("a file"), "content");
     }
     let to = format!("type=tar,dest={}", env.path("x.tar").display());
-    env.rctr(["build", "--platform", PLATFORMS, "-o", &to, &path])
+    env.build(&["--platform", PLATFORMS, "-o", &to], &dir)
         .exits(1)
         .stderr_has("takes the result for one platform, not for 2");
-    env.rctr(["build", "--platform", "linux/amd64,a/b/c/d", &path])
+    env.build(&["--platform", "linux/amd64,a/b/c/d"], &dir)
         .exits(125)
         .stderr_has("a/b/c/d");
     // A base for another machine takes no name from the one that runs here, and is found again.
     let digests = env.inspect("multiarch")["RepoDigests"].take();
-    let build = || {
-        env.rctr([
-            "build",
-            "--progress",
-            "plain",
-            "--platform",
-            "linux/s390x",
-            &path,
-        ])
-    };
+    let build = || env.build(&["--progress", "plain", "--platform", "linux/s390x"], &dir);
     build().ok().stderr_has("extracting sha256:");
     let again = build();
     assert!(
@@ -170,10 +131,10 @@ fn programs_of_other_machines_and_outputs_for_one() {
     assert_eq!(env.inspect("multiarch")["Architecture"], "amd64");
     assert_eq!(env.inspect("multiarch")["RepoDigests"], digests);
     assert_eq!(digests.as_array().map(Vec::len), Some(1));
-    fs::write(dir.join("Dockerfile"), "FROM multiarch\nRUN true\n").expect("written");
+    dir.write("Dockerfile", "FROM multiarch\nRUN true\n");
     let emulated = std::path::Path::new("/proc/sys/fs/binfmt_misc/qemu-s390x").exists();
     if !emulated {
-        env.rctr(["build", "--platform", "linux/amd64,linux/s390x", &path])
+        env.build(&["--platform", "linux/amd64,linux/s390x"], &dir)
             .exits(1)
             .stderr_has("programs for linux/s390x do not run on this machine");
     }
@@ -184,20 +145,21 @@ fn what_is_attested_goes_with_the_image() {
     let env = Env::new();
     let registry = OwnRegistry::start(&env.path("registry"));
     let name = format!("{}/me/app:v1", registry.host());
-    let dir = context(
-        &env,
-        "FROM busybox\nARG TOKEN\nCOPY file /var/lib/dpkg/status\nRUN --mount=type=secret,id=password true\n",
-    );
+    let dir = env.context(&[
+        (
+            "Dockerfile",
+            "FROM busybox\nARG TOKEN\nCOPY file /var/lib/dpkg/status\nRUN --mount=type=secret,id=password true\n",
+        ),
+        ("file", "content"),
+    ]);
     let status =
         "Package: hello\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2.10-3\n";
-    fs::write(dir.join("file"), status).expect("written");
+    dir.write("file", status);
     let secret = env.path("password");
     fs::write(&secret, "s3cret").expect("written");
     let secret = format!("id=password,src={}", secret.display());
-    let path = dir.to_string_lossy().into_owned();
     let build = |more: &[&str]| {
-        let mut words = vec![
-            "build",
+        let flags = [
             "--secret",
             &secret,
             "--build-arg",
@@ -205,9 +167,7 @@ fn what_is_attested_goes_with_the_image() {
             "-t",
             &name,
         ];
-        words.extend(more);
-        words.push(&path);
-        env.rctr(words).ok();
+        env.build(&[&flags, more].concat(), &dir).ok();
         env.rctr(["push", "-q", &name]).ok();
         raw(&name)
     };
@@ -242,7 +202,7 @@ fn what_is_attested_goes_with_the_image() {
         for hidden in ["s3cret", "t0ken"] {
             assert!(!text.contains(hidden), "{text}");
         }
-        serde_json::from_str(&text).expect("JSON")
+        parsed(text.as_bytes())
     };
     let made = statement("https://slsa.dev/provenance/v1");
     let hex = image["digest"]
@@ -275,7 +235,7 @@ fn what_is_attested_goes_with_the_image() {
         plain["mediaType"],
         "application/vnd.oci.image.manifest.v1+json"
     );
-    env.rctr(["build", "--sbom=generator=x", &path])
+    env.build(&["--sbom=generator=x"], &dir)
         .exits(125)
         .stderr_has("generator= is not supported");
 }

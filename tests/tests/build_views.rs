@@ -1,25 +1,8 @@
 //! What `build` shows: the plain view, the live one on a terminal, JSON for programs, warnings, and what else it can
 //! do with a Dockerfile.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use nix::sys::signal::Signal;
-use rctr_tests::{Env, Output, Terminal};
-
-/// A context with a Dockerfile and a file `f`.
-fn context(env: &Env, dockerfile: &str) -> PathBuf {
-    let dir = env.path("ctx");
-    fs::create_dir_all(&dir).expect("a directory");
-    fs::write(dir.join("Dockerfile"), dockerfile).expect("a file");
-    fs::write(dir.join("f"), "content\n").expect("a file");
-    dir
-}
-
-fn build(env: &Env, flags: &[&str], dir: &Path) -> Output {
-    let dir = dir.to_string_lossy();
-    env.rctr([&["build"], flags, &[&dir]].concat())
-}
+use rctr_tests::{Env, Terminal, parsed};
 
 /// What is printed without times and ids.
 fn steady(text: &str) -> String {
@@ -40,11 +23,14 @@ fn steady(text: &str) -> String {
 fn the_plain_view_is_as_people_know_it() {
     let env = Env::new();
     env.rctr(["pull", "-q", "busybox"]).ok();
-    let dir = context(
-        &env,
-        "FROM busybox\nARG WHO=you\nRUN echo hello $WHO\nCOPY f /f\nRUN <<EOF\nset -e\necho script\nEOF\n",
-    );
-    let output = build(&env, &["-t", "shown"], &dir);
+    let dir = env.context(&[
+        (
+            "Dockerfile",
+            "FROM busybox\nARG WHO=you\nRUN echo hello $WHO\nCOPY f /f\nRUN <<EOF\nset -e\necho script\nEOF\n",
+        ),
+        ("f", "content\n"),
+    ]);
+    let output = env.build(&["-t", "shown"], &dir);
     assert_eq!(
         steady(&output.ok().stderr()),
         "#1 [internal] load build definition from Dockerfile\n#1 transferring dockerfile: 88B done\n#1 DONE\n\n\
@@ -57,7 +43,7 @@ fn the_plain_view_is_as_people_know_it() {
          #8 [4/4] RUN <<EOF (set -e...)\n#8 script\n#8 DONE\n\n\
          #9 exporting to image\n#9 exporting layers done\n#9 writing image \n#9 naming to docker.io/library/shown:latest done\n#9 DONE\n"
     );
-    build(&env, &[], &dir)
+    env.build(&[], &dir)
         .ok()
         .stderr_has("#8 [4/4] RUN <<EOF (set -e...)\n#8 CACHED\n");
 }
@@ -65,8 +51,8 @@ fn the_plain_view_is_as_people_know_it() {
 #[test]
 fn a_failed_step_is_shown_again_with_its_place() {
     let env = Env::new();
-    let dir = context(&env, "FROM busybox\nRUN echo oops; exit 3\nRUN true\n");
-    let output = build(&env, &[], &dir);
+    let dir = env.dockerfile("FROM busybox\nRUN echo oops; exit 3\nRUN true\n");
+    let output = env.build(&[], &dir);
     output.exits(1);
     let text = steady(&output.stderr());
     let end = "#5 ERROR: process \"/bin/sh -c echo oops; exit 3\" did not complete successfully: exit code: 3\n\
@@ -79,8 +65,14 @@ fn a_failed_step_is_shown_again_with_its_place() {
 #[test]
 fn a_terminal_shows_all_steps_at_once() {
     let env = Env::new();
-    let dir = context(&env, "FROM busybox\nRUN echo working; sleep 2\nCOPY f /f\n");
-    let mut command = env.command(["build", &dir.to_string_lossy()]);
+    let dir = env.context(&[
+        (
+            "Dockerfile",
+            "FROM busybox\nRUN echo working; sleep 2\nCOPY f /f\n",
+        ),
+        ("f", "content\n"),
+    ]);
+    let mut command = env.command(["build", dir.path()]);
     command.env("TERM", "xterm").env("NO_COLOR", "1");
     let terminal = Terminal::start(command, 30, 100);
     terminal.wait_shown("[+] Building ");
@@ -107,8 +99,8 @@ fn a_terminal_shows_all_steps_at_once() {
 #[test]
 fn an_interrupted_view_ends_tidily() {
     let env = Env::new();
-    let dir = context(&env, "FROM busybox\nRUN echo begun; sleep 1000\n");
-    let mut command = env.command(["build", &dir.to_string_lossy()]);
+    let dir = env.dockerfile("FROM busybox\nRUN echo begun; sleep 1000\n");
+    let mut command = env.command(["build", dir.path()]);
     command.env("TERM", "xterm");
     let mut terminal = Terminal::start(command, 30, 100);
     terminal.wait_shown("# begun");
@@ -120,11 +112,11 @@ fn an_interrupted_view_ends_tidily() {
 #[test]
 fn programs_read_json_and_quiet_is_quiet() {
     let env = Env::new();
-    let dir = context(&env, "FROM busybox\nRUN echo out; echo err >&2\n");
-    let output = build(&env, &["--progress", "rawjson"], &dir);
+    let dir = env.dockerfile("FROM busybox\nRUN echo out; echo err >&2\n");
+    let output = env.build(&["--progress", "rawjson"], &dir);
     let (mut names, mut logs) = (Vec::new(), 0);
     for line in output.ok().stderr().lines() {
-        let document: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let document = parsed(line.as_bytes());
         for vertex in document["vertexes"].as_array().into_iter().flatten() {
             if vertex["completed"].is_string() {
                 names.push(vertex["name"].as_str().unwrap_or_default().to_owned());
@@ -137,11 +129,11 @@ fn programs_read_json_and_quiet_is_quiet() {
         "{names:?}"
     );
     assert!(logs > 0);
-    let quiet = build(&env, &["-q"], &dir);
+    let quiet = env.build(&["-q"], &dir);
     quiet.ok();
     assert_eq!(quiet.stderr(), "");
     assert!(quiet.stdout().starts_with("sha256:"));
-    build(&env, &["--progress", "tty"], &dir)
+    env.build(&["--progress", "tty"], &dir)
         .exits(1)
         .stderr_has("not a terminal");
 }
@@ -149,28 +141,26 @@ fn programs_read_json_and_quiet_is_quiet() {
 #[test]
 fn warnings_are_told_and_can_be_errors() {
     let env = Env::new();
-    let dir = context(&env, "FROM busybox AS Bad\nRUN true\n");
-    build(&env, &[], &dir).ok().stderr_has(
+    let dir = env.dockerfile("FROM busybox AS Bad\nRUN true\n");
+    env.build(&[], &dir).ok().stderr_has(
         " 1 warning found:\n - StageNameCasing: Stage name 'Bad' should be lowercase (line 1)",
     );
-    build(&env, &["--check"], &dir)
+    env.build(&["--check"], &dir)
         .exits(1)
         .stdout_has("Check complete, 1 warning has been found!\n\nWARNING: StageNameCasing - https://docs.docker.com/go/dockerfile/rule/stage-name-casing/\nStage name 'Bad' should be lowercase\nDockerfile:1\n");
-    fs::write(
-        dir.join("Dockerfile"),
+    dir.write(
+        "Dockerfile",
         "# check=error=true\nFROM busybox AS Bad\nRUN true\n",
-    )
-    .expect("a file");
-    build(&env, &[], &dir)
+    );
+    env.build(&[], &dir)
         .exits(1)
         .stderr_has("lint violation found for rules: StageNameCasing");
-    fs::write(
-        dir.join("Dockerfile"),
+    dir.write(
+        "Dockerfile",
         "# check=skip=StageNameCasing;error=true\nFROM busybox AS Bad\n",
-    )
-    .expect("a file");
-    build(&env, &[], &dir).ok();
-    build(&env, &["--call=check"], &dir)
+    );
+    env.build(&[], &dir).ok();
+    env.build(&["--call=check"], &dir)
         .ok()
         .stdout_is("Check complete, no warnings found.");
 }
@@ -178,14 +168,13 @@ fn warnings_are_told_and_can_be_errors() {
 #[test]
 fn what_a_build_takes_is_listed() {
     let env = Env::new();
-    let dir = context(
-        &env,
+    let dir = env.dockerfile(
         "# base everything needs\nFROM busybox AS base\nFROM base\n# MODE fast or slow\nARG MODE=fast\nRUN --mount=type=secret,id=key,required=true true\n",
     );
-    build(&env, &["--call", "targets"], &dir)
+    env.build(&["--call", "targets"], &dir)
         .ok()
         .stdout_is("TARGET      DESCRIPTION\nbase        everything needs\n(default)   ");
-    build(&env, &["--call", "outline", "--build-arg", "MODE=slow"], &dir).ok().stdout_is(
+    env.build(&["--call", "outline", "--build-arg", "MODE=slow"], &dir).ok().stdout_is(
         "BUILD ARG   VALUE     DESCRIPTION\nMODE        slow      fast or slow\n\nSECRET    REQUIRED\nkey       true\n",
     );
 }

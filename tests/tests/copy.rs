@@ -1,35 +1,11 @@
 //! `rctr copy` and `rctr manifest`, checked with skopeo.
 
 use std::fs;
-use std::process::Command;
 
-use rctr_tests::{Env, OwnRegistry, Proxy, Verdict, entries, registry};
+use rctr_tests::{
+    Env, OwnRegistry, Proxy, Verdict, entries, parsed, registry, skopeo_inspect, skopeo_raw, tool,
+};
 use serde_json::Value;
-
-fn skopeo(arguments: &[&str]) -> Vec<u8> {
-    let out = Command::new("skopeo")
-        .args(arguments)
-        .output()
-        .expect("skopeo runs");
-    assert!(out.status.success(), "skopeo {arguments:?}: {out:?}");
-    out.stdout
-}
-
-fn inspect(place: &str) -> Value {
-    let flags: &[&str] = match place.starts_with("docker://") {
-        true => &["inspect", "--tls-verify=false"],
-        false => &["inspect"],
-    };
-    serde_json::from_slice(&skopeo(&[flags, &[place]].concat())).expect("JSON")
-}
-
-fn raw(place: &str) -> Vec<u8> {
-    let flags: &[&str] = match place.starts_with("docker://") {
-        true => &["inspect", "--raw", "--tls-verify=false"],
-        false => &["inspect", "--raw"],
-    };
-    skopeo(&[flags, &[place]].concat())
-}
 
 fn shared(name: &str) -> String {
     let host = registry().trim_start_matches("http://");
@@ -50,16 +26,16 @@ fn an_image_goes_round_and_stays_what_it_is() {
         "rctr:me/copied:v1".to_owned(),
         format!("docker://{}/me/copy:v2", own.host()),
     ];
-    let original = raw(&stations[0]);
+    let original = skopeo_raw(&stations[0]);
     for pair in stations.windows(2) {
         env.rctr(["copy", &pair[0], &pair[1]])
             .ok()
             .stdout_has("digest: sha256:");
         if !pair[1].starts_with("rctr:") && !pair[1].starts_with("docker-archive:") {
-            assert_eq!(raw(&pair[1]), original, "{pair:?}");
+            assert_eq!(skopeo_raw(&pair[1]), original, "{pair:?}");
         }
     }
-    assert_eq!(inspect(&stations[4])["Architecture"], "amd64");
+    assert_eq!(skopeo_inspect(&stations[4])["Architecture"], "amd64");
     env.rctr(["run", "--rm", "me/copied:v1", "echo", "here"])
         .ok()
         .stdout_is("here");
@@ -85,16 +61,16 @@ fn all_of_an_index_or_one_platform() {
     let from = shared("multiarch");
     let to = format!("docker://{}/me/all", own.host());
     env.rctr(["copy", "--all", &from, &to]).ok();
-    assert_eq!(raw(&to), raw(&from));
+    assert_eq!(skopeo_raw(&to), skopeo_raw(&from));
     let layout = format!("oci:{}:all", env.path("layout").display());
     env.rctr(["copy", "-a", &to, &layout]).ok();
-    assert_eq!(raw(&layout), raw(&from));
+    assert_eq!(skopeo_raw(&layout), skopeo_raw(&from));
     let one = format!("docker://{}/me/one", own.host());
     env.rctr(["copy", "--platform", "linux/arm64", &layout, &one])
         .ok();
-    assert_eq!(inspect(&one)["Architecture"], "arm64");
+    assert_eq!(skopeo_inspect(&one)["Architecture"], "arm64");
     env.rctr(["copy", &layout, &one]).ok();
-    assert_eq!(inspect(&one)["Architecture"], "amd64");
+    assert_eq!(skopeo_inspect(&one)["Architecture"], "amd64");
     env.rctr(["copy", "--platform", "linux/riscv64", &layout, &one])
         .refused(
             1,
@@ -110,26 +86,24 @@ fn archives_of_other_tools_are_read() {
     let own = OwnRegistry::start(&env.path("registry"));
     let file = env.path("skopeo.tar").display().to_string();
     let archive = format!("docker-archive:{file}:me/app:1");
-    skopeo(&[
-        "copy",
-        "-q",
-        "--src-tls-verify=false",
-        &shared("busybox"),
-        &archive,
-    ]);
-    let gzip = Command::new("gzip")
-        .args(["-k", &file])
-        .status()
-        .expect("gzip runs");
-    assert!(gzip.success());
+    tool(
+        "skopeo",
+        &[
+            "copy",
+            "-q",
+            "--src-tls-verify=false",
+            &shared("busybox"),
+            &archive,
+        ],
+    );
+    tool("gzip", &["-k", &file]);
     for (n, source) in [archive.clone(), format!("docker-archive:{file}.gz")]
         .iter()
         .enumerate()
     {
         let name = format!("{}/me/app:{n}", own.host());
         env.rctr(["copy", source, &format!("docker://{name}")]).ok();
-        let manifest: Value =
-            serde_json::from_slice(&raw(&format!("docker://{name}"))).expect("JSON");
+        let manifest = parsed(&skopeo_raw(&format!("docker://{name}")));
         let layer = manifest["layers"][0]["mediaType"].as_str().expect("a type");
         assert!(
             layer.ends_with(".gzip"),
@@ -207,7 +181,7 @@ fn a_broken_download_goes_on() {
     let from = format!("docker://{}/library/busybox", proxy.host());
     let to = format!("oci:{}", env.path("layout").display());
     env.rctr(["copy", &from, &to]).ok();
-    assert_eq!(raw(&to), raw(&from));
+    assert_eq!(skopeo_raw(&to), skopeo_raw(&from));
     let ranged = |r: &rctr_tests::Request| r.is_blob() && r.header("range").is_some();
     assert!(
         proxy.requests().iter().any(ranged),
@@ -260,11 +234,10 @@ fn manifest_lists_are_made_of_images_at_registries() {
 
     let pushed = env.rctr(["manifest", "push", "--purge", &list]);
     pushed.ok().stdout_has("Pushed ref ").stdout_has("sha256:");
-    let at_registry: Value =
-        serde_json::from_slice(&raw(&format!("docker://{list}"))).expect("JSON");
+    let at_registry = parsed(&skopeo_raw(&format!("docker://{list}")));
     assert_eq!(at_registry, shown);
     assert_eq!(
-        inspect(&format!("docker://{list}"))["Architecture"],
+        skopeo_inspect(&format!("docker://{list}"))["Architecture"],
         "amd64"
     );
     env.rctr(["run", "--rm", &list, "true"]).ok();

@@ -1,22 +1,11 @@
 //! `history`, and `images --tree`.
 
-use std::fs;
-
 use rctr_tests::Env;
-
-fn build(env: &Env, name: &str, file: &str) {
-    let dir = env.path(name);
-    fs::create_dir_all(&dir).expect("a directory");
-    fs::write(dir.join("Dockerfile"), file).expect("a Dockerfile");
-    let dir = dir.display().to_string();
-    env.rctr(["build", "-q", "-t", name, &dir]).ok();
-}
 
 #[test]
 fn the_steps_of_an_image_are_told() {
     let env = Env::new();
-    build(
-        &env,
+    env.build_image(
         "app",
         "FROM busybox\nRUN head -c 20000 /dev/zero > /zeros\nENV A=b\nCMD [\"cat\", \"/zeros\"]\n",
     );

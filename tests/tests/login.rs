@@ -3,9 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
 
-use rctr_tests::{Env, OwnRegistry, Proxy, Running, Terminal, Verdict, entries};
+use rctr_tests::{Env, OwnRegistry, Proxy, Running, Terminal, Verdict, entries, text, tool};
 use serde_json::{Value, json};
 
 const USER: &str = OwnRegistry::USER;
@@ -64,13 +63,9 @@ fn a_login_opens_the_registry_and_a_logout_closes_it() {
         ))
         .stdout_is("Login Succeeded");
     // What Docker's own program makes of the file.
-    let skopeo = Command::new("skopeo")
-        .args(["inspect", "--tls-verify=false", "--authfile"])
-        .arg(&file)
-        .arg(format!("docker://{name}"))
-        .output()
-        .expect("skopeo runs");
-    assert!(skopeo.status.success(), "{skopeo:?}");
+    let place = format!("docker://{name}");
+    let flags = ["inspect", "--tls-verify=false", "--authfile"];
+    tool("skopeo", &[&flags[..], &[&text(&file), &place]].concat());
 
     env.rctr(["logout", host])
         .ok()

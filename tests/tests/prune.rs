@@ -1,16 +1,6 @@
 //! `image prune`, `builder du`, `builder prune`, `system prune` and the build cache in `system df`.
 
-use std::fs;
-
 use rctr_tests::Env;
-
-fn build(env: &Env, name: &str, file: &str) {
-    let dir = env.path(&format!("ctx-{name}"));
-    fs::create_dir_all(&dir).expect("a directory");
-    fs::write(dir.join("Dockerfile"), file).expect("a Dockerfile");
-    let dir = dir.display().to_string();
-    env.rctr(["build", "-q", "-t", name, &dir]).ok();
-}
 
 fn images(env: &Env) -> Vec<String> {
     let mut names = env
@@ -37,13 +27,8 @@ fn cache_row(env: &Env) -> String {
 #[test]
 fn images_that_nobody_uses_go() {
     let env = Env::new();
-    build(
-        &env,
-        "a",
-        "FROM busybox\nRUN head -c 30000 /dev/zero > /a\n",
-    );
-    build(
-        &env,
+    env.build_image("a", "FROM busybox\nRUN head -c 30000 /dev/zero > /a\n");
+    env.build_image(
         "a",
         "FROM busybox\nLABEL keep=1\nRUN head -c 50000 /dev/zero > /b\n",
     );
@@ -81,8 +66,7 @@ fn images_that_nobody_uses_go() {
 #[test]
 fn the_build_cache_is_seen_and_cleared() {
     let env = Env::new();
-    build(
-        &env,
+    env.build_image(
         "a",
         "FROM busybox\nRUN --mount=type=cache,id=mine,target=/c head -c 30000 /dev/zero > /c/z && head -c 40000 /dev/zero > /a\n",
     );
@@ -107,13 +91,9 @@ fn the_build_cache_is_seen_and_cleared() {
 #[test]
 fn pruning_keeps_what_it_is_told_to() {
     let env = Env::new();
-    build(
-        &env,
-        "a",
-        "FROM busybox\nRUN head -c 30000 /dev/zero > /a\n",
-    );
-    build(
-        &env,
+    let a = env.dockerfile("FROM busybox\nRUN head -c 30000 /dev/zero > /a\n");
+    env.build(&["-t", "a"], &a).ok();
+    env.build_image(
         "b",
         "FROM busybox\nRUN --mount=type=cache,target=/c head -c 20000 /dev/zero > /c/z && head -c 40000 /dev/zero > /b\n",
     );
@@ -128,15 +108,12 @@ fn pruning_keeps_what_it_is_told_to() {
     let pruned = prune(&[]);
     pruned.ok().stdout_has("Total:\t20kB");
     assert_eq!(pruned.lines().len(), 3, "{}", pruned.stdout());
-    build(&env, "b", "FROM busybox\nRUN echo still\n");
-    let again = env.path("ctx-a").display().to_string();
-    env.rctr(["build", "-t", "a", &again])
-        .ok()
-        .stderr_has("CACHED");
+    env.build_image("b", "FROM busybox\nRUN echo still\n");
+    env.build(&["-t", "a"], &a).ok().stderr_has("CACHED");
     // All of it: the layers stay with their images, the steps run again.
     prune(&["-a"]).ok();
     env.rctr(["builder", "du"]).ok().stdout_has("Total:\t\t0B");
-    let built = env.rctr(["build", "-t", "a", &again]);
+    let built = env.build(&["-t", "a"], &a);
     assert!(
         !built
             .ok()
@@ -158,8 +135,7 @@ fn pruning_keeps_what_it_is_told_to() {
 #[test]
 fn the_whole_system_is_cleared() {
     let env = Env::new();
-    build(
-        &env,
+    env.build_image(
         "a",
         "FROM busybox\nRUN --mount=type=cache,target=/c head -c 20000 /dev/zero > /c/z\n",
     );

@@ -1,19 +1,14 @@
 //! `rctr push` and `rctr tag`, against a real registry, and against one that breaks.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rctr_tests::{Env, OwnRegistry, Proxy, Request, Terminal, Verdict, entries, wait_for};
+use rctr_tests::{
+    Env, OwnRegistry, Proxy, Request, Terminal, Verdict, entries, skopeo_inspect, wait_for,
+};
 
 /// What `skopeo` finds at a registry.
 fn skopeo(name: &str) -> serde_json::Value {
-    let out = Command::new("skopeo")
-        .args(["inspect", "--tls-verify=false"])
-        .arg(format!("docker://{name}"))
-        .output()
-        .expect("skopeo runs");
-    assert!(out.status.success(), "{name}: {out:?}");
-    serde_json::from_slice(&out.stdout).expect("skopeo prints JSON")
+    skopeo_inspect(&format!("docker://{name}"))
 }
 
 fn repo_digests(env: &Env, image: &str) -> Vec<String> {

@@ -2,47 +2,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use rctr_tests::{Env, Mounted, OwnRegistry, Terminal, entries};
+use rctr_tests::{
+    Env, Mounted, OwnRegistry, Terminal, entries, installed, parsed, skopeo_inspect, skopeo_raw,
+    text, tool,
+};
 use serde_json::{Value, json};
-
-/// Runs a program to its end; what it prints.
-fn tool(program: &str, arguments: &[&str]) -> Vec<u8> {
-    let out = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output();
-    let out = out.unwrap_or_else(|e| panic!("{program}: {e}"));
-    assert!(out.status.success(), "{program} {arguments:?}: {out:?}");
-    out.stdout
-}
-
-fn installed(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    if !found {
-        eprintln!("skipped: {program} is not installed");
-    }
-    found
-}
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
-}
 
 /// One member of an archive.
 fn member(archive: &Path, name: &str) -> Value {
-    let bytes = tool("tar", &["-xOf", &text(archive), name]);
-    serde_json::from_slice(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"))
+    parsed(&tool("tar", &["-xOf", &text(archive), name]))
 }
 
 /// An image built here, with a file to know it by.
 fn build(env: &Env, name: &str, word: &str) {
-    let dir = env.path(&format!("ctx-{word}"));
-    fs::create_dir_all(&dir).expect("a directory");
     let file = format!("FROM busybox\nRUN echo {word} > /word\nCMD [\"cat\", \"/word\"]\n");
-    fs::write(dir.join("Dockerfile"), file).expect("a Dockerfile");
-    env.rctr(["build", "-q", "-t", name, &text(&dir)]).ok();
+    env.build_image(name, &file);
 }
 
 /// What `load` must leave of an archive that it refuses: nothing.
@@ -261,7 +236,7 @@ fn changed(env: &Env, name: &str, change: impl FnOnce(&Path)) -> PathBuf {
 
 /// A document in a taken-apart archive.
 fn document(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).expect("a document")).expect("JSON")
+    parsed(&fs::read(path).expect("a document"))
 }
 
 fn only_docker(dir: &Path) -> Value {
@@ -402,11 +377,7 @@ fn the_archives_of_other_tools_are_loaded() {
     other.rctr(["tag", "me/theirs:1", &name]).ok();
     let pushed = other.rctr(["push", &name]).ok().lines();
     let place = format!("docker://{name}");
-    let raw = tool(
-        "skopeo",
-        &["inspect", "--raw", "--tls-verify=false", &place],
-    );
-    let raw: Value = serde_json::from_slice(&raw).expect("JSON");
+    let raw = parsed(&skopeo_raw(&place));
     let kind = raw["layers"][0]["mediaType"].as_str().expect("a type");
     assert!(kind.ends_with("gzip"), "{kind}");
     assert_eq!(
@@ -455,8 +426,7 @@ fn other_tools_accept_what_is_saved() {
     env.rctr(["save", "-o", &text(&file), "me/app:1"]).ok();
     for place in ["docker-archive", "oci-archive"] {
         let place = format!("{place}:{}", text(&file));
-        let seen: Value =
-            serde_json::from_slice(&tool("skopeo", &["inspect", &place])).expect("JSON");
+        let seen = skopeo_inspect(&place);
         assert_eq!(seen["Architecture"], "amd64", "{place}");
         assert_eq!(seen["Layers"].as_array().map(Vec::len), Some(2), "{place}");
     }
