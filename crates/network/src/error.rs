@@ -180,6 +180,60 @@ pub enum Error {
         /// The error of the system call.
         source: io::Error,
     },
+    /// A CNI configuration cannot be used.
+    #[error("CNI configuration {}: {reason}", path.display())]
+    CniConfig {
+        /// The file, or the directory of files.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A network's plugin is not installed.
+    #[error("CNI plugin {plugin} is not found in {}", paths(looked))]
+    CniPluginMissing {
+        /// Its file name.
+        plugin: String,
+        /// The directories that were searched.
+        looked: Vec<PathBuf>,
+    },
+    /// A plugin cannot be run.
+    #[error("run CNI plugin {}", plugin.display())]
+    CniExec {
+        /// The program.
+        plugin: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A plugin did not end in time and was killed.
+    #[error("CNI plugin {} did not end its {command} within {seconds} s", plugin.display())]
+    CniTimeout {
+        /// The program.
+        plugin: PathBuf,
+        /// What it was asked for.
+        command: &'static str,
+        /// How long it had.
+        seconds: u64,
+    },
+    /// A plugin says no.
+    #[error("CNI plugin {} failed {command}: {reason}", plugin.display())]
+    CniPlugin {
+        /// The program.
+        plugin: PathBuf,
+        /// What it was asked for.
+        command: &'static str,
+        /// The specification's code of the error, 0 if it gave none.
+        code: u32,
+        /// Its words.
+        reason: String,
+    },
+}
+
+fn paths(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    paths.join(", ")
 }
 
 fn detail(message: &Option<String>) -> String {

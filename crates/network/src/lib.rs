@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 
 mod bridge;
+pub mod cni;
 mod config;
 mod conntrack;
 mod error;
