@@ -38,6 +38,15 @@ impl App {
         }
     }
 
+    /// The same with another configuration file.
+    pub fn with_config(&self, file: PathBuf) -> App {
+        App {
+            root: self.root.clone(),
+            state: self.state.clone(),
+            config: Some(file),
+        }
+    }
+
     /// Reads the configuration and opens the engine.
     pub fn engine(&self) -> Result<Engine> {
         self.open().map_err(Failure::from)

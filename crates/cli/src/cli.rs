@@ -102,6 +102,8 @@ pub enum Command {
     },
     /// Copy an image between registries, layouts, archives and the store
     Copy(CopyArgs),
+    /// Serve the Kubernetes Container Runtime Interface to a kubelet
+    Cri(CriArgs),
     /// Manage image manifests and manifest lists
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Manifest {
@@ -196,6 +198,18 @@ pub enum InternalCommand {
     NetworkRemove,
     /// Write the manual pages
     Man { dir: PathBuf },
+}
+
+#[derive(Debug, Args)]
+pub struct CriArgs {
+    /// Socket to serve on (default: `cri.socket` of the configuration, unix:///run/rctr/cri.sock)
+    #[arg(long, value_name = "unix://PATH")]
+    pub listen: Option<String>,
+    /// Configuration file, as before the command
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[arg(hide = true)]
+    pub surplus: Vec<String>,
 }
 
 /// The format of one thing.

@@ -1,5 +1,7 @@
 //! The configuration file and where things are.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -34,6 +36,8 @@ pub struct Settings {
     pub cgroup: CgroupSettings,
     /// `[log]`.
     pub log: LogSettings,
+    /// `[cri]`.
+    pub cri: CriSettings,
 }
 
 /// `[network]`: the default bridge.
@@ -120,6 +124,57 @@ pub enum LogDriver {
     None,
 }
 
+/// `[cri]`: what `rctr cri` serves a kubelet.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CriSettings {
+    /// The unix socket, unless systemd hands one over; `unix://` may stand before it.
+    #[serde(deserialize_with = "socket_path")]
+    pub socket: PathBuf,
+    /// Where exec, attach and port-forward are streamed; port 0 is any free one. The kubelet dials it, so loopback does.
+    pub stream_address: SocketAddr,
+    /// Where Prometheus metrics (`/metrics`) and health (`/healthz`) are told; nowhere if not given.
+    pub metrics_address: Option<SocketAddr>,
+    /// Directory of CNI network configurations; while it has none, the bridge of `[network]` serves the pods.
+    pub cni_conf_dir: PathBuf,
+    /// Directories of CNI plugins, searched in this order.
+    pub cni_bin_dirs: Vec<PathBuf>,
+    /// `[cri.handlers.NAME]`: what a RuntimeClass may name besides the built-in runtime.
+    pub handlers: BTreeMap<String, CriHandler>,
+}
+
+/// `[cri.handlers.NAME]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CriHandler {
+    /// A program with the command line of an OCI runtime; none means the built-in one.
+    pub path: Option<PathBuf>,
+}
+
+impl Default for CriSettings {
+    fn default() -> Self {
+        CriSettings {
+            socket: "/run/rctr/cri.sock".into(),
+            stream_address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            metrics_address: None,
+            cni_conf_dir: "/etc/cni/net.d".into(),
+            cni_bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+            handlers: BTreeMap::new(),
+        }
+    }
+}
+
+fn socket_path<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let path = text.strip_prefix("unix://").unwrap_or(&text);
+    match path.starts_with('/') {
+        true => Ok(path.into()),
+        false => Err(serde::de::Error::custom(format!(
+            "{text:?} is no socket: write unix:///PATH"
+        ))),
+    }
+}
+
 impl Config {
     /// Reads the file; a missing file is an empty one unless `explicit` says that the user named it.
     ///
@@ -183,6 +238,28 @@ mod tests {
         );
         assert_eq!(config.settings.network.bridge, "br7");
         assert_eq!(config.settings.log.max_size, 1_048_576);
+    }
+
+    #[test]
+    fn the_table_of_the_kubelets_service() {
+        let cri = load("").unwrap().settings.cri;
+        assert_eq!(cri.socket, Path::new("/run/rctr/cri.sock"));
+        assert!(cri.stream_address.ip().is_loopback() && cri.metrics_address.is_none());
+        let text = "[cri]\nsocket = \"unix:///x/y.sock\"\nmetrics_address = \"127.0.0.1:9\"\n\
+                    cni_bin_dirs = [\"/p\"]\n[cri.handlers.crun]\npath = \"/usr/bin/crun\"\n[cri.handlers.plain]\n";
+        let cri = load(text).unwrap().settings.cri;
+        assert_eq!(cri.socket, Path::new("/x/y.sock"));
+        assert_eq!(cri.metrics_address.unwrap().port(), 9);
+        assert_eq!(
+            cri.handlers["crun"].path.as_deref(),
+            Some(Path::new("/usr/bin/crun"))
+        );
+        assert_eq!(cri.handlers["plain"], CriHandler::default());
+        refused(
+            "[cri]\nsocket = \"relative\"\n",
+            &["relative", "unix:///PATH"],
+        );
+        refused("[cri]\nstream_address = \"here\"\n", &["IP"]);
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct ImageSummary {
     pub size: u64,
     /// Labels of the configuration.
     pub labels: BTreeMap<String, String>,
+    /// `user[:group]` of the configuration; empty means root.
+    pub user: String,
 }
 
 impl ImageSummary {
@@ -102,6 +104,7 @@ impl Engine {
             summaries.push(ImageSummary {
                 created: image.config.created().clone().unwrap_or_default(),
                 labels: labels(&image.config),
+                user: user(&image.config),
                 id: image.id,
                 tags: image.tags,
                 digests: image.digests,
@@ -150,6 +153,22 @@ impl Engine {
             self.collect_garbage()?;
         }
         Ok(done)
+    }
+
+    /// Removes an image with all its names; a container that uses it keeps its layers as long as it is there. One that
+    /// is not there is fine.
+    ///
+    /// # Errors
+    /// [`Error::AmbiguousId`], and whatever hinders removing.
+    pub fn forget_image(&self, name: &str) -> Result<()> {
+        let image = match self.find_image(name) {
+            Err(Error::NoSuchImage { .. }) => return Ok(()),
+            other => other?,
+        };
+        match self.store.delete_image(&image.record.id, true) {
+            Ok(_) | Err(rctr_store::Error::NoSuchImage { .. }) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Removes what no image, container or living process leads to: what interrupted commands have left.
@@ -279,6 +298,11 @@ fn repository(name: &str) -> String {
     parse_reference(name)
         .map(|r| format!("{}/{}", r.registry(), r.repository()))
         .unwrap_or_default()
+}
+
+fn user(config: &ImageConfiguration) -> String {
+    let user = config.config().as_ref().and_then(|c| c.user().clone());
+    user.unwrap_or_default()
 }
 
 fn labels(config: &ImageConfiguration) -> BTreeMap<String, String> {

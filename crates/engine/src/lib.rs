@@ -14,6 +14,7 @@ mod exec;
 mod files;
 mod history;
 mod image;
+mod image_fs;
 mod info;
 pub mod inspect;
 mod lifecycle;
@@ -54,6 +55,7 @@ pub use error::{Error, Result};
 pub use exec::ExecSession;
 pub use history::HistoryLine;
 pub use image::{Image, ImageRemoval, ImageSummary, RemoveImage};
+pub use image_fs::ImageFs;
 pub use info::{DiskUsage, Info, UsageLine, VersionInfo};
 pub use lifecycle::{RemoveOptions, StopOptions};
 pub use logs::{LogOptions, Logs};
@@ -61,7 +63,7 @@ pub use new_file::NewFile;
 pub use prune::{PrunedContainers, PrunedImages, parse_time};
 pub use pull::PulledImage;
 pub use push::{PushLayer, PushOptions, PushProgress, PushedImage};
-pub use rctr_registry_client::PushEvent;
+pub use rctr_registry_client::{Account, PushEvent};
 pub use rctr_registry_client::{LayerEvent, Progress as PullProgress, PulledLayer};
 pub use rctr_runtime::logs::{LogEntry, Stream as LogStream, format_time};
 pub use rctr_runtime::{AttachEvent, AttachStream, ExitStatus, WindowSize};
@@ -74,6 +76,7 @@ pub struct Engine {
     config: Config,
     store: Store,
     facts: OnceLock<spec::HostFacts>,
+    layer_inodes: image_fs::LayerInodes,
 }
 
 impl Engine {
@@ -87,6 +90,7 @@ impl Engine {
             config,
             store,
             facts: OnceLock::new(),
+            layer_inodes: Default::default(),
         })
     }
 
@@ -99,7 +103,8 @@ impl Engine {
         self.facts.get_or_init(spec::HostFacts::gather)
     }
 
-    fn cgroup_driver(&self) -> CgroupDriver {
+    /// Who makes the containers' cgroups.
+    pub fn cgroup_driver(&self) -> CgroupDriver {
         match self.config.settings.cgroup.driver {
             config::CgroupDriver::Auto => rctr_runtime::cgroup::detect_driver(),
             config::CgroupDriver::Cgroupfs => CgroupDriver::Cgroupfs,

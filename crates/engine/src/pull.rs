@@ -5,7 +5,7 @@ use std::sync::Arc;
 use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, Digest};
 use rctr_registry_client::{
-    Client, Corrupt, LayerIngest, Platform, Progress, Pulled, PulledLayer, Sink, SinkError,
+    Account, Client, Corrupt, LayerIngest, Platform, Progress, Pulled, PulledLayer, Sink, SinkError,
     parse_reference,
 };
 use rctr_store::{ImageLayer, ImageRecord, LayerSpec, Lease, Store};
@@ -38,6 +38,20 @@ impl Engine {
         platform: Option<&str>,
         progress: Arc<dyn Progress>,
     ) -> Result<PulledImage> {
+        self.pull_as(name, platform, None, progress).await
+    }
+
+    /// As [`Engine::pull`], with an account at the image's registry instead of the one in Docker's configuration.
+    ///
+    /// # Errors
+    /// Those of [`Engine::pull`].
+    pub async fn pull_as(
+        &self,
+        name: &str,
+        platform: Option<&str>,
+        account: Option<Account>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<PulledImage> {
         let reference = parse_reference(name)?;
         let platform = platform.map(parse_platform).transpose()?;
         self.store.require_space()?;
@@ -47,6 +61,10 @@ impl Engine {
         };
         let config_dir = rctr_registry_client::default_docker_config_dir();
         let client = Client::new(self.config.settings.registry.clone(), config_dir)?;
+        let client = match account {
+            Some(account) => client.with_account(reference.registry(), account),
+            None => client,
+        };
         let pulled = client
             .pull(&reference, platform.as_ref(), Arc::new(sink), progress)
             .await?;

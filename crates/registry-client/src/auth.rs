@@ -38,12 +38,40 @@ pub(crate) struct Auth {
     state: Mutex<State>,
 }
 
+/// What somebody who asks for a pull says of who they are. No `Debug`: secrets stay out of logs.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Account {
+    /// Name and password.
+    Password {
+        /// Account.
+        user: String,
+        /// Its password or access token.
+        password: String,
+    },
+    /// An OAuth2 refresh token, to get tokens with.
+    Identity {
+        /// The token.
+        token: String,
+    },
+    /// A token to be shown to the registry as it is.
+    Bearer {
+        /// The token.
+        token: String,
+    },
+}
+
 /// Where credentials come from.
 enum Source {
     /// `config.json` in this directory; without one there are none.
     Config(Option<PathBuf>),
     /// These, for every registry: somebody is logging in.
     Given(Credential),
+    /// These for one registry, [`Source::Config`] for the others.
+    Account {
+        registry: String,
+        account: Account,
+        config: Option<PathBuf>,
+    },
 }
 
 #[derive(Default)]
@@ -63,6 +91,39 @@ struct Granted {
     refresh: Option<String>,
 }
 
+impl Granted {
+    fn always(header: HeaderValue) -> Self {
+        Self {
+            header,
+            ends: None,
+            refresh: None,
+        }
+    }
+}
+
+impl Account {
+    /// Name and password as Docker's configuration and the CRI write them: base64 of `USER:PASSWORD`, possibly padded
+    /// with NULs.
+    pub fn from_base64(text: &str) -> Option<Self> {
+        let text = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
+        let (user, password) = text.split_once(':')?;
+        Some(Account::Password {
+            user: user.to_owned(),
+            password: password.trim_end_matches('\0').to_owned(),
+        })
+    }
+
+    fn credential(&self) -> Credential {
+        match self.clone() {
+            Account::Password { user, password } => Credential::Password { user, password },
+            Account::Identity { token } => Credential::Identity { token },
+            Account::Bearer { .. } => Credential::Anonymous {
+                note: "the registry asks for a name and password, and a token was given".to_owned(),
+            },
+        }
+    }
+}
+
 impl Auth {
     pub fn new(config_dir: Option<PathBuf>) -> Self {
         Self {
@@ -76,6 +137,26 @@ impl Auth {
         Self {
             source: Source::Given(credential),
             state: Mutex::default(),
+        }
+    }
+
+    /// The same, with an account at one registry.
+    pub fn of(registry: String, account: Account, config: Option<PathBuf>) -> Self {
+        Self {
+            source: Source::Account {
+                registry,
+                account,
+                config,
+            },
+            state: Mutex::default(),
+        }
+    }
+
+    /// Where `config.json` is looked for.
+    pub fn config_dir(&self) -> Option<PathBuf> {
+        match &self.source {
+            Source::Config(dir) | Source::Account { config: dir, .. } => dir.clone(),
+            Source::Given(_) => None,
         }
     }
 
@@ -134,13 +215,12 @@ impl Auth {
         state.notes.insert(endpoint.registry.clone(), note);
         let granted = match challenge {
             Challenge::Basic => match basic(&credential) {
-                Some(header) => Granted {
-                    header,
-                    ends: None,
-                    refresh: None,
-                },
+                Some(header) => Granted::always(header),
                 None => return Ok(None),
             },
+            Challenge::Bearer { .. } if let Some(header) = self.bearer(endpoint) => {
+                Granted::always(header)
+            }
             Challenge::Bearer {
                 realm,
                 service,
@@ -168,10 +248,25 @@ impl Auth {
         Ok(Some(header))
     }
 
+    /// A token that was given to be used as it is.
+    fn bearer(&self, endpoint: &Endpoint) -> Option<HeaderValue> {
+        match &self.source {
+            Source::Account {
+                registry,
+                account: Account::Bearer { token },
+                ..
+            } if *registry == endpoint.registry => secret(&format!("Bearer {token}")),
+            _ => None,
+        }
+    }
+
     async fn credential(&self, endpoint: &Endpoint) -> Result<Credential, Failure> {
         let dir = match &self.source {
             Source::Given(credential) => return Ok(credential.clone()),
-            Source::Config(dir) => dir.clone(),
+            Source::Account {
+                registry, account, ..
+            } if *registry == endpoint.registry => return Ok(account.credential()),
+            Source::Config(dir) | Source::Account { config: dir, .. } => dir.clone(),
         };
         let registry = endpoint.registry.clone();
         let found = tokio::task::spawn_blocking(move || look_up(dir.as_deref(), &registry)).await;

@@ -8,7 +8,7 @@ use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, ImageManifest};
 use tokio::sync::watch;
 
-use crate::auth::Auth;
+use crate::auth::{Account, Auth};
 use crate::layer::{LayerPull, Parent};
 use crate::manifest::{self, Document, MAX_MANIFEST};
 use crate::repository::{Repository, Resolved};
@@ -56,6 +56,16 @@ impl Client {
     /// [`Error::Config`] if a mirror's address is unusable.
     pub fn new(hosts: HostConfigs, docker_config_dir: Option<PathBuf>) -> Result<Self, Error> {
         Self::with_timing(hosts, docker_config_dir, Timing::default())
+    }
+
+    /// The same client, with an account at one registry (`docker.io`, `localhost:5000`): it is shown to that registry and
+    /// the token server it names, and to no mirror.
+    pub fn with_account(self, registry: &str, account: Account) -> Self {
+        let config = self.auth.config_dir();
+        Self {
+            auth: Auth::of(registry.to_owned(), account, config),
+            ..self
+        }
     }
 
     pub(crate) fn with_timing(

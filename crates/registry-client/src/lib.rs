@@ -32,6 +32,7 @@ mod tls;
 mod transport;
 mod words;
 
+pub use auth::Account;
 pub use client::{Client, Pulled};
 pub use credentials::default_docker_config_dir;
 pub use docker_config::{DockerConfig, Kept, Secret};

@@ -380,6 +380,7 @@ mod tests {
             created: "2026-11-18T12:00:00Z".to_owned(),
             size: 4_261_502,
             labels: [("maintainer".to_owned(), "me".to_owned())].into(),
+            user: String::new(),
         }
     }
 

@@ -6,6 +6,7 @@ mod builder;
 mod completion;
 mod copy;
 mod create;
+mod cri;
 mod df;
 mod exec;
 mod history;
@@ -63,6 +64,7 @@ pub fn run(args: Vec<OsString>) -> Result {
         Some(Command::Login(args)) => login::login(&app, &args),
         Some(Command::Logout(args)) => login::logout(&args),
         Some(Command::Copy(args)) => copy::run(&app, "copy", &args),
+        Some(Command::Cri(args)) => cri::run(&app, &args),
         Some(Command::Builder { command }) => builder::run(&app, command),
         Some(Command::Manifest { command }) => manifest::run(&app, command),
         Some(Command::Images(args)) => images::run(&app, "images", &args),

@@ -210,6 +210,7 @@ mod tests {
             created: "2026-01-01T00:00:00Z".into(),
             size: 1,
             labels: [("keep".to_owned(), "1".to_owned())].into(),
+            user: String::new(),
         };
         for (all, filters, dangling, tagged) in [
             (false, &[][..], true, false),

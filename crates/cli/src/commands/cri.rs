@@ -1,0 +1,53 @@
+//! `rctr cri`: the service that a kubelet talks to.
+
+use std::path::PathBuf;
+
+use tracing::level_filters::LevelFilter;
+
+use crate::app::App;
+use crate::cli::CriArgs;
+use crate::failure::{ENGINE, Failure, GENERAL, Result, chain};
+use crate::usage::require_none;
+
+pub fn run(app: &App, args: &CriArgs) -> Result {
+    require_none("cri", &args.surplus)?;
+    let socket = args.listen.as_deref().map(socket).transpose()?;
+    // A service has a journal: unlike a command, it says what it does. An earlier choice of level stands.
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::INFO)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .try_init();
+    let engine = match &args.config {
+        Some(file) => app.with_config(file.clone()).engine()?,
+        None => app.engine()?,
+    };
+    rctr_cri::serve(engine, socket).map_err(|e| Failure::new(GENERAL, chain(&e)))?;
+    Ok(0)
+}
+
+fn socket(text: &str) -> Result<PathBuf> {
+    let path = text.strip_prefix("unix://").unwrap_or(text);
+    match path.starts_with('/') {
+        true => Ok(path.into()),
+        false => {
+            let message = format!("{text:?} is no socket: write unix:///PATH");
+            Err(Failure::usage(ENGINE, "cri", message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets() {
+        assert_eq!(
+            socket("unix:///run/x.sock").unwrap(),
+            PathBuf::from("/run/x.sock")
+        );
+        assert_eq!(socket("/x").unwrap(), PathBuf::from("/x"));
+        assert_eq!(socket("tcp://1.2.3.4:5").unwrap_err().code(), ENGINE);
+    }
+}

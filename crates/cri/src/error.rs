@@ -1,0 +1,106 @@
+//! What keeps the service from running, and what the engine's errors are to a kubelet.
+
+use std::io;
+use std::path::PathBuf;
+
+use rctr_engine::Error as EngineError;
+use tonic::{Code, Status};
+
+/// Result with the service's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why the service cannot run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another process answers on the socket.
+    #[error("{} is served already", path.display())]
+    AlreadyServed {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The socket cannot be made.
+    #[error("{action} {}", path.display())]
+    Socket {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The socket.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// What systemd handed over is no unix socket.
+    #[error("the socket that was handed over (LISTEN_FDS): {reason}")]
+    HandedOver {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Threads or signal handlers cannot be made.
+    #[error("start the server")]
+    Runtime(#[source] io::Error),
+    /// The server broke down.
+    #[error("serve")]
+    Serve(#[source] tonic::transport::Error),
+}
+
+/// The engine's error as a kubelet wants it: a code to act on, and the whole chain of causes.
+pub(crate) fn status(error: &EngineError) -> Status {
+    Status::new(code(error), chain(error))
+}
+
+fn code(error: &EngineError) -> Code {
+    use EngineError as E;
+    match error {
+        E::NoSuchContainer { .. } | E::NoSuchImage { .. } | E::ImageMissing { .. } => {
+            Code::NotFound
+        }
+        E::NameTaken { .. } => Code::AlreadyExists,
+        E::Invalid(_)
+        | E::AmbiguousId { .. }
+        | E::Resolve(_)
+        | E::User(_)
+        | E::Platform { .. }
+        | E::Time { .. } => Code::InvalidArgument,
+        E::NotRunning { .. } | E::AttachStopped | E::RemoveRunning { .. } => {
+            Code::FailedPrecondition
+        }
+        E::WillNotDie { .. } => Code::DeadlineExceeded,
+        E::Store(e) if e.is_disk_full() => Code::ResourceExhausted,
+        _ => Code::Unknown,
+    }
+}
+
+/// An error and its causes on one line; a cause that the line says already is left out.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_a_kubelet_acts_on() {
+        let missing = EngineError::NoSuchContainer { name: "x".into() };
+        assert_eq!(status(&missing).code(), Code::NotFound);
+        let stopped = EngineError::NotRunning { id: "x".into() };
+        assert_eq!(status(&stopped).code(), Code::FailedPrecondition);
+        let file = EngineError::File {
+            action: "read",
+            path: "/x".into(),
+            source: io::ErrorKind::PermissionDenied.into(),
+        };
+        let status = status(&file);
+        assert_eq!(status.code(), Code::Unknown);
+        assert_eq!(status.message(), "read /x: permission denied");
+    }
+}

@@ -1,0 +1,95 @@
+//! The Kubernetes Container Runtime Interface (runtime.v1) over the engine.
+//!
+//! [`serve`] answers a kubelet on a unix socket. Nothing of what it knows lives only in its memory: the engine's store and
+//! state directory have it all, so it may be killed and started again at any moment. This crate converts: messages
+//! become the engine's options, the engine's errors become gRPC codes.
+#![deny(missing_docs)]
+
+mod error;
+mod front;
+mod image_service;
+mod join;
+mod runtime_service;
+mod service;
+mod socket;
+mod status;
+mod stream;
+
+pub use error::{Error, Result};
+
+/// Messages, server traits and clients, made from proto/runtime.v1.proto.
+#[allow(missing_docs, clippy::all, rustdoc::all)]
+pub mod api {
+    tonic::include_proto!("runtime.v1");
+}
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rctr_engine::Engine;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::front::Front;
+use crate::service::Service;
+
+/// Largest request taken; the largest there are list a few thousand labels.
+const MAX_REQUEST: usize = 16 << 20;
+
+/// Serves until SIGTERM or SIGINT, on a socket that systemd hands over, else on `socket`, else on the one of the
+/// configuration. Containers go on without it.
+///
+/// # Errors
+/// [`Error::AlreadyServed`] if another one answers there; [`Error::Socket`]; [`Error::Runtime`].
+pub fn serve(engine: Engine, socket: Option<PathBuf>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("rctr-cri")
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    let served = runtime.block_on(run(engine, socket));
+    // Work that is under way belongs to records: whoever starts next finds it half done and puts it in order.
+    runtime.shutdown_background();
+    served
+}
+
+async fn run(engine: Engine, socket: Option<PathBuf>) -> Result<()> {
+    let path = socket.unwrap_or_else(|| engine.config().settings.cri.socket.clone());
+    let listener = socket::listen(&path)?;
+    let mut stop = Stop::new()?;
+    let service = Service::new(Arc::new(engine));
+    let front = Front::new(service);
+    socket::notify_ready();
+    tracing::info!(socket = %path.display(), "serving");
+    let served = tokio::select! {
+        served = front.serve(listener.accepting) => served,
+        () = stop.asked() => Ok(()),
+    };
+    if let Some(path) = listener.own_path {
+        socket::remove(&path);
+    }
+    served
+}
+
+/// The signals that end the service.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Stop> {
+        let on = |kind| signal(kind).map_err(Error::Runtime);
+        Ok(Stop {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
