@@ -51,6 +51,22 @@ pub enum Error {
         reason: String,
     },
 
+    /// A kernel parameter that is the whole host's, asked for in a namespace.
+    #[error("sysctl {name} is not of a namespace that is made here: it would change the host")]
+    HostSysctl {
+        /// Its name as it was asked for.
+        name: String,
+    },
+
+    /// A kernel parameter that cannot be set.
+    #[error("sysctl {name}: {source}")]
+    Sysctl {
+        /// Its name as it was asked for.
+        name: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+
     /// The kernel has no controller that a request needs.
     #[error("cgroup controller {controller} is not available on this host")]
     MissingController {

@@ -6,9 +6,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::attach::AttachStream;
@@ -36,7 +37,7 @@ pub(crate) struct Handover {
 
 /// A container that has been started.
 pub struct Launched {
-    /// The monitor, a child of this process. A caller that lives on must reap it when it ends.
+    /// The monitor, a child of this process. A caller that lives on must reap it when it ends: see [`reap_ended`].
     pub monitor_pid: i32,
     /// The container's init process.
     pub container_pid: i32,
@@ -101,15 +102,18 @@ pub fn launch(
         Ok(Reply::Launched {
             pid: container_pid,
             warnings,
-        }) => Ok(Launched {
-            monitor_pid: pid.as_raw(),
-            container_pid,
-            warnings,
-            attach: match attach {
-                Some(_) => Some(AttachStream::new(connection)?),
-                None => None,
-            },
-        }),
+        }) => {
+            monitors().push(pid);
+            Ok(Launched {
+                monitor_pid: pid.as_raw(),
+                container_pid,
+                warnings,
+                attach: match attach {
+                    Some(_) => Some(AttachStream::new(connection)?),
+                    None => None,
+                },
+            })
+        }
         Ok(Reply::StartFailed { error, warnings }) => {
             reap(pid);
             Err(LaunchError {
@@ -272,6 +276,29 @@ fn reap(pid: Pid) -> Option<WaitStatus> {
             other => return other.ok(),
         }
     }
+}
+
+/// The monitors this process has launched and not yet reaped.
+static MONITORS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+fn monitors() -> MutexGuard<'static, Vec<Pid>> {
+    MONITORS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reaps the monitors launched by this process that have ended, and no other child; gives their pids. For processes
+/// that outlive their monitors, to be called on SIGCHLD. Does not block.
+pub fn reap_ended() -> Vec<i32> {
+    let mut ended = Vec::new();
+    monitors().retain(|&pid| match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::StillAlive) | Err(nix::Error::EINTR) => true,
+        Ok(_) => {
+            ended.push(pid.as_raw());
+            false
+        }
+        // Somebody else has.
+        Err(_) => false,
+    });
+    ended
 }
 
 /// A monitor that could say why it failed would have.

@@ -14,6 +14,7 @@ mod error;
 mod launch;
 pub mod logs;
 pub mod monitor;
+pub mod namespaces;
 pub mod overlay;
 mod protocol;
 pub mod seccomp;
@@ -25,7 +26,7 @@ pub use attach::{AttachEvent, AttachStream};
 pub use cgroup::{await_release, clean_up_dead};
 pub use client::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WaitHandle};
 pub use error::{Error, Result, StartError};
-pub use launch::{LaunchError, Launched, launch};
+pub use launch::{LaunchError, Launched, launch, reap_ended};
 pub use signal::{kill_hung_monitor, signal};
 pub use spec::{
     AttachOptions, CopyUp, Launch, LaunchFds, LogConfig, LowerDir, Rootfs, SeccompPolicy,

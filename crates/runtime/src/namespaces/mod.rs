@@ -1,0 +1,310 @@
+//! Namespaces that several containers share, a pod's: kept by mounts of the kernel's own files for them, without a process.
+//!
+//! The mounts of all pods lie in one directory that is a shared mount of its own, so that what is unmounted here is
+//! unmounted in the monitors' mount namespaces too, on every host: none keeps a namespace that is over.
+
+mod sysctl;
+mod user;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, StatxAttributes, StatxFlags};
+use serde::{Deserialize, Serialize};
+
+use self::user::Member;
+use crate::error::{Error, Result};
+
+/// One range of user or group ids: `length` ids from `container` on are, on the host, those from `host` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMap {
+    /// The first id inside the user namespace.
+    pub container: u32,
+    /// The first id on the host.
+    pub host: u32,
+    /// How many.
+    pub length: u32,
+}
+
+/// What a user namespace makes of ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMappings {
+    /// Of users.
+    pub uids: Vec<IdMap>,
+    /// Of groups.
+    pub gids: Vec<IdMap>,
+}
+
+impl IdMappings {
+    /// The user and group on the host that are root inside; none if it is not mapped.
+    pub fn root(&self) -> Option<(u32, u32)> {
+        Some((host_id(&self.uids, 0)?, host_id(&self.gids, 0)?))
+    }
+
+    /// A new user namespace with these mappings, for mounts that show other owners (`MOUNT_ATTR_IDMAP`).
+    ///
+    /// # Errors
+    /// [`Error::System`]: the kernel takes no such mappings, or makes no user namespaces.
+    pub(crate) fn namespace(&self) -> Result<OwnedFd> {
+        Member::new(self, CloneFlags::empty())?.namespace("user")
+    }
+}
+
+/// The host's id for one inside.
+pub(crate) fn host_id(maps: &[IdMap], id: u32) -> Option<u32> {
+    maps.iter().find_map(|map| {
+        let offset = id.checked_sub(map.container)?;
+        (offset < map.length).then(|| map.host.checked_add(offset))?
+    })
+}
+
+/// Which namespaces to keep, and what to set in them.
+#[derive(Clone, Debug, Default)]
+pub struct PinRequest<'a> {
+    /// A network namespace made already.
+    pub net: Option<BorrowedFd<'a>>,
+    /// A network namespace to be made here, which belongs to the user namespace of `user`; instead of `net`.
+    pub new_net: bool,
+    /// An IPC namespace.
+    pub ipc: bool,
+    /// A UTS namespace.
+    pub uts: bool,
+    /// The host name in the UTS namespace.
+    pub hostname: Option<String>,
+    /// Kernel parameters of the namespaces kept, by name (`net.ipv4.ip_forward`).
+    pub sysctls: BTreeMap<String, String>,
+    /// A user namespace with these mappings, which the IPC, UTS and new network namespace belong to.
+    pub user: Option<IdMappings>,
+    /// A filesystem in memory for /dev/shm, of at most so many bytes.
+    pub shm_size: Option<u64>,
+}
+
+/// Where the namespaces are found: paths for `linux.namespaces` of a specification.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pinned {
+    /// The network namespace.
+    pub net: Option<PathBuf>,
+    /// The IPC namespace.
+    pub ipc: Option<PathBuf>,
+    /// The UTS namespace.
+    pub uts: Option<PathBuf>,
+    /// The user namespace.
+    pub user: Option<PathBuf>,
+    /// The directory to bind on /dev/shm.
+    pub shm: Option<PathBuf>,
+}
+
+/// Makes namespaces and keeps them as `net`, `ipc`, `uts`, `user` and `shm` in a new directory, until [`unpin`]. The
+/// directory's parent must be used for such directories alone. Safe to call from a process with threads.
+///
+/// # Errors
+/// [`Error::HostSysctl`] for a kernel parameter of none of these namespaces, [`Error::Sysctl`] for one that the kernel
+/// refuses, [`Error::File`] (also if the directory exists), [`Error::System`]. Nothing is left then.
+pub fn pin(dir: &Path, request: &PinRequest<'_>) -> Result<Pinned> {
+    let sysctls = sysctl::parse(request)?;
+    {
+        let _lock = Parent::lock(dir)?.share()?;
+        let mut builder = fs::DirBuilder::new();
+        let made = builder.mode(0o711).create(dir);
+        made.map_err(|e| Error::file("create", dir, e))?;
+    }
+    let pinned = in_thread(|| keep(dir, request, &sysctls));
+    if pinned.is_err() {
+        // The first error is the one to tell.
+        let _ = unpin(dir);
+    }
+    pinned
+}
+
+/// Lets go of what [`pin`] keeps in a directory, also half of it, and removes the directory; fine if it is gone.
+/// The namespaces end with the last process in them.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn unpin(dir: &Path) -> Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::file("read", dir, e)),
+    };
+    for entry in entries {
+        let path = entry.map_err(|e| Error::file("read", dir, e))?.path();
+        unmount(&path)?;
+        let removed = match path.is_dir() {
+            true => fs::remove_dir(&path),
+            false => fs::remove_file(&path),
+        };
+        removed.map_err(|e| Error::file("remove", &path, e))?;
+    }
+    let parent = Parent::lock(dir)?;
+    match fs::remove_dir(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", dir, e)),
+        _ => parent.unshare_if_empty(),
+    }
+}
+
+/// Whether a namespace is kept at a path.
+pub fn is_pinned(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == libc::NSFS_MAGIC)
+}
+
+/// Runs `work` in a thread that nobody else uses, whose namespaces it may change.
+fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let joined = scope.spawn(work).join();
+        joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Enters the namespaces of the request, sets what it says, and mounts the kernel's files for them.
+fn keep(dir: &Path, request: &PinRequest<'_>, sysctls: &[sysctl::Setting]) -> Result<Pinned> {
+    let mut new = CloneFlags::empty();
+    new.set(CloneFlags::CLONE_NEWIPC, request.ipc);
+    new.set(CloneFlags::CLONE_NEWUTS, request.uts);
+    new.set(CloneFlags::CLONE_NEWNET, request.new_net);
+    let member = match &request.user {
+        Some(mappings) => Some(Member::new(mappings, new)?),
+        None => None,
+    };
+    match &member {
+        Some(member) => member.join(new)?,
+        None => unshare(new).map_err(|e| Error::system("unshare", e))?,
+    }
+    if let Some(net) = request.net {
+        setns(net, CloneFlags::CLONE_NEWNET).map_err(|e| Error::system("setns", e))?;
+    }
+    if let Some(hostname) = request.hostname.as_ref().filter(|_| request.uts) {
+        nix::unistd::sethostname(hostname).map_err(|e| Error::system("sethostname", e))?;
+    }
+    sysctl::apply(sysctls)?;
+
+    let own = |kept: bool, name: &str| match kept {
+        true => bind(dir, name, format!("/proc/thread-self/ns/{name}")).map(Some),
+        false => Ok(None),
+    };
+    Ok(Pinned {
+        net: own(request.net.is_some() || request.new_net, "net")?,
+        ipc: own(request.ipc, "ipc")?,
+        uts: own(request.uts, "uts")?,
+        user: match &member {
+            Some(member) => Some(bind(dir, "user", member.path("user"))?),
+            None => None,
+        },
+        shm: match request.shm_size {
+            Some(size) => Some(mount_shm(dir, size, request.user.as_ref())?),
+            None => None,
+        },
+    })
+}
+
+fn bind(dir: &Path, name: &str, source: String) -> Result<PathBuf> {
+    let path = dir.join(name);
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    rustix::fs::open(&path, flags, Mode::from_raw_mode(0o444))
+        .map_err(|e| Error::file("create", &path, e))?;
+    let (source, none) = (Some(source.as_str()), None::<&str>);
+    mount(source, &path, none, MsFlags::MS_BIND, none)
+        .map_err(|e| Error::file("mount a namespace on", &path, e))?;
+    Ok(path)
+}
+
+fn mount_shm(dir: &Path, size: u64, user: Option<&IdMappings>) -> Result<PathBuf> {
+    let path = dir.join("shm");
+    fs::create_dir(&path).map_err(|e| Error::file("create", &path, e))?;
+    let (uid, gid) = user.and_then(IdMappings::root).unwrap_or((0, 0));
+    let options = format!("mode=1777,size={size},uid={uid},gid={gid}");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let kind = Some("tmpfs");
+    mount(Some("shm"), &path, kind, flags, Some(options.as_str()))
+        .map_err(|e| Error::file("mount a tmpfs on", &path, e))?;
+    Ok(path)
+}
+
+/// Until nothing is mounted there.
+fn unmount(path: &Path) -> Result<()> {
+    loop {
+        match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) => {}
+            Err(nix::Error::EINVAL | nix::Error::ENOENT) => return Ok(()),
+            Err(e) => return Err(Error::file("unmount", path, e)),
+        }
+    }
+}
+
+/// The directory of all pods' directories, nobody else making or removing one in it now.
+struct Parent {
+    path: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl Parent {
+    fn lock(dir: &Path) -> Result<Self> {
+        let path = dir.parent().unwrap_or(Path::new("/")).to_owned();
+        let failed = |e: rustix::io::Errno| Error::file("lock", &path, e);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let lock = rustix::fs::open(&path, flags, Mode::empty()).map_err(failed)?;
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive).map_err(failed)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    fn is_mount_point(&self) -> Result<bool> {
+        let stat = statx(&self.path).map_err(|e| Error::file("look at", &self.path, e))?;
+        Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    }
+
+    /// Makes it a shared mount if it is none yet.
+    fn share(self) -> Result<Self> {
+        let none = None::<&str>;
+        let failed = |e: nix::Error| Error::file("make a shared mount of", &self.path, e);
+        if !self.is_mount_point()? {
+            mount(Some(&self.path), &self.path, none, MsFlags::MS_BIND, none).map_err(failed)?;
+        }
+        mount(none, &self.path, none, MsFlags::MS_SHARED, none).map_err(failed)?;
+        Ok(self)
+    }
+
+    fn unshare_if_empty(&self) -> Result<()> {
+        let entries = fs::read_dir(&self.path);
+        let mut entries = entries.map_err(|e| Error::file("read", &self.path, e))?;
+        match entries.next() {
+            Some(_) => Ok(()),
+            None => unmount(&self.path),
+        }
+    }
+}
+
+fn statx(path: &Path) -> rustix::io::Result<rustix::fs::Statx> {
+    rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_mapped_within_their_ranges() {
+        let maps = [
+            IdMap {
+                container: 0,
+                host: 100_000,
+                length: 10,
+            },
+            IdMap {
+                container: 10,
+                host: 7,
+                length: 1,
+            },
+        ];
+        assert_eq!(host_id(&maps, 9), Some(100_009));
+        assert_eq!(host_id(&maps, 10), Some(7));
+        assert_eq!(host_id(&maps, 11), None);
+        let none = IdMappings::default();
+        assert_eq!(none.root(), None);
+    }
+}
