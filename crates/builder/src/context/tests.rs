@@ -15,15 +15,8 @@ fn names(context: &Context) -> Vec<String> {
         .tree()
         .select(&["."], &SelectOptions::default())
         .unwrap();
-    let request = CopyRequest {
-        sources: &[Source::Selection(selection)],
-        destination: "/",
-        destination_is_dir: true,
-        chown: None,
-        chmod: None,
-        unpack: false,
-        timestamp: None,
-    };
+    let sources = [Source::Selection(selection)];
+    let request = CopyRequest::new(&sources, "/");
     copy(File::open(to.path()).unwrap().as_fd(), &request).unwrap();
     let mut names: Vec<String> = std::fs::read_dir(to.path())
         .unwrap()

@@ -51,6 +51,21 @@ pub struct CopyRequest<'a> {
     pub timestamp: Option<i64>,
 }
 
+impl<'a> CopyRequest<'a> {
+    /// A COPY without flags: what is copied becomes root's and keeps its mode and time.
+    pub fn new(sources: &'a [Source], destination: &'a str) -> Self {
+        CopyRequest {
+            sources,
+            destination,
+            destination_is_dir: false,
+            chown: None,
+            chmod: None,
+            unpack: false,
+            timestamp: None,
+        }
+    }
+}
+
 /// Copies beneath `root`, which nothing leaves: links in the destination are resolved as a process in a chroot would.
 ///
 /// A directory's content is copied, not the directory. Missing directories are made: root's, 0755. A file replaces a

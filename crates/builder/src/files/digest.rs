@@ -119,7 +119,8 @@ impl Selection {
             let (s, e) = jobs[job];
             (&self.sources[s], &self.sources[s].entries[e])
         };
-        let bytes: u64 = (0..jobs.len()).map(|job| of(job).1.meta.size).sum();
+        let sizes = (0..jobs.len()).map(|job| of(job).1.meta.size);
+        let bytes = sizes.fold(0, u64::saturating_add);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let useful = (jobs.len() / FILES_PER_THREAD).max((bytes / BYTES_PER_THREAD) as usize);
         let threads = processors.min(useful).min(jobs.len()).max(1);

@@ -57,7 +57,7 @@ impl Selection {
     pub fn bytes(&self) -> u64 {
         let entries = self.sources.iter().flat_map(|source| &source.entries);
         let files = entries.filter(|entry| entry.kind() == FileType::RegularFile);
-        files.map(|entry| entry.meta.size).sum()
+        files.fold(0, |sum, entry| sum.saturating_add(entry.meta.size))
     }
 
     /// Whether no file was chosen: wildcards may match nothing.

@@ -3,9 +3,10 @@
 //! Not layers: names such as `.wh.x` mean nothing here, members replace what is there, and owners are the archive's
 //! unless somebody else is named. Names resolve as in a chroot of the directory.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, openat, statat, unlinkat};
@@ -20,6 +21,8 @@ use super::walk::names;
 
 const BUFFER: usize = 128 << 10;
 const XATTR: &str = "SCHILY.xattr.";
+/// Bytes of a member's headers with long names and extended attributes, which are kept in memory.
+const MAX_HEADERS: u64 = 4 << 20;
 /// Levels of directories that are removed to make place.
 const MAX_DEPTH: usize = 256;
 
@@ -42,17 +45,41 @@ pub(crate) fn unpack(
         directories: Vec::new(),
         buffer: vec![0; BUFFER],
     };
-    let broken = |e: std::io::Error| FilesError::Archive {
+    let broken = |e: io::Error| FilesError::Archive {
         archive: archive.into(),
         member: None,
         problem: e.to_string(),
     };
-    let mut tar = tar::Archive::new(reader);
-    tar.set_ignore_zeros(false);
+    let left = Cell::new(MAX_HEADERS);
+    let mut tar = tar::Archive::new(Metered {
+        reader,
+        left: &left,
+    });
     for entry in tar.entries().map_err(broken)? {
-        unpacker.member(entry.map_err(broken)?)?;
+        let mut entry = entry.map_err(broken)?;
+        left.set(u64::MAX);
+        unpacker.member(&mut entry)?;
+        // Data that nobody has a use for is not counted with the next headers.
+        io::copy(&mut entry, &mut io::sink()).map_err(broken)?;
+        left.set(MAX_HEADERS);
     }
     unpacker.finish()
+}
+
+/// Lets so many bytes through: headers say themselves how long they are.
+struct Metered<'a, R> {
+    reader: R,
+    left: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        let left = self.left.get().checked_sub(count as u64);
+        self.left
+            .set(left.ok_or_else(|| io::Error::other("an extended header is too large"))?);
+        Ok(count)
+    }
 }
 
 struct Unpacker<'a> {
@@ -87,12 +114,17 @@ impl Unpacker<'_> {
         Ok(clean.join(&b'/'))
     }
 
-    fn member<R: Read>(&mut self, mut entry: tar::Entry<'_, R>) -> Result<()> {
+    fn member<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> Result<()> {
         let member = entry.path_bytes().into_owned();
         let path = self.clean(&member, &member)?;
-        let (attributes, xattrs) = self.attributes(&mut entry, &member)?;
-        let header = entry.header();
-        let kind = header.entry_type();
+        let kind = entry.header().entry_type();
+        match kind {
+            EntryType::XGlobalHeader => return Ok(()),
+            // One of an archive that is too old to have such.
+            EntryType::XHeader => return Err(self.unsupported(&member, kind)),
+            _ => {}
+        }
+        let (attributes, xattrs) = self.attributes(entry, &member)?;
         if path.is_empty() {
             if kind == EntryType::Directory {
                 self.directories.push((path, attributes, xattrs));
@@ -124,7 +156,7 @@ impl Unpacker<'_> {
                     match entry.read(&mut self.buffer) {
                         Ok(0) => break,
                         Ok(count) => file.write_all(&self.buffer[..count]).at("write", &path)?,
-                        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                         Err(e) => return Err(self.refuse(&member, e.to_string())),
                     }
                 }
@@ -139,7 +171,8 @@ impl Unpacker<'_> {
                 spot.symlink(&link, &attributes)
             }
             EntryType::Char | EntryType::Block => {
-                let number = |n: std::io::Result<Option<u32>>| n.ok().flatten();
+                let header = entry.header();
+                let number = |n: io::Result<Option<u32>>| n.ok().flatten();
                 let (Some(major), Some(minor)) =
                     (number(header.device_major()), number(header.device_minor()))
                 else {
@@ -152,12 +185,13 @@ impl Unpacker<'_> {
                 spot.node(kind, makedev(major, minor), &attributes)
             }
             EntryType::Fifo => spot.node(FileType::Fifo, 0, &attributes),
-            EntryType::XGlobalHeader => Ok(()),
-            other => {
-                let kind = char::from(other.as_byte());
-                Err(self.refuse(&member, format!("type '{kind}' is not supported")))
-            }
+            other => Err(self.unsupported(&member, other)),
         }
+    }
+
+    fn unsupported(&self, member: &[u8], kind: EntryType) -> FilesError {
+        let kind = char::from(kind.as_byte());
+        self.refuse(member, format!("type '{kind}' is not supported"))
     }
 
     fn directory(&self, spot: Spot<'_>) -> Result<()> {
@@ -191,9 +225,9 @@ impl Unpacker<'_> {
         entry: &mut tar::Entry<'_, R>,
         member: &[u8],
     ) -> Result<(Attributes, Vec<Xattr>)> {
-        let bad = |e: std::io::Error| self.refuse(member, e.to_string());
+        let bad = |e: io::Error| self.refuse(member, e.to_string());
         let header = entry.header();
-        let id = |id: std::io::Result<u64>| {
+        let id = |id: io::Result<u64>| {
             u32::try_from(id.map_err(bad)?)
                 .ok()
                 // It means "leave as is" to chown(2).
@@ -254,7 +288,7 @@ fn pax_time(value: &[u8]) -> Option<(i64, u64)> {
         .collect();
     let nanoseconds: u64 = digits.parse().ok()?;
     match (value.starts_with('-'), nanoseconds) {
-        (true, 1..) => Some((seconds - 1, 1_000_000_000 - nanoseconds)),
+        (true, 1..) => Some((seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds)),
         _ => Some((seconds, nanoseconds)),
     }
 }

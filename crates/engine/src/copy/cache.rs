@@ -163,13 +163,7 @@ impl KeptCache<'_> {
     /// # Errors
     /// Whatever a registry or the disk says; [`Error::Store`] if the bytes are not what they should be.
     pub async fn fetch(&self, layer: &ImageLayer, below: Option<&Digest>) -> Result<()> {
-        let spec = LayerSpec {
-            blob: layer.blob.clone(),
-            size: layer.size,
-            media_type: layer.media_type.clone(),
-            diff_id: layer.diff_id.clone(),
-            chain_id: layer.chain_id.clone(),
-        };
+        let spec = LayerSpec::from(layer);
         let Some(mut ingest) = self.engine.store.begin_layer(spec)? else {
             return Ok(());
         };

@@ -125,13 +125,7 @@ impl StoreWriter {
         (blob, source): (&Descriptor, &(dyn BlobSource + '_)),
         report: &(dyn Fn(PushEvent) + Sync),
     ) -> Result<bool> {
-        let spec = LayerSpec {
-            blob: layer.blob.clone(),
-            size: layer.size,
-            media_type: layer.media_type.clone(),
-            diff_id: layer.diff_id.clone(),
-            chain_id: layer.chain_id.clone(),
-        };
+        let spec = LayerSpec::from(layer);
         let (store, below) = (self.store.clone(), below.cloned());
         let (ready, begun) = tokio::sync::oneshot::channel();
         let (pieces, mut received) = mpsc::channel::<Option<Bytes>>(PIECES);

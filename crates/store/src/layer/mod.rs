@@ -15,7 +15,7 @@ use oci_spec::image::Digest;
 use crate::digest::hex;
 use crate::error::At;
 use crate::store::Store;
-use crate::{Error, Result, fs};
+use crate::{Error, ImageLayer, Result, fs};
 
 pub(crate) use decompress::{Packing, decompress};
 pub use ingest::LayerIngest;
@@ -33,6 +33,18 @@ pub struct LayerSpec {
     pub diff_id: Digest,
     /// Name of the layer upon all those below it: [`crate::chain_id`].
     pub chain_id: Digest,
+}
+
+impl From<&ImageLayer> for LayerSpec {
+    fn from(layer: &ImageLayer) -> Self {
+        LayerSpec {
+            blob: layer.blob.clone(),
+            size: layer.size,
+            media_type: layer.media_type.clone(),
+            diff_id: layer.diff_id.clone(),
+            chain_id: layer.chain_id.clone(),
+        }
+    }
 }
 
 impl Store {

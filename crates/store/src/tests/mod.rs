@@ -40,13 +40,7 @@ fn layer(store: &Store, name: &str, size: usize, parent: Option<&Digest>) -> Ima
         chain_id: chain_id(parent, &digest),
         diff_id: digest,
     };
-    let spec = LayerSpec {
-        blob: layer.blob.clone(),
-        size: layer.size,
-        media_type: layer.media_type.clone(),
-        diff_id: layer.diff_id.clone(),
-        chain_id: layer.chain_id.clone(),
-    };
+    let spec = LayerSpec::from(&layer);
     if let Some(mut ingest) = store.begin_layer(spec).unwrap() {
         let from = usize::try_from(ingest.offset()).unwrap();
         ingest.write(&data[from..]).unwrap();

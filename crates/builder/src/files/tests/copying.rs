@@ -293,13 +293,9 @@ fn a_file_written_in_the_dockerfile() {
         content: b"hi\n".to_vec(),
     }];
     let request = |destination| CopyRequest {
-        sources: &sources,
-        destination,
-        destination_is_dir: false,
         chown: Some((1, 2)),
-        chmod: None,
-        unpack: false,
         timestamp: Some(5),
+        ..CopyRequest::new(&sources, destination)
     };
     let root = lab.fd("to");
     copy(root.as_fd(), &request("/etc/")).unwrap();

@@ -158,17 +158,13 @@ fn a_directory_swapped_for_a_link_all_the_time_gives_nothing_from_outside() {
 }
 
 /// An overlay of `lower` and `upper` that is mounted nowhere.
-pub fn overlay(lab: &Lab, number: usize) -> OwnedFd {
-    let names = [
-        "lower".into(),
-        format!("upper{number}"),
-        format!("work{number}"),
-    ];
-    for name in &names {
+fn overlay(lab: &Lab) -> OwnedFd {
+    let names = ["lower", "upper", "work"];
+    for name in names {
         lab.dir(name);
     }
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
-    for (key, name) in ["lowerdir", "upperdir", "workdir"].into_iter().zip(&names) {
+    for (key, name) in ["lowerdir", "upperdir", "workdir"].into_iter().zip(names) {
         fsconfig_set_string(&fs, key, lab.at(name)).unwrap();
     }
     for (key, value) in [
@@ -196,32 +192,28 @@ fn a_detached_overlay_is_a_root_like_any_other() {
         .capable("from/d/sub/g");
     let big = "x".repeat(1 << 20);
     lab.file("from/big", &big);
-    let root = overlay(&lab, 0);
+    let root = overlay(&lab);
     let selection = lab
         .stage()
         .select(&["f", "d", "big"], &SelectOptions::default())
         .unwrap();
     selection.digest().unwrap();
+    let sources = [Source::Selection(selection)];
     let mut request = CopyRequest {
-        sources: &[Source::Selection(selection)],
-        destination: "/lib/",
-        destination_is_dir: false,
         chown: Some(parse_owner(&Tree::rootfs(root.try_clone().unwrap()), "app").unwrap()),
-        chmod: None,
-        unpack: false,
-        timestamp: None,
+        ..CopyRequest::new(&sources, "/lib/")
     };
     copy(root.as_fd(), &request).unwrap();
     request.destination = "/out/x/";
     copy(root.as_fd(), &request).unwrap();
-    assert_eq!(lab.read("upper0/usr/lib/f"), "new");
-    assert!(lab.read("upper0/usr/lib/big") == big);
+    assert_eq!(lab.read("upper/usr/lib/f"), "new");
+    assert!(lab.read("upper/usr/lib/big") == big);
     assert!(
-        lab.list("upper0")
+        lab.list("upper")
             .contains(&"usr/lib/sub/g 644 5:6 2".to_owned())
     );
-    assert!(lab.has_capability("upper0/usr/lib/sub/g"));
-    assert_eq!(lab.read("upper0/outside/x/f"), "new");
+    assert!(lab.has_capability("upper/usr/lib/sub/g"));
+    assert_eq!(lab.read("upper/outside/x/f"), "new");
     assert!(lab.list("outside").is_empty());
     let merged = Tree::rootfs(root);
     let selection = merged.select(&["/lib"], &SelectOptions::default()).unwrap();

@@ -5,7 +5,6 @@ mod digests;
 mod hostile;
 mod remote;
 mod selecting;
-mod speed;
 mod unpacking;
 
 use std::fs;
@@ -146,15 +145,8 @@ impl Lab {
         destination: &str,
         change: impl FnOnce(&mut CopyRequest<'_>),
     ) -> Result<()> {
-        let mut request = CopyRequest {
-            sources: &[Source::Selection(selection)],
-            destination,
-            destination_is_dir: false,
-            chown: None,
-            chmod: None,
-            unpack: false,
-            timestamp: None,
-        };
+        let sources = [Source::Selection(selection)];
+        let mut request = CopyRequest::new(&sources, destination);
         change(&mut request);
         copy(self.fd("to").as_fd(), &request)
     }

@@ -250,6 +250,36 @@ fn a_truncated_archive_is_an_error() {
 }
 
 #[test]
+fn headers_are_not_read_without_end() {
+    let lab = Lab::new();
+    let mut tar = Builder::new(Vec::new());
+    let big = "x".repeat(5 << 20);
+    tar.append_pax_extensions([("comment", big.as_bytes())])
+        .unwrap();
+    add(&mut tar, Regular, "f", "1");
+    let error = message(add_archive(&lab, &tar.into_inner().unwrap(), |_| {}));
+    assert_eq!(error, "a: archive: an extended header is too large");
+
+    let global = (EntryType::XGlobalHeader, "g", &*big);
+    let old = (Directory, "d/", &*big);
+    let tar = archive(&[global, old, (Regular, "f", "after")]);
+    add_archive(&lab, &tar, |_| {}).unwrap();
+    assert_eq!(lab.read("to/x/f"), "after");
+}
+
+#[test]
+fn times_out_of_range_are_left_out() {
+    let lab = Lab::new();
+    let mut tar = Builder::new(Vec::new());
+    let least = format!("{}.5", i64::MIN);
+    tar.append_pax_extensions([("mtime", least.as_bytes())])
+        .unwrap();
+    add(&mut tar, Regular, "f", "1");
+    add_archive(&lab, &tar.into_inner().unwrap(), |_| {}).unwrap();
+    assert_eq!(modified(&lab.at("to/x/f")), 1_000_000_000);
+}
+
+#[test]
 fn what_tar_writes_is_read() {
     let lab = Lab::new();
     let long = format!("from/t/{}/{}", "d".repeat(120), "f".repeat(200));
