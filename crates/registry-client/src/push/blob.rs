@@ -273,6 +273,12 @@ impl BlobPush<'_> {
                         Some(arrived) if (1..=part.end).contains(&arrived) => arrived,
                         _ => part.end,
                     };
+                    if upload.offset <= part.start {
+                        return Err(Stop::Failure(Failure::Broken {
+                            host: answer.host,
+                            reason: "takes nothing of what it is sent".to_owned(),
+                        }));
+                    }
                     if answer.headers().contains_key("location") {
                         upload.location = self.pusher.location(&answer)?;
                     }

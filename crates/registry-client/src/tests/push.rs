@@ -214,6 +214,20 @@ async fn a_proxy_that_takes_little_gets_it_in_pieces() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_takes_nothing_is_given_up() {
+    let (uploads, bytes) = (Uploads::default(), noise(1, LARGE));
+    let mine = uploads.clone();
+    let server = Server::start(move |request| match request.method.as_str() {
+        "PATCH" => Reply::new(202, "").header("Range", "0-1"),
+        _ => mine.answer(request),
+    })
+    .await;
+    let error = push(&server, &bytes).await.0.unwrap_err();
+    assert!(error.to_string().contains("takes nothing"), "{error}");
+    assert!(server.count("PATCH", "") < 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registry_without_pieces_gets_it_whole() {
     let (uploads, bytes) = (Uploads::default(), noise(1, LARGE));
     let mine = uploads.clone();
