@@ -74,6 +74,24 @@ pub enum Error {
         controller: String,
     },
 
+    /// A memory limit below what is in use: the kernel would kill processes at once.
+    #[error("a memory limit of {limit} bytes is less than the {usage} bytes in use")]
+    MemoryBelowUsage {
+        /// What was asked for, in bytes.
+        limit: u64,
+        /// What is in use and could not be dropped, in bytes.
+        usage: u64,
+    },
+
+    /// A limit that the kernel or systemd does not take.
+    #[error("limits of cgroup {}: {reason}", .cgroup.display())]
+    Limits {
+        /// The cgroup.
+        cgroup: PathBuf,
+        /// Which file or property, and the answer.
+        reason: String,
+    },
+
     /// A file of this crate (state, log, cgroup) is not what this crate writes.
     #[error("{}: not valid: {reason}", .path.display())]
     Corrupt {

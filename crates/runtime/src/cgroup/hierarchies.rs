@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 
@@ -31,6 +32,16 @@ impl Hierarchies {
         Self::parse(&text).ok_or_else(|| Error::MissingController {
             controller: "cgroup".to_owned(),
         })
+    }
+
+    /// The same, read once in the life of a process: they do not change while anything uses them.
+    pub(super) fn of_host() -> Result<Self> {
+        static HOST: OnceLock<Hierarchies> = OnceLock::new();
+        if let Some(known) = HOST.get() {
+            return Ok(known.clone());
+        }
+        let detected = Self::detect()?;
+        Ok(HOST.get_or_init(|| detected).clone())
     }
 
     fn parse(mountinfo: &str) -> Option<Self> {

@@ -1,9 +1,10 @@
-//! A container's cgroup, seen from outside: where it is, what it uses, freezing, killing, removing.
-//! Making it and setting limits is libcgroups' work, inside the monitor.
+//! A container's or pod's cgroup, seen from outside: where it is, what it uses, its limits, freezing, killing, removing.
+//! A container's is made by libcgroups, inside the monitor.
 
 mod cleanup;
 mod device;
 mod hierarchies;
+mod limits;
 mod oom;
 mod stats;
 
@@ -21,8 +22,9 @@ use crate::error::{Error, Result};
 pub use cleanup::{await_release, clean_up_dead, clear};
 pub(crate) use device::attach_device_filter;
 pub use hierarchies::Hierarchies;
+pub(crate) use limits::{V1_CONTROLLERS, fit};
 pub(crate) use oom::OomWatch;
-pub use stats::{BlockIo, Stats};
+pub use stats::{BlockIo, HugePages, Pressure, Stall, Stats};
 
 /// Who makes cgroups on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,21 +61,24 @@ pub fn cgroups_path(driver: CgroupDriver, parent: Option<&str>, id: &str) -> Pat
     }
 }
 
-/// One container's cgroup.
+/// One container's cgroup, or a pod's.
 #[derive(Clone, Debug)]
 pub struct Cgroup {
     hierarchies: Hierarchies,
+    driver: CgroupDriver,
+    /// As libcgroups wants it: a path, or `slice:prefix:name`.
+    name: PathBuf,
     /// Below each hierarchy's mount point; relative.
     path: PathBuf,
 }
 
 impl Cgroup {
-    /// The cgroup named by `linux.cgroupsPath`; it need not exist.
+    /// The cgroup named by `linux.cgroupsPath`, or with the systemd driver also that of a slice; it need not exist.
     ///
     /// # Errors
     /// As [`Hierarchies::detect`]; [`Error::Corrupt`] for a path that climbs.
     pub fn open(driver: CgroupDriver, cgroups_path: &Path) -> Result<Self> {
-        Self::within(Hierarchies::detect()?, driver, cgroups_path)
+        Self::within(Hierarchies::of_host()?, driver, cgroups_path)
     }
 
     /// The same below hierarchies that are known already.
@@ -84,16 +89,27 @@ impl Cgroup {
     ) -> Result<Self> {
         let text = cgroups_path.to_string_lossy();
         let parts: Vec<&str> = text.split(':').collect();
-        let path = match (driver, parts.as_slice()) {
+        let (path, name) = match (driver, parts.as_slice()) {
             (CgroupDriver::Systemd, [slice, prefix, name]) => {
                 let slice = if slice.is_empty() {
                     "system.slice"
                 } else {
                     slice
                 };
-                expand_slice(slice).join(format!("{prefix}-{name}.scope"))
+                let path = expand_slice(slice).join(format!("{prefix}-{name}.scope"));
+                (path, cgroups_path.to_owned())
             }
-            _ => PathBuf::from(text.trim_start_matches('/')),
+            (CgroupDriver::Systemd, [slice]) if slice.ends_with(".slice") => {
+                let path = expand_slice(slice);
+                let above = path.parent().and_then(Path::file_name);
+                let above = above.map_or("-.slice".into(), |name| name.to_string_lossy());
+                let name = PathBuf::from(format!("{above}::{slice}"));
+                (path, name)
+            }
+            _ => {
+                let path = PathBuf::from(text.trim_start_matches('/'));
+                (path, cgroups_path.to_owned())
+            }
         };
         let climbs = path
             .components()
@@ -104,7 +120,12 @@ impl Cgroup {
                 reason: "not a cgroup path".to_owned(),
             });
         }
-        Ok(Self { hierarchies, path })
+        Ok(Self {
+            hierarchies,
+            driver,
+            name,
+            path,
+        })
     }
 
     /// The cgroup's directory in the hierarchy that has a controller (v1 names), if the host has one.
@@ -161,6 +182,19 @@ impl Cgroup {
             .into_iter()
             .filter(|d| d.is_dir())
             .collect()
+    }
+
+    /// How many processes are in it and in cgroups below it; reads less than [`processes`](Self::processes).
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn process_count(&self) -> Result<usize> {
+        let mut pids = Vec::new();
+        if let Some(directory) = self.directory("pids").or_else(|| self.directory("memory")) {
+            collect_processes(&directory, &mut pids)
+                .map_err(|e| Error::file("read", &directory, e))?;
+        }
+        Ok(pids.len())
     }
 
     /// Freezes (true) or thaws it and waits until that has happened, at most a few seconds.
@@ -338,6 +372,12 @@ mod tests {
         let path = cgroups_path(CgroupDriver::Systemd, None, "abc");
         let cgroup = Cgroup::open(CgroupDriver::Systemd, &path).unwrap();
         assert_eq!(cgroup.path, Path::new("system.slice/rctr-abc.scope"));
+        let slice = |name: &str| Cgroup::open(CgroupDriver::Systemd, Path::new(name)).unwrap();
+        let pod = slice("kubepods-pod1.slice");
+        let path = "kubepods.slice/kubepods-pod1.slice";
+        assert_eq!(pod.path, Path::new(path));
+        assert_eq!(pod.name, Path::new("kubepods.slice::kubepods-pod1.slice"));
+        assert_eq!(slice("a.slice").name, Path::new("-.slice::a.slice"));
     }
 
     #[test]

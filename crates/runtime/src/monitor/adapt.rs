@@ -4,11 +4,10 @@
 use std::path::Path;
 
 use oci_spec::runtime::{
-    LinuxDeviceCgroup, LinuxMemory, LinuxResources, PosixRlimit, PosixRlimitBuilder,
-    PosixRlimitType, Process, RootBuilder, Spec,
+    LinuxDeviceCgroup, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, RootBuilder, Spec,
 };
 
-use crate::cgroup::Hierarchies;
+use crate::cgroup::{Hierarchies, fit};
 use crate::error::StartError;
 
 /// A specification taken apart.
@@ -68,7 +67,7 @@ pub(super) fn adapt(
     let mut device_rules = Vec::new();
     if let Some(mut resources) = linux.resources().clone() {
         device_rules = resources.devices().clone().unwrap_or_default();
-        warnings.extend(drop_unenforceable_swap(&mut resources, hierarchies));
+        warnings.extend(fit(&mut resources, hierarchies));
         linux.set_resources(Some(resources));
     }
     spec.set_linux(Some(linux));
@@ -166,42 +165,6 @@ fn has_sys_resource() -> bool {
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
         .is_some_and(|caps| caps & 1 << CAP_SYS_RESOURCE != 0)
-}
-
-/// As Docker: a kernel without swap accounting limits memory alone, and says so.
-fn drop_unenforceable_swap(
-    resources: &mut LinuxResources,
-    hierarchies: &Hierarchies,
-) -> Option<String> {
-    let memory: LinuxMemory = (*resources.memory())?;
-    memory.swap()?;
-    let mount = hierarchies.mount_of("memory")?;
-    let accounted = match hierarchies {
-        // The root cgroup has no swap files: any cgroup below it shows whether there is accounting.
-        Hierarchies::V2 { root } => any_child_has(root, "memory.swap.max"),
-        Hierarchies::V1 { .. } => mount.join("memory.memsw.limit_in_bytes").exists(),
-    };
-    if accounted {
-        return None;
-    }
-    let mut without = memory;
-    without.set_swap(None);
-    resources.set_memory(Some(without));
-    // "No limit" and "none beyond memory" cannot fail loudly on a host that cannot tell them apart.
-    (memory.swap() != Some(-1))
-        .then(|| "the kernel does not account for swap; memory is limited without swap".to_owned())
-}
-
-fn any_child_has(root: &Path, file: &str) -> bool {
-    let Ok(entries) = std::fs::read_dir(root) else {
-        return false;
-    };
-    let mut directories = entries
-        .flatten()
-        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
-        .peekable();
-    // With no cgroup to look at, the kernel's configuration is taken to be the usual one.
-    directories.peek().is_none() || directories.any(|e| e.path().join(file).exists())
 }
 
 /// Sets how willing the kernel is to kill a process; without CAP_SYS_RESOURCE it can only become more so.

@@ -57,26 +57,23 @@ impl Cpu {
             }
         }
 
-        // if quota is unrestricted set to 'max'
-        let mut quota = u64::MAX;
+        // rctr: what is not named stays as it is; it was set back to the defaults.
         if let Some(specified_quota) = cpu.quota() {
+            // if quota is unrestricted set to 'max'
+            let mut quota = u64::MAX;
             if specified_quota > 0 {
-                let period = cpu.period().unwrap_or(100_000);
+                let period = cpu.period().filter(|&period| period > 0).unwrap_or(100_000);
 
                 // cpu quota in systemd must be specified as number of
                 // microseconds per second of cpu time.
                 quota = specified_quota as u64 * MICROSECS_PER_SEC / period;
             }
+            properties.insert(CPU_QUOTA, Variant::U64(quota));
         }
-        properties.insert(CPU_QUOTA, Variant::U64(quota));
 
-        let mut period: u64 = 100_000;
-        if let Some(specified_period) = cpu.period() {
-            if specified_period > 0 {
-                period = specified_period;
-            }
+        if let Some(period) = cpu.period().filter(|&period| period > 0) {
+            properties.insert(CPU_PERIOD, Variant::U64(period));
         }
-        properties.insert(CPU_PERIOD, Variant::U64(period));
 
         Ok(())
     }

@@ -414,6 +414,19 @@ impl Manager {
         Ok(())
     }
 
+    /// rctr: starts the unit if it is a slice and does not run.
+    pub fn start_slice(&self) -> Result<(), SystemdManagerError> {
+        if !self.unit_name.ends_with(".slice") || self.client.transient_unit_exists(&self.unit_name)
+        {
+            return Ok(());
+        }
+        let parent = &self.destructured_path.parent;
+        let name = &self.container_name;
+        Ok(self
+            .client
+            .start_transient_unit(name, 0, parent, &self.unit_name)?)
+    }
+
     fn wait_for_process_in_cgroup(&self, pid: Pid) -> Result<(), SystemdManagerError> {
         let start = Instant::now();
         while start.elapsed() < self.cgroup_wait_timeout_duration {

@@ -11,25 +11,8 @@ use rustix::fs::{Mode, mkdirat, symlinkat};
 use super::options::Options;
 use super::target::{self, Kind, mount_at, mount_on};
 use super::tree::set_attributes;
-use crate::cgroup::Hierarchies;
+use crate::cgroup::{Hierarchies, V1_CONTROLLERS};
 use crate::error::StartError;
-
-/// The controllers whose v1 cgroups are made for a container; it is in no cgroup of another hierarchy,
-/// which would show the host's.
-const V1_CONTROLLERS: [&str; 12] = [
-    "blkio",
-    "cpu",
-    "cpuacct",
-    "cpuset",
-    "devices",
-    "freezer",
-    "hugetlb",
-    "memory",
-    "net_cls",
-    "net_prio",
-    "perf_event",
-    "pids",
-];
 
 /// What is mounted.
 #[derive(Debug)]
@@ -107,6 +90,7 @@ impl Cgroups {
 
 impl Hierarchy {
     fn new((controllers, mount_point): &(Vec<String>, PathBuf)) -> Option<Self> {
+        // It is in no cgroup of another hierarchy, which would show the host's.
         let ours = |name: &String| V1_CONTROLLERS.contains(&name.as_str());
         if !controllers.iter().all(ours) {
             return None;

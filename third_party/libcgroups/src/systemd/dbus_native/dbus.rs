@@ -500,7 +500,10 @@ impl SystemdClient for DbusConnection {
         properties.push(("TasksAccounting", Variant::Bool(true)));
 
         properties.push(("DefaultDependencies", Variant::Bool(false)));
-        properties.push(("PIDs", Variant::ArrayU32(vec![pid])));
+        // rctr: a slice has no processes of its own.
+        if pid != 0 {
+            properties.push(("PIDs", Variant::ArrayU32(vec![pid])));
+        }
 
         tracing::debug!("Starting transient unit: {:?}", properties);
         let props = properties
