@@ -128,6 +128,7 @@ fn run(
         options,
         &trees,
         &imports,
+        &finder,
         progress,
         first,
         cancel,

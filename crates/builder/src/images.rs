@@ -10,10 +10,10 @@ use rctr_engine::{Engine, Error, LayerEvent, PullProgress, PulledLayer};
 use rctr_registry_client::{Platform, parse_reference};
 use rctr_store::Image;
 
-use crate::document::Document;
 use crate::options::BuildOptions;
 use crate::plan::{BaseImage, Images};
 use crate::progress::{Amount, Event, Progress, VertexId};
+use crate::solve::Cancel;
 use crate::{BuildError, Result};
 
 /// Finds base images for one build, each once.
@@ -107,7 +107,7 @@ impl<'a> ImageFinder<'a> {
             vertex,
             name: &format!("[internal] load metadata for {whole}"),
         });
-        let image = self.local_or_pulled(vertex, name, &whole, wanted);
+        let image = self.local_or_remote(vertex, name, &whole, wanted);
         let error = image.as_ref().err().map(ToString::to_string);
         self.progress.event(Event::Done {
             vertex,
@@ -116,7 +116,7 @@ impl<'a> ImageFinder<'a> {
         image
     }
 
-    fn local_or_pulled(
+    fn local_or_remote(
         &self,
         vertex: VertexId,
         name: &str,
@@ -128,30 +128,90 @@ impl<'a> ImageFinder<'a> {
         {
             return Ok(image);
         }
+        let platform = wanted.to_string();
+        let remote = self.talk(vertex, None, |progress| {
+            self.engine.pull_metadata(name, Some(&platform), progress)
+        })?;
+        let document = serde_json::from_slice(&remote.config).map_err(|e| bad_config(whole, &e))?;
+        let image = BaseImage {
+            name: whole.to_owned(),
+            record: Arc::new(remote.record.clone()),
+            document: Arc::new(document),
+            digest: Some(remote.digest.clone()),
+            remote: Some(Arc::new(remote)),
+        };
+        let top = image.record.layers.last();
+        let here = match top {
+            Some(top) => self.engine.store().has_layer(&top.chain_id)?,
+            None => true,
+        };
+        if here {
+            // Nothing is missing but the record.
+            self.pull(&image, vertex, None)?;
+        }
+        Ok(BaseImage {
+            remote: image.remote.filter(|_| !here),
+            ..image
+        })
+    }
+
+    /// Pulls what was found, and gives it the name it was found by.
+    fn pull(&self, image: &BaseImage, vertex: VertexId, cancel: Option<&Cancel>) -> Result<()> {
+        let Some(remote) = &image.remote else {
+            return Ok(());
+        };
+        let (name, platform) = (&image.name, remote.platform.as_deref());
+        let before = self.engine.store().find_image(name)?;
+        self.talk(vertex, cancel, |progress| {
+            self.engine.pull(&remote.reference, platform, progress)
+        })?;
+        if !name.contains('@') {
+            self.engine.store().tag_image(&image.record.id, name)?;
+        }
+        match platform.and_then(|platform| platform.parse().ok()) {
+            Some(wanted) => self.give_back(before, name, &wanted),
+            None => Ok(()),
+        }
+    }
+
+    /// Talks to a registry, and tells of it.
+    fn talk<T, F>(
+        &self,
+        vertex: VertexId,
+        cancel: Option<&Cancel>,
+        work: impl FnOnce(Arc<dyn PullProgress>) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = rctr_engine::Result<T>>,
+    {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(BuildError::io("start", "the network".as_ref()))?;
-        let platform = wanted.to_string();
-        let before = self.engine.store().find_image(whole)?;
         let (sender, events) = mpsc::channel();
         let progress = Arc::new(Forward(Mutex::new(sender)));
-        let pulled = std::thread::scope(|scope| {
+        std::thread::scope(|scope| {
             scope.spawn(|| {
                 for (layer, event) in events {
                     tell(self.progress, vertex, &layer, &event);
                 }
             });
-            let pulled = runtime.block_on(self.engine.pull(name, Some(&platform), progress));
+            let stopped = async {
+                match cancel {
+                    Some(cancel) => cancel.cancelled().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let done = runtime.block_on(async {
+                tokio::select! {
+                    done = work(progress) => Ok(done?),
+                    () = stopped => Err(BuildError::Cancelled),
+                }
+            });
             // With it goes whatever still holds the sender.
             drop(runtime);
-            pulled
-        })?;
-        self.give_back(before, whole, wanted)?;
-        match self.local(&pulled.id, whole, wanted)? {
-            Some(image) => Ok(image),
-            None => Err(Error::NoSuchImage { name: name.into() }.into()),
-        }
+            done
+        })
     }
 
     /// A base for another kind of machine leaves its names to the image that had them, and that runs here.
@@ -217,8 +277,8 @@ impl<'a> ImageFinder<'a> {
         let Some(record) = self.engine.store().image(&image.digest)? else {
             return Ok(None);
         };
-        let document: Document = serde_json::from_value(image.raw_config().clone())
-            .map_err(|e| instruction(format!("configuration of {whole}: {e}")))?;
+        let document = serde_json::from_value(image.raw_config().clone())
+            .map_err(|e| bad_config(whole, &e))?;
         let repository = whole.rsplit_once('@').map_or(whole, |(name, _)| name);
         let repository = repository
             .rsplit_once(':')
@@ -234,6 +294,7 @@ impl<'a> ImageFinder<'a> {
             record: Arc::new(record.record),
             document: Arc::new(document),
             digest,
+            remote: None,
         }))
     }
 }
@@ -250,6 +311,14 @@ impl Images for ImageFinder<'_> {
         found.insert(key, image.clone());
         Ok(image)
     }
+
+    fn fetch(&self, image: &BaseImage, vertex: VertexId, cancel: &Cancel) -> Result<()> {
+        self.pull(image, vertex, Some(cancel))
+    }
+}
+
+fn bad_config(image: &str, error: &serde_json::Error) -> BuildError {
+    instruction(format!("configuration of {image}: {error}"))
 }
 
 fn instruction(reason: String) -> BuildError {

@@ -1,6 +1,6 @@
 //! Images: what is in the store, how it gets there from a registry, and how it goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use oci_spec::image::{Digest, ImageConfiguration};
 use rctr_registry_client::{Platform, parse_reference};
@@ -93,13 +93,18 @@ impl Engine {
         self.read_image(self.find_image(name)?, name)
     }
 
-    /// All images, newest first.
+    /// All images, newest first; those that are only part of another one, for another platform, are not listed.
     ///
     /// # Errors
     /// Whatever hinders reading.
     pub fn images(&self) -> Result<Vec<ImageSummary>> {
         let mut summaries = Vec::new();
-        for record in self.store.images()? {
+        let all = self.store.images()?;
+        let parts = parts(&all);
+        for record in &all {
+            if parts.contains(&record.record.id) {
+                continue;
+            }
             let image = self.read_image(record.clone(), record.record.id.as_ref())?;
             summaries.push(ImageSummary {
                 created: image.config.created().clone().unwrap_or_default(),
@@ -115,7 +120,8 @@ impl Engine {
         Ok(summaries)
     }
 
-    /// Takes a name away from an image, and removes the image with its layers when that was the last one.
+    /// Takes a name away from an image, and removes the image with its layers when that was the last one, and the images
+    /// for other platforms that were only part of it.
     ///
     /// # Errors
     /// [`Error::NoSuchImage`], [`Error::ImageInUse`], [`Error::ImageInSeveralRepositories`].
@@ -143,16 +149,35 @@ impl Engine {
             done.push(ImageRemoval::Untagged(crate::familiar_name(&name)));
         }
         if last && !options.no_prune {
-            let deleted = self.store.delete_image(&image.record.id, options.force)?;
-            done.extend(
-                deleted
-                    .deleted
-                    .iter()
-                    .map(|digest| ImageRemoval::Deleted(digest.to_string())),
-            );
+            for id in self.with_its_parts(&image)? {
+                let itself = id == image.record.id;
+                let deleted = match self.store.delete_image(&id, options.force && itself) {
+                    // A container was made of it.
+                    Err(rctr_store::Error::ImageInUse { .. }) if !itself => continue,
+                    other => other?.deleted,
+                };
+                done.extend(
+                    deleted
+                        .iter()
+                        .map(|digest| ImageRemoval::Deleted(digest.to_string())),
+                );
+            }
             self.collect_garbage()?;
         }
         Ok(done)
+    }
+
+    /// The image itself, and those that have no name and are part of no other.
+    pub(crate) fn with_its_parts(&self, image: &rctr_store::Image) -> Result<Vec<Digest>> {
+        let (own, others): (Vec<_>, Vec<_>) = self
+            .store
+            .images()?
+            .into_iter()
+            .partition(|other| other.record.id == image.record.id);
+        let kept = parts(&others);
+        let gone = parts(&[own, others].concat());
+        let gone = gone.into_iter().filter(|id| !kept.contains(id));
+        Ok([image.record.id.clone()].into_iter().chain(gone).collect())
     }
 
     /// Removes an image with all its names; a container that uses it keeps its layers as long as it is there. One that
@@ -255,6 +280,21 @@ impl Engine {
             },
         })
     }
+}
+
+/// Ids of the images without a name that belong to another one's index.
+fn parts(images: &[rctr_store::Image]) -> HashSet<Digest> {
+    let named: HashSet<&Digest> = images
+        .iter()
+        .flat_map(|image| {
+            let others = image.record.other_blobs.iter();
+            others.filter(|other| **other != image.record.id)
+        })
+        .collect();
+    let parts = images.iter().filter(|image| {
+        image.tags.is_empty() && image.repo_digests.is_empty() && named.contains(&image.record.id)
+    });
+    parts.map(|image| image.record.id.clone()).collect()
 }
 
 /// `nginx` → `docker.io/library/nginx:latest`; `None` for what is no name.

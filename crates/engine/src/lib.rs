@@ -61,7 +61,7 @@ pub use lifecycle::{RemoveOptions, StopOptions};
 pub use logs::{LogOptions, Logs};
 pub use new_file::NewFile;
 pub use prune::{PrunedContainers, PrunedImages, parse_time};
-pub use pull::PulledImage;
+pub use pull::{PulledImage, RemoteImage};
 pub use push::{PushLayer, PushOptions, PushProgress, PushedImage};
 pub use rctr_registry_client::{Account, PushEvent};
 pub use rctr_registry_client::{LayerEvent, Progress as PullProgress, PulledLayer};

@@ -36,9 +36,12 @@ impl Engine {
                 continue;
             }
             let mut sizes = HashMap::new();
-            for chain_id in self.image(&summary.id)?.layers {
-                let size = self.layer_size(&chain_id)?.unwrap_or(0);
-                sizes.insert(chain_id.to_string(), size);
+            for id in self.with_its_parts(&self.find_image(&summary.id)?)? {
+                let image = self.store.image(&id)?;
+                for chain_id in image.iter().flat_map(|image| image.record.chain_ids()) {
+                    let size = self.layer_size(&chain_id)?.unwrap_or(0);
+                    sizes.insert(chain_id.to_string(), size);
+                }
             }
             let options = RemoveImage {
                 force: true,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, Digest};
 use rctr_registry_client::{
-    Account, Client, Corrupt, LayerIngest, Platform, Progress, Pulled, PulledLayer, Sink, SinkError,
-    parse_reference,
+    Account, Client, Corrupt, LayerIngest, Platform, Progress, Pulled, PulledLayer, Sink,
+    SinkError, parse_reference,
 };
 use rctr_store::{ImageLayer, ImageRecord, LayerSpec, Lease, Store};
 
@@ -28,6 +28,45 @@ pub struct PulledImage {
 }
 
 impl Engine {
+    /// What a registry has under a name: the image's configuration and manifests are fetched, its layers are not, and it
+    /// gets no record. The lease keeps what has come.
+    ///
+    /// # Errors
+    /// Whatever the registry or the disk says.
+    pub async fn pull_metadata(
+        &self,
+        name: &str,
+        platform: Option<&str>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<RemoteImage> {
+        let reference = parse_reference(name)?;
+        let lease = Arc::new(self.store.lease([])?);
+        let sink = StoreSink {
+            store: self.store.clone(),
+            lease: Arc::clone(&lease),
+            layers: false,
+        };
+        let pulled = self
+            .pull_into(sink, &reference, platform, None, progress)
+            .await?;
+        let digest = pulled.target.digest();
+        lease.extend([pulled.config.digest()])?;
+        self.store
+            .put_blob(pulled.config.digest(), &pulled.config_json)?;
+        Ok(RemoteImage {
+            reference: format!(
+                "{}/{}@{digest}",
+                reference.registry(),
+                reference.repository()
+            ),
+            digest: digest.clone(),
+            platform: platform.map(str::to_owned),
+            config: pulled.config_json.clone(),
+            record: record_of(&pulled),
+            lease,
+        })
+    }
+
     /// Fetches an image and gives it its name.
     ///
     /// # Errors
@@ -53,22 +92,35 @@ impl Engine {
         progress: Arc<dyn Progress>,
     ) -> Result<PulledImage> {
         let reference = parse_reference(name)?;
-        let platform = platform.map(parse_platform).transpose()?;
-        self.store.require_space()?;
         let sink = StoreSink {
             store: self.store.clone(),
-            lease: self.store.lease([])?,
+            lease: Arc::new(self.store.lease([])?),
+            layers: true,
         };
+        let pulled = self
+            .pull_into(sink, &reference, platform, account, progress)
+            .await?;
+        self.record_pull(&reference, pulled)
+    }
+
+    async fn pull_into(
+        &self,
+        sink: StoreSink,
+        reference: &Reference,
+        platform: Option<&str>,
+        account: Option<Account>,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Pulled> {
+        let platform = platform.map(parse_platform).transpose()?;
+        self.store.require_space()?;
         let config_dir = rctr_registry_client::default_docker_config_dir();
         let client = Client::new(self.config.settings.registry.clone(), config_dir)?;
         let client = match account {
             Some(account) => client.with_account(reference.registry(), account),
             None => client,
         };
-        let pulled = client
-            .pull(&reference, platform.as_ref(), Arc::new(sink), progress)
-            .await?;
-        self.record_pull(&reference, pulled)
+        let (platform, sink) = (platform.as_ref(), Arc::new(sink));
+        Ok(client.pull(reference, platform, sink, progress).await?)
     }
 
     fn record_pull(&self, reference: &Reference, pulled: Pulled) -> Result<PulledImage> {
@@ -78,19 +130,8 @@ impl Engine {
         let name = reference.whole();
         let before = self.store.find_image(&name)?;
         let tag = reference.digest().is_none().then_some(name.as_str());
-        self.store.put_image(
-            &ImageRecord {
-                id: id.clone(),
-                manifest: pulled.manifest.digest().clone(),
-                media_type: pulled.manifest.media_type().to_string(),
-                layers: pulled.layers.iter().map(image_layer).collect(),
-                other_blobs: Vec::from_iter(
-                    (pulled.target != pulled.manifest).then(|| pulled.target.digest().clone()),
-                ),
-            },
-            tag,
-            Some(&repo_digest),
-        )?;
+        self.store
+            .put_image(&record_of(&pulled), tag, Some(&repo_digest))?;
         Ok(PulledImage {
             already: before.is_some_and(|before| before.record.id == id),
             id: id.to_string(),
@@ -98,6 +139,34 @@ impl Engine {
             digest: pulled.target.digest().to_string(),
             warning: pulled.warning,
         })
+    }
+}
+
+/// An image at a registry.
+#[derive(Debug)]
+pub struct RemoteImage {
+    /// What to pull to get the same: `docker.io/library/nginx@sha256:…`.
+    pub reference: String,
+    /// Digest of what the name stands for.
+    pub digest: Digest,
+    /// The platform that was asked for.
+    pub platform: Option<String>,
+    /// As it will be in the store.
+    pub record: ImageRecord,
+    /// The configuration, as the registry has it.
+    pub config: Vec<u8>,
+    /// Keeps configuration and manifests.
+    pub lease: Arc<Lease>,
+}
+
+fn record_of(pulled: &Pulled) -> ImageRecord {
+    let index = (pulled.target != pulled.manifest).then(|| pulled.target.digest().clone());
+    ImageRecord {
+        id: pulled.config.digest().clone(),
+        manifest: pulled.manifest.digest().clone(),
+        media_type: pulled.manifest.media_type().to_string(),
+        layers: pulled.layers.iter().map(image_layer).collect(),
+        other_blobs: index.into_iter().collect(),
     }
 }
 
@@ -122,7 +191,9 @@ fn image_layer(layer: &PulledLayer) -> ImageLayer {
 /// The store as the registry client sees it.
 struct StoreSink {
     store: Store,
-    lease: Lease,
+    lease: Arc<Lease>,
+    /// Whether layers are wanted.
+    layers: bool,
 }
 
 impl Sink for StoreSink {
@@ -145,6 +216,9 @@ impl Sink for StoreSink {
         layer: &PulledLayer,
         parent: Option<&Digest>,
     ) -> Result<Option<Box<dyn LayerIngest>>, SinkError> {
+        if !self.layers {
+            return Ok(None);
+        }
         self.lease
             .extend([layer.descriptor.digest(), &layer.chain_id])?;
         let spec = LayerSpec {

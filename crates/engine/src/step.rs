@@ -36,7 +36,7 @@ pub struct Step<'a> {
     pub dir: &'a Path,
     /// The command.
     pub args: Vec<String>,
-    /// Its environment, `NAME=value`; HOME and PATH are added if missing.
+    /// Its environment, `NAME=value`; HOME and PATH are added if missing, and nothing else.
     pub env: Vec<String>,
     /// `user[:group]`; empty is root.
     pub user: String,
@@ -226,7 +226,7 @@ impl StepRunner<'_> {
             process: ResolvedProcess {
                 path: args.next().unwrap_or_default(),
                 args: args.collect(),
-                env: step.env.clone(),
+                env: without_hostname(&step.env),
                 working_dir: step.working_dir.clone(),
                 user: step.user.clone(),
                 ..ResolvedProcess::default()
@@ -333,6 +333,12 @@ impl StepRunner<'_> {
             what: "a monitor's attach stream".into(),
         })
     }
+}
+
+/// A container's process is told its host's name unless that is taken out first; a step's is not.
+fn without_hostname(env: &[String]) -> Vec<String> {
+    let taken_out = std::iter::once("HOSTNAME".to_owned());
+    taken_out.chain(env.iter().cloned()).collect()
 }
 
 impl Drop for StepRunner<'_> {

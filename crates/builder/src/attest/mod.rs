@@ -1,7 +1,9 @@
 //! Attestations: how an image was made (SLSA provenance v1) and what is in it (SPDX 2.3), as in-toto statements.
 
 mod packages;
+mod programs;
 mod provenance;
+mod rpm;
 mod sbom;
 
 use std::os::fd::BorrowedFd;

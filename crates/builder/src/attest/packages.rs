@@ -1,16 +1,18 @@
-//! Which packages a root file system says it has: of dpkg, apk, pip and npm. What cannot be read is not there.
+//! Which packages a root file system says it has: of dpkg, apk, rpm, pip and npm, and what programs of Go and Rust were
+//! linked from. What cannot be read is not there.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2};
 use serde::Deserialize;
 
-use super::encoded;
+use super::{encoded, programs, rpm};
 
 /// No list of installed packages is larger.
 const MAX_LIST: u64 = 64 << 20;
@@ -45,6 +47,12 @@ pub(super) fn find(root: BorrowedFd<'_>) -> Vec<Package> {
     }
     for path in ["lib/apk/db/installed", "usr/lib/apk/db/installed"] {
         finder.apk(read(root, path, MAX_LIST), path);
+    }
+    for path in [
+        "var/lib/rpm/rpmdb.sqlite",
+        "usr/lib/sysimage/rpm/rpmdb.sqlite",
+    ] {
+        finder.rpm(open(root, path, OFlags::empty()), path);
     }
     finder.walk(root.as_fd(), "", MAX_DEPTH);
     finder.found.into_values().collect()
@@ -107,6 +115,41 @@ impl Finder {
         }
     }
 
+    fn rpm(&mut self, database: Option<OwnedFd>, path: &str) {
+        let database = database.map(File::from);
+        for package in database.iter().flat_map(rpm::packages) {
+            let version = format!("{}-{}", package.version, package.release);
+            let purl = format!(
+                "pkg:rpm/{}/{}@{}?arch={}{}",
+                self.distribution,
+                encoded(&package.name),
+                encoded(&version),
+                encoded(&package.arch),
+                package
+                    .epoch
+                    .map_or(String::new(), |epoch| format!("&epoch={epoch}")),
+            );
+            self.add(purl, &package.name, &version, path);
+        }
+    }
+
+    fn program(&mut self, dir: BorrowedFd<'_>, file: &CStr, path: &str) {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = openat(dir, file, flags, Mode::empty()).map(File::from);
+        let Ok(program) = opened else { return };
+        let is_program = program
+            .metadata()
+            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+        if !is_program {
+            return;
+        }
+        for (kind, name, version) in programs::parts(program) {
+            let parts: Vec<String> = name.split('/').map(encoded).collect();
+            let purl = format!("pkg:{kind}/{}@{}", parts.join("/"), encoded(&version));
+            self.add(purl, &name, &version, path);
+        }
+    }
+
     fn python(&mut self, dir: BorrowedFd<'_>, file: &str, path: &str) {
         let Some(text) = read(dir, file, MAX_OWN) else {
             return;
@@ -161,15 +204,21 @@ impl Finder {
                 continue;
             };
             let hidden = path.is_empty() && matches!(name, "proc" | "sys" | "dev");
-            if entry.file_type() != FileType::Directory || matches!(name, "." | "..") || hidden {
+            if matches!(name, "." | "..") || hidden {
                 continue;
             }
-            if let Some(below) = open_below(dir, entry.file_name()) {
-                let below_path = match path {
-                    "" => name.to_owned(),
-                    path => format!("{path}/{name}"),
-                };
-                self.walk(below.as_fd(), &below_path, depth);
+            let below_path = match path {
+                "" => name.to_owned(),
+                path => format!("{path}/{name}"),
+            };
+            match entry.file_type() {
+                FileType::Directory => {
+                    if let Some(below) = open_below(dir, entry.file_name()) {
+                        self.walk(below.as_fd(), &below_path, depth);
+                    }
+                }
+                FileType::RegularFile => self.program(dir, entry.file_name(), &below_path),
+                _ => {}
             }
         }
     }

@@ -92,6 +92,14 @@ impl<'e> Imports<'e> {
         Ok(imports)
     }
 
+    /// Whether a cache has the result of a key.
+    pub fn have(&self, key: &str) -> bool {
+        self.sources.iter().any(|source| {
+            let found = source.records.get(key);
+            found.is_some_and(|found| !source.lost().contains(&found.layer))
+        })
+    }
+
     /// Fetches the result of a key upon `below`, if a cache has it. The lease keeps it. A layer that cannot be had is
     /// told of once.
     pub fn fetch(

@@ -4,23 +4,20 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rctr_store::write_tree_archive;
 
-use super::{ID, directory, lock_alone, make_dir};
+use super::{ID, MODE, directory, find, lock_alone, make_dir};
 use crate::files::{FilesError, open_archive, unpack};
 use crate::{BuildError, Result};
 
-/// Of a directory that no step has made yet.
-const MODE: u32 = 0o755;
-
-/// Writes what a cache directory holds as a tar archive.
+/// Writes what a cache directory holds as a tar archive. `id` is the mount's, or a key of [`cache_mounts`](super::cache_mounts).
 ///
 /// # Errors
 /// [`BuildError::NoCacheMount`], [`BuildError::CacheMountInUse`], [`BuildError::Store`], [`BuildError::Io`].
 pub fn export_cache_mount(root: &Path, id: &str, to: &mut dyn Write) -> Result<()> {
-    let dir = place(root, id);
+    let dir = find(root, id)?;
     let data = dir.join("data");
     if !data.exists() {
         return Err(BuildError::NoCacheMount { id: id.to_owned() });
@@ -38,7 +35,7 @@ pub fn export_cache_mount(root: &Path, id: &str, to: &mut dyn Write) -> Result<(
 pub fn import_cache_mount(root: &Path, id: &str, from: &mut dyn Read) -> Result<()> {
     const NAME: &str = "the archive";
     make_dir(&directory(root))?;
-    let dir = place(root, id);
+    let dir = find(root, id)?;
     make_dir(&dir)?;
     let _lock = alone(&dir, id)?;
     let (data, fresh, old) = (dir.join("data"), dir.join("new"), dir.join("old"));
@@ -53,7 +50,9 @@ pub fn import_cache_mount(root: &Path, id: &str, from: &mut dyn Read) -> Result<
         if let Some(meta) = &known {
             chown(&fresh, Some(meta.uid()), Some(meta.gid()))?;
         }
-        fs::write(dir.join(ID), id)?;
+        if known.is_none() {
+            fs::write(dir.join(ID), id)?;
+        }
         File::open(&fresh)
     };
     let tree = made().map_err(BuildError::io("create", &fresh))?;
@@ -78,11 +77,6 @@ pub fn import_cache_mount(root: &Path, id: &str, from: &mut dyn Read) -> Result<
     }
     fs::rename(&fresh, &data).map_err(BuildError::io("rename", &fresh))?;
     remove(&old)
-}
-
-fn place(root: &Path, id: &str) -> PathBuf {
-    let name = rctr_store::sha256(id.as_bytes());
-    directory(root).join(name.digest())
 }
 
 fn alone(dir: &Path, id: &str) -> Result<File> {
@@ -123,7 +117,7 @@ mod tests {
 
         // Whatever was there is replaced, but for a bad archive.
         import_cache_mount(there.path(), "/c", &mut &out[..]).unwrap();
-        let data = place(there.path(), "/c").join("data");
+        let data = find(there.path(), "/c").unwrap().join("data");
         fs::write(data.join("more"), "x").unwrap();
         let bad = import_cache_mount(there.path(), "/c", &mut &b"no archive at all"[..]);
         assert!(matches!(bad, Err(BuildError::Files { .. })));
@@ -135,7 +129,7 @@ mod tests {
         let listed = cache_mounts(there.path()).unwrap();
         assert_eq!((listed[0].id.as_str(), listed[0].in_use), ("/c", false));
 
-        let _used = lock_alone(&place(there.path(), "/c")).unwrap();
+        let _used = lock_alone(&find(there.path(), "/c").unwrap()).unwrap();
         let busy = import_cache_mount(there.path(), "/c", &mut &out[..]);
         assert!(matches!(busy, Err(BuildError::CacheMountInUse { .. })));
     }

@@ -5,7 +5,8 @@
 //!     id        the id as written
 //!     data/     what the command sees
 //! ```
-//! The directory's lock says who uses it: shared by those that share, alone by those that do not.
+//! As with BuildKit, an id with an owner or mode of its own, or with files to begin with, is another directory than the
+//! id alone. The directory's lock says who uses it: shared by those that share, alone by those that do not.
 
 mod archive;
 
@@ -27,6 +28,7 @@ pub use archive::{export_cache_mount, import_cache_mount};
 /// A cache directory in use.
 #[derive(Debug)]
 pub(crate) struct CacheMount {
+    name: String,
     data: PathBuf,
     _lock: File,
 }
@@ -37,16 +39,38 @@ pub(crate) struct Wanted<'a> {
     pub(crate) id: &'a str,
     pub(crate) sharing: Sharing,
     /// What a new one holds.
-    pub(crate) initial: Option<&'a Path>,
+    pub(crate) initial: Option<Initial<'a>>,
     pub(crate) mode: u32,
     pub(crate) owner: (u32, u32),
+}
+
+/// What a cache directory begins with.
+#[derive(Debug)]
+pub(crate) struct Initial<'a> {
+    pub(crate) path: &'a Path,
+    /// Stands for the content.
+    pub(crate) identity: &'a str,
+}
+
+impl Wanted<'_> {
+    /// The directory's name, whoever uses it.
+    fn name(&self) -> String {
+        let mut text = self.id.to_owned();
+        if (self.mode, self.owner) != (MODE, (0, 0)) {
+            let (uid, gid) = self.owner;
+            text += &format!("\0{uid}:{gid}:{:o}", self.mode);
+        }
+        if let Some(initial) = &self.initial {
+            text += &format!("\0{}", initial.identity);
+        }
+        rctr_store::sha256(text.as_bytes()).digest().to_owned()
+    }
 }
 
 impl CacheMount {
     /// Takes a cache directory, made if it is not there.
     pub(crate) fn take(root: &Path, wanted: &Wanted<'_>, cancel: &Cancel) -> Result<CacheMount> {
-        let name = rctr_store::sha256(wanted.id.as_bytes());
-        let name = name.as_ref().trim_start_matches("sha256:").to_owned();
+        let name = wanted.name();
         let all = directory(root);
         make_dir(&all)?;
         if wanted.sharing != Sharing::Private {
@@ -77,11 +101,19 @@ impl CacheMount {
         }
     }
 
+    /// Whether it is what is wanted: then one command uses it twice.
+    pub(crate) fn serves(&self, wanted: &Wanted<'_>) -> bool {
+        self.name == wanted.name()
+    }
+
     /// What the command sees.
     pub(crate) fn path(&self) -> &Path {
         &self.data
     }
 }
+
+/// Of a directory whose mode nobody says.
+const MODE: u32 = 0o755;
 
 /// How often it is looked whether somebody else's use has ended.
 const WAIT_MS: i64 = 20;
@@ -104,6 +136,19 @@ pub struct CacheMountUsage {
     pub last_used: i64,
     /// A step uses it now.
     pub in_use: bool,
+}
+
+/// The directory that an id or a directory's name stands for: of several with one id, that without an owner, mode or
+/// beginning of its own, else the one used last.
+fn find(root: &Path, id: &str) -> Result<PathBuf> {
+    let all = directory(root);
+    let usual = all.join(rctr_store::sha256(id.as_bytes()).digest());
+    if usual.join("data").exists() {
+        return Ok(usual);
+    }
+    let known = cache_mounts(root)?;
+    let found = known.iter().rev().find(|m| m.id == id || m.key == id);
+    Ok(found.map_or(usual, |mount| all.join(&mount.key)))
 }
 
 /// All cache directories below the store's root.
@@ -228,7 +273,11 @@ fn take(dir: &Path, wanted: &Wanted<'_>, how: FlockOperation) -> Result<Option<C
     // Its time tells when the mount was used last; nothing depends on it.
     let used = File::options().write(true).open(dir.join(ID));
     let _ = used.and_then(|file| file.set_modified(SystemTime::now()));
-    Ok(Some(CacheMount { data, _lock: lock }))
+    Ok(Some(CacheMount {
+        name: wanted.name(),
+        data,
+        _lock: lock,
+    }))
 }
 
 /// Makes it under another name first: it is there whole or not at all.
@@ -247,8 +296,8 @@ fn make(dir: &Path, data: &Path, wanted: &Wanted<'_>) -> Result<()> {
         chown(&fresh, Some(wanted.owner.0), Some(wanted.owner.1))
     };
     build().map_err(BuildError::io("create", &fresh))?;
-    if let Some(initial) = wanted.initial {
-        crate::solve::copy_tree(initial, &fresh)?;
+    if let Some(initial) = &wanted.initial {
+        crate::solve::copy_tree(initial.path, &fresh)?;
     }
     fs::rename(&fresh, data).map_err(BuildError::io("create", data))
 }

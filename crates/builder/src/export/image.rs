@@ -1,7 +1,6 @@
 //! Images: into the store, to registries, into archives.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use oci_spec::image::{Descriptor, Digest, MediaType};
 use rctr_engine::{
@@ -19,9 +18,6 @@ use crate::build::View;
 use crate::output::{ArchiveOutput, Destination, ImageOutput};
 use crate::solve::{Cancel, Solver};
 use crate::{BuildError, Result};
-
-/// How often it is looked whether a push is to stop.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// An image, put together.
 pub(super) struct Exported {
@@ -263,14 +259,9 @@ fn push(view: &mut View<'_>, engine: &Engine, wanted: &ImageOutput, cancel: &Can
     for name in &wanted.names {
         view.line(&format!("pushing {name}"), |status| {
             let pushing = async {
-                let stopped = async {
-                    while !cancel.is_cancelled() {
-                        tokio::time::sleep(LOOK).await;
-                    }
-                };
                 tokio::select! {
                     pushed = engine.push(name, &options, Arc::new(Silent)) => Ok(pushed?),
-                    () = stopped => Err(BuildError::Cancelled),
+                    () = cancel.cancelled() => Err(BuildError::Cancelled),
                 }
             };
             for pushed in runtime.block_on(pushing)? {

@@ -6,7 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_DISPOSITION, HeaderMap, LAST_MODIFIED};
+use reqwest::StatusCode;
+use reqwest::header::{
+    CONTENT_DISPOSITION, DATE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED,
+};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
@@ -35,8 +40,47 @@ pub struct Fetched {
     pub digest: String,
     /// Seconds since 1970.
     pub last_modified: Option<i64>,
+    /// With what its server can be asked whether it is still the same.
+    pub validators: Option<Validators>,
     /// Where the file is on this machine.
     pub(crate) dir: PathBuf,
+}
+
+impl Fetched {
+    /// What stands for the file in keys.
+    pub fn identity(&self) -> String {
+        let time = self.last_modified.unwrap_or(0);
+        format!("{} {time} {}", self.digest, self.name)
+    }
+}
+
+/// How a server knows a file again (RFC 9110, section 8.8).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Validators {
+    /// `ETag`, as it was sent.
+    Tag(String),
+    /// `Last-Modified`, as it was sent.
+    Time(String),
+}
+
+impl Validators {
+    fn of(headers: &HeaderMap) -> Option<Validators> {
+        let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.to_owned());
+        if let Some(tag) = text(ETAG) {
+            return Some(Validators::Tag(tag));
+        }
+        let time = text(LAST_MODIFIED)?;
+        // A file that has just changed may change again within the same second.
+        let age = http_date(&text(DATE)?)? - http_date(&time)?;
+        (age >= 60).then_some(Validators::Time(time))
+    }
+
+    fn header(&self) -> (HeaderName, &str) {
+        match self {
+            Validators::Tag(tag) => (IF_NONE_MATCH, tag),
+            Validators::Time(time) => (IF_MODIFIED_SINCE, time),
+        }
+    }
 }
 
 /// Fetches a URL into a new directory of `scratch`. `checksum` is `sha256:…`.
@@ -45,6 +89,31 @@ pub struct Fetched {
 /// [`FilesError::Fetch`] after three tries, at once for an answer that says no; [`FilesError::Checksum`];
 /// [`FilesError::BadChecksum`].
 pub fn fetch(url: &str, checksum: Option<&str>, scratch: &Path) -> Result<Fetched> {
+    let fetched = fetch_unless(url, checksum, None, scratch)?;
+    fetched.ok_or_else(|| FilesError::Fetch {
+        url: redacted(url),
+        problem: "invalid response status 304".into(),
+    })
+}
+
+/// As [`fetch`], but `None` if the server says that the file is the one that `known` was said of.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn fetch_if_changed(
+    url: &str,
+    known: Option<&Validators>,
+    scratch: &Path,
+) -> Result<Option<Fetched>> {
+    fetch_unless(url, None, known, scratch)
+}
+
+fn fetch_unless(
+    url: &str,
+    checksum: Option<&str>,
+    known: Option<&Validators>,
+    scratch: &Path,
+) -> Result<Option<Fetched>> {
     let expected = checksum.map(check_checksum).transpose()?;
     let dir = tempfile::Builder::new()
         .prefix("url-")
@@ -62,7 +131,10 @@ pub fn fetch(url: &str, checksum: Option<&str>, scratch: &Path) -> Result<Fetche
         .build()
         .map_err(|e| failed(e.to_string()))?;
     let part = dir.join(".part");
-    let got = runtime.block_on(download(&parsed, &part)).map_err(failed)?;
+    let got = runtime.block_on(download(&parsed, known, &part));
+    let Some(got) = got.map_err(failed)? else {
+        return Ok(None);
+    };
     if let Some(expected) = expected
         && expected != got.digest
     {
@@ -87,13 +159,14 @@ pub fn fetch(url: &str, checksum: Option<&str>, scratch: &Path) -> Result<Fetche
     rustix::fs::utimensat(rustix::fs::CWD, &path, &time, no_follow)
         .map_err(|e| host("set the time of", &path, e.into()))?;
     let root = File::open(&dir).map_err(|e| host("open", &dir, e))?;
-    Ok(Fetched {
+    Ok(Some(Fetched {
         tree: Tree::rootfs(root.into()),
         name,
         digest: got.digest,
         last_modified,
+        validators: Validators::of(&got.headers),
         dir,
-    })
+    }))
 }
 
 struct Got {
@@ -101,7 +174,12 @@ struct Got {
     headers: HeaderMap,
 }
 
-async fn download(url: &Url, path: &Path) -> Result<Got, String> {
+/// `None` if it is still what it was.
+async fn download(
+    url: &Url,
+    known: Option<&Validators>,
+    path: &Path,
+) -> Result<Option<Got>, String> {
     // Fails only if a provider is chosen already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder()
@@ -118,9 +196,11 @@ async fn download(url: &Url, path: &Path) -> Result<Got, String> {
     let client = client.build().map_err(|e| cause(&e))?;
     let mut pause = Duration::from_millis(500);
     for attempt in 1.. {
-        match try_download(&client, url, path).await {
+        match try_download(&client, url, known, path).await {
             Ok(got) => return Ok(got),
-            Err(Trouble::Upgraded(target)) => return Box::pin(download(&target, path)).await,
+            Err(Trouble::Upgraded(target)) => {
+                return Box::pin(download(&target, known, path)).await;
+            }
             Err(Trouble::Final(problem)) => return Err(problem),
             Err(Trouble::Passing(problem)) if attempt == TRIES => return Err(problem),
             Err(Trouble::Passing(_)) => {}
@@ -150,13 +230,25 @@ enum Trouble {
     Upgraded(Url),
 }
 
-async fn try_download(client: &reqwest::Client, url: &Url, path: &Path) -> Result<Got, Trouble> {
-    let sent = client.get(url.clone()).send().await;
+async fn try_download(
+    client: &reqwest::Client,
+    url: &Url,
+    known: Option<&Validators>,
+    path: &Path,
+) -> Result<Option<Got>, Trouble> {
+    let mut request = client.get(url.clone());
+    if let Some((name, value)) = known.map(Validators::header) {
+        request = request.header(name, value);
+    }
+    let sent = request.send().await;
     let mut response = sent.map_err(|e| match e.is_redirect() || e.is_builder() {
         true => Trouble::Final(cause(&e)),
         false => Trouble::Passing(cause(&e)),
     })?;
     let status = response.status();
+    if status == StatusCode::NOT_MODIFIED && known.is_some() {
+        return Ok(None);
+    }
     if status.is_redirection() {
         let target = response
             .headers()
@@ -190,10 +282,10 @@ async fn try_download(client: &reqwest::Client, url: &Url, path: &Path) -> Resul
             Err(e) => return Err(Trouble::Passing(cause(&e))),
         }
     }
-    Ok(Got {
+    Ok(Some(Got {
         digest: format!("sha256:{}", hex(hash)),
         headers: response.headers().clone(),
-    })
+    }))
 }
 
 /// The innermost reason: the outer ones repeat the URL.

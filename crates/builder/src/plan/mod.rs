@@ -12,12 +12,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use oci_spec::image::Digest;
+use rctr_engine::RemoteImage;
 use rctr_engine::options::NetworkMode;
 use rctr_registry_client::Platform;
 
 use crate::dockerfile::{Dockerfile, RunMount, Span};
 use crate::document::{Document, History};
 use crate::options::BuildOptions;
+use crate::progress::VertexId;
+use crate::solve::Cancel;
 use crate::{BuildError, Result};
 
 pub(crate) use scope::predefined;
@@ -127,7 +130,7 @@ impl Op {
     }
 }
 
-/// An image that is in the store.
+/// An image that is in the store, or at a registry.
 #[derive(Debug, Clone)]
 pub struct BaseImage {
     /// As it is shown: `docker.io/library/busybox:latest`.
@@ -138,6 +141,8 @@ pub struct BaseImage {
     pub document: Arc<Document>,
     /// What its name stands for: digest of the index or manifest, if it is known.
     pub digest: Option<Digest>,
+    /// Where its layers are, if they are not here.
+    pub remote: Option<Arc<RemoteImage>>,
 }
 
 impl PartialEq for BaseImage {
@@ -255,11 +260,17 @@ pub enum CopySource {
 
 /// Finds images. The planner asks; whoever calls it decides about registries.
 pub trait Images: Sync {
-    /// The image of this name for a platform, in the store when this returns.
+    /// The image of this name for a platform; its layers may still be elsewhere.
     ///
     /// # Errors
     /// Whatever hinders it.
     fn find(&self, name: &str, platform: &Platform) -> Result<BaseImage>;
+
+    /// Brings an image's layers into the store, telling of it in a line of the view.
+    ///
+    /// # Errors
+    /// Whatever hinders it; [`BuildError::Cancelled`].
+    fn fetch(&self, image: &BaseImage, vertex: VertexId, cancel: &Cancel) -> Result<()>;
 }
 
 /// What the planner works with.

@@ -3,10 +3,14 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::{BuildError, Result};
+
+/// How often work on the network looks whether it is to stop.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Stops a build: readable once it is to stop, and for ever after. All clones are one.
 #[derive(Debug, Clone)]
@@ -27,6 +31,13 @@ impl Cancel {
     pub fn cancel(&self) {
         // Only a counter at its limit refuses, and then it is readable.
         let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
+    }
+
+    /// Ends once the build is to stop.
+    pub(crate) async fn cancelled(&self) {
+        while !self.is_cancelled() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

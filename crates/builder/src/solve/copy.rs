@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Solved;
 use super::key::Key;
-use super::{HitOrTurn, Solved, Work};
-use crate::files::{self, Chmod, CopyRequest, GitAddress, GitOptions, SelectOptions, Source, Tree};
+use super::work::{HitOrTurn, Work};
+use crate::files::{self, Chmod, CopyRequest, SelectOptions, Source, Tree};
 use crate::plan::{Copy, CopySource, Origin, Unpack};
 use crate::{BuildError, Result};
 
@@ -20,11 +21,24 @@ struct Group {
 impl Work<'_> {
     pub(super) fn copy(&self, copy: &Copy) -> Result<Solved> {
         let base = self.solver.input(copy.base)?;
+        let definition = self.copy_key(copy, base.identity());
+        let mut defined = None;
         let origin = match &copy.from {
-            Origin::Node(node) => Some(self.solver.input(*node)?),
             Origin::Context(_) => None,
+            Origin::Node(node) => {
+                if let Some(stage) = self.solver.stage_definition(*node) {
+                    let key = definition.clone().field("defined", stage).digest();
+                    if self.solver.may_skip()
+                        && let Some(hit) = self.hit(&key, &base)?
+                    {
+                        return Ok(hit);
+                    }
+                    defined = Some(key);
+                    self.ahead();
+                }
+                Some(self.solver.input(*node)?)
+            }
         };
-        let definition = self.copy_key(copy, &base);
         // Layers, commits and checksums are known by their content: where they are the same nobody needs to look in.
         let known = match &origin {
             Some(origin) => Some(vec![origin.identity().to_owned()]),
@@ -34,15 +48,17 @@ impl Work<'_> {
         if let Some(key) = &known
             && let Some(hit) = self.hit(key, &base)?
         {
+            self.remember_origin(defined, None, &hit)?;
             return Ok(hit);
         }
         let tree = self.tree(copy, origin.as_deref())?;
         let (groups, contents) = self.read(copy, &tree)?;
+        self.solver.definitions.note(self.id, &contents);
         let key = definition.field("content", &contents).digest();
         let _turn = match self.hit_or_turn(&key, &base)? {
             HitOrTurn::Turn(turn) => turn,
             HitOrTurn::Hit(hit) => {
-                self.remember_origin(known.as_deref(), &hit)?;
+                self.remember_origin(defined, known, &hit)?;
                 return Ok(hit);
             }
         };
@@ -57,25 +73,40 @@ impl Work<'_> {
         place(copy, &groups, &root, chown)?;
         drop(root);
         let solved = self.commit(step, &base, &key, "regular")?;
-        self.remember_origin(known.as_deref(), &solved)?;
+        self.remember_origin(defined, known, &solved)?;
         Ok(solved)
     }
 
-    /// Remembers a result under the key by which it is found without a look into its origin.
-    fn remember_origin(&self, known: Option<&str>, solved: &Solved) -> Result<()> {
-        match (known, solved.top(), solved.created) {
-            (Some(key), Some(layer), Some(created)) => self.remember(key, layer, created),
-            _ => Ok(()),
-        }
+    /// Remembers a result under the keys by which it is found without its origin, and without a look into it.
+    pub(super) fn remember_origin(
+        &self,
+        defined: Option<String>,
+        known: Option<String>,
+        solved: &Solved,
+    ) -> Result<()> {
+        let defined = defined.filter(|_| self.solver.definitions.hold());
+        let keys: Vec<String> = defined.into_iter().chain(known).collect();
+        self.remember_also(&keys, solved)
+    }
+
+    /// What stands for what is copied from a context or the web, if that can be told.
+    pub(super) fn contents(&self, copy: &Copy) -> Option<Vec<String>> {
+        let contents = match self.remote_identities(copy) {
+            Ok(Some(known)) => return Some(known),
+            Ok(None) => self
+                .tree(copy, None)
+                .and_then(|tree| self.read(copy, &tree)),
+            Err(error) => Err(error),
+        };
+        // Doing it will say what is wrong.
+        let (_, contents) = contents.ok()?;
+        self.solver.definitions.note(self.id, &contents);
+        Some(contents)
     }
 
     /// All that the result depends on but for the content of what is copied.
-    fn copy_key(&self, copy: &Copy, base: &Solved) -> Key {
-        // With --link the files are the same whatever they are put upon, unless it says who their owner's name is.
-        let base = match copy.link && !owner_by_name(copy) {
-            true => "any",
-            false => base.identity(),
-        };
+    pub(super) fn copy_key(&self, copy: &Copy, base: &str) -> Key {
+        let base = if copy.stands_alone() { "any" } else { base };
         let kind = if copy.unpack == Unpack::No {
             "copy"
         } else {
@@ -110,6 +141,9 @@ impl Work<'_> {
                 }),
             },
             (Origin::Node(_), origin) => {
+                if let Some(origin) = origin {
+                    self.solver.fetch(origin)?;
+                }
                 let chain_ids = origin.map(Solved::chain_ids).unwrap_or_default();
                 let root = match self.solver.runner.mount(&chain_ids)? {
                     Some(mounted) => mounted,
@@ -197,7 +231,7 @@ impl Work<'_> {
     }
 
     fn url(&self, copy: &Copy, url: &str) -> Result<Group> {
-        let fetched = files::fetch(url, copy.checksum.as_deref(), self.solver.scratch)?;
+        let fetched = self.web_file(url, copy.checksum.as_deref())?;
         let literal = SelectOptions {
             literal: true,
             ..SelectOptions::default()
@@ -238,36 +272,6 @@ impl Work<'_> {
         };
         Ok(Some(files::parse_owner(&Tree::rootfs(rootfs), owner)?))
     }
-
-    /// What stands for the content of repositories and of URLs with checksums, if there is nothing else.
-    fn remote_identities(&self, copy: &Copy) -> Result<Option<Vec<String>>> {
-        let mut known = Vec::new();
-        for source in &copy.sources {
-            match (source, &copy.checksum) {
-                (CopySource::Git(address), _) => {
-                    let (address, options) = self.git(copy, address)?;
-                    known.push(files::resolve(&address, &options)?);
-                }
-                (CopySource::Url(_), Some(checksum)) => known.push(checksum.clone()),
-                _ => return Ok(None),
-            }
-        }
-        Ok(Some(known))
-    }
-
-    fn git(&self, copy: &Copy, address: &str) -> Result<(GitAddress, GitOptions)> {
-        let address = GitAddress::of_source(address).ok_or_else(|| BuildError::Instruction {
-            span: self.node.span,
-            reason: format!("{address:?} is no address of a git repository"),
-        })??;
-        let options = GitOptions {
-            keep_git_dir: copy.keep_git_dir,
-            checksum: copy.checksum.clone(),
-            ssh_agent: self.solver.options.ssh.get("default").cloned(),
-            ..GitOptions::default()
-        };
-        Ok((address, options))
-    }
 }
 
 fn place(copy: &Copy, groups: &[Group], root: &OwnedFd, chown: Option<(u32, u32)>) -> Result<()> {
@@ -289,12 +293,14 @@ fn place(copy: &Copy, groups: &[Group], root: &OwnedFd, chown: Option<(u32, u32)
     Ok(())
 }
 
-/// Whether `--chown` says a name that only an image's files explain.
-fn owner_by_name(copy: &Copy) -> bool {
-    let is_number = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-    copy.chown
-        .as_ref()
-        .is_some_and(|owner| !owner.split(':').all(is_number))
+impl Copy {
+    /// The files are the same whatever they are put upon: with `--link`, unless only an image's files say who `--chown`
+    /// names.
+    pub(super) fn stands_alone(&self) -> bool {
+        let is_number = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+        let mut owners = self.chown.iter();
+        self.link && owners.all(|owner| owner.split(':').all(is_number))
+    }
 }
 
 /// Digests of what is selected; what is written in the Dockerfile is in the key already.
@@ -318,14 +324,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     let tree = Tree::rootfs(open(from)?);
     let root = open(to)?;
     let selection = tree.select(&["/"], &SelectOptions::default())?;
-    let request = CopyRequest {
-        sources: &[Source::Selection(selection)],
-        destination: "/",
-        destination_is_dir: true,
-        chown: None,
-        chmod: None,
-        unpack: false,
-        timestamp: None,
-    };
+    let sources = [Source::Selection(selection)];
+    let request = CopyRequest::new(&sources, "/");
     Ok(files::copy(root.as_fd(), &request)?)
 }

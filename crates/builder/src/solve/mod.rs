@@ -3,36 +3,40 @@
 
 mod cancel;
 mod copy;
+mod definition;
 mod emulation;
 mod key;
 mod mounts;
+mod remote;
 mod run;
 mod stubs;
 mod turn;
+mod work;
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Scope;
 
 use oci_spec::image::{Digest, MediaType};
 use rctr_engine::{Engine, StepRunner};
-use rctr_store::{BuildStep, BuiltLayer, CommitOptions, ImageLayer, Lease, NewCacheEntry};
+use rctr_store::{BuiltLayer, ImageLayer, Lease};
 
 use crate::build::line;
 use crate::cache::Imports;
-use crate::files::{self, Tree};
+use crate::files::Tree;
 use crate::options::BuildOptions;
-use crate::plan::{Node, NodeId, Op, Plan};
-use crate::progress::{Event, Progress, VertexId};
+use crate::plan::{Images, NodeId, Op, Plan};
+use crate::progress::{Progress, VertexId};
 use crate::{BuildError, Result};
 
 pub use cancel::Cancel;
 pub(crate) use copy::copy_tree;
-use key::Key;
-use turn::Turn;
+use definition::Definitions;
+use remote::Remotes;
+use work::Work;
 
 /// Files that a node has made, as layers.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +45,8 @@ pub(crate) struct Solved {
     pub(crate) layers: Vec<ImageLayer>,
     /// When the topmost was made, if a build made it: seconds since 1970.
     pub(crate) created: Option<i64>,
+    /// The image at the bottom, whose layers may still be at a registry.
+    image: Option<NodeId>,
 }
 
 impl Solved {
@@ -65,6 +71,7 @@ impl Solved {
         Solved {
             layers,
             created: Some(created),
+            image: self.image,
         }
     }
 
@@ -103,8 +110,12 @@ pub(crate) struct Solver<'a> {
     failure: Mutex<Option<BuildError>>,
     /// Where results may be had that are not here.
     imports: &'a Imports<'a>,
+    /// Where base images come from.
+    images: &'a dyn Images,
     /// Entries of the cache that were hits.
     used: Mutex<Vec<Used>>,
+    definitions: Definitions,
+    remotes: Remotes,
 }
 
 impl<'a> Solver<'a> {
@@ -115,6 +126,7 @@ impl<'a> Solver<'a> {
         options: &'a BuildOptions,
         contexts: &'a BTreeMap<String, Arc<Tree>>,
         imports: &'a Imports<'a>,
+        images: &'a dyn Images,
         progress: &'a dyn Progress,
         first_vertex: VertexId,
         cancel: &'a Cancel,
@@ -135,7 +147,10 @@ impl<'a> Solver<'a> {
             cells: plan.nodes.iter().map(|_| OnceLock::new()).collect(),
             failure: Mutex::default(),
             imports,
+            images,
             used: Mutex::default(),
+            definitions: Definitions::of(plan.nodes.len()),
+            remotes: Remotes::of(plan.nodes.len()),
         })
     }
 
@@ -151,7 +166,25 @@ impl<'a> Solver<'a> {
                 solved.collect()
             }),
         };
-        solved.ok_or_else(|| self.take_failure())
+        let solved = solved.ok_or_else(|| self.take_failure())?;
+        for solved in &solved {
+            self.fetch(solved).map_err(|_| self.take_failure())?;
+        }
+        self.tell_of_unneeded();
+        Ok(solved)
+    }
+
+    /// What nobody had to do is as good as cached.
+    fn tell_of_unneeded(&self) {
+        for (id, cell) in self.cells.iter().enumerate() {
+            let done = match cell.get() {
+                None => false,
+                Some(_) => !matches!(self.plan.nodes[id].op, Op::Image(_)) || self.remotes.told(id),
+            };
+            if !done {
+                self.work(id, &|| ()).cached();
+            }
+        }
     }
 
     /// Does what reads files of the context; the first time under a line of its own, whose number follows the nodes'.
@@ -217,27 +250,20 @@ impl<'a> Solver<'a> {
 
     /// Solves a node with all it needs; `None` once something failed.
     ///
-    /// The bases below it are solved in this thread, from the lowest; what else they need in threads of its own, so
-    /// that stages are built side by side.
+    /// The bases below it are solved in this thread, from the lowest. As soon as one of them has to be made, what else it
+    /// and those above it need is made, too, in threads of its own, so that stages are built side by side.
     fn solve(&self, node: NodeId) -> Option<Arc<Solved>> {
-        let mut chain = vec![node];
-        while let Some(base) = self.plan.nodes[*chain.last()?].op.base() {
-            chain.push(base);
-        }
+        let chain = self.chain(node);
+        let begun = RefCell::new(Vec::new());
         std::thread::scope(|scope| {
-            let mut begun = Vec::new();
-            for &link in &chain {
-                for input in self.plan.nodes[link].op.inputs() {
-                    if !begun.contains(&input) {
-                        begun.push(input);
-                        scope.spawn(move || self.solve(input));
-                    }
-                }
-            }
             let mut solved = None;
-            for &link in chain.iter().rev() {
+            for (position, &link) in chain.iter().enumerate().rev() {
+                let ahead = || self.begin_inputs(scope, &chain[..=position], &begun);
+                if !self.may_skip() {
+                    ahead();
+                }
                 solved = self.cells[link]
-                    .get_or_init(|| self.solve_one(link))
+                    .get_or_init(|| self.solve_one(link, &ahead))
                     .clone();
                 solved.as_ref()?;
             }
@@ -245,26 +271,65 @@ impl<'a> Solver<'a> {
         })
     }
 
+    /// The node and all it is based upon, itself first.
+    fn chain(&self, node: NodeId) -> Vec<NodeId> {
+        let base = |node: &NodeId| self.plan.nodes[*node].op.base();
+        std::iter::successors(Some(node), base).collect()
+    }
+
+    /// Begins what some nodes need besides their bases.
+    fn begin_inputs<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        nodes: &[NodeId],
+        begun: &RefCell<Vec<NodeId>>,
+    ) {
+        for &node in nodes.iter().rev() {
+            if self.may_skip() && self.is_known(node) {
+                continue;
+            }
+            for input in self.plan.nodes[node].op.inputs() {
+                if !begun.borrow().contains(&input) {
+                    begun.borrow_mut().push(input);
+                    scope.spawn(move || self.prepare(input));
+                }
+            }
+        }
+    }
+
+    /// Solves what is going to be looked into.
+    fn prepare(&self, node: NodeId) {
+        if let Some(solved) = self.solve(node)
+            && matches!(self.plan.nodes[node].op, Op::Image(_))
+        {
+            // Who needs it is told of a failure.
+            let _ = self.fetch(&solved);
+        }
+    }
+
+    /// Whether what is not needed for the result may be left out; not if its cache is to be kept.
+    fn may_skip(&self) -> bool {
+        !self.options.cache_to.iter().any(|export| export.all)
+    }
+
     /// A node's input, solved by whoever comes first.
     fn input(&self, node: NodeId) -> Result<Arc<Solved>> {
         self.solve(node).ok_or(BuildError::Cancelled)
     }
 
-    fn solve_one(&self, id: NodeId) -> Option<Arc<Solved>> {
+    fn work<'s>(&'s self, id: NodeId, ahead: &'s dyn Fn()) -> Work<'s> {
+        Work::new(self, id, ahead)
+    }
+
+    fn solve_one(&self, id: NodeId, ahead: &dyn Fn()) -> Option<Arc<Solved>> {
         if self.cancel.is_cancelled() {
             return None;
         }
-        let node = &self.plan.nodes[id];
-        let work = Work {
-            solver: self,
-            node,
-            vertex: self.first_vertex + id,
-            started: Cell::new(false),
-        };
+        let work = self.work(id, ahead);
         match work.solve() {
             Ok(solved) => Some(Arc::new(solved)),
             Err(error) => {
-                let error = match node.span {
+                let error = match self.plan.nodes[id].span {
                     Some(span) => error.at(span),
                     None => error,
                 };
@@ -273,223 +338,6 @@ impl<'a> Solver<'a> {
                 None
             }
         }
-    }
-}
-
-/// What looking for a result gives.
-enum HitOrTurn {
-    Hit(Solved),
-    Turn(Turn),
-}
-
-/// One node being solved.
-struct Work<'s> {
-    solver: &'s Solver<'s>,
-    node: &'s Node,
-    vertex: VertexId,
-    started: Cell<bool>,
-}
-
-impl Work<'_> {
-    fn solve(&self) -> Result<Solved> {
-        match &self.node.op {
-            Op::Scratch => Ok(Solved::default()),
-            Op::Image(image) => {
-                self.cached();
-                let layers = image.record.layers.clone();
-                let chain_ids: Vec<Digest> = layers.iter().map(|l| l.chain_id.clone()).collect();
-                self.solver.lease.extend(&chain_ids)?;
-                Ok(Solved {
-                    layers,
-                    created: None,
-                })
-            }
-            Op::Run(run) => self.run(run),
-            Op::Copy(copy) => self.copy(copy),
-            Op::Mkdir { base, path, user } => self.mkdir(*base, path, user),
-        }
-    }
-
-    fn mkdir(&self, base: NodeId, path: &str, user: &str) -> Result<Solved> {
-        let base = self.solver.input(base)?;
-        let key = self
-            .key("mkdir")
-            .field("base", base.identity())
-            .field("path", path)
-            .field("user", user);
-        let key = key.digest();
-        let _turn = match self.hit_or_turn(&key, &base)? {
-            HitOrTurn::Hit(hit) => return Ok(hit),
-            HitOrTurn::Turn(turn) => turn,
-        };
-        let step = self.begin(&base)?;
-        let root =
-            self.solver
-                .runner
-                .mount_writable(&base.chain_ids(), step.upper(), step.work())?;
-        let again = root
-            .try_clone()
-            .map_err(BuildError::io("open", step.upper()))?;
-        let owner = files::parse_owner(&Tree::rootfs(again), user)?;
-        files::make_dirs(root.as_fd(), path, owner, None)?;
-        drop(root);
-        self.commit(step, &base, &key, "regular")
-    }
-
-    /// A key that begins with what every key has.
-    fn key(&self, kind: &str) -> Key {
-        Key::new(kind).field("clamp", &self.clamp())
-    }
-
-    /// The cached result under a key, upon `base`.
-    fn hit(&self, key: &str, base: &Solved) -> Result<Option<Solved>> {
-        let store = self.solver.engine.store();
-        if self.node.no_cache {
-            return Ok(None);
-        }
-        let Some(entry) = store.cache_find(key)? else {
-            return self.imported(key, base);
-        };
-        self.solver.lease.extend([&entry.chain_id])?;
-        let Some(mut layer) = store.built_layer(&entry.chain_id)? else {
-            return Ok(None);
-        };
-        if layer.chain_id != rctr_store::chain_id(base.top(), &layer.diff_id) {
-            // COPY --link: the same files upon another base.
-            let options = CommitOptions {
-                lease: Some(&self.solver.lease),
-                ..CommitOptions::default()
-            };
-            layer = store.relink_layer(&entry.chain_id, base.top(), options)?;
-        }
-        self.solver.used(&entry.key, &layer.chain_id, entry.created);
-        self.cached();
-        Ok(Some(base.with(&layer, entry.created)))
-    }
-
-    /// The result under a key that another machine has kept; it is this one's from now on.
-    fn imported(&self, key: &str, base: &Solved) -> Result<Option<Solved>> {
-        let (store, lease) = (self.solver.engine.store(), &self.solver.lease);
-        let warn = |text: &str| {
-            self.start();
-            self.event(Event::Warning {
-                vertex: self.vertex,
-                text,
-            });
-        };
-        let imports = self.solver.imports;
-        let Some(imported) = imports.fetch(key, base.top(), lease, &warn)? else {
-            return Ok(None);
-        };
-        let chain_id = &imported.layer.chain_id;
-        for (key, created) in &imported.keys {
-            self.remember(key, chain_id, *created)?;
-        }
-        let created = imported.keys.iter().find(|(known, _)| known == key);
-        let created = created.map_or_else(crate::time::now, |(_, created)| *created);
-        let Some(layer) = store.built_layer(chain_id)? else {
-            return Ok(None);
-        };
-        self.solver.used(key, chain_id, created);
-        self.cached();
-        Ok(Some(base.with(&layer, created)))
-    }
-
-    /// As [`hit`](Self::hit), after any other build that makes the same result at this moment. Without one it is for
-    /// the caller to make, before letting go of the turn.
-    fn hit_or_turn(&self, key: &str, base: &Solved) -> Result<HitOrTurn> {
-        if let Some(hit) = self.hit(key, base)? {
-            return Ok(HitOrTurn::Hit(hit));
-        }
-        let root = self.solver.engine.store().root();
-        let (turn, waited) = Turn::take(root, key, self.solver.cancel)?;
-        if waited && let Some(hit) = self.hit(key, base)? {
-            return Ok(HitOrTurn::Hit(hit));
-        }
-        self.start();
-        Ok(HitOrTurn::Turn(turn))
-    }
-
-    fn begin(&self, base: &Solved) -> Result<BuildStep> {
-        Ok(self.solver.engine.store().begin_build_step(base.top())?)
-    }
-
-    /// Makes a layer of what a step changed, remembered under a key.
-    fn commit(&self, step: BuildStep, base: &Solved, key: &str, kind: &str) -> Result<Solved> {
-        let store = self.solver.engine.store();
-        let layer = step.commit(CommitOptions {
-            clamp_mtime: self.clamp(),
-            cache: Some(NewCacheEntry {
-                key,
-                kind,
-                description: &self.node.name,
-            }),
-            lease: Some(&self.solver.lease),
-        })?;
-        let entry = store.cache_find(key)?;
-        let created = entry.map_or_else(crate::time::now, |entry| entry.created);
-        self.done();
-        Ok(base.with(&layer, created))
-    }
-
-    /// Another key for a result that the cache has already.
-    fn remember(&self, key: &str, chain_id: &Digest, created: i64) -> Result<()> {
-        let entry = NewCacheEntry {
-            key,
-            kind: "regular",
-            description: &self.node.name,
-        };
-        let store = self.solver.engine.store();
-        Ok(store.write(|tx| tx.cache_put_as_of(&entry, chain_id, created))?)
-    }
-
-    /// What `rewrite-timestamp` says.
-    fn clamp(&self) -> Option<i64> {
-        let options = self.solver.options;
-        options.epoch.filter(|_| options.rewrite_timestamps)
-    }
-
-    /// Nodes without a name are nobody's business.
-    fn shown(&self) -> bool {
-        !self.node.name.is_empty()
-    }
-
-    fn event(&self, event: Event<'_>) {
-        if self.shown() {
-            self.solver.progress.event(event);
-        }
-    }
-
-    fn start(&self) {
-        if self.started.replace(true) {
-            return;
-        }
-        self.event(Event::Started {
-            vertex: self.vertex,
-            name: &self.node.name,
-        });
-    }
-
-    fn cached(&self) {
-        self.event(Event::Cached {
-            vertex: self.vertex,
-            name: &self.node.name,
-        });
-    }
-
-    fn done(&self) {
-        self.event(Event::Done {
-            vertex: self.vertex,
-            error: None,
-        });
-    }
-
-    fn failed(&self, error: &BuildError) {
-        self.start();
-        self.event(Event::Done {
-            vertex: self.vertex,
-            error: Some(&error.to_string()),
-        });
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MoveMountFlags, UnmountFlags, mount, move_mount, unmount};
 
 use super::{Solved, Solver};
-use crate::cachemount::{CacheMount, Wanted};
+use crate::cachemount::{CacheMount, Initial, Wanted};
 use crate::dockerfile::RunMount;
 use crate::options::SecretSource;
 use crate::plan::{PlannedMount, Run};
@@ -32,7 +32,7 @@ pub(super) struct Mounts<'s> {
     /// Files that `rw` mounts write to, and nobody keeps.
     scratch: Vec<BuildStep>,
     /// Held while the step runs.
-    _caches: Vec<CacheMount>,
+    caches: Vec<CacheMount>,
     agents: usize,
 }
 
@@ -51,7 +51,7 @@ impl<'s> Mounts<'s> {
             dir: dir.join("mounts"),
             mounted: Vec::new(),
             scratch: Vec::new(),
-            _caches: Vec::new(),
+            caches: Vec::new(),
             agents: 0,
         };
         if run.script.is_some() || !run.mounts.is_empty() {
@@ -103,19 +103,16 @@ impl<'s> Mounts<'s> {
                     Some(_) => Some(self.show(shown, source, true)?),
                     None => None,
                 };
-                let cache = CacheMount::take(
-                    self.solver.engine.store().root(),
-                    &Wanted {
-                        id: id.as_deref().unwrap_or(&target),
-                        sharing: *sharing,
-                        initial: initial.as_deref(),
-                        mode: *mode,
-                        owner: (*uid, *gid),
-                    },
-                    self.solver.cancel,
-                )?;
-                let path = cache.path().to_owned();
-                self._caches.push(cache);
+                let identity = shown.map(|shown| format!("{} {source}", shown.identity()));
+                let initial = initial.as_deref().zip(identity.as_deref());
+                let wanted = Wanted {
+                    id: id.as_deref().unwrap_or(&target),
+                    sharing: *sharing,
+                    initial: initial.map(|(path, identity)| Initial { path, identity }),
+                    mode: *mode,
+                    owner: (*uid, *gid),
+                };
+                let path = self.cache(&wanted)?;
                 self.bind(&target, &path, *read_only);
             }
             RunMount::Tmpfs { target, size } => {
@@ -133,6 +130,18 @@ impl<'s> Mounts<'s> {
             RunMount::Ssh { .. } => self.agent(&planned.mount, cwd)?,
         }
         Ok(())
+    }
+
+    /// The cache directory, taken once however often a step mounts it.
+    fn cache(&mut self, wanted: &Wanted<'_>) -> Result<PathBuf> {
+        if let Some(taken) = self.caches.iter().find(|cache| cache.serves(wanted)) {
+            return Ok(taken.path().to_owned());
+        }
+        let root = self.solver.engine.store().root();
+        let cache = CacheMount::take(root, wanted, self.solver.cancel)?;
+        let path = cache.path().to_owned();
+        self.caches.push(cache);
+        Ok(path)
     }
 
     fn secret(&mut self, mount: &RunMount, cwd: &str) -> Result<()> {
@@ -208,6 +217,9 @@ impl<'s> Mounts<'s> {
 
     /// Mounts an origin's files and gives the path of `source` in them.
     fn show(&mut self, shown: Option<&Solved>, source: &str, read_only: bool) -> Result<PathBuf> {
+        if let Some(shown) = shown {
+            self.solver.fetch(shown)?;
+        }
         let chain_ids = shown.map(Solved::chain_ids).unwrap_or_default();
         let runner = &self.solver.runner;
         let mounted = match (read_only, runner.mount(&chain_ids)?) {

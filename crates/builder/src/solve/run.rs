@@ -7,7 +7,8 @@ use rctr_registry_client::Platform;
 
 use super::key::Key;
 use super::mounts::Mounts;
-use super::{HitOrTurn, Solved, Work, emulation, stubs};
+use super::work::{HitOrTurn, Work};
+use super::{Solved, emulation, stubs};
 use crate::plan::{Origin, Run};
 use crate::progress::Event;
 use crate::{BuildError, Result};
@@ -18,6 +19,15 @@ const HOSTNAME: &str = "buildkitsandbox";
 impl Work<'_> {
     pub(super) fn run(&self, run: &Run) -> Result<Solved> {
         let base = self.solver.input(run.base)?;
+        let defined = self.defined(run, &base);
+        if let Some(key) = &defined {
+            if self.solver.may_skip()
+                && let Some(hit) = self.hit(key, &base)?
+            {
+                return Ok(hit);
+            }
+            self.ahead();
+        }
         let mut shown = Vec::with_capacity(run.mounts.len());
         for mount in &run.mounts {
             shown.push(match &mount.origin {
@@ -26,9 +36,13 @@ impl Work<'_> {
             });
         }
         let shown: Vec<Option<&Solved>> = shown.iter().map(Option::as_deref).collect();
-        let key = self.run_key(run, &base, &shown).digest();
+        let identities: Vec<Option<&str>> = shown.iter().map(|s| s.map(Solved::identity)).collect();
+        let key = self.run_key(run, base.identity(), &identities).digest();
         let _turn = match self.hit_or_turn(&key, &base)? {
-            HitOrTurn::Hit(hit) => return Ok(hit),
+            HitOrTurn::Hit(hit) => {
+                self.remember_origin(defined, None, &hit)?;
+                return Ok(hit);
+            }
             HitOrTurn::Turn(turn) => turn,
         };
         let platform = &run.platform;
@@ -89,19 +103,35 @@ impl Work<'_> {
         }
         let lower = self.solver.engine.store().layer_paths(&chain_ids)?;
         stubs::remove(build_step.upper(), &lower, &targets)?;
-        self.commit(build_step, &base, &key, "regular")
+        let solved = self.commit(build_step, &base, &key, "regular")?;
+        self.remember_origin(defined, None, &solved)?;
+        Ok(solved)
+    }
+
+    /// The key by which the result is found without what other stages make for its mounts.
+    fn defined(&self, run: &Run, base: &Solved) -> Option<String> {
+        let mut stages = false;
+        let mut shown = Vec::with_capacity(run.mounts.len());
+        for mount in &run.mounts {
+            shown.push(match &mount.origin {
+                Some(Origin::Node(node)) => {
+                    stages |= self.solver.stage_definition(*node).is_some();
+                    Some(self.solver.definition(*node)?)
+                }
+                _ => None,
+            });
+        }
+        let key = || self.run_key(run, base.identity(), &shown);
+        stages.then(|| key().field("defined", &true).digest())
     }
 
     /// Everything the result depends on. Not: contents of secrets, proxies, added hosts, limits.
-    fn run_key(&self, run: &Run, base: &Solved, shown: &[Option<&Solved>]) -> Key {
+    pub(super) fn run_key(&self, run: &Run, base: &str, shown: &[Option<&str>]) -> Key {
         let mounts: Vec<String> = run
             .mounts
             .iter()
             .zip(shown)
-            .map(|(mount, shown)| {
-                let content = shown.map(Solved::identity).unwrap_or_default();
-                format!("{:?} {content}", mount.mount)
-            })
+            .map(|(mount, shown)| format!("{:?} {}", mount.mount, shown.unwrap_or_default()))
             .collect();
         let network = match run.network {
             NetworkMode::None => "none",
@@ -109,7 +139,7 @@ impl Work<'_> {
             _ => "default",
         };
         self.key("run")
-            .field("base", base.identity())
+            .field("base", base)
             .field("args", &run.args)
             .field("script", &run.script)
             .field("env", &run.env)
