@@ -14,6 +14,7 @@ mod service;
 mod socket;
 mod status;
 mod stream;
+pub mod streaming;
 
 pub use error::{Error, Result};
 
