@@ -169,7 +169,7 @@ class Rctr(Runtime):
         (self.work / "config.toml").write_text(
             f'[registry."docker.io"]\nmirrors = ["{self.registry}"]\n'
             f'[network]\nbridge = "rctrb1"\nsubnet = "10.240.0.0/16"\n'
-            f'[cri]\ncni_conf_dir = "{self.cni}"\ncni_bin_dir = "/usr/lib/cni"\n')
+            f'[cri]\ncni_conf_dir = "{self.cni}"\ncni_bin_dirs = ["/usr/lib/cni"]\n')
         return [self.binary, "cri", "--listen", f"unix://{self.socket}"]
 
     def env(self):

@@ -7,6 +7,7 @@ mod container;
 mod image;
 mod registry;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -186,6 +187,23 @@ pub enum SystemCommand {
     Prune(SystemPruneArgs),
     /// Display system-wide information
     Info(FormatArgs),
+    /// Make this machine a node that minikube takes for one with CRI-O
+    InstallNode(InstallNodeArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct InstallNodeArgs {
+    /// Whose place to take: crio
+    #[arg(long = "as", value_name = "NAME")]
+    pub stands_for: String,
+    /// Where crio, podman and runc go; must come before the others' directories in PATH
+    #[arg(long, value_name = "DIR", default_value = "/usr/local/bin")]
+    pub bin_dir: PathBuf,
+    /// Write below this directory instead of /, and start nothing
+    #[arg(long, value_name = "DIR")]
+    pub destdir: Option<PathBuf>,
+    #[arg(hide = true)]
+    pub surplus: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -198,6 +216,13 @@ pub enum InternalCommand {
     NetworkRemove,
     /// Write the manual pages
     Man { dir: PathBuf },
+    /// Do what another program would do, as far as minikube asks it of its node
+    StandIn {
+        /// crio, podman or runc
+        program: String,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 #[derive(Debug, Args)]

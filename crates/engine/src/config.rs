@@ -76,6 +76,25 @@ pub struct CgroupSettings {
     pub parent: Option<String>,
 }
 
+impl CgroupSettings {
+    /// The driver in force on this machine.
+    pub fn driver_in_force(&self) -> rctr_runtime::cgroup::CgroupDriver {
+        match self.driver {
+            CgroupDriver::Auto => rctr_runtime::cgroup::detect_driver(),
+            CgroupDriver::Cgroupfs => rctr_runtime::cgroup::CgroupDriver::Cgroupfs,
+            CgroupDriver::Systemd => rctr_runtime::cgroup::CgroupDriver::Systemd,
+        }
+    }
+
+    /// Its name: `cgroupfs` or `systemd`.
+    pub fn driver_name(&self) -> &'static str {
+        match self.driver_in_force() {
+            rctr_runtime::cgroup::CgroupDriver::Cgroupfs => "cgroupfs",
+            rctr_runtime::cgroup::CgroupDriver::Systemd => "systemd",
+        }
+    }
+}
+
 /// `cgroup.driver`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -139,6 +158,8 @@ pub struct CriSettings {
     pub cni_conf_dir: PathBuf,
     /// Directories of CNI plugins, searched in this order.
     pub cni_bin_dirs: Vec<PathBuf>,
+    /// Kernel parameters that every pod with a network of its own gets unless it says otherwise.
+    pub default_sysctls: BTreeMap<String, String>,
     /// `[cri.handlers.NAME]`: what a RuntimeClass may name besides the built-in runtime.
     pub handlers: BTreeMap<String, CriHandler>,
 }
@@ -159,6 +180,7 @@ impl Default for CriSettings {
             metrics_address: None,
             cni_conf_dir: "/etc/cni/net.d".into(),
             cni_bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
+            default_sysctls: BTreeMap::new(),
             handlers: BTreeMap::new(),
         }
     }

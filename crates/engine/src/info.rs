@@ -203,10 +203,7 @@ impl Engine {
     }
 
     pub(crate) fn cgroup_driver_name(&self) -> &'static str {
-        match self.cgroup_driver() {
-            rctr_runtime::cgroup::CgroupDriver::Cgroupfs => "cgroupfs",
-            rctr_runtime::cgroup::CgroupDriver::Systemd => "systemd",
-        }
+        self.config.settings.cgroup.driver_name()
     }
 }
 

@@ -26,6 +26,7 @@ pub mod model;
 mod names;
 mod new_file;
 pub mod options;
+mod pause;
 mod prune;
 mod pull;
 mod push;
@@ -105,11 +106,7 @@ impl Engine {
 
     /// Who makes the containers' cgroups.
     pub fn cgroup_driver(&self) -> CgroupDriver {
-        match self.config.settings.cgroup.driver {
-            config::CgroupDriver::Auto => rctr_runtime::cgroup::detect_driver(),
-            config::CgroupDriver::Cgroupfs => CgroupDriver::Cgroupfs,
-            config::CgroupDriver::Systemd => CgroupDriver::Systemd,
-        }
+        self.config.settings.cgroup.driver_in_force()
     }
 
     /// `rctr-monitor`: beside this program, or in `../libexec/rctr` of it.

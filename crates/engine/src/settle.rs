@@ -175,7 +175,7 @@ impl Seen {
     }
 }
 
-fn driver_of(container: &Container) -> CgroupDriver {
+pub(crate) fn driver_of(container: &Container) -> CgroupDriver {
     match container.cgroup_driver.as_str() {
         "systemd" => CgroupDriver::Systemd,
         _ => CgroupDriver::Cgroupfs,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rctr_engine::Engine;
 use tracing::level_filters::LevelFilter;
 
 use crate::app::App;
@@ -12,16 +13,21 @@ use crate::usage::require_none;
 pub fn run(app: &App, args: &CriArgs) -> Result {
     require_none("cri", &args.surplus)?;
     let socket = args.listen.as_deref().map(socket).transpose()?;
+    let engine = match &args.config {
+        Some(file) => app.with_config(file.clone()).engine()?,
+        None => app.engine()?,
+    };
+    serve(engine, socket)
+}
+
+/// Serves until it is told to end.
+pub fn serve(engine: Engine, socket: Option<PathBuf>) -> Result {
     // A service has a journal: unlike a command, it says what it does. An earlier choice of level stands.
     let _ = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::INFO)
         .with_writer(std::io::stderr)
         .without_time()
         .try_init();
-    let engine = match &args.config {
-        Some(file) => app.with_config(file.clone()).engine()?,
-        None => app.engine()?,
-    };
     rctr_cri::serve(engine, socket).map_err(|e| Failure::new(GENERAL, chain(&e)))?;
     Ok(0)
 }

@@ -14,6 +14,7 @@ mod images;
 mod images_tree;
 mod info;
 mod inspect;
+mod install_node;
 mod internal;
 mod kill;
 mod load;
@@ -29,6 +30,7 @@ mod rm;
 mod rmi;
 mod run;
 mod save;
+mod stand_in;
 mod start;
 mod stop;
 mod tag;
@@ -83,6 +85,9 @@ pub fn run(args: Vec<OsString>) -> Result {
         Some(Command::System {
             command: SystemCommand::Prune(args),
         }) => prune::system(&app, &args),
+        Some(Command::System {
+            command: SystemCommand::InstallNode(args),
+        }) => install_node::run(&args),
         Some(Command::Completion(args)) => completion::run(&args),
         Some(Command::Internal {
             command: InternalCommand::Settle { id },
@@ -96,6 +101,9 @@ pub fn run(args: Vec<OsString>) -> Result {
         Some(Command::Internal {
             command: InternalCommand::Man { dir },
         }) => internal::man(&dir),
+        Some(Command::Internal {
+            command: InternalCommand::StandIn { program, args },
+        }) => stand_in::run(&app, &program, args),
     }
 }
 
