@@ -1,0 +1,432 @@
+"""Static pods, as a course for beginners has them, under a real kubelet on `rctr cri`. Prints a line for each promise."""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+TOP = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "benches"))
+import peers  # noqa: E402
+
+# What a kubelet sets on its node.
+SYSCTLS = ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys",
+           "kernel/keys/root_maxbytes", "net/ipv4/conf/all/route_localnet"]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def pod(name, containers, **spec):
+    containers = [{"image": "busybox", "imagePullPolicy": "IfNotPresent"} | c for c in containers]
+    spec = {"terminationGracePeriodSeconds": 2, "containers": containers} | spec
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default", "labels": {"app": name}}, "spec": spec}
+
+
+class Node:
+    def __init__(self, kubelet, rctr, crictl, work: Path, registry: str):
+        self.work, self.rctr, self.crictl, self.kubelet_binary = work, rctr, crictl, kubelet
+        self.manifests = work / "manifests"
+        self.manifests.mkdir()
+        self.cni = work / "cni"
+        self.cni.mkdir()
+        self.port = free_port()
+        self.socket = work / "cri.sock"
+        self.env = dict(os.environ) | {"RCTR_ROOT": f"{work}/root", "RCTR_STATE": f"{work}/state", "RCTR_CONFIG": f"{work}/config.toml"}
+        (work / "config.toml").write_text(
+            f'[registry."docker.io"]\nmirrors = ["{registry}"]\n[network]\nbridge = "rctrk0"\nsubnet = "10.229.0.0/16"\n'
+            f'[cri]\ncni_conf_dir = "{self.cni}"\ncni_bin_dirs = ["/usr/lib/cni"]\n')
+        (work / "kubelet.yaml").write_text(json.dumps({
+            "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "staticPodPath": str(self.manifests),
+            "address": "127.0.0.1", "port": self.port, "healthzPort": 0, "authorization": {"mode": "AlwaysAllow"},
+            "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}}, "cgroupDriver": "cgroupfs",
+            "failSwapOn": False, "fileCheckFrequency": "2s", "enforceNodeAllocatable": [], "makeIPTablesUtilChains": False}))
+        self.processes = []
+
+    def start_rctr(self):
+        self.cri = self.spawn("rctr", [self.rctr, "cri", "--listen", f"unix://{self.socket}"])
+        self.until("rctr cri serves", lambda: self.socket.exists(), 20)
+
+    def start_kubelet(self):
+        self.kubelet = self.spawn("kubelet", [
+            self.kubelet_binary, "--config", f"{self.work}/kubelet.yaml", "--root-dir", f"{self.work}/kubelet",
+            "--container-runtime-endpoint", f"unix://{self.socket}", "--hostname-override", "node", "--v=2",
+            "--cert-dir", f"{self.work}/pki"])
+        self.until("the kubelet serves", lambda: self.get("/healthz") == "ok", 60)
+
+    def spawn(self, name, argv):
+        log = open(self.work / f"{name}.log", "a")
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env)
+        self.processes.append(process)
+        return process
+
+    # -- asking the kubelet ---------------------------------------------------------------------------------------
+
+    def get(self, path, data=None):
+        context = ssl._create_unverified_context()
+        request = urllib.request.Request(f"https://127.0.0.1:{self.port}{path}", data=data)
+        with urllib.request.urlopen(request, context=context, timeout=20) as answer:
+            return answer.read().decode()
+
+    def pods(self):
+        return {p["metadata"]["name"].removesuffix("-node"): p for p in json.loads(self.get("/pods"))["items"] or []}
+
+    def status(self, name):
+        return self.pods().get(name, {}).get("status", {})
+
+    def container(self, name, container):
+        every = self.status(name).get("containerStatuses", [])
+        return next((c for c in every if c["name"] == container), {})
+
+    def run_in(self, name, container, command):
+        """ExecSync, through the kubelet."""
+        return self.get(f"/run/default/{name}-node/{container}?cmd={urllib.parse.quote(command)}", data=b"")
+
+    def logs(self, name, container):
+        return self.get(f"/containerLogs/default/{name}-node/{container}")
+
+    def crictl_run(self, *args, stdin=None):
+        done = subprocess.run([self.crictl, "--runtime-endpoint", f"unix://{self.socket}", "--image-endpoint", f"unix://{self.socket}",
+                               *args], capture_output=True, text=True, input=stdin, timeout=60)
+        if done.returncode:
+            raise RuntimeError(f"crictl {args}: {done.returncode} {done.stderr}")
+        return done.stdout
+
+    def id_of(self, name, container):
+        return self.container(name, container)["containerID"].split("//")[1]
+
+    def apply(self, *pods):
+        for one in pods:
+            path = self.manifests / f".{one['metadata']['name']}"
+            path.write_text(json.dumps(one))
+            path.rename(self.manifests / f"{one['metadata']['name']}.json")
+
+    def delete(self, *names):
+        for name in names:
+            (self.manifests / f"{name}.json").unlink()
+        self.until(f"{', '.join(names)} gone", lambda: not set(names) & set(self.pods()), 60)
+
+    def running(self, *names):
+        def all_run():
+            statuses = [self.status(name) for name in names]
+            return all(s.get("phase") == "Running" and all("running" in c["state"] for c in s["containerStatuses"]) for s in statuses)
+
+        self.until(f"{', '.join(names)} running", all_run, 90)
+
+    def until(self, what, condition, seconds):
+        deadline, last = time.monotonic() + seconds, None
+        while time.monotonic() < deadline:
+            try:
+                if condition():
+                    return
+            except (OSError, KeyError, StopIteration, ValueError, RuntimeError) as error:
+                last = error
+            time.sleep(0.25)
+        raise AssertionError(f"not within {seconds} s: {what} ({last})")
+
+    def stop(self):
+        for path in self.manifests.glob("*.json"):
+            path.unlink()
+        with contextlib.suppress(AssertionError):
+            self.until("all pods gone", lambda: not self.pods(), 60)
+        for process in reversed(self.processes):
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+# -- what is shown --------------------------------------------------------------------------------------------------
+
+WEB = "mkdir -p /www; echo {0} > /www/index.html; exec httpd -f -v -p {1} -h /www"
+
+
+def two_servers_in_a_pod(node: Node):
+    """The second of two servers on one port fails, is restarted and backs off; the first answers on."""
+    node.apply(pod("twins", [{"name": "first", "command": ["sh", "-c", WEB.format("first", 80)]},
+                             {"name": "second", "command": ["sh", "-c", "sleep 1; " + WEB.format("second", 80)]}]))
+    node.until("the second was restarted", lambda: node.container("twins", "second").get("restartCount", 0) >= 1, 90)
+    assert "Address already in use" in node.logs("twins", "second") or "bind" in node.logs("twins", "second")
+    address = node.status("twins")["podIP"]
+    assert urllib.request.urlopen(f"http://{address}/", timeout=5).read() == b"first\n"
+    assert node.container("twins", "first")["restartCount"] == 0
+    node.delete("twins")
+
+
+def volumes(node: Node):
+    """An emptyDir is shared within a pod and not between pods; a hostPath shows the host; env reaches the process."""
+    host = node.work / "host"
+    host.mkdir()
+    (host / "note").write_text("from the host\n")
+    def one(name):
+        return pod(name, [
+            {"name": "writer", "command": ["sh", "-c", f"echo {name} > /data/who; exec sleep 1000"], "env": [{"name": "SECRET", "value": "s3"}],
+             "volumeMounts": [{"name": "shared", "mountPath": "/data"}, {"name": "host", "mountPath": "/host", "readOnly": True}]},
+            {"name": "reader", "command": ["sleep", "1000"], "volumeMounts": [{"name": "shared", "mountPath": "/seen"}]}],
+            volumes=[{"name": "shared", "emptyDir": {}}, {"name": "host", "hostPath": {"path": str(host)}}])
+
+    node.apply(one("vol1"), one("vol2"))
+    node.running("vol1", "vol2")
+    for name in ("vol1", "vol2"):
+        node.until("the reader sees it", lambda name=name: node.run_in(name, "reader", "cat /seen/who") == f"{name}\n", 20)
+    assert node.run_in("vol1", "writer", "cat /host/note") == "from the host\n"
+    assert node.run_in("vol1", "writer", "printenv SECRET") == "s3\n"
+    assert "Read-only" in node.run_in("vol1", "writer", "touch /host/x") or not (host / "x").exists()
+    node.delete("vol1", "vol2")
+
+
+def limits(node: Node):
+    """Requests and limits reach the cgroup; a container beyond its memory is OOMKilled with 137; QoS classes are told."""
+    resources = {"requests": {"cpu": "100m", "memory": "4Mi"}, "limits": {"cpu": "800m", "memory": "20Mi"}}
+    node.apply(pod("limited", [{"name": "main", "command": ["sleep", "1000"], "resources": resources}]),
+               pod("greedy", [{"name": "main", "command": ["sh", "-c", "sleep 1; tail /dev/zero"], "resources": resources}], restartPolicy="Never"),
+               pod("best", [{"name": "main", "command": ["sleep", "1000"]}]))
+    node.running("limited", "best")
+    assert node.status("limited")["qosClass"] == "Burstable" and node.status("best")["qosClass"] == "BestEffort"
+    pid = json.loads(node.crictl_run("inspect", node.id_of("limited", "main")))["info"]["pid"] if node.crictl else None
+    if pid:
+        groups = dict(line.split(":", 2)[1:] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
+        cpu = next(v for k, v in groups.items() if "cpu" in k.split(","))
+        root = Path("/sys/fs/cgroup")
+        quota = next(root.glob("*cpu*")) / cpu.lstrip("/")
+        assert (quota / "cpu.cfs_quota_us").read_text() == "80000\n" and (quota / "cpu.cfs_period_us").read_text() == "100000\n"
+        memory = root / "memory" / groups["memory"].lstrip("/")
+        assert (memory / "memory.limit_in_bytes").read_text() == "20971520\n"
+        assert "burstable" in groups["memory"], groups
+    node.until("it was killed", lambda: "terminated" in node.container("greedy", "main").get("state", {}), 60)
+    ended = node.container("greedy", "main")["state"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (137, "OOMKilled"), ended
+    node.delete("limited", "greedy", "best")
+
+
+def probes(node: Node):
+    """An exec liveness probe that starts to fail restarts the container; readiness decides Ready."""
+    probe = {"exec": {"command": ["cat", "/tmp/healthy"]}, "periodSeconds": 1, "failureThreshold": 1, "initialDelaySeconds": 2}
+    ready = {"exec": {"command": ["true"]}, "periodSeconds": 1}
+    node.apply(pod("alive", [{"name": "main", "command": ["sh", "-c", "touch /tmp/healthy; sleep 6; rm /tmp/healthy; sleep 1000"],
+                              "livenessProbe": probe, "readinessProbe": ready}]))
+    node.until("ready", lambda: node.container("alive", "main")["ready"], 60)
+    node.until("restarted by the probe", lambda: node.container("alive", "main")["restartCount"] >= 1, 60)
+    node.delete("alive")
+
+
+def deaf_to_sigterm(node: Node):
+    """A first process that ignores SIGTERM is killed after its grace period."""
+    node.apply(pod("deaf", [{"name": "main", "command": ["sh", "-c", "trap '' TERM; while :; do sleep 1; done"]}],
+                   terminationGracePeriodSeconds=3))
+    node.running("deaf")
+    begun = time.monotonic()
+    node.delete("deaf")
+    assert 2.5 < time.monotonic() - begun < 25
+
+
+def four_at_once(node: Node):
+    """Four replicas started at once all run, each with an address of its own."""
+    names = [f"replica{n}" for n in range(4)]
+    node.apply(*(pod(name, [{"name": "main", "command": ["sh", "-c", WEB.format(name, 80)]}]) for name in names))
+    node.running(*names)
+    addresses = {node.status(name)["podIP"] for name in names}
+    assert len(addresses) == 4, addresses
+    for name in names:
+        address = node.status(name)["podIP"]
+        node.until(f"{name} answers", lambda a=address, n=name: urllib.request.urlopen(f"http://{a}/", timeout=5).read().decode() == f"{n}\n", 20)
+    node.delete(*names)
+
+
+def host_port(node: Node):
+    """A hostPort leads to the pod."""
+    port = free_port()
+    node.apply(pod("ported", [{"name": "main", "command": ["sh", "-c", WEB.format("ported", 8080)],
+                               "ports": [{"containerPort": 8080, "hostPort": port}]}]))
+    node.running("ported")
+    node.until("the port answers", lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read() == b"ported\n", 20)
+    node.delete("ported")
+
+
+def shared_processes(node: Node):
+    """With shareProcessNamespace a container sees the other's processes; hostNetwork has the node's address."""
+    node.apply(pod("family", [{"name": "one", "command": ["sleep", "4711"]}, {"name": "two", "command": ["sleep", "1000"]}],
+                   shareProcessNamespace=True),
+               pod("hostly", [{"name": "main", "command": ["sleep", "1000"]}], hostNetwork=True))
+    node.running("family", "hostly")
+    assert "sleep 4711" in node.run_in("family", "two", "ps")
+    assert node.run_in("hostly", "main", "cat /proc/net/dev") .count("rctrk0") or node.status("hostly")["podIP"] == node.status("hostly")["hostIP"]
+    node.delete("family", "hostly")
+
+
+def init_containers(node: Node):
+    """Init containers run to their end, one after the other, before the others start."""
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    steps = [{"name": f"init{n}", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", f"echo {n} >> /v/log"]} | mount for n in (1, 2)]
+    node.apply(pod("staged", [{"name": "main", "command": ["sh", "-c", "cat /v/log; sleep 1000"]} | mount],
+                   initContainers=steps, volumes=[{"name": "v", "emptyDir": {}}]))
+    node.running("staged")
+    node.until("the log is there", lambda: node.logs("staged", "main") == "1\n2\n", 20)
+    node.delete("staged")
+
+
+def security(node: Node):
+    """User, groups, capabilities, read-only root and no new privileges are as the pod says."""
+    context = {"runAsUser": 1000, "runAsGroup": 3000, "readOnlyRootFilesystem": True, "allowPrivilegeEscalation": False,
+               "capabilities": {"drop": ["ALL"]}}
+    node.apply(pod("strict", [{"name": "main", "command": ["sleep", "1000"], "securityContext": context}],
+                   securityContext={"fsGroup": 2000, "supplementalGroups": [4000]}))
+    node.running("strict")
+    who = node.run_in("strict", "main", "id")
+    assert "uid=1000" in who and "gid=3000" in who and "2000" in who and "4000" in who, who
+    status = node.run_in("strict", "main", "cat /proc/self/status")
+    assert "NoNewPrivs:\t1" in status and "CapBnd:\t0000000000000000" in status and "Seccomp:\t" in status, status
+    node.delete("strict")
+
+
+def streams(node: Node):
+    """crictl's exec, attach and port-forward, over SPDY and WebSocket."""
+    node.apply(pod("talk", [{"name": "main", "command": ["sh"], "stdin": True, "tty": True},
+                            {"name": "web", "command": ["sh", "-c", WEB.format("web", 8080)]}]))
+    node.running("talk")
+    web = node.id_of("talk", "web")
+    for transport in ("spdy", "websocket"):
+        assert node.crictl_run("exec", "--transport", transport, "-i", web, "cat", stdin="through\n") == "through\n", transport
+        failed = subprocess.run([node.crictl, "--runtime-endpoint", f"unix://{node.socket}", "exec", "--transport", transport, web,
+                                 "sh", "-c", "exit 7"], capture_output=True, text=True, timeout=60)
+        assert "7" in failed.stderr and failed.returncode, failed
+    sandbox = json.loads(node.crictl_run("pods", "--name", "talk-node", "-o", "json"))["items"][0]["id"]
+    for transport in ("spdy", "websocket"):
+        port = free_port()
+        forward = subprocess.Popen([node.crictl, "--runtime-endpoint", f"unix://{node.socket}", "port-forward", "--transport", transport,
+                                    sandbox, f"{port}:8080"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            node.until("the forwarded port answers", lambda p=port: urllib.request.urlopen(f"http://127.0.0.1:{p}/", timeout=5).read() == b"web\n", 20)
+        finally:
+            forward.kill()
+            forward.wait()
+    node.delete("talk")
+
+
+def statistics(node: Node):
+    """The kubelet's summary has memory, CPU, network and file system figures of a pod."""
+    node.apply(pod("counted", [{"name": "main", "command": ["sh", "-c", "dd if=/dev/zero of=/f bs=1M count=3; while :; do :; done"]}]))
+    node.running("counted")
+
+    def told():
+        pods = json.loads(node.get("/stats/summary"))["pods"]
+        one = next(p for p in pods if p["podRef"]["name"] == "counted-node")
+        main = one["containers"][0]
+        return (main["cpu"]["usageNanoCores"] > 1e7 and main["memory"]["workingSetBytes"] > 1e5 and main["rootfs"]["usedBytes"] >= 3 << 20
+                and one["network"]["interfaces"][0]["rxBytes"] >= 0 and one["process_stats"]["process_count"] >= 1)
+
+    node.until("the summary is complete", told, 60)
+    node.delete("counted")
+
+
+def restart_of_the_runtime(node: Node):
+    """`rctr cri` is killed and started again: pods go on, an exit meanwhile is told with its code, exec works."""
+    node.apply(pod("steady", [{"name": "main", "command": ["sleep", "1000"]}]),
+               pod("ending", [{"name": "main", "command": ["sh", "-c", "sleep 8; exit 5"]}], restartPolicy="Never"))
+    node.running("steady", "ending")
+    before = node.id_of("steady", "main")
+    node.cri.kill()
+    node.cri.wait()
+    time.sleep(8)  # the time in which the other one ends
+    node.start_rctr()
+    node.until("the end is told", lambda: node.container("ending", "main")["state"]["terminated"]["exitCode"] == 5, 60)
+    node.until("exec works", lambda: node.run_in("steady", "main", "echo still") == "still\n", 30)
+    assert node.id_of("steady", "main") == before and node.container("steady", "main")["restartCount"] == 0
+    node.delete("steady", "ending")
+
+
+def restart_of_the_kubelet(node: Node):
+    """A kubelet that is started again finds its pods as they are."""
+    node.apply(pod("kept", [{"name": "main", "command": ["sleep", "1000"]}]))
+    node.running("kept")
+    before = node.id_of("kept", "main")
+    node.kubelet.kill()
+    node.kubelet.wait()
+    node.start_kubelet()
+    node.running("kept")
+    assert node.id_of("kept", "main") == before
+    node.delete("kept")
+
+
+SHOWN = [two_servers_in_a_pod, volumes, limits, probes, deaf_to_sigterm, four_at_once, host_port, shared_processes, init_containers, security,
+         streams, statistics, restart_of_the_runtime, restart_of_the_kubelet]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kubelet")
+    parser.add_argument("rctr", nargs="?", default=str(TOP / "target/x86_64-unknown-linux-gnu/debug/rctr"))
+    parser.add_argument("--cni", action="store_true", help="with CNI plugins instead of the built-in bridge")
+    parser.add_argument("--only", help="names of functions, with commas")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    registry_tool = TOP / "fixtures/registry.sh"
+    was_running = subprocess.run([registry_tool, "url"], capture_output=True).returncode == 0
+    registry = peers.call([registry_tool, "start"])
+    peers.call(["python3", TOP / "fixtures/images/build.py", "--registry", registry, "busybox"])
+    firewall = peers.Firewall()
+    sysctls = {name: Path("/proc/sys", name).read_text() for name in SYSCTLS}
+    work = Path(tempfile.mkdtemp(prefix="rctr-kubelet-", dir="/var/tmp"))
+    node = Node(args.kubelet, str(Path(args.rctr).resolve()), os.environ.get("CRICTL"), work, registry)
+    if args.cni:
+        plugins = [{"type": "bridge", "bridge": "rctrk1", "isGateway": True, "ipMasq": True, "ipam": {
+            "type": "host-local", "dataDir": f"{work}/ipam", "ranges": [[{"subnet": "10.228.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+            {"type": "portmap", "capabilities": {"portMappings": True}}]
+        (node.cni / "10-test.conflist").write_text(json.dumps({"cniVersion": "1.0.0", "name": "test", "plugins": plugins}))
+    failed = []
+    try:
+        node.start_rctr()
+        node.start_kubelet()
+        for shown in SHOWN:
+            name = shown.__name__
+            if args.only and name not in args.only.split(","):
+                continue
+            if shown is streams and not node.crictl:
+                print(f"skipped {name}: no CRICTL")
+                continue
+            begun = time.monotonic()
+            try:
+                shown(node)
+                print(f"ok      {name} ({time.monotonic() - begun:.1f} s): {shown.__doc__}", flush=True)
+            except Exception:
+                failed.append(name)
+                print(f"FAILED  {name}: {shown.__doc__}\n{traceback.format_exc()}", flush=True)
+    finally:
+        node.stop()
+        env = node.env
+        peers.call([node.rctr, "internal", "network-remove"], env, check=False)
+        for bridge in ("rctrk0", "rctrk1"):
+            peers.call(["ip", "link", "delete", bridge], check=False)
+        firewall.restore()
+        for name, value in sysctls.items():
+            Path("/proc/sys", name).write_text(value)
+        if failed:
+            shutil.copytree(work, "/tmp/rctr-kubelet-failed", dirs_exist_ok=True, ignore=shutil.ignore_patterns("root", "state", "kubelet"))
+        peers.unmount_below(work)
+        if not was_running:
+            peers.call([registry_tool, "stop"])
+    print(f"{len(failed)} failed" if failed else "all shown")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
