@@ -20,8 +20,8 @@ const MAX_DOCUMENT: u64 = 8 << 20;
 
 /// Members of an archive with all that belongs to them.
 const MAX_MEMBERS: usize = 100_000;
-/// Bytes that describe one member.
-const MAX_NAME: u64 = 64 << 10;
+/// Bytes of headers, long names and other things that describe members.
+const MAX_HEADERS: u64 = 64 << 20;
 
 /// Named pieces of a directory or an archive.
 pub(super) struct Files {
@@ -166,13 +166,19 @@ impl Read for Part {
 
 /// Where in an archive each regular file is. Links within it, as older archives of Docker have them, are followed.
 fn members(file: &File) -> io::Result<HashMap<String, Range<u64>>> {
-    refuse_excess(file)?;
-    let mut reader = BufReader::new(file.try_clone()?);
+    let mut reader = Headers {
+        reader: BufReader::new(file.try_clone()?),
+        left: MAX_HEADERS,
+    };
     reader.seek(SeekFrom::Start(0))?;
     let mut members = HashMap::new();
     let mut links = Vec::new();
-    for entry in tar::Archive::new(reader).entries_with_seek()? {
+    let mut archive = tar::Archive::new(reader);
+    for (count, entry) in archive.entries_with_seek()?.enumerate() {
         let entry = entry?;
+        if count > MAX_MEMBERS {
+            return Err(io::Error::other("it has too many members"));
+        }
         let Some(name) = normal(&String::from_utf8_lossy(&entry.path_bytes()), "") else {
             continue;
         };
@@ -201,26 +207,26 @@ fn members(file: &File) -> io::Result<HashMap<String, Range<u64>>> {
     Ok(members)
 }
 
-/// An archive of images has few members with short names; one that has not is made to fill the memory.
-fn refuse_excess(file: &File) -> io::Result<()> {
-    let mut reader = BufReader::new(file.try_clone()?);
-    reader.seek(SeekFrom::Start(0))?;
-    let mut archive = tar::Archive::new(reader);
-    for (count, entry) in archive.entries_with_seek()?.raw(true).enumerate() {
-        let entry = entry?;
-        let kind = entry.header().entry_type();
-        let is_name = kind.is_gnu_longname()
-            || kind.is_gnu_longlink()
-            || kind.is_pax_local_extensions()
-            || kind.is_pax_global_extensions();
-        if is_name && entry.size() > MAX_NAME {
-            return Err(io::Error::other("a name in it is too long"));
-        }
-        if count > MAX_MEMBERS {
-            return Err(io::Error::other("it has too many members"));
-        }
+/// Reads headers, the data between them being skipped, and no more than there can be: an archive of images has few
+/// members with short names; one that has not is made to fill the memory.
+struct Headers {
+    reader: BufReader<File>,
+    left: u64,
+}
+
+impl Read for Headers {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.reader.read(buffer)?;
+        let left = self.left.checked_sub(got as u64);
+        self.left = left.ok_or_else(|| io::Error::other("its names are too long"))?;
+        Ok(got)
     }
-    Ok(())
+}
+
+impl Seek for Headers {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.reader.seek(to)
+    }
 }
 
 /// A name without `.` and `..`; none if it leads out of the archive.
@@ -293,15 +299,20 @@ mod tests {
         assert!(files.read("nothing").unwrap().is_none());
         assert_eq!(normal("../../etc/passwd", "a"), None);
     }
+
     #[test]
     fn archives_that_would_fill_the_memory_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.tar");
-        let mut builder = tar::Builder::new(Vec::new());
-        add(&mut builder, &"n/".repeat(40_000), b"");
-        std::fs::write(&path, builder.into_inner().unwrap()).unwrap();
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::XHeader);
+        header.set_size(MAX_HEADERS);
+        header.set_cksum();
+        std::fs::write(&path, header.as_bytes()).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(2 * MAX_HEADERS).unwrap();
         let error = open(&path).err().unwrap().to_string();
-        assert!(error.ends_with("a name in it is too long"), "{error}");
+        assert!(error.ends_with("its names are too long"), "{error}");
         let mut header = tar::Header::new_ustar();
         header.set_path("x").unwrap();
         header.set_size(0);

@@ -153,7 +153,8 @@ impl LayoutWriter {
         let temp = format!(".{name}-{}", std::process::id());
         let path = self.path.join(name);
         let fail = |e: Errno| Error::file("write", &path)(e.into());
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.dir, &temp, flags, Mode::from_raw_mode(0o644)).map_err(fail)?;
         let written = File::from(file).write_all(value.to_string().as_bytes());
         written.map_err(Error::file("write", &path))?;

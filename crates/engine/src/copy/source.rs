@@ -1,6 +1,6 @@
 //! Where an image is copied from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
@@ -111,10 +111,10 @@ impl Source<'_> {
             true => root,
             false => self.one(root, platform).await?,
         };
-        let mut nodes = Vec::new();
-        self.collect(root, MAX_NESTING, &mut nodes).await?;
+        let mut found = Found::default();
+        self.collect(root, MAX_NESTING, &mut found).await?;
         Ok(Tree {
-            nodes,
+            nodes: found.nodes,
             left_index: None,
         })
     }
@@ -143,7 +143,7 @@ impl Source<'_> {
         &'a self,
         document: Document,
         depth: usize,
-        nodes: &'a mut Vec<Node>,
+        found: &'a mut Found,
     ) -> BoxFuture<'a, Result<()>> {
         async move {
             if !is_index(document.descriptor.media_type()) {
@@ -153,7 +153,7 @@ impl Source<'_> {
                     descriptor: descriptor.clone(),
                     chain_id: None,
                 });
-                nodes.push(Node::Manifest {
+                found.nodes.push(Node::Manifest {
                     config: Box::new(manifest.config().clone()),
                     leaves: leaves.collect(),
                     document: Box::new(document),
@@ -165,10 +165,13 @@ impl Source<'_> {
                 return Err(self.bad("its indexes are nested too deeply".to_owned()));
             };
             for entry in index.manifests() {
-                let child = self.document(entry).await?;
-                self.collect(child, depth, nodes).await?;
+                // However often indexes name it.
+                if found.seen.insert(entry.digest().clone()) {
+                    let child = self.document(entry).await?;
+                    self.collect(child, depth, found).await?;
+                }
             }
-            nodes.push(Node::Index(Box::new(document)));
+            found.nodes.push(Node::Index(Box::new(document)));
             Ok(())
         }
         .boxed()
@@ -241,6 +244,14 @@ impl Source<'_> {
             Source::Files(layout) => layout.files.path().display().to_string(),
         }
     }
+}
+
+/// What was found below an index so far.
+#[derive(Default)]
+struct Found {
+    nodes: Vec<Node>,
+    /// Children of indexes.
+    seen: HashSet<Digest>,
 }
 
 /// Blobs of a registry, sent on as they come.
