@@ -89,6 +89,7 @@ fn run(
     cancel: &Cancel,
     file: &mut Option<(String, String)>,
 ) -> Result<Built> {
+    export::check(options)?;
     leave_host_mounts()?;
     let started = time::now();
     let scratch = engine.store().begin_build_step(None)?;

@@ -64,6 +64,17 @@ pub enum BuildError {
         #[source]
         source: Box<rctr_engine::Error>,
     },
+    /// A name that is no stage's leads to no image either.
+    #[error("{source}; {hint}")]
+    NoSuchStage {
+        /// The instruction's place.
+        span: Option<Span>,
+        /// Which stage may be meant.
+        hint: String,
+        /// Why there is no image.
+        #[source]
+        source: Box<rctr_engine::Error>,
+    },
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] rctr_store::Error),
@@ -83,21 +94,20 @@ pub enum BuildError {
         /// Its name.
         id: String,
     },
-    /// Images for several platforms do not go where one does.
+    /// An archive of Docker's is of one image.
     #[error(
-        "{output} takes the result for one platform, not for {count}: build them one at a time, or push them"
+        "docker exporter does not currently support exporting manifest lists, which several platforms and attestations need: use type=oci"
     )]
-    OnePlatform {
-        /// The output.
-        output: String,
-        /// How many were asked for.
-        count: usize,
+    DockerIndex,
+    /// There is no index that could have an annotation.
+    #[error("index annotations not supported for single platform export")]
+    AnnotatedIndex,
+    /// An annotation is for a platform that is not built.
+    #[error("invalid annotation: no platform {platform} found in source")]
+    AnnotatedPlatform {
+        /// The platform.
+        platform: String,
     },
-    /// Attestations belong to an index, which archives of single images have not.
-    #[error(
-        "attestations do not go into archives: push the image, or build it without --provenance and --sbom"
-    )]
-    AttestedArchive,
     /// No step has made a cache directory with this id, and nobody filled one.
     #[error("no cache mount has the id {id:?}")]
     NoCacheMount {
@@ -153,6 +163,7 @@ impl BuildError {
             | BuildError::Step { span, .. }
             | BuildError::Files { span, .. }
             | BuildError::Engine { span, .. }
+            | BuildError::NoSuchStage { span, .. }
             | BuildError::SecretMissing { span, .. }
             | BuildError::SshMissing { span, .. } => *span,
             _ => None,
@@ -165,6 +176,7 @@ impl BuildError {
         | BuildError::Step { span, .. }
         | BuildError::Files { span, .. }
         | BuildError::Engine { span, .. }
+        | BuildError::NoSuchStage { span, .. }
         | BuildError::SecretMissing { span, .. }
         | BuildError::SshMissing { span, .. } = &mut self
         {

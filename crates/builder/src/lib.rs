@@ -30,5 +30,7 @@ pub use cachemount::{
 };
 pub use error::{BuildError, Result};
 pub use options::{BuildOptions, DockerfileLocation, Entitlement, NamedContext, SecretSource};
-pub use output::{ArchiveOutput, Destination, ImageOutput, Output};
+pub use output::{
+    Annotated, Annotation, ArchiveOutput, Destination, FilesOutput, ImageOutput, Output,
+};
 pub use solve::Cancel;

@@ -58,7 +58,7 @@ pub enum Error {
     /// `push --all-tags` of a name with a tag.
     #[error("tag can't be used with --all-tags/-a")]
     PushTagAndAll,
-    /// `push --platform` of an image that has none such.
+    /// `--platform` of an image that has none such.
     #[error(
         "image with reference {reference} was found but does not provide the specified platform ({wanted})"
     )]

@@ -2,7 +2,8 @@
 
 use oci_spec::image::Digest;
 
-use crate::{Engine, Result};
+use crate::pull::parse_platform;
+use crate::{Engine, Error, Image, Result};
 
 /// A line of `history`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,12 +21,15 @@ pub struct HistoryLine {
 }
 
 impl Engine {
-    /// The steps that made an image, newest first.
+    /// The steps that made an image, newest first; that for a platform, if the name leads to images for several.
     ///
     /// # Errors
-    /// [`crate::Error::NoSuchImage`], [`crate::Error::AmbiguousId`], [`crate::Error::BadImage`].
-    pub fn history(&self, name: &str) -> Result<Vec<HistoryLine>> {
-        let image = self.image(name)?;
+    /// [`Error::NoSuchImage`], [`Error::AmbiguousId`], [`Error::BadImage`], [`Error::PlatformMissing`].
+    pub fn history(&self, name: &str, platform: Option<&str>) -> Result<Vec<HistoryLine>> {
+        let image = match platform {
+            Some(platform) => self.image_for(name, platform)?,
+            None => self.image(name)?,
+        };
         let mut layers = image.layers.iter();
         let mut size_of_next = || -> Result<u64> {
             let Some(chain_id) = layers.next() else {
@@ -65,11 +69,37 @@ impl Engine {
         Ok(lines)
     }
 
+    /// The image of a name that is for a platform.
+    fn image_for(&self, name: &str, platform: &str) -> Result<Image> {
+        let wanted = parse_platform(platform)?;
+        let fits = |image: &Image| {
+            wanted.matches(&image.platform) && wanted.architecture == image.platform.architecture
+        };
+        let image = self.image(name)?;
+        if fits(&image) {
+            return Ok(image);
+        }
+        // Those of the same index have no name of their own.
+        let others = self.find_image(name)?.record.other_blobs;
+        for other in self.store.images()? {
+            if others.contains(&other.record.id) {
+                let other = self.image(other.record.id.as_ref())?;
+                if fits(&other) {
+                    return Ok(other);
+                }
+            }
+        }
+        Err(Error::PlatformMissing {
+            reference: crate::familiar_name(name),
+            wanted: wanted.to_string(),
+        })
+    }
+
     /// Bytes of an image's layers as they were packed when they came, or are now.
     ///
     /// # Errors
     /// Whatever hinders reading.
-    pub fn content_size(&self, image: &crate::Image) -> Result<u64> {
+    pub fn content_size(&self, image: &Image) -> Result<u64> {
         let known = self.store.image(&image.digest)?;
         let layers = known.map(|known| known.record.layers).unwrap_or_default();
         Ok(layers.iter().map(|layer| layer.size).sum())

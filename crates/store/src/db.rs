@@ -116,6 +116,11 @@ const MIGRATIONS: &[&str] = &["
         name TEXT PRIMARY KEY,
         subnet TEXT NOT NULL
     ) WITHOUT ROWID;
+", "
+    -- Of a layer packed as eStargz: digest and size of the archive in it, digest of its table of contents.
+    ALTER TABLE packed_layers ADD COLUMN archive TEXT;
+    ALTER TABLE packed_layers ADD COLUMN archive_size INTEGER;
+    ALTER TABLE packed_layers ADD COLUMN toc TEXT;
 "];
 
 /// Opens the database of the store in `root`, and creates it if there is none.

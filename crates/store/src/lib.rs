@@ -45,7 +45,10 @@ pub use digest::{chain_id, sha256};
 pub use error::{ArchiveProblem, Error, MemberProblem, Result};
 pub use gc::GcReport;
 pub use layer::{LayerIngest, LayerSpec};
-pub use pack::{Compression, PackedLayer, write_tree_archive};
+pub use pack::{
+    Compression, Estargz, PackedLayer, TreeToArchive, pack_archive, write_tree_archive,
+    write_tree_archives,
+};
 pub use records::{
     AddressPool, CacheEntry, Container, DeletedImage, IdMatch, Image, ImageLayer, ImageRecord,
     Lease, NewCacheEntry, NewContainer, NewVolume, Tx, Volume,

@@ -1,12 +1,13 @@
 //! Attestations: how an image was made (SLSA provenance v1) and what is in it (SPDX 2.3), as in-toto statements.
 
+mod files;
 mod packages;
 mod programs;
 mod provenance;
 mod rpm;
 mod sbom;
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use oci_spec::image::Digest;
 use rctr_registry_client::{Platform, parse_reference};
@@ -14,6 +15,8 @@ use serde_json::{Value, json};
 
 use crate::Result;
 use crate::solve::Solver;
+
+pub(crate) use files::files;
 
 /// What is to be attested.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub(crate) struct Facts<'a> {
 pub(crate) struct Predicate {
     /// Its kind: an address.
     pub(crate) kind: &'static str,
+    /// What it is called as a file.
+    pub(crate) file: &'static str,
     value: Value,
 }
 
@@ -59,23 +64,24 @@ pub(crate) fn predicates(
     solver: &Solver<'_>,
     facts: &Facts<'_>,
     names: &[String],
-    root: impl FnOnce() -> Result<std::os::fd::OwnedFd>,
+    root: impl FnOnce() -> Result<OwnedFd>,
 ) -> Result<Vec<Predicate>> {
     let asked = solver.options.attestations;
     let mut all = Vec::new();
     if asked.sbom {
         let root = root()?;
-        let fd: BorrowedFd<'_> = std::os::fd::AsFd::as_fd(&root);
         let epoch = solver.options.epoch.unwrap_or(facts.started);
         let name = names.first().map_or("image", String::as_str);
         all.push(Predicate {
             kind: "https://spdx.dev/Document",
-            value: sbom::document(name, &packages::find(fd), epoch),
+            file: "sbom.spdx.json",
+            value: sbom::document(name, &packages::find(root.as_fd()), epoch),
         });
     }
     if let Some(detail) = asked.provenance {
         all.push(Predicate {
             kind: "https://slsa.dev/provenance/v1",
+            file: "provenance.json",
             value: provenance::predicate(solver, facts, detail),
         });
     }
@@ -83,27 +89,27 @@ pub(crate) fn predicates(
 }
 
 impl Predicate {
-    /// The statement that says it of the image with this manifest.
-    pub(crate) fn statement(
-        &self,
-        names: &[String],
-        platform: &Platform,
-        manifest: &Digest,
-    ) -> Value {
-        let digest = json!({"sha256": manifest.digest()});
-        let mut subjects: Vec<Value> = names
-            .iter()
-            .map(|name| json!({"name": purl(name, platform), "digest": digest}))
-            .collect();
-        if subjects.is_empty() {
-            subjects.push(json!({"name": "_", "digest": digest}));
-        }
+    /// The statement that says it of its subjects.
+    pub(crate) fn statement(&self, subjects: &[Value]) -> Value {
         json!({
             "_type": "https://in-toto.io/Statement/v0.1",
             "predicateType": self.kind,
             "subject": subjects,
             "predicate": self.value,
         })
+    }
+}
+
+/// The subjects of what is said of an image: its names, with the digest of its manifest.
+pub(crate) fn image(names: &[String], platform: &Platform, manifest: &Digest) -> Vec<Value> {
+    let digest = json!({"sha256": manifest.digest()});
+    let named = names
+        .iter()
+        .map(|name| json!({"name": purl(name, platform), "digest": digest}));
+    let subjects: Vec<Value> = named.collect();
+    match subjects.is_empty() {
+        true => vec![json!({"name": "_", "digest": digest})],
+        false => subjects,
     }
 }
 

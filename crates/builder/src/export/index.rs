@@ -1,5 +1,7 @@
 //! Images for several platforms under one name, and what is attested of them.
 
+use std::collections::BTreeMap;
+
 use oci_spec::image::{Descriptor, Digest, MediaType};
 use rctr_registry_client::Platform;
 use rctr_store::{Lease, Store, sha256};
@@ -7,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::image::{Exported, to_json};
 use crate::Result;
-use crate::attest::Predicate;
+use crate::attest::{self, Predicate};
+use crate::output::ImageOutput;
 
 /// An index, with what it names.
 pub(super) struct Index {
@@ -21,11 +24,11 @@ pub(super) struct Attested(Vec<(Digest, Vec<u8>)>);
 impl Attested {
     /// As BuildKit attaches them.
     pub(super) fn of(image: &Exported, predicates: &[Predicate], names: &[String]) -> Attested {
-        let manifest = &image.record.manifest;
         let mut blobs = Vec::new();
         let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
+        let subjects = attest::image(names, &image.platform, &image.record.manifest);
         for predicate in predicates {
-            let statement = to_json(&predicate.statement(names, &image.platform, manifest));
+            let statement = to_json(&predicate.statement(&subjects));
             let digest = sha256(&statement);
             layers.push(json!({
                 "mediaType": "application/vnd.in-toto+json",
@@ -89,18 +92,21 @@ impl Attested {
 }
 
 impl Index {
-    /// Of all images.
-    pub(super) fn of(images: &[Exported]) -> Index {
+    /// Of all images, with what is said of it and of them.
+    pub(super) fn of(images: &[Exported], said: &ImageOutput) -> Index {
         let attested = images.iter().filter_map(|image| {
             let attested = image.attested.as_ref()?;
             Some(attested.entry(&image.record.manifest))
         });
-        let manifests: Vec<Value> = images.iter().map(entry).chain(attested).collect();
-        let bytes = to_json(&json!({
+        let manifests = images.iter().map(|image| entry(image, said));
+        let manifests: Vec<Value> = manifests.chain(attested).collect();
+        let mut index = json!({
             "schemaVersion": 2,
             "mediaType": MediaType::ImageIndex,
             "manifests": manifests,
-        }));
+        });
+        annotate(&mut index, said.of_index());
+        let bytes = to_json(&index);
         Index {
             digest: sha256(&bytes),
             bytes,
@@ -108,11 +114,19 @@ impl Index {
     }
 }
 
-fn entry(image: &Exported) -> Value {
+/// Gives a document or descriptor its annotations, if there are any.
+pub(super) fn annotate(to: &mut Value, annotations: BTreeMap<String, String>) {
+    if !annotations.is_empty() {
+        to["annotations"] = json!(annotations);
+    }
+}
+
+fn entry(image: &Exported, said: &ImageOutput) -> Value {
     let kind = MediaType::ImageManifest;
     let size = image.manifest.len() as u64;
     let mut entry = json!(Descriptor::new(kind, size, image.record.manifest.clone()));
     entry["platform"] = platform(&image.platform);
+    annotate(&mut entry, said.of_manifest_descriptor(&image.platform));
     entry
 }
 

@@ -5,15 +5,18 @@ mod files;
 mod image;
 mod index;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use oci_spec::image::Digest;
+use rctr_engine::ArchiveFormat;
 use rctr_registry_client::Platform;
 
 use crate::attest::Facts;
 use crate::build::View;
 use crate::document::{Document, History};
-use crate::output::{ImageOutput, Output};
+use crate::options::BuildOptions;
+use crate::output::{Annotated, ImageOutput, Output};
 use crate::plan::Target;
 use crate::solve::{Solved, Solver};
 use crate::{BuildError, Result, cache, time};
@@ -51,39 +54,20 @@ pub(crate) fn run(
             document,
         });
     }
-    let usual = [Output::Image(ImageOutput {
-        names: options.tags.clone(),
-        ..ImageOutput::default()
-    })];
-    let outputs = match &options.outputs[..] {
-        [] => &usual[..],
-        outputs => outputs,
-    };
     let mut identity = None;
-    for output in outputs {
+    for output in outputs(options).iter() {
         if solver.cancel.is_cancelled() {
             return Err(BuildError::Cancelled);
         }
         let exported = match output {
             Output::Image(wanted) => image::to_store(view, solver, facts, &images, wanted)?,
-            Output::Archive(_) if options.attestations.any() => {
-                return Err(BuildError::AttestedArchive);
-            }
-            Output::Archive(wanted) => {
-                image::to_archive(view, solver, only(&images, "an archive")?, wanted)?
-            }
-            Output::Tar(to) => {
-                files::to_tar(view, solver, only(&images, "type=tar")?.solved, to)?;
+            Output::Archive(wanted) => image::to_archive(view, solver, facts, &images, wanted)?,
+            Output::Tar(to, wanted) => {
+                files::to_tar(view, solver, facts, &images, (to, wanted))?;
                 continue;
             }
-            Output::Local(directory) => {
-                for image in &images {
-                    let mut directory = directory.clone();
-                    if images.len() > 1 {
-                        directory.push(image.platform.to_string().replace('/', "_"));
-                    }
-                    files::to_directory(view, solver, image.solved, &directory)?;
-                }
+            Output::Local(directory, wanted) => {
+                files::to_directory(view, solver, facts, &images, (directory, wanted))?;
                 continue;
             }
         };
@@ -95,14 +79,49 @@ pub(crate) fn run(
     }
 }
 
-/// The only image, for an output that takes no more.
-fn only<'i>(images: &'i [Image<'i>], output: &str) -> Result<&'i Image<'i>> {
-    match images {
-        [one] => Ok(one),
-        several => Err(BuildError::OnePlatform {
-            output: output.to_owned(),
-            count: several.len(),
-        }),
+/// Says before anything is built what cannot be done with it.
+///
+/// # Errors
+/// [`BuildError::DockerIndex`], [`BuildError::AnnotatedIndex`], [`BuildError::AnnotatedPlatform`].
+pub(crate) fn check(options: &BuildOptions) -> Result<()> {
+    let index = options.platforms.len() > 1 || options.attestations.any();
+    for output in outputs(options).iter() {
+        let image = match output {
+            Output::Archive(wanted) if index && wanted.format == ArchiveFormat::Docker => {
+                return Err(BuildError::DockerIndex);
+            }
+            Output::Image(image) => image,
+            Output::Archive(wanted) => &wanted.image,
+            Output::Tar(..) | Output::Local(..) => continue,
+        };
+        for annotation in &image.annotations {
+            match &annotation.on {
+                Annotated::Index | Annotated::IndexDescriptor if !index => {
+                    return Err(BuildError::AnnotatedIndex);
+                }
+                Annotated::Manifest(Some(platform))
+                | Annotated::ManifestDescriptor(Some(platform))
+                    if !options.platforms.contains(platform) =>
+                {
+                    return Err(BuildError::AnnotatedPlatform {
+                        platform: platform.to_string(),
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is made of the result; if nothing is said, an image.
+fn outputs(options: &BuildOptions) -> Cow<'_, [Output]> {
+    match &options.outputs[..] {
+        [] => Cow::Owned(vec![Output::Image(ImageOutput {
+            names: options.tags.clone(),
+            ..ImageOutput::default()
+        })]),
+        outputs => Cow::Borrowed(outputs),
     }
 }
 

@@ -46,6 +46,9 @@ pub struct HistoryArgs {
     /// Don't truncate output
     #[arg(long)]
     pub no_trunc: bool,
+    /// Show history for the given platform
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
     /// Only show image IDs
     #[arg(short, long)]
     pub quiet: bool,
@@ -142,13 +145,14 @@ pub struct BuilderPruneArgs {
     /// Do not prompt for confirmation
     #[arg(short, long)]
     pub force: bool,
-    /// Amount of disk space to keep for cache
-    #[arg(
-        long,
-        alias = "keep-storage",
-        alias = "max-used-space",
-        value_name = "BYTES"
-    )]
+    /// Maximum amount of disk space allowed to keep for cache
+    #[arg(long, value_name = "BYTES")]
+    pub max_used_space: Option<String>,
+    /// Target amount of free disk space after pruning
+    #[arg(long, value_name = "BYTES")]
+    pub min_free_space: Option<String>,
+    /// Amount of disk space always allowed to keep for cache
+    #[arg(long, alias = "keep-storage", value_name = "BYTES")]
     pub reserved_space: Option<String>,
     /// Provide a more verbose output
     #[arg(long)]

@@ -40,6 +40,12 @@ pub struct PushArgs {
     /// Push all tags of an image to the repository
     #[arg(short, long)]
     pub all_tags: bool,
+    /// Pack all layers so: gzip, zstd or uncompressed. If not said, those that were built here become gzip, and others stay
+    #[arg(long, alias = "compression-format", value_name = "TYPE")]
+    pub compression: Option<String>,
+    /// Level of compression: 0 to 9 for gzip, 1 to 22 for zstd
+    #[arg(long, value_name = "LEVEL")]
+    pub compression_level: Option<i32>,
     /// Push a platform-specific manifest as a single-platform image to the registry
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,

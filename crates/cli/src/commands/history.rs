@@ -8,6 +8,7 @@ use rctr_engine::HistoryLine;
 use crate::app::App;
 use crate::cli::HistoryArgs;
 use crate::failure::Result;
+use crate::flags::platform;
 use crate::output::listing::{Column, Kind, Layout, Raw, Row, print};
 use crate::output::{duration, ellipsis, short_id, size};
 use crate::usage::require_one;
@@ -61,7 +62,8 @@ pub fn run(app: &App, command: &str, args: &HistoryArgs) -> Result {
         human: args.human,
         now: Timestamp::now(),
     };
-    let lines = app.engine()?.history(name)?;
+    let platform = platform(command, args.platform.as_deref())?;
+    let lines = app.engine()?.history(name, platform.as_deref())?;
     let rows: Vec<Row> = lines.iter().map(|line| view.row(line)).collect();
     print(KIND, &rows, &layout)
 }

@@ -3,30 +3,38 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use rctr_engine::PushOptions;
-use rctr_engine::options::parse_platform;
+use rctr_engine::{Compression, PushOptions};
 use rctr_registry_client::parse_reference;
 
+use super::build;
 use crate::app::App;
 use crate::cli::PushArgs;
-use crate::failure::{Failure, Result};
+use crate::failure::{ENGINE, Failure, Result};
+use crate::flags::platform;
 use crate::online::wait_for;
 use crate::output::push::{Deed, Silent, progress};
 use crate::usage::require_one;
 
 pub fn run(app: &App, command: &str, args: &PushArgs) -> Result {
     let name = require_one(command, &args.names)?;
-    let platform = match &args.platform {
-        Some(text) => Some(
-            parse_platform(text)
-                .map_err(|error| Failure::argument(command, text, "--platform", &error))?,
-        ),
-        None => None,
+    let platform = platform(command, args.platform.as_deref())?;
+    let kind = args.compression.as_deref();
+    let compression = match build::compression(kind, args.compression_level) {
+        Ok(Some(Compression::Estargz(_))) => {
+            let hint = "it makes another image: build it with --compression estargz";
+            Err(hint.to_owned())
+        }
+        other => other,
     };
     let options = PushOptions {
         all_tags: args.all_tags,
         platform,
-        compression: None,
+        compression: compression.map_err(|reason| {
+            let value = kind.unwrap_or_default();
+            let message =
+                format!("invalid argument {value:?} for \"--compression\" flag: {reason}");
+            Failure::usage(ENGINE, command, message)
+        })?,
     };
     let default_tag = !args.all_tags && has_no_tag(name);
     if default_tag && !args.quiet {

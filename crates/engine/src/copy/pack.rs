@@ -1,19 +1,15 @@
 //! Packing what `docker save` left plain: registries get layers as gzip.
 
 use std::fs::File;
-use std::io::{self, Seek, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use oci_spec::image::{Descriptor, MediaType};
+use oci_spec::image::{Descriptor, Digest, MediaType};
 use rctr_registry_client::{BlobSource, BlobStream, SinkError, file_blob};
-use sha2::{Digest as _, Sha256};
+use rctr_store::{Compression, pack_archive};
 
-use super::docker::finished;
 use super::files::Part;
 use crate::{Error, Result};
 
@@ -31,49 +27,24 @@ impl BlobSource for Packed {
     }
 }
 
-/// Packs a part of a file on a blocking thread.
+/// Packs a part of a file on blocking threads.
 pub(super) async fn pack(
     (file, range): (File, Range<u64>),
     plain: &Descriptor,
     temp: PathBuf,
 ) -> Result<(Descriptor, Packed)> {
     let packing = tokio::task::spawn_blocking(move || gzip(Part::new(file, range), &temp));
-    let bad = |reason: String| Error::BadImage {
+    let packed = packing.await.map_err(|e| Error::BadImage {
         image: plain.digest().to_string(),
-        reason,
-    };
-    let packed = packing.await.map_err(|e| bad(e.to_string()))?;
-    let (file, hash, size) = packed.map_err(|e| bad(format!("cannot be packed: {e}")))?;
-    let digest = finished(hash).ok_or_else(|| bad("has no digest".to_owned()))?;
+        reason: e.to_string(),
+    })?;
+    let (file, digest, size) = packed?;
     let descriptor = Descriptor::new(MediaType::ImageLayerGzip, size, digest);
     Ok((descriptor, Packed(file)))
 }
 
-fn gzip(mut plain: Part, temp: &Path) -> io::Result<(File, Sha256, u64)> {
-    let hashed = Hashed {
-        file: tempfile::tempfile_in(temp)?,
-        hash: Sha256::new(),
-    };
-    let mut gzip = GzEncoder::new(hashed, Compression::default());
-    io::copy(&mut plain, &mut gzip)?;
-    let mut done = gzip.finish()?;
-    let size = done.file.stream_position()?;
-    Ok((done.file, done.hash, size))
-}
-
-struct Hashed {
-    file: File,
-    hash: Sha256,
-}
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hash.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
+fn gzip(plain: Part, temp: &Path) -> Result<(File, Digest, u64)> {
+    let file = tempfile::tempfile_in(temp).map_err(Error::file("create a file in", temp))?;
+    let (digest, size) = pack_archive(plain, Compression::DEFAULT_GZIP, (&file, temp))?;
+    Ok((file, digest, size))
 }

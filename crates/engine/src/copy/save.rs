@@ -41,11 +41,15 @@ pub struct ImageArchive {
 
 struct Saved {
     names: Vec<Reference>,
-    manifest: Document,
-    config: Descriptor,
-    platform: Platform,
-    /// Base first.
+    /// Manifests, before the index that names them; the last is the image.
+    documents: Vec<Document>,
+    configs: Vec<Descriptor>,
+    /// Of an image without an index.
+    platform: Option<Platform>,
+    /// Those of one manifest after those of another, base first.
     layers: Vec<SavedLayer>,
+    /// What the archive says of it.
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Clone)]
@@ -83,11 +87,17 @@ impl Engine {
         self.archive_of(wanted, platform.as_ref())
     }
 
-    /// The same for an image whose configuration and manifest are in the store, but which need not have a record.
+    /// The same for an image whose configuration and manifest are in the store, but which need not have a record; with
+    /// the index that the record names, if it does, and all that is in that. The archive gives it these annotations.
     ///
     /// # Errors
     /// [`Error::ContentMissing`], [`Error::Registry`] for a bad name.
-    pub fn image_to_save(&self, record: ImageRecord, names: &[String]) -> Result<ImageArchive> {
+    pub fn image_to_save(
+        &self,
+        record: ImageRecord,
+        names: &[String],
+        annotations: BTreeMap<String, String>,
+    ) -> Result<ImageArchive> {
         let names = names.iter().map(|name| Ok(parse_reference(name)?));
         let image = Image {
             record,
@@ -96,7 +106,17 @@ impl Engine {
             size: 0,
             stored: 0,
         };
-        self.archive_of(vec![(image, names.collect::<Result<_>>()?)], None)
+        let names = names.collect::<Result<Vec<_>>>()?;
+        let lease = self.store.lease([])?;
+        let shown = shown(&image, &names);
+        let tree = Tree::of(self, &image, &shown, None)?;
+        let mut saved = self.to_save(&tree, names, &shown, &lease)?;
+        saved.annotations = annotations;
+        Ok(ImageArchive {
+            store: self.store.clone(),
+            images: vec![saved],
+            _lease: lease,
+        })
     }
 
     fn find_to_save(&self, name: &str) -> Result<Vec<(Image, Option<Reference>)>> {
@@ -132,11 +152,13 @@ impl Engine {
         let lease = self.store.lease([])?;
         let mut images = Vec::new();
         for (image, names) in wanted {
-            let shown = match names.first() {
-                Some(name) => name.whole(),
-                None => image.record.id.to_string(),
+            let shown = shown(&image, &names);
+            let tree = match platform {
+                Some(_) => Tree::of(self, &image, &shown, platform)?,
+                // An archive of Docker's has one manifest for an image, no index.
+                None => Tree::of_manifest(self, &image, &shown)?,
             };
-            images.push(self.to_save(&image, names, platform, &shown, &lease)?);
+            images.push(self.to_save(&tree, names, &shown, &lease)?);
         }
         Ok(ImageArchive {
             store: self.store.clone(),
@@ -147,44 +169,42 @@ impl Engine {
 
     fn to_save(
         &self,
-        image: &Image,
+        tree: &Tree,
         names: Vec<Reference>,
-        platform: Option<&Platform>,
         shown: &str,
         lease: &Lease,
     ) -> Result<Saved> {
-        let tree = match platform {
-            Some(_) => Tree::of(self, image, shown, platform)?,
-            // An archive of Docker's has one manifest for an image, no index.
-            None => Tree::of_manifest(self, image, shown)?,
-        };
         lease.extend(tree.digests())?;
         let missing = |what: &str| Error::ContentMissing {
             image: crate::familiar_name(shown),
             what: what.to_owned(),
         };
-        let Some(Node::Manifest { config, leaves, .. }) = tree.nodes.last() else {
-            return Err(missing("the manifest"));
-        };
-        let mut layers = HashMap::new();
-        let mut now = Vec::new();
+        let (mut known, mut now) = (HashMap::new(), Vec::new());
         let all = tree.layers();
         for leaf in &all {
             let layer = self.layer_to_save(leaf, lease, &missing)?;
             now.push(layer.blob.clone());
-            layers.insert(leaf.descriptor.digest().clone(), layer);
+            known.insert(leaf.descriptor.digest(), layer);
         }
-        let documents = tree.rewritten(&all, &now, shown)?;
-        let manifest = documents.into_iter().next_back();
+        let manifests = tree.nodes.iter().filter_map(|node| match node {
+            Node::Manifest { leaves, .. } => Some(leaves),
+            Node::Index(_) => None,
+        });
+        let layers = manifests
+            .flatten()
+            .filter_map(|leaf| known.get(leaf.descriptor.digest()).cloned());
+        let platform = match tree.nodes.last() {
+            Some(Node::Manifest { config, .. }) => Some(self.saved_platform(config.digest())?),
+            Some(Node::Index(_)) => None,
+            None => return Err(missing("the manifest")),
+        };
         Ok(Saved {
             names,
-            manifest: manifest.ok_or_else(|| missing("the manifest"))?,
-            config: (**config).clone(),
-            platform: self.saved_platform(config.digest())?,
-            layers: leaves
-                .iter()
-                .filter_map(|leaf| layers.get(leaf.descriptor.digest()).cloned())
-                .collect(),
+            documents: tree.rewritten(&all, &now, shown)?,
+            configs: tree.configs().cloned().collect(),
+            platform,
+            layers: layers.collect(),
+            annotations: BTreeMap::new(),
         })
     }
 
@@ -232,10 +252,10 @@ impl Engine {
 }
 
 impl ImageArchive {
-    /// Digest of the manifest of the first image, as the archive has it.
+    /// Digest of the manifest, or the index, of the first image, as the archive has it.
     pub fn digest(&self) -> Option<Digest> {
-        let first = self.images.first()?;
-        Some(first.manifest.descriptor.digest().clone())
+        let root = self.images.first()?.documents.last()?;
+        Some(root.descriptor.digest().clone())
     }
 
     /// Writes the archive; `path` is what it is called in errors. The same images always give the same bytes.
@@ -255,12 +275,15 @@ impl ImageArchive {
                     tar.end(layer.blob.size())?;
                 }
             }
-            if written.insert(image.config.digest()) {
-                tar.file(&blob_name(image.config.digest()), &self.config(image)?)?;
+            for config in &image.configs {
+                if written.insert(config.digest()) {
+                    tar.file(&blob_name(config.digest()), &self.config(config)?)?;
+                }
             }
-            let manifest = &image.manifest;
-            if written.insert(manifest.descriptor.digest()) {
-                tar.file(&blob_name(manifest.descriptor.digest()), &manifest.bytes)?;
+            for document in &image.documents {
+                if written.insert(document.descriptor.digest()) {
+                    tar.file(&blob_name(document.descriptor.digest()), &document.bytes)?;
+                }
             }
         }
         tar.json("index.json", &self.index())?;
@@ -288,12 +311,15 @@ impl ImageArchive {
                     file.finish()?;
                 }
             }
-            let config = Document {
-                descriptor: image.config.clone(),
-                bytes: self.config(image)?,
-            };
-            layout.document(&config)?;
-            layout.document(&image.manifest)?;
+            for config in &image.configs {
+                layout.document(&Document {
+                    descriptor: config.clone(),
+                    bytes: self.config(config)?,
+                })?;
+            }
+            for document in &image.documents {
+                layout.document(document)?;
+            }
             for entry in image.entries() {
                 layout.add(entry)?;
             }
@@ -301,10 +327,10 @@ impl ImageArchive {
         Ok(())
     }
 
-    fn config(&self, image: &Saved) -> Result<Vec<u8>> {
-        let bytes = self.store.read_blob(image.config.digest())?;
+    fn config(&self, config: &Descriptor) -> Result<Vec<u8>> {
+        let bytes = self.store.read_blob(config.digest())?;
         bytes.ok_or_else(|| Error::ContentMissing {
-            image: image.config.digest().to_string(),
+            image: config.digest().to_string(),
             what: "the configuration".to_owned(),
         })
     }
@@ -357,19 +383,23 @@ impl ImageArchive {
     }
 
     fn manifest_json(&self) -> Value {
-        let images = self.images.iter().map(|image| {
+        let images = self.images.iter().filter_map(|image| {
+            // One that has an index is not for readers of this.
+            let [config] = &image.configs[..] else {
+                return None;
+            };
             let names: Vec<String> = image.names.iter().map(familiar_name).collect();
             let layers = image.layers.iter();
             let sources: Map<String, Value> = layers
                 .clone()
                 .map(|layer| (layer.diff_id.to_string(), json!(layer.blob)))
                 .collect();
-            json!({
-                "Config": blob_name(image.config.digest()),
+            Some(json!({
+                "Config": blob_name(config.digest()),
                 "RepoTags": if names.is_empty() { Value::Null } else { json!(names) },
                 "Layers": layers.map(|layer| blob_name(layer.blob.digest())).collect::<Vec<_>>(),
                 "LayerSources": sources,
-            })
+            }))
         });
         images.collect()
     }
@@ -396,23 +426,41 @@ impl ImageArchive {
 impl Saved {
     /// The image's lines in an index, one for each name.
     fn entries(&self) -> Vec<Value> {
-        let platform = &self.platform;
-        let mut plain = index_entry(&self.manifest.descriptor, None);
-        let mut shown = json!({"architecture": platform.architecture, "os": platform.os});
-        if let Some(variant) = &platform.variant {
-            shown["variant"] = json!(variant);
+        let Some(root) = self.documents.last() else {
+            return Vec::new();
+        };
+        let mut plain = index_entry(&root.descriptor, None);
+        if let Some(platform) = &self.platform {
+            let mut shown = json!({"architecture": platform.architecture, "os": platform.os});
+            if let Some(variant) = &platform.variant {
+                shown["variant"] = json!(variant);
+            }
+            plain["platform"] = shown;
         }
-        plain["platform"] = shown;
+        if !self.annotations.is_empty() {
+            plain["annotations"] = json!(self.annotations);
+        }
         if self.names.is_empty() {
             return vec![plain];
         }
         let named = self.names.iter().map(|name| {
             let mut entry = plain.clone();
             let tag = name.tag().unwrap_or("latest");
-            entry["annotations"] = json!({NAME: name.whole(), REF_NAME: tag});
+            let mut annotations = self.annotations.clone();
+            annotations.insert(NAME.to_owned(), name.whole());
+            annotations.insert(REF_NAME.to_owned(), tag.to_owned());
+            entry["annotations"] = json!(annotations);
             entry
         });
         named.collect()
+    }
+}
+
+/// What an image is called in errors.
+fn shown(image: &Image, names: &[Reference]) -> String {
+    match names.first() {
+        Some(name) => name.whole(),
+        None => image.record.id.to_string(),
     }
 }
 

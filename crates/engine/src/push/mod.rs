@@ -26,7 +26,8 @@ pub struct PushOptions {
     pub all_tags: bool,
     /// Only the image for this platform, without an index.
     pub platform: Option<String>,
-    /// How layers that were built here are packed; gzip if not said.
+    /// How layers are packed, also those that are packed otherwise. If not said, these stay so, and what was built here
+    /// becomes gzip. Not eStargz, which would make another image of it.
     pub compression: Option<Compression>,
 }
 
@@ -76,13 +77,16 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NoSuchTag`], [`Error::PushDigest`], [`Error::PushTagAndAll`], [`Error::PlatformMissing`],
-    /// [`Error::ContentMissing`], and whatever the registry says.
+    /// [`Error::ContentMissing`], [`Error::Store`] for eStargz, and whatever the registry says.
     pub async fn push(
         &self,
         name: &str,
         options: &PushOptions,
         progress: Arc<dyn PushProgress>,
     ) -> Result<Vec<PushedImage>> {
+        if let Some(compression @ Compression::Estargz(_)) = options.compression {
+            return Err(rctr_store::Error::UnsupportedCompression { compression }.into());
+        }
         let reference = parse_reference(name)?;
         let platform = options
             .platform
@@ -300,12 +304,17 @@ impl Push<'_> {
         let report = |event| self.progress.event(&layer.label, event);
         report(PushEvent::Waiting);
         let blobs = StoreBlobs(&self.engine.store);
-        let plain = self.packs_plain && layer.is_raw() && layer.chain_id.is_some();
+        let anew = match (&self.compression, &layer.chain_id) {
+            // Not what is no archive, as attestations.
+            (Some(_), Some(chain_id)) => self.engine.store.has_layer(chain_id)?,
+            _ => false,
+        };
+        let plain = anew || self.packs_plain && layer.is_raw() && layer.chain_id.is_some();
         if !plain && self.engine.store.has_blob(layer.descriptor.digest())? {
             self.pusher.blob(&layer.descriptor, &blobs, &report).await?;
             return Ok(layer.descriptor.clone());
         }
-        if !layer.is_raw() && self.obtained_elsewhere(layer, &report).await? {
+        if !plain && !layer.is_raw() && self.obtained_elsewhere(layer, &report).await? {
             return Ok(layer.descriptor.clone());
         }
         report(PushEvent::Preparing);

@@ -12,6 +12,12 @@ use crate::{Error, Result};
 /// Under which annotation an attestation names the manifest it is about.
 const SUBJECT: &str = "vnd.docker.reference.digest";
 
+/// What a descriptor says of a layer packed as eStargz.
+const INDEXED: [&str; 2] = [
+    "containerd.io/snapshot/stargz/toc.digest",
+    "io.containers.estargz.uncompressed-size",
+];
+
 /// A document in which the descriptors of one list have other digests.
 pub(super) fn rewrite(
     document: &Document,
@@ -43,6 +49,7 @@ pub(super) fn rewrite(
             entry["digest"] = json!(now.digest());
             entry["size"] = json!(now.size());
             entry["mediaType"] = json!(media_type(now.media_type().as_ref(), docker));
+            forget_index(entry);
             changed = true;
         }
     }
@@ -54,6 +61,21 @@ pub(super) fn rewrite(
     descriptor.set_digest(sha256(&bytes));
     descriptor.set_size(bytes.len() as u64);
     Ok(Document { descriptor, bytes })
+}
+
+/// A layer that is packed anew has no index of its files any more (eStargz).
+fn forget_index(entry: &mut Value) {
+    let Some(annotations) = entry.get_mut("annotations").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for key in INDEXED {
+        annotations.remove(key);
+    }
+    if annotations.is_empty()
+        && let Some(entry) = entry.as_object_mut()
+    {
+        entry.remove("annotations");
+    }
 }
 
 /// The name of a layer's type in the kind of manifest that it stands in.
@@ -109,8 +131,9 @@ mod tests {
                 "application/vnd.docker.image.rootfs.diff.tar.gzip",
             ),
         ] {
-            let layers =
-                json!({"layers": [{"mediaType": "x", "digest": sha256(b"raw"), "size": 1}]});
+            let layers = json!({"layers": [{
+                "mediaType": "x", "digest": sha256(b"raw"), "size": 1, "annotations": {INDEXED[0]: "x"}
+            }]});
             let now = rewrite(
                 &document(kind, &layers),
                 "layers",

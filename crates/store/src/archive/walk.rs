@@ -10,7 +10,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::error::{ArchiveError, Reason};
-use super::header::{Header, kind};
+use super::header::{Header, kind, pad};
 use super::output::{FillError, Output, Sink};
 use super::settle::{Settle, seconds};
 use super::xattrs::Xattrs;
@@ -42,15 +42,7 @@ pub(crate) fn archive(
     settle: Option<Settle<'_>>,
     sink: &mut dyn Sink,
 ) -> Result<Archived, ArchiveError> {
-    let mut walk = Walk {
-        output: Output::new(sink),
-        settle,
-        links: HashMap::new(),
-        path: Vec::new(),
-        names: Vec::new(),
-        size: 0,
-        members: 0,
-    };
+    let mut walk = Walk::new(sink, settle);
     if let Err(reason) = walk.run(root, list_root) {
         return Err(ArchiveError {
             path: walk.path,
@@ -67,6 +59,79 @@ pub(crate) fn archive(
         size,
         is_empty,
     })
+}
+
+/// An archive of several trees, none of which is a layer.
+pub(crate) struct TreeArchive<'a>(Walk<'a>);
+
+impl<'a> TreeArchive<'a> {
+    pub fn new(sink: &'a mut dyn Sink) -> Self {
+        TreeArchive(Walk::new(sink, None))
+    }
+
+    /// Adds a tree, beneath a directory unless that has no name. The time is the directory's.
+    pub fn tree(
+        &mut self,
+        directory: &str,
+        root: BorrowedFd<'_>,
+        time: i64,
+    ) -> Result<(), ArchiveError> {
+        let walk = &mut self.0;
+        // Numbers of files mean something only within a tree.
+        walk.links.clear();
+        walk.path = directory.as_bytes().to_vec();
+        let mut add = || {
+            if !directory.is_empty() {
+                let name = [directory.as_bytes(), b"/"].concat();
+                walk.member(Header {
+                    name: &name,
+                    kind: kind::DIRECTORY,
+                    mode: 0o755,
+                    mtime: time,
+                    ..Header::default()
+                })?;
+            }
+            walk.run(root, false)
+        };
+        add().map_err(|reason| ArchiveError {
+            path: self.0.path.clone(),
+            reason,
+        })
+    }
+
+    /// Adds a file in the directory of the last tree.
+    pub fn file(&mut self, name: &str, content: &[u8], time: i64) -> Result<(), ArchiveError> {
+        let walk = &mut self.0;
+        let slash: &[u8] = if walk.path.is_empty() { b"" } else { b"/" };
+        let name = [&walk.path, slash, name.as_bytes()].concat();
+        let size = content.len() as u64;
+        let header = Header {
+            name: &name,
+            kind: kind::FILE,
+            mode: 0o600,
+            size,
+            mtime: time,
+            ..Header::default()
+        };
+        let added = walk.output.append(|to| {
+            header.write(to);
+            to.extend_from_slice(content);
+            pad(to, size);
+        });
+        added.map_err(|e| ArchiveError {
+            path: name.clone(),
+            reason: Reason::Sink(e),
+        })
+    }
+
+    /// Ends the archive.
+    pub fn finish(self) -> Result<(), ArchiveError> {
+        let finished = self.0.output.finish();
+        finished.map(drop).map_err(|e| ArchiveError {
+            path: Vec::new(),
+            reason: Reason::Sink(e),
+        })
+    }
 }
 
 struct Walk<'a> {
@@ -100,7 +165,19 @@ struct Entry {
     kind: FileType,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(sink: &'a mut dyn Sink, settle: Option<Settle<'a>>) -> Self {
+        Walk {
+            output: Output::new(sink),
+            settle,
+            links: HashMap::new(),
+            path: Vec::new(),
+            names: Vec::new(),
+            size: 0,
+            members: 0,
+        }
+    }
+
     fn run(&mut self, root: BorrowedFd<'_>, list_root: bool) -> Result<(), Reason> {
         let root = self.level(root, c".", true)?;
         let xattrs = self.xattrs(&root.dir)?;

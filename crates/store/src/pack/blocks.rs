@@ -23,13 +23,51 @@ const MAX_THREADS: usize = 8;
 /// A block, and where to send it packed.
 type Job = (Block, SyncSender<io::Result<Packed>>);
 
-/// Packs what `produce` sends into `file`; the digest and size of what is in the file then.
-pub(super) fn pack(
+/// Packs the archive that `produce` sends into `file`; the digest and size of what is in the file then.
+pub(super) fn pack_archive(
     codec: Codec,
     file: &File,
     path: &Path,
     produce: impl FnOnce(&mut dyn Sink) -> Result<()>,
 ) -> Result<(Digest, u64)> {
+    let ((), output) = pack(codec, file, path, |blocks| {
+        let mut cutter = Cutter {
+            blocks,
+            block: Vec::new(),
+            before: Vec::new(),
+        };
+        produce(&mut cutter)?;
+        cutter
+            .finish()
+            .map_err(|source| Error::WriteArchive { source })
+    })?;
+    Ok((from_hash(output.hash), output.size))
+}
+
+/// What is in the file by now.
+pub(super) struct Output {
+    pub hash: Sha256,
+    pub size: u64,
+    /// Where each block begins.
+    pub offsets: Vec<u64>,
+}
+
+impl Output {
+    /// Writes more.
+    pub fn write(&mut self, mut file: &File, data: &[u8]) -> io::Result<()> {
+        self.hash.update(data);
+        self.size += data.len() as u64;
+        file.write_all(data)
+    }
+}
+
+/// Packs the blocks that `produce` sends into `file`.
+pub(super) fn pack<T>(
+    codec: Codec,
+    file: &File,
+    path: &Path,
+    produce: impl FnOnce(&mut Blocks) -> Result<T>,
+) -> Result<(T, Output)> {
     let threads = thread::available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS));
     let (jobs, todo) = sync_channel::<Job>(threads);
     // Bounds the blocks that are in memory, however fast the archive comes.
@@ -40,19 +78,9 @@ pub(super) fn pack(
             scope.spawn(|| work(codec, &todo));
         }
         let writer = scope.spawn(move || write(codec, file, packed));
-        let mut cutter = Cutter {
-            codec,
-            jobs,
-            order,
-            block: Vec::new(),
-            before: Vec::new(),
-        };
-        let produced = produce(&mut cutter).and_then(|()| {
-            cutter
-                .finish()
-                .map_err(|source| Error::WriteArchive { source })
-        });
-        drop(cutter);
+        let mut blocks = Blocks { codec, jobs, order };
+        let produced = produce(&mut blocks);
+        drop(blocks);
         let written = writer
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -61,21 +89,35 @@ pub(super) fn pack(
     // Should the writer have failed, the other error only follows from that.
     let written = written.at("write", path);
     match (produced, written) {
-        (Ok(()) | Err(Error::WriteArchive { .. }), Err(e)) | (Err(e), _) => Err(e),
-        (Ok(()), Ok(written)) => Ok(written),
+        (Ok(_) | Err(Error::WriteArchive { .. }), Err(e)) | (Err(e), _) => Err(e),
+        (Ok(produced), Ok(written)) => Ok((produced, written)),
+    }
+}
+
+/// Takes blocks to be packed, in order.
+pub(super) struct Blocks {
+    codec: Codec,
+    jobs: SyncSender<Job>,
+    order: SyncSender<Receiver<io::Result<Packed>>>,
+}
+
+impl Blocks {
+    pub fn send(&mut self, block: Block) -> io::Result<()> {
+        let (done, packed) = sync_channel(1);
+        let stopped = || io::Error::other("the packing has stopped");
+        self.order.send(packed).map_err(|_| stopped())?;
+        self.jobs.send((block, done)).map_err(|_| stopped())
     }
 }
 
 /// Cuts pieces of any size into blocks of one.
-struct Cutter {
-    codec: Codec,
-    jobs: SyncSender<Job>,
-    order: SyncSender<Receiver<io::Result<Packed>>>,
+struct Cutter<'b> {
+    blocks: &'b mut Blocks,
     block: Vec<u8>,
     before: Vec<u8>,
 }
 
-impl Cutter {
+impl Cutter<'_> {
     fn finish(&mut self) -> io::Result<()> {
         if self.block.is_empty() {
             Ok(())
@@ -86,20 +128,16 @@ impl Cutter {
 
     fn send(&mut self) -> io::Result<()> {
         let data = std::mem::take(&mut self.block);
-        let end = data[data.len().saturating_sub(self.codec.window())..].to_vec();
+        let window = self.blocks.codec.window();
+        let end = data[data.len().saturating_sub(window)..].to_vec();
         let before = std::mem::replace(&mut self.before, end);
-        let (done, packed) = sync_channel(1);
-        let stopped = || io::Error::other("the packing has stopped");
-        self.order.send(packed).map_err(|_| stopped())?;
-        self.jobs
-            .send((Block { data, before }, done))
-            .map_err(|_| stopped())
+        self.blocks.send(Block { data, before })
     }
 }
 
-impl Sink for Cutter {
+impl Sink for Cutter<'_> {
     fn put(&mut self, piece: Vec<u8>) -> io::Result<Vec<u8>> {
-        let size = self.codec.block_size();
+        let size = self.blocks.codec.block_size();
         let mut left = &piece[..];
         while !left.is_empty() {
             if self.block.capacity() < size {
@@ -135,25 +173,24 @@ fn work(codec: Codec, todo: &Mutex<Receiver<Job>>) {
 
 fn write(
     codec: Codec,
-    mut file: &File,
+    file: &File,
     blocks: Receiver<Receiver<io::Result<Packed>>>,
-) -> io::Result<(Digest, u64)> {
-    let mut hash = Sha256::new();
-    let mut size = 0;
-    let mut crc = Crc::new();
-    let mut write = |data: &[u8]| {
-        hash.update(data);
-        size += data.len() as u64;
-        file.write_all(data)
+) -> io::Result<Output> {
+    let mut output = Output {
+        hash: Sha256::new(),
+        size: 0,
+        offsets: Vec::new(),
     };
-    write(codec.begin())?;
+    let mut crc = Crc::new();
+    output.write(file, codec.begin())?;
     for block in blocks {
         let packed = block
             .recv()
             .map_err(|_| io::Error::other("the packing has stopped"))??;
         crc.combine(&packed.crc);
-        write(&packed.data)?;
+        output.offsets.push(output.size);
+        output.write(file, &packed.data)?;
     }
-    write(&codec.end(&crc))?;
-    Ok((from_hash(hash), size))
+    output.write(file, &codec.end(&crc))?;
+    Ok(output)
 }

@@ -1,8 +1,9 @@
 //! The formats layers are packed in. Each packs a layer in blocks of a fixed size, independently of each other, so that
 //! the bytes do not depend on how many processors were at it.
 
-use std::io;
+use std::io::{self, Write};
 
+use flate2::write::GzEncoder;
 use flate2::{Compress, Crc, FlushCompress, Status};
 
 use super::Compression;
@@ -19,6 +20,8 @@ const ZSTD_BLOCK: usize = 2 << 20;
 pub(super) enum Codec {
     Plain,
     Gzip(u32),
+    /// Each block is a gzip file of its own.
+    Members(u32),
     Zstd(i32),
 }
 
@@ -42,6 +45,7 @@ impl Codec {
             Compression::None => Ok(Codec::Plain),
             Compression::Gzip(level @ 0..=9) => Ok(Codec::Gzip(level)),
             Compression::Zstd(level @ 1..=22) => Ok(Codec::Zstd(level)),
+            Compression::Estargz(level @ 0..=9) => Ok(Codec::Members(level)),
             compression => Err(Error::UnsupportedCompression { compression }),
         }
     }
@@ -51,13 +55,14 @@ impl Codec {
         match self {
             Codec::Plain => "plain".into(),
             Codec::Gzip(level) => format!("gzip-{level}"),
+            Codec::Members(level) => format!("estargz-{level}"),
             Codec::Zstd(level) => format!("zstd-{level}"),
         }
     }
 
     pub fn block_size(self) -> usize {
         match self {
-            Codec::Plain | Codec::Gzip(_) => GZIP_BLOCK,
+            Codec::Plain | Codec::Gzip(_) | Codec::Members(_) => GZIP_BLOCK,
             Codec::Zstd(_) => ZSTD_BLOCK,
         }
     }
@@ -66,7 +71,7 @@ impl Codec {
     pub fn window(self) -> usize {
         match self {
             Codec::Gzip(_) => WINDOW,
-            Codec::Plain | Codec::Zstd(_) => 0,
+            Codec::Plain | Codec::Members(_) | Codec::Zstd(_) => 0,
         }
     }
 
@@ -74,7 +79,7 @@ impl Codec {
     pub fn begin(self) -> &'static [u8] {
         match self {
             Codec::Gzip(_) => &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff],
-            Codec::Plain | Codec::Zstd(_) => &[],
+            Codec::Plain | Codec::Members(_) | Codec::Zstd(_) => &[],
         }
     }
 
@@ -87,7 +92,7 @@ impl Codec {
                 end.extend_from_slice(&crc.amount().to_le_bytes());
                 end
             }
-            Codec::Plain | Codec::Zstd(_) => Vec::new(),
+            Codec::Plain | Codec::Members(_) | Codec::Zstd(_) => Vec::new(),
         }
     }
 }
@@ -96,6 +101,7 @@ impl Codec {
 pub(super) enum Packer {
     Plain,
     Gzip(flate2::Compression),
+    Members(u32),
     Zstd(zstd::bulk::Compressor<'static>),
 }
 
@@ -104,6 +110,7 @@ impl Packer {
         Ok(match codec {
             Codec::Plain => Packer::Plain,
             Codec::Gzip(level) => Packer::Gzip(flate2::Compression::new(level)),
+            Codec::Members(level) => Packer::Members(level),
             Codec::Zstd(level) => {
                 let mut compressor = zstd::bulk::Compressor::new(level)?;
                 compressor.include_checksum(true)?;
@@ -120,10 +127,19 @@ impl Packer {
                 crc.update(&block.data);
                 deflate(*level, &block)?
             }
+            Packer::Members(level) => member(*level, &block.data)?,
             Packer::Zstd(compressor) => compressor.compress(&block.data)?,
         };
         Ok(Packed { data, crc })
     }
+}
+
+/// A gzip file without name and time.
+pub(super) fn member(level: u32, data: &[u8]) -> io::Result<Vec<u8>> {
+    let room = Vec::with_capacity(data.len() / 2 + 64);
+    let mut gzip = GzEncoder::new(room, flate2::Compression::new(level));
+    gzip.write_all(data)?;
+    gzip.finish()
 }
 
 /// Deflates a block so that another can follow: it ends at a whole byte, and is not marked as the last.

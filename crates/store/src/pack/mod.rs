@@ -2,25 +2,30 @@
 
 mod blocks;
 mod codec;
+mod cut;
+mod estargz;
+mod toc;
 
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use oci_spec::image::Digest;
 
-use crate::archive::{Hashed, Sink, WriteSink, archive};
+use crate::archive::{Hashed, Sink, TreeArchive, WriteSink, archive};
 use crate::digest::hex;
 use crate::error::At;
 use crate::layer::{Packing, decompress};
 use crate::records::BuiltRow;
 use crate::store::Store;
 use crate::{Error, Result, fs};
+
+pub use estargz::Estargz;
 
 /// How a layer is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,8 +37,8 @@ pub enum Compression {
     Gzip(u32),
     /// zstd, level 1 to 22.
     Zstd(i32),
-    /// gzip with an index, so that single files can be fetched.
-    Estargz,
+    /// gzip, level 0 to 9, in which single files can be fetched: an archive with an index, another one than the layer's.
+    Estargz(u32),
 }
 
 impl Compression {
@@ -41,12 +46,14 @@ impl Compression {
     pub const DEFAULT_GZIP: Compression = Compression::Gzip(3);
     /// zstd's own choice.
     pub const DEFAULT_ZSTD: Compression = Compression::Zstd(3);
+    /// As for gzip.
+    pub const DEFAULT_ESTARGZ: Compression = Compression::Estargz(3);
 
     /// The media type of layers packed so (OCI image-spec, layer.md).
     pub fn media_type(self) -> &'static str {
         match self {
             Compression::None => "application/vnd.oci.image.layer.v1.tar",
-            Compression::Gzip(_) | Compression::Estargz => {
+            Compression::Gzip(_) | Compression::Estargz(_) => {
                 "application/vnd.oci.image.layer.v1.tar+gzip"
             }
             Compression::Zstd(_) => "application/vnd.oci.image.layer.v1.tar+zstd",
@@ -56,7 +63,7 @@ impl Compression {
     fn packing(self) -> Packing {
         match self {
             Compression::None => Packing::Plain,
-            Compression::Gzip(_) | Compression::Estargz => Packing::Gzip,
+            Compression::Gzip(_) | Compression::Estargz(_) => Packing::Gzip,
             Compression::Zstd(_) => Packing::Zstd,
         }
     }
@@ -68,7 +75,7 @@ impl fmt::Display for Compression {
             Compression::None => f.write_str("no compression"),
             Compression::Gzip(level) => write!(f, "gzip level {level}"),
             Compression::Zstd(level) => write!(f, "zstd level {level}"),
-            Compression::Estargz => f.write_str("estargz"),
+            Compression::Estargz(level) => write!(f, "estargz level {level}"),
         }
     }
 }
@@ -82,6 +89,23 @@ pub struct PackedLayer {
     pub size: u64,
     /// Its media type.
     pub media_type: String,
+    /// Digest of the archive in it: another one than the layer's if it is packed as eStargz.
+    pub diff_id: Digest,
+    /// It is packed as eStargz.
+    pub estargz: Option<Estargz>,
+}
+
+/// A tree of files, and files that are in no tree, to be written to an archive.
+#[derive(Debug)]
+pub struct TreeToArchive<'a> {
+    /// The directory in the archive that gets the files; none for the archive's root.
+    pub directory: Option<&'a str>,
+    /// Root of the tree, such as a mounted image.
+    pub root: BorrowedFd<'a>,
+    /// Names and contents of further files, which only their owner may read.
+    pub files: &'a [(String, Vec<u8>)],
+    /// Time of these, and of the directory: seconds since 1970.
+    pub time: i64,
 }
 
 /// Writes an archive of a whole tree, such as a mounted image: its members sorted by name, the root not among them. It is
@@ -90,8 +114,51 @@ pub struct PackedLayer {
 /// # Errors
 /// [`Error::NotArchivable`] for a file that no archive can hold; [`Error::WriteArchive`] if `to` fails; [`Error::Io`].
 pub fn write_tree_archive(root: BorrowedFd<'_>, to: &mut dyn Write) -> Result<()> {
-    let archived = archive(root, false, None, &mut WriteSink(to));
-    archived.map(drop).map_err(|e| e.beneath(Path::new("/")))
+    let tree = TreeToArchive {
+        directory: None,
+        root,
+        files: &[],
+        time: 0,
+    };
+    write_tree_archives(&[tree], to)
+}
+
+/// The same for several trees in one archive.
+///
+/// # Errors
+/// As [`write_tree_archive`].
+pub fn write_tree_archives(trees: &[TreeToArchive<'_>], to: &mut dyn Write) -> Result<()> {
+    let mut sink = WriteSink(to);
+    let mut archive = TreeArchive::new(&mut sink);
+    let written = trees.iter().try_for_each(|tree| {
+        archive.tree(tree.directory.unwrap_or_default(), tree.root, tree.time)?;
+        let mut files = tree.files.iter();
+        files.try_for_each(|(name, content)| archive.file(name, content, tree.time))
+    });
+    written
+        .and_then(|()| archive.finish())
+        .map_err(|e| e.beneath(Path::new("/")))
+}
+
+/// Packs an archive that is in no store into `to`, which is called `path` in errors; digest and size of what is in it
+/// then.
+///
+/// # Errors
+/// [`Error::UnsupportedCompression`], also for eStargz; [`Error::WriteArchive`] if `archive` cannot be read;
+/// [`Error::DiskFull`], [`Error::Io`].
+pub fn pack_archive(
+    mut archive: impl Read,
+    compression: Compression,
+    (to, path): (&File, &Path),
+) -> Result<(Digest, u64)> {
+    let codec = codec::Codec::new(compression)?;
+    if matches!(compression, Compression::Estargz(_)) {
+        return Err(Error::UnsupportedCompression { compression });
+    }
+    blocks::pack_archive(codec, to, path, |sink| {
+        let broken = |source| Error::WriteArchive { source };
+        copy(&mut archive, sink, broken).map(drop)
+    })
 }
 
 impl Store {
@@ -134,14 +201,9 @@ impl Store {
         let packed = file
             .set_len(0)
             .at("truncate", &path)
-            .and_then(|()| blocks::pack(codec, &file, &path, |sink| self.send_archive(&row, sink)))
-            .and_then(|(digest, size)| {
+            .and_then(|()| self.pack_into((&file, &path), codec, compression, &row))
+            .and_then(|packed| {
                 file.sync_all().at("sync", &path)?;
-                let packed = PackedLayer {
-                    digest,
-                    size,
-                    media_type: compression.media_type().to_owned(),
-                };
                 let blob = self.blob_path(&packed.digest)?;
                 self.write(|tx| {
                     fs::rename(&path, &blob)?;
@@ -154,6 +216,56 @@ impl Store {
             let _ = rustix::fs::unlink(&path);
         }
         packed
+    }
+
+    fn pack_into(
+        &self,
+        (file, path): (&File, &Path),
+        codec: codec::Codec,
+        compression: Compression,
+        row: &BuiltRow,
+    ) -> Result<PackedLayer> {
+        let media_type = compression.media_type().to_owned();
+        if let Compression::Estargz(level) = compression {
+            let send = |sink: &mut dyn Sink| self.send_archive(row, sink);
+            let packed = estargz::pack(level, (file, path), &row.layer.diff_id, send)?;
+            return Ok(PackedLayer {
+                digest: packed.digest,
+                size: packed.size,
+                media_type,
+                diff_id: packed.diff_id,
+                estargz: Some(packed.estargz),
+            });
+        }
+        let send = |sink: &mut dyn Sink| self.send_archive(row, sink);
+        let (digest, size) = blocks::pack_archive(codec, file, path, send)?;
+        Ok(PackedLayer {
+            digest,
+            size,
+            media_type,
+            diff_id: row.layer.diff_id.clone(),
+            estargz: None,
+        })
+    }
+
+    /// What there is to say of a layer if its blob, which is in the store, is packed as eStargz.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::UnsupportedDigest`], [`Error::Database`].
+    pub fn estargz_of(&self, chain_id: &Digest, blob: &Digest) -> Result<Option<Estargz>> {
+        let file = match self.open_blob(blob) {
+            Err(Error::NoSuchBlob { .. }) => return Ok(None),
+            other => other?,
+        };
+        let toc = estargz::toc_of(&file).at("read", self.blob_path(blob)?)?;
+        let Some(toc) = toc else {
+            return Ok(None);
+        };
+        let row = self.read(|tx| tx.built(chain_id))?;
+        Ok(Some(Estargz {
+            toc,
+            archive_size: row.and_then(|row| row.archive_size).unwrap_or(0),
+        }))
     }
 
     fn layer_row(&self, chain_id: &Digest) -> Result<BuiltRow> {
@@ -184,11 +296,20 @@ impl Store {
             .take(4)
             .read_to_end(&mut magic)
             .at("read", self.blob_path(&row.blob)?)?;
-        let alike = Packing::of(&magic) == compression.packing();
+        let estargz = match compression {
+            Compression::Estargz(_) => self.estargz_of(&row.layer.chain_id, &row.blob)?,
+            _ => None,
+        };
+        let alike = match compression {
+            Compression::Estargz(_) => estargz.is_some(),
+            _ => Packing::of(&magic) == compression.packing(),
+        };
         Ok(alike.then(|| PackedLayer {
             digest: row.blob.clone(),
             size,
             media_type: compression.media_type().to_owned(),
+            diff_id: row.layer.diff_id.clone(),
+            estargz,
         }))
     }
 
@@ -242,14 +363,24 @@ fn unpack(blob: File, digest: &Digest, to: &mut dyn Sink) -> Result<u64> {
         source,
     };
     let mut reader = decompress(BufReader::with_capacity(256 << 10, blob)).map_err(broken)?;
+    copy(&mut reader, to, broken)
+}
+
+/// Sends all there is to read; its size in bytes.
+fn copy(
+    reader: &mut impl Read,
+    to: &mut dyn Sink,
+    broken: impl Fn(io::Error) -> Error,
+) -> Result<u64> {
     let mut size = 0;
     let mut piece = Vec::new();
     loop {
         piece.clear();
-        let count = (&mut reader)
+        let count = reader
+            .by_ref()
             .take(256 << 10)
             .read_to_end(&mut piece)
-            .map_err(broken)?;
+            .map_err(&broken)?;
         if count == 0 {
             return Ok(size);
         }

@@ -248,7 +248,7 @@ fn a_writer_that_fails_is_told() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let codec = codec::Codec::new(Compression::Gzip(1)).unwrap();
     let row = store.layer_row(&layer.chain_id).unwrap();
-    let error = blocks::pack(codec, &full, Path::new("/dev/full"), |sink| {
+    let error = blocks::pack_archive(codec, &full, Path::new("/dev/full"), |sink| {
         store.send_archive(&row, sink)
     });
     assert!(error.unwrap_err().is_disk_full());
@@ -280,4 +280,181 @@ fn packed_layers_go_with_the_last_layer_of_their_content() {
     assert_eq!(report.blobs, [packed.digest]);
     assert!(store.read(|tx| tx.packed_layers()).unwrap().is_empty());
     assert_eq!(store.gc().unwrap(), GcReport::default());
+}
+
+/// A layer with all that an archive can hold.
+fn varied(store: &Store) -> BuiltLayer {
+    let step = store.begin_build_step(None).unwrap();
+    let at = |name: &str| step.upper().join(name);
+    std::fs::create_dir(at("d")).unwrap();
+    std::fs::write(at("d/large"), content(5_000_000)).unwrap();
+    std::fs::write(at("d/small"), "small").unwrap();
+    std::fs::write(at("empty"), "").unwrap();
+    std::fs::write(at("stargz.index.json"), "of an earlier packing").unwrap();
+    std::fs::write(at("z"), "last").unwrap();
+    std::os::unix::fs::symlink("d/small", at("link")).unwrap();
+    std::fs::hard_link(at("z"), at("zz")).unwrap();
+    step.commit(CommitOptions {
+        clamp_mtime: Some(1_000_000_000),
+        ..CommitOptions::default()
+    })
+    .unwrap()
+}
+
+fn gunzip(data: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    flate2::read::MultiGzDecoder::new(data)
+        .read_to_end(&mut plain)
+        .unwrap();
+    plain
+}
+
+#[test]
+fn each_file_of_an_estargz_layer_can_be_had_by_itself() {
+    let (_dir, store) = store();
+    let layer = varied(&store);
+    let packed = store
+        .pack_layer(&layer.chain_id, Compression::DEFAULT_ESTARGZ)
+        .unwrap();
+    let blob = blob(&store, &packed);
+    let archive = gunzip(&blob);
+    let estargz = packed.estargz.clone().unwrap();
+    assert_eq!(sha256(&archive), packed.diff_id);
+    assert_eq!(archive.len() as u64, estargz.archive_size);
+
+    let names: Vec<String> = tar::Archive::new(&archive[..])
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+        .collect();
+    let own = ".no.prefetch.landmark";
+    let expected = [
+        own,
+        "d/",
+        "d/large",
+        "d/small",
+        "empty",
+        "link",
+        "z",
+        "zz",
+        "stargz.index.json",
+    ];
+    assert_eq!(names, expected);
+
+    let mut toc = Vec::new();
+    for entry in tar::Archive::new(&archive[..]).entries().unwrap() {
+        toc.clear();
+        entry.unwrap().read_to_end(&mut toc).unwrap();
+    }
+    assert_eq!(sha256(&toc), estargz.toc);
+    let toc: serde_json::Value = serde_json::from_slice(&toc).unwrap();
+    let mut large = Vec::new();
+    for entry in toc["entries"].as_array().unwrap() {
+        let name = entry["name"].as_str().unwrap();
+        let Some(offset) = entry["offset"].as_u64() else {
+            assert!(entry["size"].is_null(), "{entry}");
+            continue;
+        };
+        let mut chunk = Vec::new();
+        // One member, and nothing else in it.
+        GzDecoder::new(&blob[offset as usize..])
+            .read_to_end(&mut chunk)
+            .unwrap();
+        assert_eq!(entry["chunkDigest"], sha256(&chunk).to_string(), "{entry}");
+        match name {
+            "d/large" => {
+                assert_eq!(
+                    entry["chunkOffset"].as_u64().unwrap_or(0),
+                    large.len() as u64
+                );
+                large.extend(chunk);
+            }
+            "d/small" => {
+                assert_eq!(chunk, b"small");
+                assert_eq!(entry["modtime"], "2001-09-09T01:46:40Z");
+            }
+            _ => {}
+        }
+    }
+    assert!(large == content(5_000_000));
+
+    // Found again, also by what is in the blob alone; and where it was pulled it need not be packed again.
+    let again = store.pack_layer(&layer.chain_id, Compression::DEFAULT_ESTARGZ);
+    assert_eq!(again.unwrap(), packed);
+    let (_other, other) = crate::tests::store();
+    let spec = pulled(&other, &blob, &archive, &packed.media_type);
+    let found = other.pack_layer(&spec.chain_id, Compression::DEFAULT_ESTARGZ);
+    assert_eq!(found.unwrap(), packed);
+    let gzip = store
+        .pack_layer(&layer.chain_id, Compression::DEFAULT_GZIP)
+        .unwrap();
+    assert_eq!(
+        store.estargz_of(&layer.chain_id, &gzip.digest).unwrap(),
+        None
+    );
+    assert_eq!(gzip.diff_id, layer.diff_id);
+}
+
+#[test]
+fn an_empty_layer_has_a_table_of_contents_too() {
+    let (_dir, store) = store();
+    let step = store.begin_build_step(None).unwrap();
+    let layer = step.commit(CommitOptions::default()).unwrap();
+    let packed = store
+        .pack_layer(&layer.chain_id, Compression::Estargz(9))
+        .unwrap();
+    let archive = gunzip(&blob(&store, &packed));
+    assert_eq!(sha256(&archive), packed.diff_id);
+    assert_eq!(
+        tar::Archive::new(&archive[..]).entries().unwrap().count(),
+        2
+    );
+}
+
+#[test]
+fn archives_of_several_trees() {
+    let dir = tempfile::tempdir().unwrap();
+    for tree in ["a", "b"] {
+        std::fs::create_dir_all(dir.path().join(tree).join("d")).unwrap();
+        std::fs::write(dir.path().join(tree).join("d/f"), tree).unwrap();
+        std::fs::hard_link(
+            dir.path().join(tree).join("d/f"),
+            dir.path().join(tree).join("g"),
+        )
+        .unwrap();
+    }
+    let open = |tree: &str| File::open(dir.path().join(tree)).unwrap();
+    let (a, b) = (open("a"), open("b"));
+    let files = [("said.json".to_owned(), b"{}".to_vec())];
+    let tree = |directory, root| TreeToArchive {
+        directory: Some(directory),
+        root,
+        files: &files,
+        time: 7,
+    };
+    let mut archive = Vec::new();
+    write_tree_archives(
+        &[tree("linux_a", a.as_fd()), tree("linux_b", b.as_fd())],
+        &mut archive,
+    )
+    .unwrap();
+    let mut found = Vec::new();
+    for entry in tar::Archive::new(&archive[..]).entries().unwrap() {
+        let entry = entry.unwrap();
+        let text = |path: std::borrow::Cow<'_, Path>| path.display().to_string();
+        found.push((
+            text(entry.path().unwrap()),
+            entry.link_name().unwrap().map(text),
+        ));
+    }
+    let expected = ["linux_a", "linux_b"].map(|dir| {
+        [
+            (format!("{dir}/"), None),
+            (format!("{dir}/d/"), None),
+            (format!("{dir}/d/f"), None),
+            (format!("{dir}/g"), Some(format!("{dir}/d/f"))),
+            (format!("{dir}/said.json"), None),
+        ]
+    });
+    assert_eq!(found, expected.concat());
 }

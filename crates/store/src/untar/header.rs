@@ -89,7 +89,7 @@ impl<R: BufRead> Blocks<R> {
 }
 
 /// The members of an archive, one after the other.
-pub(super) struct Members<R> {
+pub(crate) struct Members<R> {
     blocks: Blocks<R>,
     /// Data of the present member not read yet, and the padding after it.
     data: u64,

@@ -4,7 +4,7 @@ use super::sparse::Segment;
 
 /// One member of an archive, with GNU and PAX extensions applied.
 #[derive(Debug)]
-pub(super) struct Member {
+pub(crate) struct Member {
     /// The name, as in the archive.
     pub name: Vec<u8>,
     /// Target of a hard or symbolic link.
@@ -18,7 +18,7 @@ pub(super) struct Member {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File,
     Directory,
     HardLink,
@@ -30,7 +30,7 @@ pub(super) enum Kind {
 
 /// What a file has besides content.
 #[derive(Debug, Clone)]
-pub(super) struct Attributes {
+pub(crate) struct Attributes {
     /// Permission, setuid, setgid and sticky bits.
     pub mode: u32,
     pub uid: u32,
@@ -40,7 +40,7 @@ pub(super) struct Attributes {
 }
 
 #[derive(Debug)]
-pub(super) struct Sparse {
+pub(crate) struct Sparse {
     /// In ascending order, without overlap, within `size`; their lengths sum up to the stored size.
     pub segments: Vec<Segment>,
     /// Size of the file.

@@ -22,6 +22,8 @@ use std::io::BufRead;
 use std::os::fd::OwnedFd;
 
 pub(crate) use error::UntarError;
+pub(crate) use header::Members;
+pub(crate) use member::{Kind, Member};
 pub(crate) use meta::{copy_attributes, inherit, set_opaque};
 
 /// What unpacking a layer gave.

@@ -14,7 +14,7 @@ const MAX_SEGMENTS: usize = 1 << 20;
 
 /// A run of data in a sparse file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Segment {
+pub(crate) struct Segment {
     pub offset: u64,
     pub length: u64,
 }

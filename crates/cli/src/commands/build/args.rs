@@ -13,8 +13,8 @@ pub struct BuildArgs {
     /// Allow extra privileged entitlement (network.host, security.insecure)
     #[arg(long, value_name = "ENTITLEMENT")]
     pub allow: Vec<String>,
-    /// Add annotation to the image
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Add annotation to the image; TYPE: manifest, manifest-descriptor, index, index-descriptor, or manifest[OS/ARCH]
+    #[arg(long, value_name = "[TYPE:]KEY=VALUE")]
     pub annotation: Vec<String>,
     /// Attestation parameters (format: "type=sbom" or "type=provenance,mode=max")
     #[arg(long, value_name = "SPEC")]
@@ -37,6 +37,12 @@ pub struct BuildArgs {
     /// Shorthand for "--call=check"
     #[arg(long)]
     pub check: bool,
+    /// How the layers of an image are packed, unless --output says it: gzip, zstd, estargz or uncompressed
+    #[arg(long, value_name = "TYPE")]
+    pub compression: Option<String>,
+    /// Level of compression: 0 to 9 for gzip and estargz, 1 to 22 for zstd
+    #[arg(long, value_name = "LEVEL")]
+    pub compression_level: Option<i32>,
     /// Name of the Dockerfile (default: "PATH/Dockerfile"); - reads it from standard input
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,

@@ -41,6 +41,9 @@ pub fn export(word: &str) -> Result<CacheExport, String> {
             .map_err(|_| format!("invalid level {level:?}"))
     });
     let compression = compression(spec.take("compression").as_deref(), level.transpose()?)?;
+    if let Some(Compression::Estargz(_)) = compression {
+        return Err("a cache cannot have compression=estargz, which makes other layers".to_owned());
+    }
     let ignore_error = spec.truth("ignore-error")?;
     for always in ["oci-mediatypes", "image-manifest"] {
         if spec.take(always).is_some_and(|value| value == "false") {

@@ -26,6 +26,7 @@ use interrupt::Interrupt;
 pub use args::{BuildArgs, ProgressKind};
 
 use args::Call;
+pub(super) use outputs::compression;
 
 pub fn run(app: &App, command: &str, args: &BuildArgs) -> Result {
     let (options, agents) = options::from(command, args)?;

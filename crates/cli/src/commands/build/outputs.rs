@@ -1,15 +1,16 @@
 //! `--output`, `--push`, `--load` and `--annotation`.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rctr_builder::{ArchiveOutput, Destination, ImageOutput, Output};
+use rctr_builder::{
+    Annotated, Annotation, ArchiveOutput, Destination, FilesOutput, ImageOutput, Output,
+};
 use rctr_engine::{ArchiveFormat, Compression};
-use rctr_registry_client::parse_reference;
+use rctr_registry_client::{Platform, parse_reference};
 
 use super::args::BuildArgs;
 
@@ -25,12 +26,16 @@ pub struct Outputs {
 /// # Errors
 /// The flag, its value, and what is wrong with it.
 pub fn parse(args: &BuildArgs, tags: &[String]) -> Result<Outputs, (String, &'static str, String)> {
-    let mut annotations = BTreeMap::new();
+    let mut annotations = Vec::new();
     for text in &args.annotation {
-        let (key, value) =
-            annotation(text).map_err(|reason| (text.clone(), "--annotation", reason))?;
-        annotations.insert(key, value);
+        let parsed = annotation(text);
+        annotations.extend(parsed.map_err(|reason| (text.clone(), "--annotation", reason))?);
     }
+    let kind = args.compression.as_deref();
+    let usual = compression(kind, args.compression_level).map_err(|reason| {
+        let value = kind.unwrap_or_default();
+        (value.to_owned(), "--compression", reason)
+    })?;
     let mut words = args.output.clone();
     if args.push {
         words.push("type=registry".to_owned());
@@ -38,7 +43,7 @@ pub fn parse(args: &BuildArgs, tags: &[String]) -> Result<Outputs, (String, &'st
     if args.load {
         words.push("type=docker".to_owned());
     }
-    if words.is_empty() && !annotations.is_empty() {
+    if words.is_empty() && (!annotations.is_empty() || usual.is_some()) {
         words.push("type=image".to_owned());
     }
     let mut found = Outputs::default();
@@ -48,7 +53,7 @@ pub fn parse(args: &BuildArgs, tags: &[String]) -> Result<Outputs, (String, &'st
         found.rewrite_timestamps |= spec.rewrite_timestamps;
         found
             .outputs
-            .push(spec.output(tags, &annotations).map_err(bad)?);
+            .push(spec.output(tags, &annotations, usual).map_err(bad)?);
     }
     Ok(found)
 }
@@ -65,7 +70,8 @@ struct Spec {
     compression: Option<String>,
     level: Option<i32>,
     force_compression: bool,
-    annotations: BTreeMap<String, String>,
+    annotations: Vec<Annotation>,
+    files: FilesOutput,
 }
 
 impl Spec {
@@ -107,12 +113,14 @@ impl Spec {
                 // Always so.
                 "oci-mediatypes" | "store" if truth()? => {}
                 "unpack" => _ = truth()?,
-                key => match annotation_key(key) {
-                    Some(kind) => {
-                        let (_, name) = field.split_at(kind.len() + 1);
-                        let name = name.split_once('=').map_or(name, |(name, _)| name);
-                        spec.annotations.insert(name.to_owned(), value.to_owned());
-                    }
+                "platform-split" => spec.files.by_platform = Some(truth()?),
+                "attestation-prefix" => spec.files.attestation_prefix = value.to_owned(),
+                _ => match annotation_key(key)? {
+                    Some((on, name)) => spec.annotations.push(Annotation {
+                        on,
+                        key: name.to_owned(),
+                        value: value.to_owned(),
+                    }),
                     None => return Err(format!("unknown option {field:?}")),
                 },
             }
@@ -126,10 +134,11 @@ impl Spec {
     fn output(
         self,
         tags: &[String],
-        annotations: &BTreeMap<String, String>,
+        annotations: &[Annotation],
+        usual: Option<Compression>,
     ) -> Result<Output, String> {
         let (kind, dest, unpacked) = (self.kind.clone(), self.dest.clone(), self.unpacked);
-        let image = |push: bool| self.image(tags, annotations, push);
+        let image = |push: bool| self.image(tags, annotations, usual, push);
         Ok(match (kind.as_str(), dest) {
             ("image", None) => Output::Image(image(self.push)?),
             ("registry", None) => Output::Image(image(true)?),
@@ -150,8 +159,8 @@ impl Spec {
                     (dest, false) => destination(dest, &kind)?,
                 },
             }),
-            ("tar", dest) => Output::Tar(destination(dest, "tar")?),
-            ("local", Some(dest)) if dest != "-" => Output::Local(dest.into()),
+            ("tar", dest) => Output::Tar(destination(dest, "tar")?, self.files()?),
+            ("local", Some(dest)) if dest != "-" => Output::Local(dest.into(), self.files()?),
             ("local", _) => return Err("dest is required for local exporter".to_owned()),
             (kind, _) => {
                 return Err(format!(
@@ -164,7 +173,8 @@ impl Spec {
     fn image(
         &self,
         tags: &[String],
-        annotations: &BTreeMap<String, String>,
+        annotations: &[Annotation],
+        usual: Option<Compression>,
         push: bool,
     ) -> Result<ImageOutput, String> {
         let named = self.names.iter().filter(|name| !name.is_empty());
@@ -179,27 +189,26 @@ impl Spec {
         if push && names.is_empty() {
             return Err("tag is needed when pushing to registry".to_owned());
         }
-        let mut all = annotations.clone();
-        all.extend(self.annotations.clone());
         Ok(ImageOutput {
             names,
             push,
-            compression: self.compression()?,
+            compression: compression(self.compression.as_deref(), self.level)?.or(usual),
             force_compression: self.force_compression,
-            annotations: all,
+            annotations: [annotations, &self.annotations].concat(),
         })
     }
 
-    fn compression(&self) -> Result<Option<Compression>, String> {
-        compression(self.compression.as_deref(), self.level)
+    /// How files are laid out.
+    fn files(&self) -> Result<FilesOutput, String> {
+        match self.files.attestation_prefix.contains('/') {
+            true => Err("attestation-prefix must not contain a slash".to_owned()),
+            false => Ok(self.files.clone()),
+        }
     }
 }
 
 /// `compression` and `compression-level`.
-pub(super) fn compression(
-    kind: Option<&str>,
-    level: Option<i32>,
-) -> Result<Option<Compression>, String> {
+pub fn compression(kind: Option<&str>, level: Option<i32>) -> Result<Option<Compression>, String> {
     let within = |low: i32, high: i32, usual: Compression, of: fn(i32) -> Compression| match level {
         None => Ok(usual),
         Some(level) if (low..=high).contains(&level) => Ok(of(level)),
@@ -214,10 +223,12 @@ pub(super) fn compression(
         })?,
         Some("zstd") => within(1, 22, Compression::DEFAULT_ZSTD, Compression::Zstd)?,
         Some("uncompressed") => Compression::None,
-        Some("estargz") => return Err("compression type estargz is not supported yet".to_owned()),
+        Some("estargz") => within(0, 9, Compression::DEFAULT_ESTARGZ, |level| {
+            Compression::Estargz(level.unsigned_abs())
+        })?,
         Some(other) => {
             return Err(format!(
-                "unsupported compression type {other}: gzip, zstd and uncompressed are known"
+                "unsupported compression type {other}: gzip, zstd, estargz and uncompressed are known"
             ));
         }
     };
@@ -252,30 +263,65 @@ pub(super) fn fields(text: &str) -> Vec<String> {
     all
 }
 
-/// `annotation` or `annotation-manifest` before the name.
-fn annotation_key(key: &str) -> Option<&str> {
-    let (kind, name) = key.split_once('.')?;
-    (["annotation", "annotation-manifest"].contains(&kind) && !name.is_empty()).then_some(kind)
+/// `annotation[-TYPE][[PLATFORM]].KEY`; `None` for what is no annotation.
+fn annotation_key(key: &str) -> Result<Option<(Annotated, &str)>, String> {
+    let Some(rest) = key.strip_prefix("annotation") else {
+        return Ok(None);
+    };
+    // A platform has no dot.
+    let Some((kind, name)) = rest.split_once('.').filter(|(_, name)| !name.is_empty()) else {
+        return Ok(None);
+    };
+    match kind {
+        "" => Ok(Some((Annotated::Manifest(None), name))),
+        kind if kind.starts_with('[') => Ok(Some((annotated(&format!("manifest{kind}"))?, name))),
+        kind => match kind.strip_prefix('-') {
+            Some(kind) => Ok(Some((annotated(kind)?, name))),
+            None => Ok(None),
+        },
+    }
 }
 
-/// `[manifest:]KEY=VALUE`.
-fn annotation(text: &str) -> Result<(String, String), String> {
+/// `[TYPE[,TYPE…]:]KEY=VALUE`.
+fn annotation(text: &str) -> Result<Vec<Annotation>, String> {
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| "expected key=value".to_owned())?;
-    let key = match key.split_once(':') {
-        None | Some(("manifest", _)) => key.trim_start_matches("manifest:"),
-        Some((kind, _)) if kind.starts_with("index") => {
-            return Err("index annotations not supported for single platform export".to_owned());
+    let (kinds, key) = key.split_once(':').unwrap_or(("manifest", key));
+    if key.is_empty() {
+        return Err("the key is empty".to_owned());
+    }
+    let on = kinds.split(',').map(annotated);
+    let all = on.map(|on| {
+        Ok(Annotation {
+            on: on?,
+            key: key.to_owned(),
+            value: value.to_owned(),
+        })
+    });
+    all.collect()
+}
+
+/// `TYPE[[PLATFORM]]`.
+fn annotated(text: &str) -> Result<Annotated, String> {
+    let (kind, platform) = match text.strip_suffix(']').map(|text| text.split_once('[')) {
+        None => (text, None),
+        Some(None) => return Err(format!("invalid annotation type {text:?}")),
+        Some(Some((kind, platform))) => {
+            let parsed = platform.parse::<Platform>();
+            let parsed = parsed.map_err(|e| format!("invalid platform {platform:?}: {e}"))?;
+            (kind, Some(parsed))
         }
-        Some((kind, _)) if ["manifest-descriptor", "manifest,index"].contains(&kind) => {
-            return Err(format!("{kind} annotations are not supported"));
-        }
-        Some(_) => key,
     };
-    match key.is_empty() {
-        true => Err("the key is empty".to_owned()),
-        false => Ok((key.to_owned(), value.to_owned())),
+    match kind {
+        "manifest" => Ok(Annotated::Manifest(platform)),
+        "manifest-descriptor" => Ok(Annotated::ManifestDescriptor(platform)),
+        // There is only one, whatever the platform.
+        "index" => Ok(Annotated::Index),
+        "index-descriptor" => Ok(Annotated::IndexDescriptor),
+        other => Err(format!(
+            "unrecognized annotation type {other:?}: manifest, manifest-descriptor, index and index-descriptor are known"
+        )),
     }
 }
 
@@ -285,13 +331,21 @@ mod tests {
 
     fn output(word: &str) -> Result<Output, String> {
         let tags = ["docker.io/library/a:1".to_owned()];
-        Spec::parse(word)?.output(&tags, &BTreeMap::new())
+        Spec::parse(word)?.output(&tags, &[], None)
     }
 
     fn image(word: &str) -> ImageOutput {
         match output(word) {
             Ok(Output::Image(image)) => image,
             other => panic!("{word}: {other:?}"),
+        }
+    }
+
+    fn said(on: Annotated, key: &str, value: &str) -> Annotation {
+        Annotation {
+            on,
+            key: key.to_owned(),
+            value: value.to_owned(),
         }
     }
 
@@ -303,9 +357,24 @@ mod tests {
         let named = image("type=image,\"name=b,h:5/c:2\",compression=zstd,compression-level=9");
         assert_eq!(named.names, ["docker.io/library/b:latest", "h:5/c:2"]);
         assert_eq!(named.compression, Some(Compression::Zstd(9)));
-        let annotated = image("type=image,annotation.a.B=c=d,annotation-manifest.e=f");
-        assert_eq!(annotated.annotations["a.B"], "c=d");
-        assert_eq!(annotated.annotations["e"], "f");
+        let annotated = image(
+            "type=image,annotation.a.B=c=d,annotation-manifest.e=f,annotation[linux/arm64].g=h,\
+             annotation-manifest-descriptor[linux/arm64].i=j,annotation-index.k=l,annotation-index-descriptor.m=n",
+        );
+        let arm64 = || "linux/arm64".parse::<Platform>().ok();
+        let expected = [
+            said(Annotated::Manifest(None), "a.B", "c=d"),
+            said(Annotated::Manifest(None), "e", "f"),
+            said(Annotated::Manifest(arm64()), "g", "h"),
+            said(Annotated::ManifestDescriptor(arm64()), "i", "j"),
+            said(Annotated::Index, "k", "l"),
+            said(Annotated::IndexDescriptor, "m", "n"),
+        ];
+        assert_eq!(annotated.annotations, expected);
+        assert_eq!(
+            image("type=image,compression=estargz").compression,
+            Some(Compression::DEFAULT_ESTARGZ)
+        );
         assert_eq!(
             image("type=docker,compression=uncompressed,force-compression=true").compression,
             Some(Compression::None)
@@ -314,14 +383,14 @@ mod tests {
 
     #[test]
     fn files() {
-        assert!(matches!(output("out"), Ok(Output::Local(path)) if path.ends_with("out")));
+        assert!(matches!(output("out"), Ok(Output::Local(path, _)) if path.ends_with("out")));
         assert!(matches!(
             output("type=local,dest=x"),
-            Ok(Output::Local(path)) if path.ends_with("x")
+            Ok(Output::Local(path, _)) if path.ends_with("x")
         ));
         assert!(matches!(
             output("type=tar,dest=x.tar"),
-            Ok(Output::Tar(Destination::File(_)))
+            Ok(Output::Tar(Destination::File(_), _))
         ));
         for (word, format) in [
             ("type=oci,dest=x.tar", ArchiveFormat::Oci),
@@ -356,8 +425,17 @@ mod tests {
                 "unsupported compression type lzw",
             ),
             (
-                "type=image,compression=estargz",
-                "estargz is not supported yet",
+                "type=image,compression=estargz,compression-level=10",
+                "compression-level 10 is not within 0…9",
+            ),
+            (
+                "type=image,annotation-everything.a=b",
+                "unrecognized annotation type \"everything\"",
+            ),
+            ("type=image,annotation[x/y/z/w].a=b", "invalid platform"),
+            (
+                "type=local,dest=x,attestation-prefix=../x",
+                "must not contain a slash",
             ),
             (
                 "type=image,compression-level=11",
@@ -369,16 +447,29 @@ mod tests {
             assert!(error.contains(reason), "{word}: {error}");
         }
         let spec = Spec::parse("type=registry").unwrap();
-        let error = spec.output(&[], &BTreeMap::new()).unwrap_err();
+        let error = spec.output(&[], &[], None).unwrap_err();
         assert_eq!(error, "tag is needed when pushing to registry");
     }
 
     #[test]
     fn annotations() {
-        let pair = |a: &str, b: &str| Ok((a.to_owned(), b.to_owned()));
-        assert_eq!(annotation("a=b=c"), pair("a", "b=c"));
-        assert_eq!(annotation("manifest:org.x/y=1"), pair("org.x/y", "1"));
-        assert!(annotation("index:a=b").is_err() && annotation("a").is_err());
-        assert!(annotation("=b").is_err());
+        let manifest =
+            |key: &str, value: &str| Ok(vec![said(Annotated::Manifest(None), key, value)]);
+        assert_eq!(annotation("a=b=c"), manifest("a", "b=c"));
+        assert_eq!(annotation("manifest:org.x/y=1"), manifest("org.x/y", "1"));
+        assert_eq!(
+            annotation("index,manifest-descriptor[linux/amd64]:a=b"),
+            Ok(vec![
+                said(Annotated::Index, "a", "b"),
+                said(
+                    Annotated::ManifestDescriptor("linux/amd64".parse().ok()),
+                    "a",
+                    "b"
+                ),
+            ])
+        );
+        for bad in ["a", "=b", "image:a=b", "manifest[:a=b", "manifest]:a=b"] {
+            assert!(annotation(bad).is_err(), "{bad}");
+        }
     }
 }

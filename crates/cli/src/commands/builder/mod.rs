@@ -4,6 +4,7 @@ mod cache_mount;
 mod record;
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use rctr_engine::CacheFilter;
 use rctr_engine::Engine;
@@ -113,24 +114,71 @@ fn table(out: &mut impl Write, records: &[Record]) -> Result<()> {
     Ok(write_aligned(out, &text)?)
 }
 
+/// How much of the cache may stay, in bytes.
+#[derive(Debug, Default)]
+struct Limits {
+    reserved: Option<u64>,
+    max_used: Option<u64>,
+    min_free: Option<u64>,
+}
+
+impl Limits {
+    fn parse(command: &str, args: &BuilderPruneArgs) -> Result<Limits> {
+        let bytes = |text: &Option<String>, flag: &str| match text {
+            None => Ok(None),
+            Some(text) => parse_size(text).map(Some).map_err(|e| {
+                let message = format!("invalid argument {text:?} for \"{flag}\" flag: {e}");
+                Failure::usage(ENGINE, command, message)
+            }),
+        };
+        Ok(Limits {
+            reserved: bytes(&args.reserved_space, "--reserved-space")?,
+            max_used: bytes(&args.max_used_space, "--max-used-space")?,
+            min_free: bytes(&args.min_free_space, "--min-free-space")?,
+        })
+    }
+
+    /// What may stay of a cache of `used` bytes on a disk with `free` ones, as BuildKit reckons; `None`: nothing need.
+    fn keep(&self, used: u64, free: u64) -> Option<u64> {
+        if let (None, None, None) = (self.reserved, self.max_used, self.min_free) {
+            return None;
+        }
+        let lacking = self.min_free.unwrap_or(0).saturating_sub(free);
+        let most = match (self.max_used, self.min_free) {
+            (Some(most), _) => most,
+            (None, Some(_)) if lacking == 0 => u64::MAX,
+            (None, Some(_)) => used,
+            (None, None) => 0,
+        };
+        let most = match lacking {
+            0 => most,
+            lacking => most.min(used.saturating_sub(lacking)),
+        };
+        Some(most.max(self.reserved.unwrap_or(0)))
+    }
+}
+
+/// Bytes that are free on the disk that holds a directory.
+fn free_on(directory: &Path) -> Result<u64> {
+    let found = nix::sys::statvfs::statvfs(directory);
+    let found = found.map_err(|e| {
+        let what = format!("cannot look at {}: {e}", directory.display());
+        Failure::new(GENERAL, what)
+    })?;
+    Ok(found
+        .blocks_available()
+        .saturating_mul(found.fragment_size()))
+}
+
 fn prune(app: &App, args: &BuilderPruneArgs) -> Result {
     let command = "builder prune";
     require_none(command, &args.surplus)?;
     let filter = Filter::parse(command, &args.filter)?;
-    let keep = match &args.reserved_space {
-        Some(text) => {
-            let bytes = parse_size(text);
-            Some(bytes.map_err(|e| {
-                let message =
-                    format!("invalid argument {text:?} for \"--reserved-space\" flag: {e}");
-                Failure::usage(ENGINE, command, message)
-            })?)
-        }
-        None => None,
-    };
+    let limits = Limits::parse(command, args)?;
     confirm(args.force, if args.all { ALL } else { DANGLING }, command)?;
     let engine = app.engine()?;
     let (records, totals) = records(&engine)?;
+    let keep = limits.keep(totals.private, free_on(engine.store().root())?);
     let chosen: Vec<&Record> = records.iter().filter(|r| filter.matches(r)).collect();
     let mounts: u64 = records.iter().filter(|r| r.mutable).map(|r| r.size).sum();
     let mut left = totals.private;
@@ -189,4 +237,31 @@ fn prune(app: &App, args: &BuilderPruneArgs) -> Result {
     }
     writeln!(out, "Total:\t{}", size::human4(freed))?;
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_stay() {
+        let keep = |reserved, max_used, min_free, used, free| {
+            let limits = Limits {
+                reserved,
+                max_used,
+                min_free,
+            };
+            limits.keep(used, free)
+        };
+        assert_eq!(keep(None, None, None, 100, 5), None);
+        assert_eq!(keep(Some(30), None, None, 100, 5), Some(30));
+        assert_eq!(keep(None, Some(60), None, 100, 5), Some(60));
+        assert_eq!(keep(Some(70), Some(60), None, 100, 5), Some(70));
+        // 20 are free and 50 are wanted, so 30 go.
+        assert_eq!(keep(None, None, Some(50), 100, 20), Some(70));
+        assert_eq!(keep(None, Some(60), Some(50), 100, 20), Some(60));
+        assert_eq!(keep(Some(90), None, Some(50), 100, 20), Some(90));
+        assert_eq!(keep(None, None, Some(500), 100, 20), Some(0));
+        assert_eq!(keep(None, None, Some(50), 100, 60), Some(u64::MAX));
+    }
 }
