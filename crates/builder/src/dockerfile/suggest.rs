@@ -2,7 +2,7 @@
 
 /// The option nearest to `word`: at most two letters apart and not all of it; none if `word` is one of them. In the case of `word`
 /// unless `case_sensitive`.
-pub(super) fn nearest<'o>(
+pub(crate) fn nearest<'o>(
     word: &str,
     options: impl IntoIterator<Item = &'o str>,
     case_sensitive: bool,

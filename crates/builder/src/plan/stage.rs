@@ -282,10 +282,26 @@ impl Planner<'_> {
     }
 
     fn image(&self, name: &str, platform: &Platform, span: Span) -> Result<BaseImage> {
-        self.input
-            .images
-            .find(name, platform)
-            .map_err(|error| error.at(span))
+        let found = self.input.images.find(name, platform);
+        found.map_err(|error| self.explained(name, error).at(span))
+    }
+
+    /// Says of an image that cannot be had whether a stage was meant.
+    fn explained(&self, name: &str, error: BuildError) -> BuildError {
+        let stages = self.input.file.stages.iter();
+        let names = stages.filter_map(|stage| Some(stage.from.name.as_ref()?.text.as_str()));
+        let names: Vec<&str> = names.collect();
+        let hint = match names.iter().find(|other| other.eq_ignore_ascii_case(name)) {
+            Some(later) => Some(format!("stage {later:?} begins further down")),
+            None => dockerfile::nearest(name, names, false)
+                .map(|near| format!("no stage is called {name:?}: did you mean {near:?}?")),
+        };
+        match (error, hint) {
+            (BuildError::Engine { span, source }, Some(hint)) => {
+                BuildError::NoSuchStage { span, hint, source }
+            }
+            (error, _) => error,
+        }
     }
 
     /// The step `FROM` is shown with the image it stands for.
