@@ -146,6 +146,16 @@ impl MonitorClient {
         self.connection.done()
     }
 
+    /// Opens the log anew at its path, made if it is not there: somebody has renamed it. Nothing of the output is lost,
+    /// and nothing is written to the old file once this returns. Without a log nothing happens.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it cannot be opened (the old file is written on then), [`Error::MonitorLost`].
+    pub fn reopen_log(&mut self) -> Result<()> {
+        self.connection.send(&Request::ReopenLog, &[])?;
+        self.connection.done()
+    }
+
     /// Attaches to the container's standard streams. Output from before is not repeated.
     ///
     /// # Errors
@@ -266,6 +276,15 @@ impl ExecHandle {
     /// [`Error::MonitorLost`].
     pub fn signal(&self, signal: i32) -> Result<()> {
         self.connection.send(&Request::Signal(signal), &[])
+    }
+
+    /// Kills the process and everything it has started; if it has already ended nothing happens.
+    /// [`wait`](Self::wait) tells when it is gone.
+    ///
+    /// # Errors
+    /// [`Error::MonitorLost`].
+    pub fn kill_all(&self) -> Result<()> {
+        self.connection.send(&Request::KillAll, &[])
     }
 
     /// Sets its terminal's size; without a terminal nothing happens.

@@ -170,3 +170,9 @@ pub fn device_rules() -> Vec<LinuxDeviceCgroup> {
 pub fn init_path() -> PathBuf {
     PathBuf::from("/sbin/docker-init")
 }
+
+/// Where the engine mounts the monitor's binary, read-only, in a container that holds a PID namespace for others and is
+/// otherwise empty; `args` is this path alone. It reaps the others' orphans and ends on SIGTERM.
+pub fn pause_path() -> PathBuf {
+    PathBuf::from("/pause")
+}

@@ -56,6 +56,10 @@ impl FrameType {
 pub(crate) enum Request {
     /// Send a signal to the container's init, or on an exec connection to the exec'd process.
     Signal(i32),
+    /// On an exec connection: kill the exec'd process and all it has started.
+    KillAll,
+    /// Open the log anew at its path.
+    ReopenLog,
     /// Set the terminal's size.
     Resize(WindowSize),
     /// Run a process in the container. Three descriptors come along unless `tty` is set.

@@ -109,14 +109,27 @@ impl ProcessId {
     }
 }
 
-/// State letter and start time. The command name before them may contain anything, also `) `.
-fn parse_stat(stat: &[u8]) -> Option<(u8, u64)> {
+/// The fields after the command name, which may contain anything, also `) `.
+fn fields(stat: &[u8]) -> Option<std::str::Split<'_, char>> {
     let end = stat.iter().rposition(|&b| b == b')')?;
     let rest = std::str::from_utf8(stat.get(end + 2..)?).ok()?;
-    let mut fields = rest.split(' ');
+    Some(rest.split(' '))
+}
+
+/// State letter and start time.
+fn parse_stat(stat: &[u8]) -> Option<(u8, u64)> {
+    let mut fields = fields(stat)?;
     let state = *fields.next()?.as_bytes().first()?;
     let start = fields.nth(18)?.parse().ok()?;
     Some((state, start))
+}
+
+/// A process's parent and session.
+pub(crate) fn parent_and_session(pid: i32) -> Option<(i32, i32)> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let mut numbers = fields(&stat)?.skip(1).map(str::parse);
+    let (parent, session) = (numbers.next()?.ok()?, numbers.nth(1)?.ok()?);
+    Some((parent, session))
 }
 
 /// The content of `state.json`.
@@ -233,6 +246,14 @@ mod tests {
     fn a_command_name_with_parentheses_does_not_confuse_the_parser() {
         let line = b"12 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
         assert_eq!(parse_stat(line), Some((b'S', 4711)));
+    }
+
+    #[test]
+    fn a_process_s_parent_and_session_are_its_own() {
+        let (parent, session) = parent_and_session(std::process::id() as i32).unwrap();
+        assert_eq!(parent, std::os::unix::process::parent_id() as i32);
+        // SAFETY: getsid takes an integer.
+        assert_eq!(session, unsafe { libc::getsid(0) });
     }
 
     #[test]

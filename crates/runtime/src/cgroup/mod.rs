@@ -197,6 +197,11 @@ impl Cgroup {
         Ok(pids.len())
     }
 
+    /// Whether there is a process in it, one that is ending included.
+    pub(crate) fn has_processes(&self) -> bool {
+        self.process_count().is_ok_and(|count| count > 0)
+    }
+
     /// Freezes (true) or thaws it and waits until that has happened, at most a few seconds.
     ///
     /// # Errors

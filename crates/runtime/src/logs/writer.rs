@@ -34,6 +34,16 @@ impl LogWriter {
         })
     }
 
+    /// Opens the file at its path anew, after somebody has renamed it.
+    ///
+    /// # Errors
+    /// [`Error::File`]; the file open until now is then kept.
+    pub fn reopen(&mut self) -> Result<()> {
+        let opened = open(&self.config);
+        (self.file, self.size) = opened.map_err(|e| Error::file("open", &self.config.path, e))?;
+        Ok(())
+    }
+
     /// Takes output and writes the lines it completes.
     ///
     /// # Errors

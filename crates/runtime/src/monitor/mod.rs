@@ -12,6 +12,7 @@ mod init;
 mod input;
 mod memory;
 mod mounts;
+mod pause;
 mod peer;
 mod process;
 mod rootfs;
@@ -29,14 +30,19 @@ use crate::error::StartError;
 use crate::launch::{CONFIG_FD, Handover, LAUNCHER_FD, adopt};
 use crate::protocol::{FrameType, Reply, json_frame, read_all, send_with_fds};
 
-/// The whole program: a monitor, or, under the name `docker-init`, a container's init. Gives the exit code.
+/// The whole program: a monitor, or, under the name `docker-init`, a container's init, or, under the name `pause`,
+/// the first process of a PID namespace that several containers share. Gives the exit code.
 /// Meant for the `rctr-monitor` binary alone: it takes over descriptors, signals and the mount namespace.
 pub fn main() -> i32 {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
-    if Path::new(&name).file_name() == Some("docker-init".as_ref()) {
+    let name = Path::new(&name).file_name().unwrap_or_default();
+    if name == "docker-init" {
         let command: Vec<OsString> = arguments.collect();
         return init::main(command);
+    }
+    if name == "pause" {
+        return pause::main();
     }
     if std::env::args_os().len() > 1 || !was_launched() {
         return 125;

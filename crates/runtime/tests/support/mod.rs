@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oci_spec::runtime::{
-    Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespaceBuilder, LinuxNamespaceType,
-    LinuxResourcesBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespaceBuilder,
+    LinuxNamespaceType, LinuxResourcesBuilder, MountBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use rctr_runtime::cgroup::{Cgroup, CgroupDriver, cgroups_path};
 use rctr_runtime::{
@@ -79,6 +79,38 @@ impl Bundle {
         let mut process = self.spec.process().clone().unwrap();
         change(&mut process);
         self.spec.set_process(Some(process));
+    }
+
+    pub fn linux(&mut self, change: impl FnOnce(&mut Linux)) {
+        let mut linux = self.spec.linux().clone().unwrap();
+        change(&mut linux);
+        self.spec.set_linux(Some(linux));
+    }
+
+    /// A namespace by its path instead of one of its own; none for the host's.
+    pub fn join(&mut self, kind: LinuxNamespaceType, path: Option<&Path>) {
+        self.linux(|linux| {
+            let mut namespaces = linux.namespaces().clone().unwrap_or_default();
+            namespaces.retain(|n| n.typ() != kind);
+            if let Some(path) = path {
+                let namespace = LinuxNamespaceBuilder::default().typ(kind).path(path);
+                namespaces.push(namespace.build().unwrap());
+            }
+            linux.set_namespaces(Some(namespaces));
+        });
+    }
+
+    /// Shows a place of the host, instead of what is mounted there.
+    pub fn bind(&mut self, source: &Path, destination: &str, options: &[&str]) {
+        let mut mounts = self.spec.mounts().clone().unwrap_or_default();
+        mounts.retain(|m| m.destination() != Path::new(destination));
+        let mount = MountBuilder::default()
+            .destination(destination)
+            .typ("bind")
+            .source(source)
+            .options(options.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>());
+        mounts.push(mount.build().unwrap());
+        self.spec.set_mounts(Some(mounts));
     }
 
     pub fn launch_with(&self, fds: LaunchFds<'_>) -> Result<Launched, LaunchError> {
@@ -183,7 +215,7 @@ fn busybox(root: &Path) {
     for applet in [
         "sh", "true", "false", "cat", "echo", "sleep", "id", "ls", "stty", "kill", "env", "pwd",
         "tail", "head", "dd", "seq", "yes", "hostname", "grep", "mount", "ps", "touch", "readlink",
-        "trap", "awk", "printf", "stat", "sync", "tty",
+        "trap", "awk", "printf", "stat", "sync", "tty", "setsid", "rm", "mv", "umount", "mkdir",
     ] {
         symlink("busybox", bin.join(applet)).unwrap();
     }

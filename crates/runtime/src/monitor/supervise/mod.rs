@@ -1,6 +1,7 @@
 //! The monitor's life beside its container: one loop over the container's streams, the clients' connections
 //! and the deaths of children, until the container has ended and everybody knows.
 
+mod group;
 mod requests;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -8,7 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -32,6 +33,9 @@ use crate::state::{ExitStatus, State};
 const CHUNK: usize = 16 * 1024;
 /// A container and its clients this long quiet, in milliseconds, will need the monitor little.
 const SETTLING_MS: libc::c_int = 300;
+
+/// How long what a container's init has left behind may take to die.
+const ORPHANS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A running container and what the monitor holds of it.
 pub(super) struct Container {
@@ -344,8 +348,7 @@ impl Supervisor {
     fn container_ended(&mut self, code: i32) {
         let finished_at = SystemTime::now();
         if !self.container.own_pid_namespace {
-            // Without a namespace that ends with its init, what init started lives on.
-            let _ = self.container.cgroup.kill_all();
+            self.end_orphans();
         }
         for stream in [Stream::Stdout, Stream::Stderr] {
             while self.read_output(stream) {}
@@ -377,6 +380,18 @@ impl Supervisor {
             if self.container.tethered {
                 let _ = std::fs::remove_dir_all(&self.container.state_dir);
             }
+        }
+    }
+
+    /// Without a namespace that ends with its init, what init has started lives on.
+    fn end_orphans(&self) {
+        let deadline = Instant::now() + ORPHANS_PATIENCE;
+        // Anew each time: where processes are killed one by one, one may have been started meanwhile.
+        while self.container.cgroup.kill_all().is_ok()
+            && self.container.cgroup.has_processes()
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_micros(500));
         }
     }
 

@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::super::peer::Role;
 use super::super::runtime::ProcessStdio;
-use super::Supervisor;
+use super::{Supervisor, group};
 use crate::client::set_window_size;
+use crate::error::Error;
+use crate::logs::LogWriter;
 use crate::protocol::{ExecSpec, Reply, Request};
 use crate::spec::WindowSize;
 
@@ -34,6 +36,13 @@ impl Supervisor {
                     _ => self.container.pid,
                 };
                 send_signal(pid, signal)
+            }
+            (Request::KillAll, None) => match self.peers[index].role {
+                Role::Exec(pid) => answer(group::kill(pid, &self.container.cgroup)),
+                _ => Reply::Refused("nothing was executed on this connection".to_owned()),
+            },
+            (Request::ReopenLog, None) => {
+                answer(self.container.log.as_mut().map_or(Ok(()), LogWriter::reopen))
             }
             (Request::Resize(size), None) => self.resize(size),
             (Request::Exec(spec), None) => return self.exec(index, &spec),
@@ -84,6 +93,13 @@ impl Supervisor {
                 warnings: Vec::new(),
             }),
         }
+    }
+}
+
+fn answer(result: Result<(), Error>) -> Reply {
+    match result {
+        Ok(()) => Reply::Done,
+        Err(error) => Reply::Refused(error.to_string()),
     }
 }
 
