@@ -14,7 +14,7 @@ use crate::Error;
 use crate::auth::Auth;
 use crate::hosts::{Endpoint, endpoints};
 use crate::manifest::{
-    ACCEPT_MANIFESTS, MAX_MANIFEST, digest_of, essence, is_manifest_type, parse,
+    ACCEPT_MANIFESTS, MAX_CONFIG, MAX_MANIFEST, digest_of, essence, is_manifest_type, parse,
 };
 use crate::retry::{Backoff, Failure, Timing};
 use crate::transport::{Request, Response, Transport};
@@ -279,6 +279,16 @@ impl<'a> Repository<'a> {
         object: Object<'_>,
         descriptor: &Descriptor,
     ) -> Result<Vec<u8>, Failure> {
+        let most = match object {
+            Object::Manifest(_) => MAX_MANIFEST,
+            Object::Blob(_) => MAX_CONFIG,
+        };
+        let expected = descriptor.size();
+        if expected > most {
+            let digest = descriptor.digest();
+            let reason = format!("its {digest} has {expected} bytes, more than {most}");
+            return Err(self.unsupported(reason));
+        }
         let mut answer = self.send(endpoint, Method::GET, object, 0).await?;
         if !answer.status().is_success() {
             return Err(answer.into_failure().await);
@@ -293,7 +303,6 @@ impl<'a> Repository<'a> {
             let reason = format!("sent {announced} where {expected} was promised");
             return Err(Failure::Fatal(Error::Protocol { host, reason }));
         }
-        let expected = descriptor.size();
         let bytes = answer.body(expected as usize).await?;
         if bytes.len() as u64 != expected {
             return Err(Failure::Fatal(Error::SizeMismatch {

@@ -1,5 +1,6 @@
 //! What a registry may serve, and what is refused.
 
+use oci_spec::image::{Descriptor, Digest, MediaType};
 use serde_json::{Value, json};
 
 use super::image::{
@@ -355,4 +356,26 @@ async fn huge_manifests_are_not_read() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Protocol { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_claims_to_be_huge_is_not_asked_for() {
+    let server = Server::start(|_| Reply::new(200, "{}")).await;
+    let reference = parse_reference(&format!("{}/test/app", server.host())).unwrap();
+    let huge = |size| {
+        let digest = Digest::try_from(sha(b"{}")).unwrap();
+        Descriptor::new(MediaType::ImageConfig, size, digest)
+    };
+    let client = client(HostConfigs::new());
+    for size in [9 << 20, u64::MAX] {
+        let blob = client.fetch_blob(&reference, &huge(size)).await;
+        let document = client.fetch_document(&reference, &huge(size)).await;
+        for error in [blob.unwrap_err(), document.unwrap_err()] {
+            assert!(
+                matches!(error, Error::UnsupportedManifest { .. }),
+                "{error}"
+            );
+        }
+    }
+    assert!(server.seen().is_empty());
 }
