@@ -19,6 +19,8 @@ mod server;
 mod spdy;
 mod status;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod websocket;
 

@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{AttachRequest, Error, ExecRequest, PortForwardRequest, Result};
 
@@ -38,8 +36,11 @@ pub(super) struct Tokens {
 impl Tokens {
     /// Registers a request; gives its token.
     pub(super) fn insert(&self, request: Registered) -> Result<String> {
+        self.insert_at(request, Instant::now())
+    }
+
+    fn insert_at(&self, request: Registered, now: Instant) -> Result<String> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
         table.retain(|_, (expires, _)| *expires > now);
         if table.len() >= MOST {
             return Err(Error::TooManyRequests { count: table.len() });
@@ -52,13 +53,17 @@ impl Tokens {
 
     /// The request of a token, which is used up by that, if its URL is `/verb/token`.
     pub(super) fn take(&self, verb: &str, token: &str) -> Option<Registered> {
+        self.take_at(verb, token, Instant::now())
+    }
+
+    fn take_at(&self, verb: &str, token: &str, now: Instant) -> Option<Registered> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, request) = table.get(token)?;
         if request.verb() != verb {
             return None;
         }
         let (expires, request) = table.remove(token)?;
-        (expires > Instant::now()).then_some(request)
+        (expires > now).then_some(request)
     }
 }
 
@@ -73,8 +78,8 @@ mod tests {
         })
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_token_works_once_at_its_own_path_and_for_a_minute() {
+    #[test]
+    fn a_token_works_once_at_its_own_path_and_for_a_minute() {
         let tokens = Tokens::default();
         let token = tokens.insert(forward(1)).unwrap();
         assert_eq!(token.len(), 32);
@@ -82,25 +87,26 @@ mod tests {
         assert_eq!(tokens.take("portforward", &token), Some(forward(1)));
         assert_eq!(tokens.take("portforward", &token), None);
 
-        let late = tokens.insert(forward(2)).unwrap();
-        tokio::time::advance(Duration::from_secs(59)).await;
-        let later = tokens.insert(forward(3)).unwrap();
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(tokens.take("portforward", &late), None);
-        assert_eq!(tokens.take("portforward", &later), Some(forward(3)));
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let late = tokens.insert_at(forward(2), start).unwrap();
+        let later = tokens.insert_at(forward(3), after(59)).unwrap();
+        assert_eq!(tokens.take_at("portforward", &late, after(61)), None);
+        let taken = tokens.take_at("portforward", &later, after(61));
+        assert_eq!(taken, Some(forward(3)));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_table_is_bounded_and_makes_room_again() {
+    #[test]
+    fn the_table_is_bounded_and_makes_room_again() {
         let tokens = Tokens::default();
+        let start = Instant::now();
         for port in 0..MOST {
-            tokens.insert(forward(port as u16)).unwrap();
+            tokens.insert_at(forward(port as u16), start).unwrap();
         }
         assert!(matches!(
-            tokens.insert(forward(0)),
+            tokens.insert_at(forward(0), start),
             Err(Error::TooManyRequests { count: MOST })
         ));
-        tokio::time::advance(LIFETIME).await;
-        assert!(tokens.insert(forward(0)).is_ok());
+        assert!(tokens.insert_at(forward(0), start + LIFETIME).is_ok());
     }
 }

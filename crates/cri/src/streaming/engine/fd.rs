@@ -16,7 +16,8 @@ pub(super) struct Fd(AsyncFd<OwnedFd>);
 impl Fd {
     pub(super) fn new(fd: OwnedFd) -> io::Result<Fd> {
         fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)?;
-        Ok(Fd(AsyncFd::register(fd)?))
+        // SAFETY: an owned descriptor stays open, and the same, until it is dropped.
+        Ok(Fd(unsafe { AsyncFd::register(fd) }?))
     }
 
     pub(super) fn readiness(&self) -> &AsyncFd<OwnedFd> {
