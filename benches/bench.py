@@ -14,11 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 sys.dont_write_bytecode = True
 import peers  # noqa: E402
 from builds import Builds  # noqa: E402
+from pushes import Pushes  # noqa: E402
 from saves import Saves  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
@@ -184,18 +186,20 @@ class Bench:
         before("rctr")
 
     def build(self):
-        builds = Builds(self)
-        try:
+        with closing(Builds(self)) as builds:
             builds.run()
-        finally:
-            builds.stop()
+
+    def packages(self):
+        with closing(Builds(self)) as builds:
+            builds.packages()
 
     def save(self):
-        saves = Saves(self)
-        try:
+        with closing(Saves(self)) as saves:
             saves.run()
-        finally:
-            saves.stop()
+
+    def push(self):
+        with closing(Pushes(self)) as pushes:
+            pushes.run()
 
     def exec(self):
         for peer in self.all:
@@ -234,7 +238,7 @@ class Bench:
 
 
 def main():
-    names = ["run", "exec", "ps", "memory", "pull", "build", "save"]
+    names = ["run", "exec", "ps", "memory", "pull", "build", "packages", "save", "push"]
     parser = argparse.ArgumentParser(prog="run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20, help="rounds behind each median (default 20)")
     parser.add_argument("--only", default=",".join(names), help=f"of {', '.join(names)}")
@@ -247,7 +251,7 @@ def main():
     fixtures = TOP / "fixtures"
     was_running = subprocess.run([fixtures / "registry.sh", "url"], capture_output=True).returncode == 0
     registry = peers.call([fixtures / "registry.sh", "start"])
-    peers.call(["python3", fixtures / "images/build.py", "--registry", registry, "busybox", "big"])
+    peers.call(["python3", fixtures / "images/build.py", "--registry", registry, "busybox", "big", "debian"])
     work = Path(tempfile.mkdtemp(prefix="rctr-bench-", dir="/var/tmp"))
     bench = None
     try:

@@ -2,7 +2,9 @@
 
 import itertools
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -87,8 +89,7 @@ class Builds:
     """The rows of `build`. `bench` is the [Bench] whose runtimes, rounds and table are used."""
 
     def __init__(self, bench):
-        self.bench, self.work = bench, bench.work / "builds"
-        self.work.mkdir()
+        self.bench, self.work = bench, Path(tempfile.mkdtemp(prefix="builds-", dir=bench.work))
         self.builders = {"rctr": (lambda *a: bench.rctr.argv("build", *a), bench.rctr.env),
                          "docker": (lambda *a: bench.docker.argv("build", *a), bench.docker.env | {"DOCKER_BUILDKIT": "0"})}
         self.own = [Buildah(self.work, bench.registry)]
@@ -98,7 +99,7 @@ class Builds:
         for builder in self.own:
             self.builders[builder.name] = (builder.build, builder.env)
 
-    def stop(self):
+    def close(self):
         for builder in self.own:
             builder.stop()
 
@@ -159,3 +160,19 @@ class Builds:
         plain = self.bench.alternate({"rctr": (run + ["busybox", "true"], rctr.env)})
         self.bench.row("run of what was just built, beside a plain run", {"rctr": built["rctr"], "plain run": plain["rctr"]},
                        "plain run", 1.1)
+
+    def packages(self):
+        """Packages from their servers, all steps anew; only the base image is there."""
+        apt = "apt-get -o Acquire::Retries=3 update && apt-get install -y --no-install-recommends"
+        lines = ["FROM debian", f"RUN {apt} python3-pip", "WORKDIR /app", "COPY ca.pem requirements.txt ./",
+                 "RUN PIP_CERT=ca.pem pip install --break-system-packages --no-cache-dir -r requirements.txt",
+                 "COPY app.py .", 'CMD ["python3", "app.py"]']
+        context = self.context("packages", "\n".join(lines) + "\n")
+        (context / "requirements.txt").write_text("flask==3.0.3\n")
+        (context / "app.py").write_text("import flask\n")
+        # Where this machine stands behind a proxy the certificates of the image are not enough.
+        shutil.copy("/etc/ssl/certs/ca-certificates.crt", context / "ca.pem")
+        values = self.bench.alternate(self.commands("--no-cache", context=context), seconds=900)
+        fastest = min((name for name in values if name != "rctr"), key=values.get, default=None)
+        what = f"apt and pip, uncached ({self.bench.rounds} rounds)"
+        self.bench.row(what, values, fastest, 1 if fastest else None)

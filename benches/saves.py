@@ -77,7 +77,7 @@ class Saves:
         peaks = {"rctr": peak_mb(*commands["rctr"])}
         bench.row("memory of load of 500 MB", peaks, None, None, "MB", limit=100)
 
-    def stop(self):
+    def close(self):
         subprocess.run(["rm", "-rf", str(self.work)], check=False)
         for peer in (self.bench.rctr, self.bench.docker):
             peers.call(peer.argv("rmi", "-f", "saved"), peer.env, check=False)

@@ -40,6 +40,8 @@ pub fn familiar_name(reference: &Reference) -> String {
     match path.strip_prefix(OFFICIAL) {
         // `library/a/b` would be read back as user `a`.
         Some(name) if !name.contains('/') => name.to_owned(),
+        // `example.org/a` would be read back as another registry's.
+        _ if split_host(path).1 != path => whole,
         _ => path.to_owned(),
     }
 }
@@ -254,6 +256,9 @@ mod tests {
             ("docker.io/library/nginx:latest", "nginx:latest"),
             ("docker.io/me/app:1", "me/app:1"),
             ("docker.io/library/a/b:1", "library/a/b:1"),
+            ("docker.io/example.org/a:1", "docker.io/example.org/a:1"),
+            ("docker.io/localhost/a:1", "docker.io/localhost/a:1"),
+            ("docker.io/docker.io/a:1", "docker.io/docker.io/a:1"),
             ("quay.io/library/nginx:1", "quay.io/library/nginx:1"),
         ] {
             let reference = parse_reference(whole).unwrap();
