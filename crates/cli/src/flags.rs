@@ -1,12 +1,23 @@
-//! The flags that make a container, shared by `run` and `create`.
+//! Flags that several commands share: those of `run` and `create`, which make a container, and `--platform`.
 
 mod options;
 
 use std::path::PathBuf;
 
 use clap::Args;
+use rctr_engine::options::parse_platform;
+
+use crate::failure::{Failure, Result};
 
 pub use options::{Parsed, host_variable};
+
+/// `--platform` of the commands that move images.
+pub fn platform(command: &str, value: Option<&str>) -> Result<Option<String>> {
+    let parse = |text| {
+        parse_platform(text).map_err(|error| Failure::argument(command, text, "--platform", &error))
+    };
+    value.map(parse).transpose()
+}
 
 #[derive(Debug, Default, Args)]
 pub struct ContainerFlags {

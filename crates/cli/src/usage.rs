@@ -290,7 +290,10 @@ mod tests {
         assert!(run.detach && run.container.interactive && run.container.tty && run.container.rm);
         assert_eq!(run.container.publish, ["8080:80"]);
         assert_eq!(run.container.env, ["A=1", "B=2"]);
-        assert_eq!(run.words, ["nginx", "nginx", "-g", "x", "--rm", "--", "-d"]);
+        assert_eq!(
+            run.rest.words,
+            ["nginx", "nginx", "-g", "x", "--rm", "--", "-d"]
+        );
     }
 
     #[test]
@@ -309,7 +312,7 @@ mod tests {
         assert_eq!(run.container.memory_swap.as_deref(), Some("-1"));
         assert_eq!(run.container.pids_limit, Some(-1));
         assert_eq!(run.container.env, ["-x"]);
-        assert_eq!(run.words, ["busybox", "-c", "ls"]);
+        assert_eq!(run.rest.words, ["busybox", "-c", "ls"]);
     }
 
     #[test]

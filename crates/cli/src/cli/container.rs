@@ -40,6 +40,17 @@ pub struct KeysFlag {
     pub detach_keys: Option<String>,
 }
 
+/// What stands behind the flags of `run` and `create`; their `-h` is the container's host name.
+#[derive(Debug, Args)]
+pub struct ImageWords {
+    /// Print usage
+    #[arg(long, action = ArgAction::Help)]
+    pub help: Option<bool>,
+    /// Image, command and its arguments
+    #[arg(hide = true, trailing_var_arg = true)]
+    pub words: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 #[command(
     disable_help_flag = true,
@@ -56,12 +67,8 @@ pub struct RunArgs {
     pub sig_proxy: bool,
     #[command(flatten)]
     pub container: ContainerFlags,
-    /// Print usage
-    #[arg(long, action = ArgAction::Help)]
-    pub help: Option<bool>,
-    /// Image, command and its arguments
-    #[arg(hide = true, trailing_var_arg = true)]
-    pub words: Vec<String>,
+    #[command(flatten)]
+    pub rest: ImageWords,
 }
 
 #[derive(Debug, Args)]
@@ -72,12 +79,8 @@ pub struct RunArgs {
 pub struct CreateArgs {
     #[command(flatten)]
     pub container: ContainerFlags,
-    /// Print usage
-    #[arg(long, action = ArgAction::Help)]
-    pub help: Option<bool>,
-    /// Image, command and its arguments
-    #[arg(hide = true, trailing_var_arg = true)]
-    pub words: Vec<String>,
+    #[command(flatten)]
+    pub rest: ImageWords,
 }
 
 #[derive(Debug, Args)]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use rctr_engine::CopyOptions;
-use rctr_engine::options::parse_platform;
 
 use crate::app::App;
 use crate::cli::CopyArgs;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
+use crate::flags::platform;
 use crate::online::wait_for;
 use crate::output::push::{Deed, Silent, progress};
 use crate::usage::wrong_count;
@@ -16,13 +16,7 @@ pub fn run(app: &App, command: &str, args: &CopyArgs) -> Result {
     let [source, destination] = &args.places[..] else {
         return Err(wrong_count(command, "requires exactly 2 arguments"));
     };
-    let platform = match &args.platform {
-        Some(text) => Some(
-            parse_platform(text)
-                .map_err(|error| Failure::argument(command, text, "--platform", &error))?,
-        ),
-        None => None,
-    };
+    let platform = platform(command, args.platform.as_deref())?;
     let options = CopyOptions {
         all: args.all,
         platform,

@@ -10,7 +10,9 @@ use crate::flags::Parsed;
 
 pub fn run(app: &App, command: &str, args: CreateArgs) -> Result {
     let quiet = args.container.quiet;
-    let Parsed { options, warnings } = args.container.into_options(command, args.words, false)?;
+    let Parsed { options, warnings } =
+        args.container
+            .into_options(command, args.rest.words, false)?;
     warn(&warnings);
     let cidfile = CidFile::asked_for(&options)?;
     let engine = app.engine()?;

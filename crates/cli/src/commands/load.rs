@@ -5,25 +5,19 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use rctr_engine::options::parse_platform;
 use rctr_engine::{LoadOptions, LoadSource};
 
 use crate::app::App;
 use crate::cli::LoadArgs;
 use crate::failure::{Failure, GENERAL, Result};
+use crate::flags::platform;
 use crate::online::wait_for;
 use crate::output::push::{Deed, Silent, progress};
 use crate::usage::require_none;
 
 pub fn run(app: &App, command: &str, args: &LoadArgs) -> Result {
     require_none(command, &args.surplus)?;
-    let platform = match &args.platform {
-        Some(text) => Some(
-            parse_platform(text)
-                .map_err(|error| Failure::argument(command, text, "--platform", &error))?,
-        ),
-        None => None,
-    };
+    let platform = platform(command, args.platform.as_deref())?;
     let source = source(args)?;
     let progress = match args.quiet || !io::stdout().is_terminal() {
         true => Arc::new(Silent),

@@ -4,7 +4,6 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rctr_engine::options::parse_platform;
 use rctr_engine::{Engine, PulledImage};
 use rctr_registry_client::parse_reference;
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::App;
 use crate::cli::PullArgs;
 use crate::failure::{Failure, Result};
+use crate::flags::platform;
 use crate::output::pull::{Silent, progress};
 use crate::usage::require_one;
 
@@ -25,13 +25,7 @@ pub enum Report {
 
 pub fn run(app: &App, command: &str, args: &PullArgs) -> Result {
     let name = require_one(command, &args.names)?;
-    let platform = match &args.platform {
-        Some(text) => Some(
-            parse_platform(text)
-                .map_err(|error| Failure::argument(command, text, "--platform", &error))?,
-        ),
-        None => None,
-    };
+    let platform = platform(command, args.platform.as_deref())?;
     let report = if args.quiet {
         Report::Nothing
     } else {

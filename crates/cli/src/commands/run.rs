@@ -19,7 +19,7 @@ pub fn run(app: &App, command: &str, args: RunArgs) -> Result {
     let quiet = args.container.quiet;
     let Parsed { options, warnings } =
         args.container
-            .into_options(command, args.words, args.detach)?;
+            .into_options(command, args.rest.words, args.detach)?;
     if !args.detach {
         require_tty(options.interactive, options.tty)?;
     }

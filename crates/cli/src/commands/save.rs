@@ -3,24 +3,18 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use rctr_engine::options::parse_platform;
 use rctr_engine::{ArchiveFormat, ImageArchive, NewFile};
 
 use crate::app::App;
 use crate::cli::SaveArgs;
 use crate::failure::{Failure, GENERAL, Result};
+use crate::flags::platform;
 use crate::online::wait_for;
 use crate::usage::require_names;
 
 pub fn run(app: &App, command: &str, args: &SaveArgs) -> Result {
     require_names(command, &args.names)?;
-    let platform = match &args.platform {
-        Some(text) => Some(
-            parse_platform(text)
-                .map_err(|error| Failure::argument(command, text, "--platform", &error))?,
-        ),
-        None => None,
-    };
+    let platform = platform(command, args.platform.as_deref())?;
     if args.output.is_none() && io::stdout().is_terminal() {
         return Err(Failure::new(
             GENERAL,

@@ -1,5 +1,6 @@
 //! What commands print: tables, times, sizes, ports, templates, progress.
 
+mod bars;
 pub mod build;
 pub mod duration;
 pub mod listing;

@@ -2,15 +2,13 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use rctr_registry_client::{Descriptor, Digest, LayerEvent, Progress, PulledLayer};
 
+use super::bars::{BAR, PLAIN, lock, style};
 use super::short_id;
-
-const BAR: &str = "{prefix}: {msg} [{bar:50}] {decimal_bytes}/{decimal_total_bytes}";
-const PLAIN: &str = "{prefix}: {msg}";
 
 /// Bars if the stream is a terminal that can have them, lines otherwise; `head` comes first, once the registry has the
 /// image.
@@ -178,14 +176,4 @@ impl Progress for Bars {
             }
         }
     }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

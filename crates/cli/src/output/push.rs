@@ -2,16 +2,14 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use rctr_engine::{PushEvent, PushLayer, PushProgress, PushedImage};
 use rctr_registry_client::Digest;
 
+use super::bars::{BAR, PLAIN, lock, style};
 use super::short_id;
-
-const BAR: &str = "{prefix}: {msg} [{bar:50}] {decimal_bytes}/{decimal_total_bytes}";
-const PLAIN: &str = "{prefix}: {msg}";
 
 /// What is done with the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,16 +174,6 @@ impl PushProgress for Bars {
     fn pushed(&self, image: &PushedImage) {
         self.screen.suspend(|| say(&tail(image)));
     }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
