@@ -14,7 +14,11 @@ use crate::{BuildError, Result};
 /// All regular files beneath `root`, sorted by name, each with its digest.
 pub(crate) fn files(root: BorrowedFd<'_>) -> Result<Vec<Value>> {
     let mut found = Vec::new();
-    walk(root, "", &mut found)?;
+    // The descriptor may be one that only leads there.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = openat(root, ".", flags, Mode::empty());
+    let root = opened.map_err(|e| BuildError::io("open", Path::new("/"))(e.into()))?;
+    walk(root.as_fd(), "", &mut found)?;
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
     let subjects = found.into_iter();
     Ok(subjects

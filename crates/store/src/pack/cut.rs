@@ -221,6 +221,7 @@ pub(super) fn own_member(name: &str, content: &[u8], last: bool) -> io::Result<V
     let size = content.len() as u64;
     let mut header = tar::Header::new_ustar();
     header.set_path(name)?;
+    header.set_entry_type(tar::EntryType::Regular);
     header.set_mode(0o644);
     header.set_size(size);
     header.set_mtime(0);
