@@ -166,7 +166,7 @@ mod tests {
 
     #[tokio::test]
     async fn nonsense_ends_the_sizes() {
-        for nonsense in ["[1,2]".to_owned(), " ".repeat(LONGEST_RESIZE + 1)] {
+        for nonsense in ["{\"Width\":80}".to_owned(), " ".repeat(LONGEST_RESIZE + 1)] {
             let (sender, inbound) = Inbound::new(None);
             let mut resizes = Resizes::new(inbound);
             sender.send(nonsense.into()).await.unwrap();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use rctr_engine::pod::PodState;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
@@ -24,8 +25,11 @@ const LOOPBACKS: [IpAddr; 2] = [
 ];
 
 pub(super) async fn dial(sessions: &EngineSessions, pod: String, port: u16) -> Result<TcpStream> {
-    let _ = sessions;
-    connect(Some(Path::new(&pod)), port).await
+    let found = sessions.blocking(move |engine| engine.pod(&pod)).await?;
+    if found.state != PodState::Ready {
+        return Err(Error::PodNotReady { pod: found.id });
+    }
+    connect(found.netns().as_deref(), port).await
 }
 
 /// Connects in a network namespace, or in our own.

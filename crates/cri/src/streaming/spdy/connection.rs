@@ -77,6 +77,7 @@ impl Connection {
             queue: waiting,
             gone: gone.clone(),
             last_stream: 0,
+            given_up: false,
         };
         let cut_off = CancellationToken::new();
         let until_cut_off = (cut_off.clone(), cut_off.clone());
@@ -283,6 +284,8 @@ struct Writer<W> {
     queue: mpsc::Receiver<Outgoing>,
     gone: CancellationToken,
     last_stream: u32,
+    /// The client does not keep to the protocol.
+    given_up: bool,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
@@ -312,6 +315,9 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                 },
             }
             self.flush().await?;
+            if self.given_up {
+                return Ok(self.output.shutdown().await?);
+            }
         }
         while let Ok(answer) = self.answers.try_recv() {
             self.put_answer(&mut deflater, answer)?;
@@ -332,6 +338,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             Answer::Ping { id } => frame::ping(buffer, id),
             Answer::WindowUpdate { stream, delta } => frame::window_update(buffer, stream, delta),
             Answer::GiveUp => {
+                self.given_up = true;
                 frame::goaway(buffer, self.last_stream, Some(Status::ProtocolError));
             }
         }
