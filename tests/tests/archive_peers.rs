@@ -3,13 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use nix::sys::resource::{Resource, getrlimit};
-use rctr_tests::{Daemon, Env, installed, run, text};
-
-/// Runs a command of a peer: what it prints, without white space around it.
-fn said(command: &mut Command) -> String {
-    String::from_utf8_lossy(&run(command)).trim().to_owned()
-}
+use rctr_tests::{Daemon, Docker, Env, Podman, installed, said, text};
 
 /// An archive of an image that was built here, and prints a word.
 fn shipped(env: &Env) -> String {
@@ -31,44 +25,6 @@ fn load_elsewhere(archive: &str, name: &str) -> Env {
         .stdout_has(&format!("Loaded image: {name}"));
     other.run_alone(&[name]).ok().stdout_is("shipped");
     other
-}
-
-/// A Docker without any network, so that it leaves the machine's alone.
-struct Docker {
-    address: String,
-    _daemon: Daemon,
-}
-
-impl Docker {
-    fn start(env: &Env) -> Self {
-        let dir = |name: &str| env.path(&format!("docker-{name}"));
-        let address = format!("unix://{}", text(&dir("socket")));
-        let mut command = Command::new("dockerd");
-        command
-            .arg("--data-root")
-            .arg(dir("data"))
-            .arg("--exec-root")
-            .arg(dir("exec"))
-            .arg("--pidfile")
-            .arg(dir("pid"))
-            .args(["--host", &address, "--bridge=none", "--iptables=false"])
-            .args(["--ip6tables=false", "--ip-masq=false"]);
-        let daemon = Daemon::start(&mut command, &dir("log"), || {
-            let version = Command::new("docker")
-                .args(["-H", &address, "version"])
-                .output();
-            version.is_ok_and(|out| out.status.success())
-        });
-        Self {
-            address,
-            _daemon: daemon,
-        }
-    }
-
-    fn run(&self, words: &[&str]) -> String {
-        let mut command = Command::new("docker");
-        said(command.args(["-H", &self.address]).args(words))
-    }
 }
 
 #[test]
@@ -102,33 +58,16 @@ fn podman_and_rctr_run_what_the_other_has_saved() {
     }
     let env = Env::new();
     let archive = shipped(&env);
-    let (_, files) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    let configuration = format!(
-        "[containers]\ndefault_ulimits = [\"nofile={files}:{files}\"]\n\
-         [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n"
-    );
-    fs::write(env.path("containers.conf"), configuration).expect("a file");
-    let podman = |words: &[&str]| {
-        let dir = |name: &str| env.path(&format!("podman-{name}"));
-        said(
-            Command::new("podman")
-                .env("CONTAINERS_CONF", env.path("containers.conf"))
-                .args(["--storage-driver", "vfs", "--root"])
-                .arg(dir("root"))
-                .arg("--runroot")
-                .arg(dir("run"))
-                .arg("--tmpdir")
-                .arg(dir("tmp"))
-                .args(words),
-        )
-    };
+    let podman = Podman::new(&env);
     assert_eq!(
-        podman(&["load", "-q", "-i", &archive]),
+        podman.run(&["load", "-q", "-i", &archive]),
         "Loaded image: localhost/app:1"
     );
+    let word = podman.run(&["run", "--rm", "--network", "none", "localhost/app:1"]);
+    assert_eq!(word, "shipped");
     for format in ["docker-archive", "oci-archive"] {
         let back = text(&env.path(format));
-        podman(&[
+        podman.run(&[
             "save",
             "-q",
             "--format",
