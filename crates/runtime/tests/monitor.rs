@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxMemoryBuilder, Process};
@@ -14,7 +13,8 @@ use rctr_runtime::{
     AttachEvent, AttachOptions, AttachStream, Error, ExecHandle, ExecRequest, ExecStdio,
     MonitorClient, Status, WindowSize, clean_up_dead,
 };
-use support::{Bundle, EVERYTHING, process, reap};
+use support::pod::await_that;
+use support::{Bundle, EVERYTHING, process, read_until, reap};
 
 /// A container that does nothing until it is killed, and whose init obeys SIGTERM.
 fn idle() -> Bundle {
@@ -62,26 +62,6 @@ impl Exec {
         self.out.read_to_string(&mut text).unwrap();
         (text, self.handle.wait().unwrap())
     }
-}
-
-/// Reads an attach stream until its output contains `text`.
-fn read_until(stream: &mut AttachStream, text: &str) -> String {
-    let mut seen = String::new();
-    while !seen.contains(text) {
-        let Some(event) = stream.try_next().unwrap() else {
-            let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
-            let ready = poll(&mut fds, 60_000u16).unwrap();
-            assert_eq!(ready, 1, "waited for {text:?}, saw {seen:?}");
-            continue;
-        };
-        match event {
-            AttachEvent::Stdout(bytes) | AttachEvent::Stderr(bytes) => {
-                seen.push_str(&String::from_utf8_lossy(&bytes));
-            }
-            AttachEvent::Exit(exit) => panic!("ended with {exit:?} after {seen:?}"),
-        }
-    }
-    seen
 }
 
 fn exit_of(stream: &mut AttachStream) -> i32 {
@@ -426,4 +406,72 @@ fn the_exit_command_runs_unless_a_client_settles() {
     launched.attach.unwrap().settled().unwrap();
     reap(launched.monitor_pid);
     assert!(!marker(&kept).exists());
+}
+
+#[test]
+fn a_log_that_was_renamed_is_opened_anew() {
+    let mut bundle = Bundle::new(&["sh", "-c", "while read x; do echo $x; done"]);
+    bundle.launch.stdio.open_stdin = true;
+    bundle.launch.log.as_mut().unwrap().max_size = 0;
+    let mut launched = bundle.attached(EVERYTHING);
+    let stream = launched.attach.as_mut().unwrap();
+    let mut say = |word: &str| {
+        stream.send_stdin(format!("{word}\n").as_bytes()).unwrap();
+        read_until(stream, word);
+    };
+    let (log, old) = (bundle.dir.path().join("log"), bundle.dir.path().join("log.old"));
+    say("one");
+    std::fs::rename(&log, &old).unwrap();
+    say("two");
+    client(&bundle).reopen_log().unwrap();
+    say("three");
+    let words = |path: &std::path::Path| -> Vec<String> {
+        let text = std::fs::read_to_string(path).unwrap();
+        let last = |line: &str| line.rsplit(' ').next().unwrap().to_owned();
+        text.lines().map(last).collect()
+    };
+    assert_eq!((words(&old), words(&log)), (vec!["one".into(), "two".into()], vec!["three".into()]));
+
+    // Where none can be made, the old one goes on.
+    std::fs::rename(&log, &old).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    let refused = client(&bundle).reopen_log().unwrap_err();
+    assert!(matches!(refused, Error::Refused { .. }), "{refused}");
+    say("four");
+    assert_eq!(words(&old), ["three", "four"]);
+    drop(launched.attach);
+    stop(&bundle, launched.monitor_pid);
+
+    let mut silent = idle();
+    silent.launch.log = None;
+    let launched = silent.launch();
+    client(&silent).reopen_log().unwrap();
+    stop(&silent, launched.monitor_pid);
+}
+
+#[test]
+fn everything_an_executed_process_has_started_can_be_killed() {
+    let bundle = idle();
+    let launched = bundle.launch();
+    let before = bundle.cgroup().processes().unwrap().len();
+    // Children, a child's child, one in a session of its own, and one whose parent has ended.
+    let script = "sleep 1000 & sh -c 'sleep 1000; true' & setsid sleep 1000 & (sleep 1000 &); trap '' TERM; echo up; wait";
+    let mut running = exec(&bundle, process(&["sh", "-c", script])).unwrap();
+    let mut ready = [0; 3];
+    running.out.read_exact(&mut ready).unwrap();
+    await_that("not all are there", || bundle.cgroup().processes().unwrap().len() >= before + 6);
+    running.handle.kill_all().unwrap();
+    let (out, code) = running.finish();
+    assert_eq!((out.as_str(), code), ("", 137));
+    await_that("some live on", || bundle.cgroup().processes().unwrap().len() <= before);
+    assert!(matches!(bundle.status(), Status::Running { .. }));
+
+    let done = exec(&bundle, process(&["true"])).unwrap();
+    await_that("no end", || {
+        let mut fds = [nix::poll::PollFd::new(done.handle.as_fd(), nix::poll::PollFlags::POLLIN)];
+        nix::poll::poll(&mut fds, 0u16).unwrap() == 1
+    });
+    done.handle.kill_all().unwrap();
+    assert_eq!(done.finish().1, 0);
+    stop(&bundle, launched.monitor_pid);
 }

@@ -7,48 +7,10 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxNamespaceType;
-use rctr_runtime::namespaces::{PinRequest, Pinned, is_pinned, pin, unpin};
+use rctr_runtime::namespaces::{PinRequest, is_pinned, pin, unpin};
 use rctr_runtime::{Error, Status, reap_ended};
+use support::pod::{Pod, await_that};
 use support::{Bundle, reap};
-
-/// Pinned namespaces in a directory of their own, let go whatever happens.
-struct Pod {
-    _dir: tempfile::TempDir,
-    path: PathBuf,
-    pinned: Pinned,
-}
-
-impl Pod {
-    fn new(request: &PinRequest<'_>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("pods")).unwrap();
-        let path = dir.path().join("pods/pod");
-        let pinned = pin(&path, request).unwrap();
-        Self {
-            _dir: dir,
-            path,
-            pinned,
-        }
-    }
-
-    /// Lets a container join.
-    fn take_in(&self, bundle: &mut Bundle) {
-        use LinuxNamespaceType::{Ipc, Network, Uts};
-        bundle.join(Network, self.pinned.net.as_deref());
-        bundle.join(Ipc, self.pinned.ipc.as_deref());
-        bundle.join(Uts, self.pinned.uts.as_deref());
-        bundle.spec.set_hostname(None);
-        if let Some(shm) = &self.pinned.shm {
-            bundle.bind(shm, "/dev/shm", &["rbind", "rw"]);
-        }
-    }
-}
-
-impl Drop for Pod {
-    fn drop(&mut self) {
-        unpin(&self.path).unwrap();
-    }
-}
 
 fn everything() -> PinRequest<'static> {
     PinRequest {
@@ -205,14 +167,6 @@ fn in_namespace_of(pid: i32, args: &[&str]) -> Bundle {
 
 fn is_gone(pid: i32) -> bool {
     !Path::new(&format!("/proc/{pid}")).exists()
-}
-
-fn await_that(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !condition() {
-        assert!(std::time::Instant::now() < deadline, "{what}");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
 }
 
 #[test]

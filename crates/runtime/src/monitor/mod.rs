@@ -19,6 +19,7 @@ mod rootfs;
 mod runtime;
 mod start;
 mod supervise;
+mod user;
 
 use std::ffi::OsString;
 use std::io;

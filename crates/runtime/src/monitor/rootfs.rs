@@ -11,13 +11,22 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, move_mount};
 
+use super::mounts;
+use super::user::UserNamespace;
 use crate::error::StartError;
 use crate::overlay::{self, Overlay, Writable};
-use crate::spec::Rootfs;
+use crate::spec::{LowerDir, Rootfs};
+
+/// Where the root filesystem of a container in a user namespace is mounted: on the way to the state directory there may
+/// be some that not everybody may enter.
+const FOR_EVERYBODY: &str = "/dev/shm";
 
 /// The directory every monitor mounts on, each in its own mount namespace. Not one per container: removing
 /// a directory that is a mount point somewhere makes the kernel unmount it there and then, which takes milliseconds.
-pub(super) fn mount_point(state_dir: &Path) -> PathBuf {
+pub(super) fn mount_point(state_dir: &Path, user: Option<&UserNamespace>) -> PathBuf {
+    if user.is_some() {
+        return PathBuf::from(FOR_EVERYBODY);
+    }
     state_dir.parent().unwrap_or(state_dir).join(".rootfs")
 }
 
@@ -43,7 +52,14 @@ pub(super) fn enter_private_namespace() -> Result<(), StartError> {
 }
 
 /// Mounts the root filesystem on `target`, which is made if it does not exist.
-pub(super) fn mount_rootfs(rootfs: &Rootfs, target: &Path) -> Result<(), StartError> {
+pub(super) fn mount_rootfs(
+    rootfs: &Rootfs,
+    target: &Path,
+    user: Option<&UserNamespace>,
+) -> Result<(), StartError> {
+    if let Some(user) = user {
+        return mount_mapped(rootfs, target, user);
+    }
     match std::fs::create_dir(target) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
             return Err(failed(format!("create {}", target.display()), e));
@@ -65,22 +81,85 @@ pub(super) fn mount_rootfs(rootfs: &Rootfs, target: &Path) -> Result<(), StartEr
             work,
             volatile,
         } => {
-            let overlay = Overlay {
-                lower,
-                writable: Some(Writable {
-                    upper,
-                    work,
-                    volatile: *volatile,
-                }),
+            let writable = Writable {
+                upper,
+                work,
+                volatile: *volatile,
             };
-            let by_context =
-                overlay::by_context(overlay).and_then(|mounted| attach(&mounted, target));
-            // Kernels that know `lowerdir+` only half accept it and fail at the end.
-            by_context
-                .or_else(|_| overlay::by_options(overlay, target))
-                .map_err(|e| failed(format!("mount an overlay of {} layers", lower.len()), e))
+            mount_overlay(lower, writable, target)
         }
     }
+}
+
+fn mount_overlay(
+    lower: &[LowerDir],
+    writable: Writable<'_>,
+    target: &Path,
+) -> Result<(), StartError> {
+    let overlay = Overlay {
+        lower,
+        writable: Some(writable),
+    };
+    let by_context = overlay::by_context(overlay).and_then(|mounted| attach(&mounted, target));
+    // Kernels that know `lowerdir+` only half accept it and fail at the end.
+    by_context
+        .or_else(|_| overlay::by_options(overlay, target))
+        .map_err(|e| failed(format!("mount an overlay of {} layers", lower.len()), e))
+}
+
+/// The same with the owners of a user namespace. An overlay cannot show others than it has, its layers can: each is
+/// mounted for itself, on a filesystem that the overlay then covers.
+fn mount_mapped(rootfs: &Rootfs, target: &Path, user: &UserNamespace) -> Result<(), StartError> {
+    let (lower, writable) = match rootfs {
+        Rootfs::Directory(directory) => return mount_with_owners(directory, target, user, true),
+        Rootfs::Overlay {
+            lower,
+            upper,
+            work,
+            volatile,
+        } => {
+            let volatile = *volatile;
+            let writable = Writable {
+                upper,
+                work,
+                volatile,
+            };
+            (lower, writable)
+        }
+    };
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let kind = Some("tmpfs");
+    mount(kind, target, kind, flags, Some("mode=755"))
+        .map_err(|e| failed(format!("mount a tmpfs on {}", target.display()), e))?;
+    let mut mapped = Vec::with_capacity(lower.len());
+    for (number, layer) in lower.iter().enumerate() {
+        let path = target.join(number.to_string());
+        std::fs::create_dir(&path).map_err(|e| failed(format!("create {}", path.display()), e))?;
+        mount_with_owners(&layer.path, &path, user, false)?;
+        mapped.push(LowerDir { path, short: None });
+    }
+    user.own_layer(writable.upper)?;
+    mount_overlay(&mapped, writable, target)
+}
+
+fn mount_with_owners(
+    source: &Path,
+    target: &Path,
+    user: &UserNamespace,
+    recursive: bool,
+) -> Result<(), StartError> {
+    let make = || -> io::Result<()> {
+        let mounted = mounts::copy(CWD, source, recursive)?;
+        mounts::show_owners(mounted.as_fd(), user.as_fd(), recursive)?;
+        attach(&mounted, target)
+    };
+    make().map_err(|error| match error.raw_os_error() {
+        Some(libc::EINVAL) => StartError::Rootfs {
+            step: format!("show {} with mapped owners", source.display()),
+            reason: "its filesystem does not support that in this kernel".to_owned(),
+        },
+        _ => failed(format!("show {} with mapped owners", source.display()), error),
+    })
 }
 
 fn attach(mounted: &OwnedFd, target: &Path) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! Making containers and processes in them: the one place that calls libcontainer.
 
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -18,6 +18,7 @@ use super::adapt::adapt_process;
 use super::error_log::ErrorLog;
 use super::mounts::Mounts;
 use super::process::{ExecReport, ProcessExecutor};
+use super::user::UserNamespace;
 use crate::cgroup::CgroupDriver;
 use crate::error::StartError;
 use crate::seccomp::Program;
@@ -36,6 +37,20 @@ pub(super) enum ProcessStdio {
 }
 
 impl ProcessStdio {
+    /// Gives pipes to a user namespace's root, who may want to open them again.
+    pub(super) fn own(&self, user: &UserNamespace) {
+        if let Self::Files {
+            stdin,
+            stdout,
+            stderr,
+        } = self
+        {
+            for fd in stdin.iter().chain([stdout, stderr]) {
+                user.own_pipe(fd.as_fd());
+            }
+        }
+    }
+
     fn terminal(&self) -> Option<WindowSize> {
         match self {
             ProcessStdio::Terminal(size) => Some(*size),

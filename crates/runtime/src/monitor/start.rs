@@ -17,6 +17,7 @@ use super::mounts::Mounts;
 use super::rootfs;
 use super::runtime::{ContainerRuntime, Libcontainer, ProcessStdio};
 use super::supervise::{Container, Output};
+use super::user::UserNamespace;
 use crate::cgroup::{Cgroup, Hierarchies, OomWatch, attach_device_filter};
 use crate::error::StartError;
 use crate::launch::{Handover, adopt};
@@ -75,8 +76,9 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     let hierarchies = Hierarchies::detect().map_err(cgroup_failed)?;
     let host_mounts = File::open("/proc/self/ns/mnt")
         .map_err(|e| monitor_failed("open the mount namespace", e))?;
-    let mounts = Mounts::take_from(&mut spec, &hierarchies)?;
-    let adapted = prepare_bundle(launch, spec, &mounts, &hierarchies)?;
+    let user = UserNamespace::take_from(&mut spec)?;
+    let mounts = Mounts::take_from(&mut spec, &hierarchies, user.as_ref())?;
+    let adapted = prepare_bundle(launch, spec, &mounts, &hierarchies, user.as_ref())?;
     warnings.extend(adapted.warnings.iter().cloned());
 
     let program = seccomp::program(&launch.seccomp, &adapted.process, &launch.seccomp_cache)?;
@@ -85,6 +87,9 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     let log = open_log(launch)?;
     let listener = listen(launch)?;
     let (stdio, mut streams) = make_stdio(launch.stdio)?;
+    if let Some(user) = &user {
+        stdio.own(user);
+    }
     let cgroup = Cgroup::within(hierarchies, launch.cgroup, &cgroup_path).map_err(cgroup_failed)?;
     let created = runtime.create(&adapted.process, mounts, stdio)?;
     if let Some(pty) = created.pty {
@@ -122,6 +127,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         cgroup,
         host_mounts: host_mounts.into(),
         inherited,
+        user,
     })
 }
 
@@ -191,18 +197,32 @@ fn prepare_bundle(
     spec: Spec,
     mounts: &Mounts,
     hierarchies: &Hierarchies,
+    user: Option<&UserNamespace>,
 ) -> Result<Adapted, StartError> {
-    let target = rootfs::mount_point(&launch.state_dir);
+    let target = rootfs::mount_point(&launch.state_dir, user);
     rootfs::enter_private_namespace()?;
-    rootfs::mount_rootfs(&launch.rootfs, &target)?;
-    let adapted = adapt(spec, &target, hierarchies)?;
+    rootfs::mount_rootfs(&launch.rootfs, &target, user)?;
+    let mut adapted = adapt(spec, &target, hierarchies)?;
     let root = rootfs::open_root(&target)?;
-    rootfs::check_image(root.as_fd())?;
-    rootfs::create_directory(root.as_fd(), adapted.process.cwd());
+    let prepare_root = || -> Result<(), StartError> {
+        rootfs::check_image(root.as_fd())?;
+        rootfs::create_directory(root.as_fd(), adapted.process.cwd());
+        Ok(())
+    };
+    match user {
+        None => prepare_root()?,
+        Some(user) => user.as_root(prepare_root)?,
+    }
     for request in &launch.copy_up {
         copy_up(root.as_fd(), request)?;
     }
-    mounts.mount_dev(root.as_fd())?;
+    match user {
+        None => mounts.mount_dev(root.as_fd())?,
+        Some(user) => {
+            user.as_root(|| mounts.mount_dev(root.as_fd()))?;
+            user.make_devices(&mut adapted.spec, root.as_fd())?;
+        }
+    }
 
     let path = launch.state_dir.join("config.json");
     let json = serde_json::to_vec(&adapted.spec).map_err(|e| monitor_failed("adapt", e))?;

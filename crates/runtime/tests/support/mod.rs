@@ -1,19 +1,24 @@
 //! Bundles of busybox for the tests, each in a directory of its own, cleaned up whatever happens.
 #![allow(dead_code)] // Each test file uses its part.
 
+pub mod pod;
+
 use std::collections::HashSet;
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use oci_spec::runtime::{
-    Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespaceBuilder,
+    Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxIdMapping,
+    LinuxNamespaceBuilder,
     LinuxNamespaceType, LinuxResourcesBuilder, MountBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use rctr_runtime::cgroup::{Cgroup, CgroupDriver, cgroups_path};
 use rctr_runtime::{
-    AttachEvent, AttachOptions, Launch, LaunchError, LaunchFds, Launched, LogConfig, LowerDir,
+    AttachEvent, AttachOptions, AttachStream, Launch, LaunchError, LaunchFds, Launched, LogConfig, LowerDir,
     Rootfs, SeccompPolicy, Status, StdioConfig, defaults, status,
 };
 
@@ -98,6 +103,24 @@ impl Bundle {
             }
             linux.set_namespaces(Some(namespaces));
         });
+    }
+
+    /// A further namespace of its own.
+    pub fn own(&mut self, kind: LinuxNamespaceType) {
+        self.linux(|linux| {
+            let mut namespaces = linux.namespaces().clone().unwrap_or_default();
+            namespaces.push(LinuxNamespaceBuilder::default().typ(kind).build().unwrap());
+            linux.set_namespaces(Some(namespaces));
+        });
+    }
+
+    /// Users and groups as the mount added last shows them.
+    pub fn map_last_mount(&mut self, maps: &[LinuxIdMapping]) {
+        let mut mounts = self.spec.mounts().clone().unwrap();
+        let last = mounts.last_mut().unwrap();
+        last.set_uid_mappings(Some(maps.to_vec()))
+            .set_gid_mappings(Some(maps.to_vec()));
+        self.spec.set_mounts(Some(mounts));
     }
 
     /// Shows a place of the host, instead of what is mounted there.
@@ -215,7 +238,8 @@ fn busybox(root: &Path) {
     for applet in [
         "sh", "true", "false", "cat", "echo", "sleep", "id", "ls", "stty", "kill", "env", "pwd",
         "tail", "head", "dd", "seq", "yes", "hostname", "grep", "mount", "ps", "touch", "readlink",
-        "trap", "awk", "printf", "stat", "sync", "tty", "setsid", "rm", "mv", "umount", "mkdir",
+        "trap", "awk", "printf", "stat", "sync", "tty", "setsid", "rm", "mv", "umount", "mkdir", "wc", "tr",
+        "mknod",
     ] {
         symlink("busybox", bin.join(applet)).unwrap();
     }
@@ -278,4 +302,24 @@ pub fn process(args: &[&str]) -> Process {
         .unwrap();
     process.set_no_new_privileges(None).set_rlimits(None);
     process
+}
+
+/// Reads an attach stream until its output contains `text`.
+pub fn read_until(stream: &mut AttachStream, text: &str) -> String {
+    let mut seen = String::new();
+    while !seen.contains(text) {
+        let Some(event) = stream.try_next().unwrap() else {
+            let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut fds, 60_000u16).unwrap();
+            assert_eq!(ready, 1, "waited for {text:?}, saw {seen:?}");
+            continue;
+        };
+        match event {
+            AttachEvent::Stdout(bytes) | AttachEvent::Stderr(bytes) => {
+                seen.push_str(&String::from_utf8_lossy(&bytes));
+            }
+            AttachEvent::Exit(exit) => panic!("ended with {exit:?} after {seen:?}"),
+        }
+    }
+    seen
 }

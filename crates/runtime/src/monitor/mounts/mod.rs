@@ -24,10 +24,15 @@ use serde::{Deserialize, Serialize};
 use self::cgroups::Cgroups;
 use self::hidden::{Masks, make_read_only};
 use self::options::Options;
-use self::target::{Kind, mount_at, mount_on};
+use self::target::{mount_at, mount_on};
 use self::tree::{Tree, is_proc, set_attributes};
+use super::user::{UserNamespace, mappings};
 use crate::cgroup::Hierarchies;
 use crate::error::StartError;
+use crate::namespaces::IdMappings;
+
+pub(super) use self::target::{Kind, open as open_target};
+pub(super) use self::tree::{copy, show_owners};
 
 /// The files in /proc that a user may cover, as with runc.
 const COVERABLE: [&str; 10] = [
@@ -124,16 +129,21 @@ impl Mounts {
     ///
     /// # Errors
     /// [`StartError::Config`] for what cannot be, [`StartError::Rootfs`] for a source that cannot be had.
+    ///
+    /// In a user namespace /proc and /sys are left to libcontainer, which mounts them before it pivots: the kernel lets
+    /// nobody there mount them who does not see the host's.
     pub(super) fn take_from(
         spec: &mut Spec,
         hierarchies: &Hierarchies,
+        user: Option<&UserNamespace>,
     ) -> Result<Self, StartError> {
         let mut dev = None;
         let mut pts = None;
         let mut mounts = Vec::new();
+        let mut left = Vec::new();
         for mount in spec.mounts().iter().flatten() {
             let destination = mount.destination();
-            let what = What::of(mount, spec, hierarchies)?;
+            let what = What::of(mount, spec, hierarchies, user)?;
             let kind = mount.typ().as_deref();
             if is(destination, "/proc") && !what.is_proc() {
                 return Err(StartError::Config {
@@ -149,10 +159,13 @@ impl Mounts {
                 What::Filesystem(new) if is(destination, "/dev/pts") && kind == Some("devpts") => {
                     pts = Some(new);
                 }
+                What::Filesystem(new) if user.is_some() && new.is_the_kernel_s() => {
+                    left.push(mount.clone());
+                }
                 what => mounts.push((destination.clone(), what)),
             }
         }
-        spec.set_mounts(Some(Vec::new()));
+        spec.set_mounts(Some(left));
         let mut taken = Self {
             dev: dev.unwrap_or_else(Filesystem::dev),
             pts: pts.unwrap_or_else(Filesystem::pts),
@@ -162,6 +175,10 @@ impl Mounts {
             masked_paths: Vec::new(),
             read_only_root: false,
         };
+        if let Some(user) = user {
+            taken.dev.owned_by(user);
+            taken.pts.owned_by(user);
+        }
         if let Some(mut linux) = spec.linux().clone() {
             taken.sysctls = linux.sysctl().clone().into_iter().flatten().collect();
             taken.read_only_paths = paths(linux.readonly_paths());
@@ -272,19 +289,31 @@ fn paths(list: &Option<Vec<String>>) -> Vec<PathBuf> {
 }
 
 impl What {
-    fn of(mount: &Mount, spec: &Spec, hierarchies: &Hierarchies) -> Result<Self, StartError> {
+    fn of(
+        mount: &Mount,
+        spec: &Spec,
+        hierarchies: &Hierarchies,
+        user: Option<&UserNamespace>,
+    ) -> Result<Self, StartError> {
         let options = Options::parse(mount.options().as_deref().unwrap_or_default());
         let config = |reason: &str| StartError::Config {
             reason: format!("mount {}: {reason}", mount.destination().display()),
         };
-        if options.idmap || mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-            return Err(config("mapped owners are not supported"));
-        }
+        let wanted = mappings(mount.uid_mappings(), mount.gid_mappings());
+        let owners = match (options.idmap || wanted != IdMappings::default(), user) {
+            (false, _) => None,
+            (true, Some(user)) => Some(user.for_mount(&wanted)?),
+            (true, None) => return Err(config("mapped owners need a user namespace")),
+        };
         let kind = mount.typ().as_deref();
         if options.bind || kind == Some("bind") {
             let source = mount.source().as_deref();
             let source = source.ok_or_else(|| config("no source"))?;
-            return Ok(Self::Tree(Tree::take(source, &options)?));
+            let owners = owners.as_ref().map(AsFd::as_fd);
+            return Ok(Self::Tree(Tree::take(source, &options, owners)?));
+        }
+        if owners.is_some() {
+            return Err(config("only places of the host can have mapped owners"));
         }
         Ok(match kind {
             Some("cgroup") => Self::Cgroups(Cgroups::new(spec, &options, hierarchies)?),
@@ -378,6 +407,27 @@ impl Filesystem {
         )
     }
 
+    /// Makes it its user namespace's root's: it is mounted by the host's.
+    fn owned_by(&mut self, user: &UserNamespace) {
+        let (uid, gid) = user.root();
+        let data = self.data.to_string_lossy().into_owned();
+        let mut options: Vec<String> = data
+            .split(',')
+            .filter(|option| !option.is_empty())
+            .map(|option| {
+                let group = option.strip_prefix("gid=").and_then(|id| id.parse().ok());
+                match group.and_then(|id| user.group(id)) {
+                    Some(host) => format!("gid={host}"),
+                    None => option.to_owned(),
+                }
+            })
+            .collect();
+        if self.kind.as_c_str() == c"tmpfs" {
+            options.extend([format!("uid={uid}"), format!("gid={gid}")]);
+        }
+        self.data = CString::new(options.join(",")).unwrap_or_default();
+    }
+
     fn is_the_kernel_s(&self) -> bool {
         [c"proc", c"sysfs"].contains(&self.kind.as_c_str())
     }
@@ -427,7 +477,7 @@ mod tests {
     fn libcontainer_is_left_with_nothing_to_mount() {
         let own = [LinuxNamespaceType::Cgroup];
         let mut spec = spec(&own, defaults::mounts(1 << 20, false));
-        let taken = Mounts::take_from(&mut spec, &v2()).unwrap();
+        let taken = Mounts::take_from(&mut spec, &v2(), None).unwrap();
         assert_eq!(spec.mounts().as_deref(), Some(&[][..]));
         assert_eq!(spec.root().as_ref().unwrap().readonly(), Some(false));
         let linux = spec.linux().as_ref().unwrap();
@@ -441,7 +491,7 @@ mod tests {
         let nodev = MountBuilder::default().destination("/dev").typ("tmpfs");
         let nodev = nodev.options(vec!["nodev".to_owned(), "nosuid".to_owned()]);
         let mut spec = self::spec(&own, vec![nodev.build().unwrap()]);
-        let usable = Mounts::take_from(&mut spec, &v2()).unwrap();
+        let usable = Mounts::take_from(&mut spec, &v2(), None).unwrap();
         assert_eq!(usable.dev.flags, libc::MS_NOSUID);
         let order: Vec<_> = taken.mounts.iter().map(|(path, _)| path.to_str()).collect();
         let rest = ["/proc", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/dev/shm"];
@@ -450,7 +500,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_shown_safely_is_refused() {
-        let refused = |spec: &mut Spec| match Mounts::take_from(spec, &v2()) {
+        let refused = |spec: &mut Spec| match Mounts::take_from(spec, &v2(), None) {
             Err(StartError::Config { reason }) => reason,
             _ => panic!("accepted"),
         };
@@ -471,7 +521,7 @@ mod tests {
             "/proc cannot be mounted because it is not of type proc"
         );
         let mapped = refused(&mut spec(&[], bind(&["rbind", "idmap"])));
-        assert_eq!(mapped, "mount /x: mapped owners are not supported");
+        assert_eq!(mapped, "mount /x: mapped owners need a user namespace");
         let unshared = refused(&mut spec(&[], bind(&["rbind", "rshared"])));
         assert!(
             unshared.starts_with("path /proc is mounted on "),

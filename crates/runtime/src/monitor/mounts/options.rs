@@ -19,6 +19,8 @@ pub(super) struct Options {
     pub rbind: bool,
     /// Other owners are shown than there are.
     pub idmap: bool,
+    /// Also of what is mounted below.
+    pub recursive_idmap: bool,
 }
 
 impl Options {
@@ -34,7 +36,8 @@ impl Options {
         match word {
             "bind" => self.bind = true,
             "rbind" => (self.bind, self.rbind) = (true, true),
-            "idmap" | "ridmap" => self.idmap = true,
+            "idmap" => self.idmap = true,
+            "ridmap" => (self.idmap, self.recursive_idmap) = (true, true),
             "private" | "rprivate" => self.propagation = Some(libc::MS_PRIVATE),
             "slave" | "rslave" => self.propagation = Some(libc::MS_SLAVE),
             "shared" | "rshared" => self.propagation = Some(libc::MS_SHARED),

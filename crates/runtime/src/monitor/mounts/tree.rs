@@ -20,14 +20,22 @@ pub(super) struct Tree {
 
 impl Tree {
     /// Takes `source` from the calling process's mount namespace. If the mount there is shared the copy is its
-    /// peer, unless the options make it a slave or (the default) private.
-    pub(super) fn take(source: &Path, options: &Options) -> Result<Self, StartError> {
+    /// peer, unless the options make it a slave or (the default) private. With a user namespace as `owners` it shows
+    /// that one's.
+    pub(super) fn take(
+        source: &Path,
+        options: &Options,
+        owners: Option<BorrowedFd<'_>>,
+    ) -> Result<Self, StartError> {
         let propagation = options.propagation.unwrap_or(libc::MS_PRIVATE);
         if propagation != libc::MS_PRIVATE {
             must_be_shared(source, propagation)?;
         }
         let take = || -> io::Result<Self> {
             let mount = copy(CWD, source, options.rbind)?;
+            if let Some(namespace) = owners {
+                show_owners(mount.as_fd(), namespace, options.recursive_idmap)?;
+            }
             let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&mount)?.st_mode);
             let (set, clear) = options.recursive;
             // Nothing below a private or slave mount may stay shared either.
@@ -41,8 +49,16 @@ impl Tree {
             })
         };
         take().map_err(|e| StartError::Rootfs {
-            step: format!("take {}", source.display()),
-            reason: e.to_string(),
+            step: match owners {
+                None => format!("take {}", source.display()),
+                Some(_) => format!("take {} with mapped owners", source.display()),
+            },
+            reason: match e.raw_os_error() {
+                Some(libc::EINVAL) if owners.is_some() => {
+                    "its filesystem does not support that in this kernel".to_owned()
+                }
+                _ => e.to_string(),
+            },
         })
     }
 
@@ -67,7 +83,7 @@ pub(super) fn is_proc(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
 }
 
 /// A copy of the mount at `path` (of the descriptor itself if that is empty).
-pub(super) fn copy(
+pub(in super::super) fn copy(
     at: BorrowedFd<'_>,
     path: &Path,
     recursive: bool,
@@ -107,6 +123,29 @@ pub(super) fn set_attributes(
         // One of several: the kernel wants them all named.
         attributes.attr_clr |= libc::MOUNT_ATTR__ATIME;
     }
+    mount_setattr(mount, &attributes, recursive)
+}
+
+/// Makes a mount that is attached nowhere show the owners of a user namespace: who is 0 on the disk is its root.
+pub(in super::super) fn show_owners(
+    mount: BorrowedFd<'_>,
+    namespace: BorrowedFd<'_>,
+    recursive: bool,
+) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: namespace.as_raw_fd() as u64,
+    };
+    mount_setattr(mount, &attributes, recursive)
+}
+
+fn mount_setattr(
+    mount: BorrowedFd<'_>,
+    attributes: &libc::mount_attr,
+    recursive: bool,
+) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: reads a C string and one mount_attr of the size given.
     let result = unsafe {
@@ -115,7 +154,7 @@ pub(super) fn set_attributes(
             mount.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     };

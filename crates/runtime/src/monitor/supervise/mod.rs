@@ -22,6 +22,7 @@ use super::process::{ended_child, reset_signals};
 use super::rootfs::return_to;
 use super::runtime::ContainerRuntime;
 use super::start::set_nonblocking;
+use super::user::UserNamespace;
 use crate::cgroup::{Cgroup, OomWatch};
 use crate::error::StartError;
 use crate::logs::{LogWriter, Stream};
@@ -56,6 +57,7 @@ pub(super) struct Container {
     pub cgroup: Cgroup,
     pub host_mounts: OwnedFd,
     pub inherited: Vec<OwnedFd>,
+    pub user: Option<UserNamespace>,
 }
 
 impl Container {

@@ -82,6 +82,9 @@ impl Supervisor {
                 return self.peers[index].reply(&Reply::Refused(reason));
             }
         };
+        if let Some(user) = &self.container.user {
+            stdio.own(user);
+        }
         match self.container.runtime.exec(&spec.process, stdio) {
             Ok(process) => {
                 let peer = &mut self.peers[index];

@@ -1,0 +1,79 @@
+//! Namespaces for a pod's containers, let go whatever happens.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespaceType};
+use rctr_runtime::namespaces::{IdMap, IdMappings, PinRequest, Pinned, pin, unpin};
+
+use super::Bundle;
+
+pub struct Pod {
+    _dir: tempfile::TempDir,
+    pub path: PathBuf,
+    pub pinned: Pinned,
+    user: Option<IdMappings>,
+}
+
+impl Pod {
+    pub fn new(request: &PinRequest<'_>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("pods")).unwrap();
+        let path = dir.path().join("pods/pod");
+        let pinned = pin(&path, request).unwrap();
+        Self {
+            _dir: dir,
+            path,
+            pinned,
+            user: request.user.clone(),
+        }
+    }
+
+    /// Lets a container join.
+    pub fn take_in(&self, bundle: &mut Bundle) {
+        use LinuxNamespaceType::{Ipc, Network, User, Uts};
+        bundle.join(Network, self.pinned.net.as_deref());
+        bundle.join(Ipc, self.pinned.ipc.as_deref());
+        bundle.join(Uts, self.pinned.uts.as_deref());
+        bundle.spec.set_hostname(None);
+        if let Some(shm) = &self.pinned.shm {
+            bundle.bind(shm, "/dev/shm", &["rbind", "rw"]);
+        }
+        if let Some(user) = &self.user {
+            bundle.join(User, self.pinned.user.as_deref());
+            bundle.linux(|linux| {
+                linux
+                    .set_uid_mappings(Some(oci(&user.uids)))
+                    .set_gid_mappings(Some(oci(&user.gids)));
+            });
+        }
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        unpin(&self.path).unwrap();
+    }
+}
+
+/// Mappings as a specification has them.
+pub fn oci(maps: &[IdMap]) -> Vec<LinuxIdMapping> {
+    let map = |map: &IdMap| {
+        LinuxIdMappingBuilder::default()
+            .container_id(map.container)
+            .host_id(map.host)
+            .size(map.length)
+            .build()
+            .unwrap()
+    };
+    maps.iter().map(map).collect()
+}
+
+pub fn await_that(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
