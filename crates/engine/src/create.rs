@@ -7,8 +7,9 @@ use rctr_registry_client::{Platform, parse_reference};
 use rctr_store::{NewContainer, NewVolume, Tx};
 
 use crate::image::Image;
-use crate::model::{Container, ResolvedMount, State};
+use crate::model::{Container, ResolvedMount, ResolvedProcess, State};
 use crate::options::{MountKind, MountSpec, NetworkMode, RunOptions};
+use crate::pod::PodMember;
 use crate::pull::parse_platform;
 use crate::{Engine, Error, Result, names, resolve, spec, time};
 
@@ -19,6 +20,17 @@ pub struct Created {
     pub id: String,
     /// One line each, for the user.
     pub warnings: Vec<String>,
+}
+
+/// A container's record before it has an id.
+pub(crate) struct NewRecord {
+    pub(crate) options: RunOptions,
+    pub(crate) image: Image,
+    pub(crate) process: ResolvedProcess,
+    pub(crate) warnings: Vec<String>,
+    /// The cgroup's path from the container's id and the configured parent.
+    pub(crate) cgroup_path: Box<dyn FnOnce(&str, Option<&str>) -> String>,
+    pub(crate) pod: Option<PodMember>,
 }
 
 impl Engine {
@@ -44,14 +56,30 @@ impl Engine {
             // By id from now on, as Docker keeps it: names move.
             *other = self.find(other)?;
         }
-        let id = names::new_id();
         let driver = self.cgroup_driver();
+        self.insert_record(NewRecord {
+            options,
+            image,
+            process,
+            warnings,
+            cgroup_path: Box::new(move |id, parent| spec::cgroup_path(driver, parent, id)),
+            pod: None,
+        })
+    }
+
+    /// Writes the record once all is resolved.
+    pub(crate) fn insert_record(&self, new: NewRecord) -> Result<(Container, Vec<String>)> {
+        let NewRecord {
+            options,
+            image,
+            process,
+            warnings,
+            cgroup_path,
+            pod,
+        } = new;
+        let id = names::new_id();
         let mut container = Container {
-            cgroup_path: spec::cgroup_path(
-                driver,
-                self.config.settings.cgroup.parent.as_deref(),
-                &id,
-            ),
+            cgroup_path: cgroup_path(&id, self.config.settings.cgroup.parent.as_deref()),
             cgroup_driver: self.cgroup_driver_name().into(),
             name: String::new(),
             image_id: image.id.clone(),
@@ -66,6 +94,7 @@ impl Engine {
             state: State::created(),
             network: None,
             restart_count: 0,
+            pod,
             id,
         };
         self.store.require_space()?;
@@ -154,6 +183,10 @@ fn resolve_mounts(tx: &Tx<'_>, container: &Container) -> Result<Vec<ResolvedMoun
             .mounts
             .iter()
             .any(|m| same_path(&m.target, target))
+            || container.pod.as_ref().is_some_and(|member| {
+                let mut mounts = member.options.mounts.iter();
+                mounts.any(|m| same_path(&m.target, target))
+            })
     };
     let of_image = container
         .process

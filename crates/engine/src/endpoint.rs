@@ -98,6 +98,15 @@ impl Engine {
         Ok(held)
     }
 
+    /// Takes one host port.
+    pub(crate) fn hold_port(&self, held: &mut HeldPorts, spec: &PortSpec) -> Result<()> {
+        let v6 = self.subnet_v6().is_some() && rctr_network::kernel_has_ipv6();
+        for (inner, host) in spec.expand() {
+            hold(held, spec, host, inner, v6)?;
+        }
+        Ok(())
+    }
+
     /// Allocates addresses for the default bridge.
     pub(crate) fn allocate(
         &self,
@@ -142,6 +151,20 @@ impl Engine {
 
     /// The network namespace the container gets, connected and published.
     pub(crate) fn join_network(&self, container: &Container) -> Result<Joined> {
+        if let Some(member) = &container.pod {
+            let netns = match self.pod(&member.pod)?.netns() {
+                Some(path) => Some(
+                    File::open(&path)
+                        .map_err(Error::file("open", &path))?
+                        .into(),
+                ),
+                None => None,
+            };
+            return Ok(Joined {
+                netns,
+                ..Joined::default()
+            });
+        }
         let alone = |netns| Joined {
             netns,
             ..Joined::default()
@@ -189,6 +212,9 @@ impl Engine {
                 drop(rctr_network::publish(bridge, &published(state))?);
             }
         }
+        for state in self.ready_endpoints()? {
+            drop(rctr_network::publish(bridge, &published(&state))?);
+        }
         Ok(())
     }
 
@@ -217,10 +243,15 @@ impl Engine {
     /// # Errors
     /// [`Error::NetworkInUse`] while a container is connected to it.
     pub fn remove_network(&self) -> Result<()> {
-        if let Some(user) = self.containers()?.into_iter().find(|c| c.network.is_some()) {
+        let user = self.containers()?.into_iter().find(|c| c.network.is_some());
+        let pod = self.pods()?.into_iter().find(|pod| {
+            let network = pod.network.as_ref();
+            network.is_some_and(|network| network.endpoint.is_some())
+        });
+        if let Some(container) = user.map(|c| c.name).or(pod.map(|pod| pod.options.name)) {
             return Err(Error::NetworkInUse {
                 network: DEFAULT_NETWORK,
-                container: user.name,
+                container,
             });
         }
         Ok(rctr_network::remove_bridge(&self.bridge()?)?)
@@ -228,10 +259,16 @@ impl Engine {
 
     /// Takes a container's ports out of the firewall; its cable ends with its namespace.
     pub(crate) fn leave_network(&self, container: &Container) -> Result<()> {
-        if let Some(state) = &container.network {
-            let bridge = self.bridge_of(state)?;
-            drop(rctr_network::unpublish(&bridge, &published(state))?);
-        }
+        container
+            .network
+            .as_ref()
+            .map_or(Ok(()), |state| self.unplug(state))
+    }
+
+    /// Takes an endpoint's ports out of the firewall.
+    pub(crate) fn unplug(&self, state: &EndpointState) -> Result<()> {
+        let bridge = self.bridge_of(state)?;
+        drop(rctr_network::unpublish(&bridge, &published(state))?);
         Ok(())
     }
 
@@ -324,7 +361,7 @@ fn check_family(spec: &PortSpec, port: u16, v6: bool) -> Result<()> {
     }
 }
 
-fn network_protocol(protocol: Protocol) -> rctr_network::Protocol {
+pub(crate) fn network_protocol(protocol: Protocol) -> rctr_network::Protocol {
     match protocol {
         Protocol::Tcp => rctr_network::Protocol::Tcp,
         Protocol::Udp => rctr_network::Protocol::Udp,

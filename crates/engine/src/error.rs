@@ -29,6 +29,32 @@ pub enum Error {
         /// The image as the user named it.
         reference: String,
     },
+    /// No pod has this id.
+    #[error("No such pod: {id}")]
+    NoSuchPod {
+        /// What was asked for.
+        id: String,
+    },
+    /// There is a pod of this key already.
+    #[error("pod {key} exists already: {id}")]
+    PodNameTaken {
+        /// Its key.
+        key: String,
+        /// Its id.
+        id: String,
+    },
+    /// The pod is being made, was stopped, or is lost with a reboot.
+    #[error("pod {id} is not ready")]
+    PodNotReady {
+        /// The pod.
+        id: String,
+    },
+    /// A wish for a pod or a container in one makes no sense.
+    #[error("{what}")]
+    PodOption {
+        /// What, and why.
+        what: String,
+    },
     /// No image has this name or id.
     #[error("No such image: {name}")]
     NoSuchImage {

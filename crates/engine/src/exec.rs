@@ -118,8 +118,10 @@ impl Engine {
             .map(|layer| layer.path)
             .collect();
         let view = RootfsView::new(Some(bundle.join("upper")), layers);
-        let user = options.user.as_deref().unwrap_or(&container.process.user);
-        let identity = user::resolve(&view, user, &container.options.group_add)?;
+        let identity = match &options.user {
+            Some(user) => user::resolve(&view, user, &container.options.group_add)?,
+            None => self.identity(container, &view)?,
+        };
         Ok(spec::exec_process(&init, container, &identity, options)?)
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::Container;
 use crate::options::{NetworkMode, RunOptions};
+use crate::pod::{NamespaceScope, Pod};
 
 /// The container's files under /etc cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +83,62 @@ pub(crate) fn write(
         &resolv_conf(&host_resolv_conf(host), &container.options, !host, v6),
     )?;
     Ok(files)
+}
+
+/// Writes a pod's files, which all its containers get.
+///
+/// # Errors
+/// [`FilesError`] with the file.
+pub(crate) fn write_of_pod(dir: &Path, pod: &Pod) -> Result<(), FilesError> {
+    let options = &pod.options;
+    let on_host = options.network == NamespaceScope::Node;
+    let name = match on_host || options.hostname.is_empty() {
+        true => nix::unistd::gethostname().map_or_else(
+            |_| "localhost".to_owned(),
+            |n| n.to_string_lossy().into_owned(),
+        ),
+        false => options.hostname.clone(),
+    };
+    put(&dir.join("hostname"), &format!("{name}\n"))?;
+    let mut hosts = match on_host {
+        true => read(Path::new("/etc/hosts")).unwrap_or_default(),
+        false => HOSTS.to_owned(),
+    };
+    for address in pod.network.iter().flat_map(|network| &network.ips) {
+        hosts += &format!("{address}\t{name}\n");
+    }
+    put(&dir.join("hosts"), &hosts)?;
+    let resolv_conf = match &options.dns {
+        Some(dns) => {
+            let mut text = String::new();
+            for (word, list) in [("search", &dns.searches), ("options", &dns.options)] {
+                if !list.is_empty() {
+                    text += &format!("{word} {}\n", list.join(" "));
+                }
+            }
+            let servers = dns
+                .servers
+                .iter()
+                .map(|server| format!("nameserver {server}\n"));
+            servers.collect::<String>() + &text
+        }
+        None => host_resolv_conf(!on_host),
+    };
+    put(&dir.join("resolv.conf"), &resolv_conf)
+}
+
+/// A pod's files as they were written.
+///
+/// # Errors
+/// [`FilesError`] with the file.
+pub(crate) fn of_pod(dir: &Path) -> Result<EtcFiles, FilesError> {
+    let hostname = dir.join("hostname");
+    Ok(EtcFiles {
+        name: read(&hostname)?.trim().to_owned(),
+        hostname,
+        hosts: dir.join("hosts"),
+        resolv_conf: dir.join("resolv.conf"),
+    })
 }
 
 fn host_name(container: &Container) -> String {

@@ -27,6 +27,7 @@ mod names;
 mod new_file;
 pub mod options;
 mod pause;
+pub mod pod;
 mod prune;
 mod pull;
 mod push;

@@ -268,6 +268,13 @@ impl Engine {
         }
     }
 
+    /// Kills a container, waits for its end and writes it down.
+    pub(crate) fn kill_and_settle(&self, id: &str) -> Result<()> {
+        self.kill_and_wait(id)?;
+        self.settle(id)?;
+        Ok(())
+    }
+
     /// A monitor that does not tell of the end, although there has been one, is killed itself.
     fn kill_and_wait(&self, id: &str) -> Result<()> {
         self.signal_if_running(id, libc::SIGKILL)?;

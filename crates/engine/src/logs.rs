@@ -35,7 +35,10 @@ impl Engine {
     /// [`Error::NoLog`] if none is kept; [`Error::Time`] for a `since` or `until` that is no time.
     pub fn logs(&self, name: &str, options: &LogOptions) -> Result<Logs> {
         let container = self.container(name)?;
-        let path = self.store.container_dir(&container.id)?.join("log");
+        let path = match &container.pod {
+            Some(member) => member.log.clone().ok_or(Error::NoLog)?,
+            None => self.store.container_dir(&container.id)?.join("log"),
+        };
         // A container from before the configuration changed has one.
         if self.config.settings.log.driver == LogDriver::None && !path.exists() {
             return Err(Error::NoLog);

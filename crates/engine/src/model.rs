@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::options::{MountKind, MountSpec, Protocol, RunOptions};
+use crate::pod::PodMember;
 
 /// A container as the store keeps it: what was asked for, what the image said, and how far it has come.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +45,9 @@ pub struct Container {
     pub cgroup_driver: String,
     /// The cgroup path as in the OCI configuration (`linux.cgroupsPath`).
     pub cgroup_path: String,
+    /// The pod it is in, and what was asked for there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<PodMember>,
 }
 
 impl Container {
@@ -176,7 +180,7 @@ pub struct ResolvedMount {
 }
 
 /// A container's place in a network while it runs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EndpointState {
     /// Name of the network as the user knows it: `bridge`.
     pub network: String,

@@ -15,7 +15,9 @@ use crate::endpoint::{HeldPorts, Joined};
 use crate::lock::ContainerLock;
 use crate::model::{Container, ResolvedMount, Status, ZERO_TIME};
 use crate::options::{NetworkMode, RunOptions, SeccompChoice};
+use crate::pod::{self, PodState};
 use crate::rootfs_view::RootfsView;
+use crate::user::Identity;
 use crate::{Engine, Error, Result, config::LogDriver, files, lifecycle, settle, spec, user};
 
 /// Which of a container's standard streams a front door wants.
@@ -167,17 +169,31 @@ impl Engine {
             Some(bundle.join("upper")),
             layers.iter().map(|l| l.path.clone()).collect(),
         );
-        let identity = user::resolve(&view, &container.process.user, &container.options.group_add)?;
+        let identity = self.identity(container, &view)?;
+        let pod = match &container.pod {
+            Some(member) => Some(self.pod(&member.pod)?),
+            None => None,
+        };
+        if let Some(pod) = pod.as_ref().filter(|pod| pod.state != PodState::Ready) {
+            return Err(Error::PodNotReady { id: pod.id.clone() });
+        }
         let joined = match &container.options.network {
             NetworkMode::Container(other) => Some(self.store.container_dir(&self.find(other)?)?),
             _ => None,
         };
-        let files = files::write(
-            &bundle,
-            container,
-            joined.as_deref(),
-            self.bridge()?.gateway(),
-        )?;
+        let files = match &pod {
+            Some(pod) => files::of_pod(&self.pod_files(&pod.id))?,
+            None => files::write(
+                &bundle,
+                container,
+                joined.as_deref(),
+                self.bridge()?.gateway(),
+            )?,
+        };
+        let in_pod = match (&pod, &container.pod) {
+            (Some(pod), Some(member)) => Some(self.in_pod(pod, member)?),
+            _ => None,
+        };
         let output = spec::build(&spec::SpecInput {
             container,
             user: &identity,
@@ -185,6 +201,7 @@ impl Engine {
             netns: network.netns.is_some().then(|| LaunchFds::path(0)),
             monitor: self.monitor_path()?,
             facts: self.facts(),
+            pod: in_pod.as_ref(),
         })?;
         let config = bundle.join("config.json");
         output.spec.save(&config).map_err(|e| Error::BadRecord {
@@ -202,11 +219,14 @@ impl Engine {
                 volatile: false,
             },
             copy_up: copy_up(container),
-            log: self.log_config(&bundle),
+            log: self.log_config(container, &bundle)?,
             stdio: StdioConfig {
                 terminal: container.options.tty.then(Default::default),
                 open_stdin: container.options.interactive,
-                stdin_once: container.options.interactive && !container.options.detach,
+                stdin_once: match &container.pod {
+                    Some(member) => member.options.stdin_once,
+                    None => container.options.interactive && !container.options.detach,
+                },
             },
             cgroup: self.cgroup_driver(),
             seccomp: seccomp_policy(container, output.seccomp),
@@ -304,12 +324,35 @@ impl Engine {
             .collect())
     }
 
-    fn log_config(&self, bundle: &Path) -> Option<LogConfig> {
+    /// A pod's log is where the kubelet wants it, and the kubelet rotates it.
+    fn log_config(&self, container: &Container, bundle: &Path) -> Result<Option<LogConfig>> {
+        if let Some(member) = &container.pod {
+            let Some(path) = member.log.clone() else {
+                return Ok(None);
+            };
+            if let Some(dir) = path.parent() {
+                fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
+            }
+            return Ok(Some(LogConfig {
+                path,
+                max_size: 0,
+                max_file: 1,
+            }));
+        }
         let settings = &self.config.settings.log;
-        (settings.driver == LogDriver::File).then(|| LogConfig {
+        Ok((settings.driver == LogDriver::File).then(|| LogConfig {
             path: bundle.join("log"),
             max_size: settings.max_size,
             max_file: settings.max_file,
+        }))
+    }
+
+    /// Whom a container's own processes run as.
+    pub(crate) fn identity(&self, container: &Container, view: &RootfsView) -> Result<Identity> {
+        let user = &container.process.user;
+        Ok(match &container.pod {
+            Some(member) => pod::identity(view, &member.options, user)?,
+            None => user::resolve(view, user, &container.options.group_add)?,
         })
     }
 

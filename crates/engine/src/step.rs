@@ -236,6 +236,7 @@ impl StepRunner<'_> {
             state: State::created(),
             network: None,
             restart_count: 0,
+            pod: None,
             id,
         }
     }
@@ -293,6 +294,7 @@ impl StepRunner<'_> {
             netns: netns.is_some().then(|| LaunchFds::path(0)),
             monitor: engine.monitor_path()?,
             facts: engine.facts(),
+            pod: None,
         })?;
         let config = step.dir.join("config.json");
         output.spec.save(&config).map_err(|e| Error::BadRecord {

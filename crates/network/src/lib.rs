@@ -32,5 +32,5 @@ pub use config::{
 };
 pub use error::{Error, Result};
 pub use host::{host_has_ipv6, kernel_has_ipv6};
-pub use netns::new_netns;
+pub use netns::{new_netns, traffic};
 pub use port::{free_port, reserve};

@@ -30,6 +30,19 @@ pub fn new_netns() -> Result<OwnedFd> {
     made
 }
 
+/// What /proc/net/dev says in a network namespace: each interface's traffic.
+///
+/// # Errors
+/// [`Error::Namespace`].
+pub fn traffic(netns: OwnedFd) -> Result<String> {
+    within(netns.as_fd(), || {
+        std::fs::read_to_string("/proc/thread-self/net/dev").map_err(|source| Error::Namespace {
+            operation: "read the traffic of a network namespace",
+            source,
+        })
+    })
+}
+
 /// Runs `work` with the calling thread in `netns`, then returns to where it was.
 pub(crate) fn within<T>(netns: BorrowedFd<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let home = current_netns()?;

@@ -121,6 +121,12 @@ const MIGRATIONS: &[&str] = &["
     ALTER TABLE packed_layers ADD COLUMN archive TEXT;
     ALTER TABLE packed_layers ADD COLUMN archive_size INTEGER;
     ALTER TABLE packed_layers ADD COLUMN toc TEXT;
+", "
+    CREATE TABLE pods (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        document TEXT NOT NULL
+    );
 "];
 
 /// Opens the database of the store in `root`, and creates it if there is none.

@@ -248,6 +248,18 @@ pub struct Resources {
     pub pids_limit: Option<i64>,
     /// `--oom-score-adj`.
     pub oom_score_adj: Option<i32>,
+    /// Length of a period of `cpu_quota`, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_period: Option<u64>,
+    /// Processor time in a period, in microseconds; 0 and negative are unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_quota: Option<i64>,
+    /// Bytes of huge pages by their size (`2MB`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hugepages: BTreeMap<String, u64>,
+    /// Files of the cgroup (v2) and what is written to them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unified: BTreeMap<String, String>,
 }
 
 /// `--security-opt`.

@@ -102,6 +102,17 @@ pub(super) fn sets(bounding: Set, uid: u32) -> Result<LinuxCapabilities, SpecErr
         .build()?)
 }
 
+/// None at all.
+pub(crate) fn none() -> Result<LinuxCapabilities, oci_spec::OciSpecError> {
+    LinuxCapabilitiesBuilder::default()
+        .bounding(Set::new())
+        .effective(Set::new())
+        .permitted(Set::new())
+        .inheritable(Set::new())
+        .ambient(Set::new())
+        .build()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::facts;

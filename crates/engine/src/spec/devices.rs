@@ -44,6 +44,70 @@ pub(super) fn of_host(dir: &Path) -> Result<Vec<LinuxDevice>, SpecError> {
     Ok(devices)
 }
 
+/// A device of the host, or all below a directory of devices, at another path; and the rules that let them be used.
+pub(super) fn passed_on(
+    host: &Path,
+    inside: &Path,
+    permissions: &str,
+) -> Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgroup>), SpecError> {
+    let fail = |source| SpecError::Devices {
+        path: host.into(),
+        source,
+    };
+    // A link to a device is as good as the device.
+    let host = host.canonicalize().map_err(fail)?;
+    let mut found = Vec::new();
+    match host.is_dir() {
+        true => collect(&host, &[], &mut found)?,
+        false => {
+            let metadata = host.metadata().map_err(fail)?;
+            let device = node(&host, &metadata)?;
+            found.push(device.ok_or_else(|| fail(std::io::Error::other("it is no device")))?);
+        }
+    }
+    let mut rules = Vec::new();
+    for device in &mut found {
+        if let Ok(below) = device.path().strip_prefix(&host) {
+            let path = match below.as_os_str().is_empty() {
+                true => inside.to_owned(),
+                false => inside.join(below),
+            };
+            device.set_path(path);
+        }
+        rules.push(
+            LinuxDeviceCgroupBuilder::default()
+                .allow(true)
+                .typ(device.typ())
+                .major(device.major())
+                .minor(device.minor())
+                .access(permissions)
+                .build()?,
+        );
+    }
+    Ok((found, rules))
+}
+
+/// The device that a file is, if it is one.
+fn node(path: &Path, metadata: &fs::Metadata) -> Result<Option<LinuxDevice>, SpecError> {
+    let kind = metadata.file_type();
+    let typ = match (kind.is_char_device(), kind.is_block_device()) {
+        (true, _) => LinuxDeviceType::C,
+        (_, true) => LinuxDeviceType::B,
+        _ => return Ok(None),
+    };
+    let rdev = metadata.rdev();
+    let device = LinuxDeviceBuilder::default()
+        .path(path)
+        .typ(typ)
+        .major(i64::from(libc::major(rdev)))
+        .minor(i64::from(libc::minor(rdev)))
+        .file_mode(metadata.mode() & 0o7777)
+        .uid(metadata.uid())
+        .gid(metadata.gid())
+        .build()?;
+    Ok(Some(device))
+}
+
 fn collect(dir: &Path, skipped: &[&str], devices: &mut Vec<LinuxDevice>) -> Result<(), SpecError> {
     let fail = |source| SpecError::Devices {
         path: dir.into(),
@@ -62,28 +126,10 @@ fn collect(dir: &Path, skipped: &[&str], devices: &mut Vec<LinuxDevice>) -> Resu
         let Ok(metadata) = entry.metadata() else {
             continue;
         };
-        let kind = metadata.file_type();
-        let typ = match (kind.is_char_device(), kind.is_block_device()) {
-            (true, _) => LinuxDeviceType::C,
-            (_, true) => LinuxDeviceType::B,
-            _ if kind.is_dir() => {
-                collect(&entry.path(), &[], devices)?;
-                continue;
-            }
-            _ => continue,
-        };
-        let rdev = metadata.rdev();
-        devices.push(
-            LinuxDeviceBuilder::default()
-                .path(entry.path())
-                .typ(typ)
-                .major(libc::major(rdev) as i64)
-                .minor(libc::minor(rdev) as i64)
-                .file_mode(metadata.mode() & 0o7777)
-                .uid(metadata.uid())
-                .gid(metadata.gid())
-                .build()?,
-        );
+        match metadata.is_dir() {
+            true => collect(&entry.path(), &[], devices)?,
+            false => devices.extend(node(&entry.path(), &metadata)?),
+        }
     }
     Ok(())
 }

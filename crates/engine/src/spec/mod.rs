@@ -8,6 +8,7 @@ mod devices;
 mod facts;
 mod linux;
 mod mounts;
+mod pod;
 mod process;
 mod resources;
 #[cfg(test)]
@@ -16,15 +17,16 @@ pub(crate) mod tests;
 use std::path::PathBuf;
 
 use oci_spec::OciSpecError;
-use oci_spec::runtime::{LinuxSeccomp, RootBuilder, Spec, SpecBuilder};
+use oci_spec::runtime::{LinuxResources, LinuxSeccomp, RootBuilder, Spec, SpecBuilder};
 use rctr_runtime::cgroup::CgroupDriver;
 
 pub(crate) use facts::HostFacts;
+pub(crate) use pod::{InPod, InPodMount};
 pub(crate) use process::exec_process;
 
 use crate::files::EtcFiles;
 use crate::model::Container;
-use crate::options::{ParseError, SeccompChoice};
+use crate::options::{ParseError, Resources, SeccompChoice};
 use crate::user::Identity;
 
 /// What was asked for cannot be had on this host.
@@ -89,6 +91,8 @@ pub(crate) struct SpecInput<'a> {
     pub(crate) monitor: PathBuf,
     /// The host.
     pub(crate) facts: &'a HostFacts,
+    /// What the container's pod makes of it.
+    pub(crate) pod: Option<&'a InPod>,
 }
 
 /// A configuration.
@@ -126,18 +130,46 @@ pub(crate) fn build(input: &SpecInput) -> Result<SpecOutput, SpecError> {
         .path("rootfs")
         .readonly(options.read_only)
         .build()?;
-    let spec = SpecBuilder::default()
+    let mut spec = SpecBuilder::default()
         .root(root)
         .hostname(input.files.name.clone())
         .mounts(mounts::build(input)?)
         .linux(linux::build(input, &mut warnings)?)
         .process(process)
         .build()?;
+    if let Some(in_pod) = input.pod {
+        pod::adjust(&mut spec, input, in_pod, &mut warnings)?;
+    }
     Ok(SpecOutput {
         spec,
         seccomp,
         warnings,
     })
+}
+
+/// The limits of a container, for one that runs already.
+///
+/// # Errors
+/// [`SpecError`]: limits that cannot be had.
+pub(crate) fn limits(
+    container: &Container,
+    facts: &HostFacts,
+    warnings: &mut Vec<String>,
+) -> Result<LinuxResources, SpecError> {
+    let swap = resources::Swap::of(container);
+    resources::limits(&container.options.resources, swap, facts, warnings)
+}
+
+/// The limits of a whole pod.
+///
+/// # Errors
+/// [`SpecError`]: limits that cannot be had.
+pub(crate) fn limits_of_pod(
+    wanted: &Resources,
+    facts: &HostFacts,
+    warnings: &mut Vec<String>,
+) -> Result<LinuxResources, SpecError> {
+    resources::limits(wanted, resources::Swap::AsSaid, facts, warnings)
 }
 
 /// The value of `linux.cgroupsPath`: `/parent/id`, or `slice:rctr:id` for systemd.

@@ -70,7 +70,7 @@ pub(super) fn build(input: &SpecInput) -> Result<Vec<Mount>, SpecError> {
 }
 
 /// Whether a user's mount takes the place of a default one: the same place, or one above /dev or the cgroups.
-fn hides(user: &str, default: &Path) -> bool {
+pub(super) fn hides(user: &str, default: &Path) -> bool {
     default == Path::new(user) || (matches!(user, "/dev" | CGROUP_DIR) && default.starts_with(user))
 }
 
@@ -121,7 +121,7 @@ fn bind(
     )
 }
 
-fn build_mount(
+pub(super) fn build_mount(
     target: &str,
     typ: &str,
     source: &Path,

@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use oci_spec::runtime::{
-    LinuxCpu, LinuxCpuBuilder, LinuxMemory, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources,
-    LinuxResourcesBuilder,
+    LinuxCpu, LinuxCpuBuilder, LinuxHugepageLimit, LinuxHugepageLimitBuilder, LinuxMemory,
+    LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
 };
 
 use super::{HostFacts, SpecError, SpecInput, devices};
+use crate::model::Container;
 use crate::options::Resources;
 
 const CPU_PERIOD: u64 = 100_000;
@@ -16,12 +17,41 @@ pub(super) fn build(
     input: &SpecInput,
     warnings: &mut Vec<String>,
 ) -> Result<LinuxResources, SpecError> {
-    let options = &input.container.options;
-    let (wanted, facts) = (&options.resources, input.facts);
-    let mut resources = LinuxResourcesBuilder::default()
-        .devices(devices::rules(options.privileged)?)
-        .build()?;
-    resources.set_memory(memory(wanted, facts, warnings)?);
+    let container = input.container;
+    let wanted = &container.options.resources;
+    let mut resources = limits(wanted, Swap::of(container), input.facts, warnings)?;
+    resources.set_devices(Some(devices::rules(container.options.privileged)?));
+    Ok(resources)
+}
+
+/// What a memory limit means for swap if nothing is said of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Swap {
+    /// As much again as memory: Docker's default.
+    AsMuchAgain,
+    /// Nothing: a kubelet says what it wants.
+    AsSaid,
+}
+
+impl Swap {
+    pub(super) fn of(container: &Container) -> Swap {
+        match container.pod {
+            Some(_) => Swap::AsSaid,
+            None => Swap::AsMuchAgain,
+        }
+    }
+}
+
+/// All limits but those on devices.
+pub(super) fn limits(
+    wanted: &Resources,
+    swap: Swap,
+    facts: &HostFacts,
+    warnings: &mut Vec<String>,
+) -> Result<LinuxResources, SpecError> {
+    let mut resources = LinuxResourcesBuilder::default().build()?;
+    resources.set_devices(None);
+    resources.set_memory(memory(wanted, swap, facts, warnings)?);
     resources.set_cpu(cpu(wanted, facts, warnings)?);
     if let Some(limit) = wanted.pids_limit.filter(|limit| *limit > 0) {
         match facts.limits.pids {
@@ -31,22 +61,59 @@ pub(super) fn build(
             false => discard(warnings, "PIDs limit capabilities", "PIDs limit discarded"),
         }
     }
+    resources.set_hugepage_limits(hugepages(wanted, facts, warnings)?);
+    let mut unified: HashMap<String, String> = HashMap::new();
+    match facts.cgroup_v2() {
+        true => unified.extend(wanted.unified.clone()),
+        false if !wanted.unified.is_empty() => {
+            discard(warnings, "cgroup v2", "Unified resources discarded");
+        }
+        false => {}
+    }
     // libcgroups takes a swap of 0 for no wish at all.
     let no_swap = resources
         .memory()
         .as_ref()
         .is_some_and(|m| m.limit().is_some() && m.limit() == m.swap());
     if no_swap && facts.cgroup_v2() {
-        resources.set_unified(Some(HashMap::from([(
-            "memory.swap.max".to_owned(),
-            "0".to_owned(),
-        )])));
+        unified.insert("memory.swap.max".to_owned(), "0".to_owned());
     }
+    resources.set_unified(Some(unified).filter(|unified| !unified.is_empty()));
     Ok(resources)
+}
+
+/// A kubelet always says 0 for every size, also on hosts without the controller.
+fn hugepages(
+    wanted: &Resources,
+    facts: &HostFacts,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Vec<LinuxHugepageLimit>>, SpecError> {
+    let has = facts
+        .hierarchies
+        .as_ref()
+        .is_some_and(|h| h.has_controller("hugetlb"));
+    if !has {
+        if wanted.hugepages.values().any(|bytes| *bytes > 0) {
+            discard(warnings, "huge page limits", "Huge page limits discarded");
+        }
+        return Ok(None);
+    }
+    let mut limits = Vec::new();
+    for (size, bytes) in &wanted.hugepages {
+        let limit = i64::try_from(*bytes).unwrap_or(i64::MAX);
+        limits.push(
+            LinuxHugepageLimitBuilder::default()
+                .page_size(size)
+                .limit(limit)
+                .build()?,
+        );
+    }
+    Ok(Some(limits).filter(|limits| !limits.is_empty()))
 }
 
 fn memory(
     wanted: &Resources,
+    unsaid: Swap,
     facts: &HostFacts,
     warnings: &mut Vec<String>,
 ) -> Result<Option<LinuxMemory>, SpecError> {
@@ -75,12 +142,10 @@ fn memory(
         }
         return Ok(None);
     }
-    // Docker's default: as much swap again as memory.
-    let swap = limit.map(|limit| {
-        wanted
-            .memory_swap
-            .filter(|swap| *swap != 0)
-            .unwrap_or(limit.saturating_mul(2))
+    let swap = limit.and_then(|limit| {
+        let said = wanted.memory_swap.filter(|swap| *swap != 0);
+        let unsaid = (unsaid == Swap::AsMuchAgain).then(|| limit.saturating_mul(2));
+        said.or(unsaid)
     });
     if swap.is_some() && !facts.limits.swap {
         discard(
@@ -113,6 +178,16 @@ fn cpu(
         }
         cpu.set_period(Some(CPU_PERIOD));
         cpu.set_quota(Some((nanos / (1_000_000_000 / CPU_PERIOD)) as i64));
+    }
+    let period = wanted.cpu_period.filter(|period| *period != 0);
+    if period.is_some() || wanted.cpu_quota.is_some_and(|quota| quota != 0) {
+        match facts.limits.cpu {
+            true => {
+                cpu.set_period(period);
+                cpu.set_quota(wanted.cpu_quota.filter(|quota| *quota != 0));
+            }
+            false => discard(warnings, "CPU CFS quotas", "Quota discarded"),
+        }
     }
     if let Some(shares) = wanted.cpu_shares.filter(|shares| *shares != 0) {
         match facts.limits.cpu {

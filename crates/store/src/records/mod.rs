@@ -8,6 +8,7 @@ mod images;
 mod layers;
 mod leases;
 mod packed;
+mod pods;
 mod volumes;
 
 use std::path::Path;

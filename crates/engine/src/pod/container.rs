@@ -1,0 +1,377 @@
+//! Containers of pods: from what a kubelet asks for to a container's record, and what only they are asked for.
+
+use std::path::{Component, Path, PathBuf};
+
+use rctr_runtime::cgroup::Cgroup;
+use rctr_runtime::{MonitorClient, WaitHandle};
+
+use super::{
+    GroupsPolicy, MemberIdentity, NamespaceScope, PidScope, Pod, PodApparmor, PodContainerOptions,
+    PodMember, PodMountSource, PodSeccomp, PodState,
+};
+use crate::create::{Created, NewRecord};
+use crate::model::Container;
+use crate::options::{NetworkMode, Resources, RunOptions, SeccompChoice, SecurityOptions};
+use crate::rootfs_view::RootfsView;
+use crate::spec::{InPod, InPodMount};
+use crate::user::{self, Identity};
+use crate::{Engine, Error, Result, lifecycle, resolve, settle, spec};
+
+impl Engine {
+    /// Makes a container in a pod without starting it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPod`], [`Error::PodNotReady`], [`Error::NoSuchImage`], [`Error::NameTaken`]; anything wrong with
+    /// the options.
+    pub fn create_in_pod(&self, pod: &str, options: &PodContainerOptions) -> Result<Created> {
+        let pod = self.pod(pod)?;
+        if pod.state != PodState::Ready {
+            return Err(Error::PodNotReady { id: pod.id });
+        }
+        self.store.require_space()?;
+        let image = self.image(&options.image)?;
+        let run = run_options(&pod, options)?;
+        let process = resolve::resolve(&image.config, image.raw_config(), &run)?;
+        let layers = self.lower_dirs(&image.layers)?;
+        let view = RootfsView::new(None, layers.into_iter().map(|layer| layer.path).collect());
+        let identity = identity(&view, options, &process.user)?;
+        self.check_mounts(options)?;
+        let member = PodMember {
+            pod: pod.id.clone(),
+            log: log_path(&pod, options)?,
+            options: options.clone(),
+            identity: Some(MemberIdentity {
+                uid: identity.uid,
+                gid: identity.gid,
+                groups: identity.groups,
+            }),
+        };
+        let driver = self.cgroup_driver();
+        let (container, warnings) = self.insert_record(NewRecord {
+            options: run,
+            image,
+            process,
+            warnings: Vec::new(),
+            cgroup_path: Box::new(move |id, own| {
+                spec::cgroup_path(driver, pod.cgroup.as_deref().or(own), id)
+            }),
+            pod: Some(member),
+        })?;
+        Ok(Created {
+            id: container.id,
+            warnings,
+        })
+    }
+
+    /// Images that are mounted must be there.
+    fn check_mounts(&self, options: &PodContainerOptions) -> Result<()> {
+        for mount in &options.mounts {
+            if !mount.target.starts_with('/') {
+                return Err(Error::PodOption {
+                    what: format!(
+                        "mount {:?}: the path in the container is not absolute",
+                        mount.target
+                    ),
+                });
+            }
+            if let PodMountSource::Image { image, .. } = &mount.source {
+                self.image(image)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The containers of all pods, newest first, their live state filled in.
+    ///
+    /// # Errors
+    /// Whatever hinders reading.
+    pub fn pod_containers(&self) -> Result<Vec<Container>> {
+        let members = self.records()?.into_iter().filter(|c| c.pod.is_some());
+        let mut containers = Vec::new();
+        for container in members {
+            containers.extend(self.refresh(container)?);
+        }
+        Ok(containers)
+    }
+
+    /// The containers of one pod, newest first, their live state filled in.
+    ///
+    /// # Errors
+    /// Whatever hinders reading.
+    pub fn containers_of(&self, pod: &str) -> Result<Vec<Container>> {
+        let records = self.records()?.into_iter();
+        let members = records.filter(|c| c.pod.as_ref().is_some_and(|member| member.pod == pod));
+        let mut containers = Vec::new();
+        for container in members {
+            containers.extend(self.refresh(container)?);
+        }
+        Ok(containers)
+    }
+
+    /// Changes what a container may use, at once if it runs. What is not said stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`]; a limit that cannot be set, and then nothing is recorded.
+    pub fn update_resources(&self, name: &str, wanted: &Resources) -> Result<()> {
+        let id = self.find(name)?;
+        let lock = self.lock(&id)?;
+        let mut container = self.refresh_locked(self.load(&id)?, &lock)?;
+        merge(&mut container.options.resources, wanted);
+        if container.state.status.is_live() {
+            let mut warnings = Vec::new();
+            let limits = spec::limits(&container, self.facts(), &mut warnings)?;
+            let driver = settle::driver_of(&container);
+            let cgroup = Cgroup::open(driver, Path::new(&container.cgroup_path))?;
+            warnings.extend(cgroup.update(&limits)?);
+            super::lifecycle::tell(&id, &warnings);
+        }
+        if let Some(member) = &mut container.pod {
+            member.options.resources = container.options.resources.clone();
+        }
+        self.store.write(|tx| lifecycle::save(tx, &container))
+    }
+
+    /// Lets a running container's output go to a new file, after the old one was moved away.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`]; the file cannot be made.
+    pub fn reopen_log(&self, name: &str) -> Result<()> {
+        let container = self.running(name)?;
+        Ok(MonitorClient::connect(&self.state_dir(&container.id))?.reopen_log()?)
+    }
+
+    /// Something to wait on until a container has ended; `None` if it does not run.
+    ///
+    /// # Errors
+    /// The monitor does not answer.
+    pub fn end_of(&self, id: &str) -> Result<Option<WaitHandle>> {
+        match MonitorClient::connect(&self.state_dir(id)).and_then(MonitorClient::start_wait) {
+            Err(rctr_runtime::Error::NotRunning { .. } | rctr_runtime::Error::MonitorLost) => {
+                Ok(None)
+            }
+            other => Ok(Some(other?)),
+        }
+    }
+
+    /// A container's pod with everything found that a configuration names.
+    pub(crate) fn in_pod(&self, pod: &Pod, member: &PodMember) -> Result<InPod> {
+        let options = &member.options;
+        let mut mounts = Vec::new();
+        for mount in &options.mounts {
+            let (source, read_only) = match &mount.source {
+                PodMountSource::Host(path) => (host_source(path)?, mount.read_only),
+                PodMountSource::Image { image, .. } => {
+                    return Err(Error::PodOption {
+                        what: format!(
+                            "mount {}: image {image}: image volumes are not supported yet",
+                            mount.target
+                        ),
+                    });
+                }
+            };
+            mounts.push(InPodMount {
+                target: mount.target.clone(),
+                source,
+                read_only,
+                recursive_read_only: mount.recursive_read_only,
+                propagation: mount.propagation,
+                mappings: mount.mappings.clone(),
+            });
+        }
+        Ok(InPod {
+            pod: pod.clone(),
+            options: options.clone(),
+            pid: self.pid_namespace(pod, options)?,
+            mounts,
+        })
+    }
+
+    /// Path of the PID namespace that a container joins: `Some(None)` is the host's, `None` one of its own.
+    pub(crate) fn pid_namespace(
+        &self,
+        pod: &Pod,
+        options: &PodContainerOptions,
+    ) -> Result<Option<Option<PathBuf>>> {
+        Ok(match &options.security.pid {
+            PidScope::Container => None,
+            PidScope::Node => Some(None),
+            PidScope::Pod => match self.pause_pid(&pod.id) {
+                Some(pid) => Some(Some(pid_path(pid))),
+                None => return Err(Error::PodNotReady { id: pod.id.clone() }),
+            },
+            PidScope::Target(target) => {
+                let other = self.running(target)?;
+                Some(Some(pid_path(other.state.pid)))
+            }
+        })
+    }
+}
+
+/// Where a mount's source is, links resolved as on the host; a directory is made if nothing is there.
+fn host_source(path: &Path) -> Result<PathBuf> {
+    match path.canonicalize() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(path).map_err(Error::file("create", path))?;
+            path.canonicalize().map_err(Error::file("find", path))
+        }
+        other => other.map_err(Error::file("find", path)),
+    }
+}
+
+fn pid_path(pid: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/ns/pid"))
+}
+
+/// The same wishes in the words of `rctr run`, for all that both have.
+fn run_options(pod: &Pod, options: &PodContainerOptions) -> Result<RunOptions> {
+    let security = &options.security;
+    let of = &pod.options;
+    let name = format!(
+        "k8s_{}_{}_{}_{}_{}",
+        options.name, of.name, of.namespace, of.uid, options.attempt
+    );
+    let env = options
+        .env
+        .iter()
+        .map(|(name, value)| match std::str::from_utf8(value) {
+            Ok(value) => Ok(format!("{name}={value}")),
+            Err(_) => Err(Error::PodOption {
+                what: format!("environment variable {name}: its value is not UTF-8"),
+            }),
+        });
+    Ok(RunOptions {
+        image: options.image_name.clone(),
+        entrypoint: (!options.command.is_empty()).then(|| options.command.clone()),
+        cmd: options.args.clone(),
+        name: Some(name),
+        tty: options.tty,
+        interactive: options.stdin,
+        detach: true,
+        env: env.collect::<Result<_>>()?,
+        working_dir: options.working_dir.clone(),
+        user: user_word(options),
+        network: match of.network {
+            NamespaceScope::Pod => NetworkMode::None,
+            NamespaceScope::Node => NetworkMode::Host,
+        },
+        resources: options.resources.clone(),
+        cap_add: security.cap_add.clone(),
+        cap_drop: security.cap_drop.clone(),
+        privileged: security.privileged,
+        security: SecurityOptions {
+            no_new_privileges: security.no_new_privileges,
+            seccomp: seccomp(&security.seccomp)?,
+            apparmor: match &security.apparmor {
+                PodApparmor::RuntimeDefault => None,
+                PodApparmor::Unconfined => Some("unconfined".into()),
+                PodApparmor::Localhost(name) => Some(name.clone()),
+            },
+            ..Default::default()
+        },
+        read_only: security.read_only_rootfs,
+        labels: options.labels.clone(),
+        stop_signal: options.stop_signal.clone(),
+        ..Default::default()
+    })
+}
+
+fn user_word(options: &PodContainerOptions) -> Option<String> {
+    let security = &options.security;
+    let user = match (security.run_as_user, &security.run_as_username) {
+        (Some(uid), _) => uid.to_string(),
+        (None, Some(name)) => name.clone(),
+        (None, None) => return None,
+    };
+    Some(match security.run_as_group {
+        Some(gid) => format!("{user}:{gid}"),
+        None => user,
+    })
+}
+
+fn seccomp(profile: &PodSeccomp) -> Result<SeccompChoice> {
+    Ok(match profile {
+        PodSeccomp::RuntimeDefault => SeccompChoice::Default,
+        PodSeccomp::Unconfined => SeccompChoice::Unconfined,
+        PodSeccomp::Localhost(path) => {
+            let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
+            SeccompChoice::Profile(text)
+        }
+    })
+}
+
+/// Whom a container's processes run as. Unlike with Docker, a primary group that is named leaves the groups that the
+/// image gives its user, unless only those that are named shall count.
+///
+/// # Errors
+/// [`user::UserError`].
+pub(crate) fn identity(
+    view: &RootfsView,
+    options: &PodContainerOptions,
+    word: &str,
+) -> Result<Identity, user::UserError> {
+    let security = &options.security;
+    // The group is looked at by itself; a user's own groups are found only without one.
+    let (name, group) = match word.split_once(':') {
+        Some((name, group)) => (name, Some(group)),
+        None => (word, None),
+    };
+    let mut identity = user::resolve(view, name, &[])?;
+    if let Some(group) = group {
+        identity.gid = user::resolve(view, &format!("{name}:{group}"), &[])?.gid;
+    }
+    let of_image = match security.groups_policy {
+        GroupsPolicy::Merge => std::mem::take(&mut identity.groups),
+        GroupsPolicy::Strict => Vec::new(),
+    };
+    identity.groups = vec![identity.gid];
+    for gid in of_image
+        .into_iter()
+        .chain(security.supplemental_groups.iter().copied())
+    {
+        if !identity.groups.contains(&gid) {
+            identity.groups.push(gid);
+        }
+    }
+    Ok(identity)
+}
+
+/// The log's place, which is below the pod's directory.
+fn log_path(pod: &Pod, options: &PodContainerOptions) -> Result<Option<PathBuf>> {
+    let (Some(dir), Some(path)) = (&pod.options.log_directory, &options.log_path) else {
+        return Ok(None);
+    };
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    match path.components().all(plain) {
+        true => Ok(Some(dir.join(path))),
+        false => Err(Error::PodOption {
+            what: format!(
+                "log path {}: it must stay below the pod's log directory",
+                path.display()
+            ),
+        }),
+    }
+}
+
+/// What is said takes the place of what was; 0 and nothing leave it, as a kubelet means them.
+fn merge(resources: &mut Resources, wanted: &Resources) {
+    fn put<T: Clone>(to: &mut Option<T>, from: &Option<T>) {
+        if from.is_some() {
+            to.clone_from(from);
+        }
+    }
+    put(&mut resources.memory, &wanted.memory);
+    put(&mut resources.memory_swap, &wanted.memory_swap);
+    put(
+        &mut resources.memory_reservation,
+        &wanted.memory_reservation,
+    );
+    put(&mut resources.cpu_shares, &wanted.cpu_shares);
+    put(&mut resources.cpu_period, &wanted.cpu_period);
+    put(&mut resources.cpu_quota, &wanted.cpu_quota);
+    put(&mut resources.cpuset_cpus, &wanted.cpuset_cpus);
+    put(&mut resources.cpuset_mems, &wanted.cpuset_mems);
+    put(&mut resources.pids_limit, &wanted.pids_limit);
+    put(&mut resources.oom_score_adj, &wanted.oom_score_adj);
+    resources.hugepages.extend(wanted.hugepages.clone());
+    resources.unified.extend(wanted.unified.clone());
+}

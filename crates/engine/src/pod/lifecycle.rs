@@ -1,0 +1,428 @@
+//! Making, stopping and removing pods.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use rctr_runtime::cgroup::{Cgroup, CgroupDriver};
+use rctr_runtime::namespaces::{self, PinRequest};
+
+use super::{NamespaceScope, PidScope, Pod, PodNamespaces, PodOptions, PodState};
+use crate::options::Resources;
+use crate::{Engine, Error, RemoveOptions, Result, files, names, spec, time};
+
+/// Size of a pod's /dev/shm, as everybody has it.
+const SHM_SIZE: u64 = 64 << 20;
+
+/// Held while a pod is changed. It is on a directory of the state directory: it goes with the process that held it.
+pub(super) struct PodLock(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
+
+impl Engine {
+    /// Makes a pod: namespaces, network, cgroup. What an interrupted attempt at the same pod has left is cleared first.
+    ///
+    /// # Errors
+    /// [`Error::PodNameTaken`] if there is one of the same key; whatever hinders it, and nothing is left then.
+    pub fn run_pod(&self, options: &PodOptions) -> Result<Pod> {
+        self.store.require_space()?;
+        let mut pod = Pod {
+            id: names::new_id(),
+            options: options.clone(),
+            created: time::now(),
+            state: PodState::Creating,
+            network: None,
+            cgroup: self.pod_cgroup(options),
+            cgroup_made: false,
+            namespaces: PodNamespaces::default(),
+        };
+        // Before the record: whoever finds that finds somebody working on it.
+        let lock = self.lock_pod(&pod.id)?;
+        if let Err(error) = self.reserve(&pod) {
+            drop(lock);
+            self.remove_pod_files(&pod.id)?;
+            return Err(error);
+        }
+        match self.make_pod(&mut pod) {
+            Ok(()) => Ok(pod),
+            Err(error) => {
+                if let Err(second) = self
+                    .tear_down(&mut pod)
+                    .and_then(|()| self.forget_pod(&pod))
+                {
+                    tracing::warn!(pod = pod.id, error = %second, "what is left of a pod that could not be made");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes the record, and with it takes the pod's key.
+    fn reserve(&self, pod: &Pod) -> Result<()> {
+        let key = pod.options.key();
+        loop {
+            let by = match self.store.write(|tx| tx.insert_pod(&pod.id, &key, pod)) {
+                Err(rctr_store::Error::NameTaken { by, .. }) => by,
+                other => return Ok(other?),
+            };
+            let taken = || Error::PodNameTaken {
+                key: key.clone(),
+                id: by.clone(),
+            };
+            let Some(lock) = self.try_lock_pod(&by)? else {
+                return Err(taken());
+            };
+            match self.pod_record(&by)? {
+                Some(other) if other.state != PodState::Creating => return Err(taken()),
+                Some(mut half) => {
+                    self.tear_down(&mut half)?;
+                    self.forget_pod(&half)?;
+                }
+                None => {}
+            }
+            drop(lock);
+        }
+    }
+
+    fn make_pod(&self, pod: &mut Pod) -> Result<()> {
+        self.make_pod_cgroup(pod)?;
+        self.pin(pod)?;
+        self.join_pod_network(pod)?;
+        files::write_of_pod(&self.pod_files(&pod.id), pod)?;
+        if pod.options.pid == PidScope::Pod {
+            self.start_pause(pod)?;
+        }
+        pod.state = PodState::Ready;
+        self.save_pod(pod)
+    }
+
+    fn make_pod_cgroup(&self, pod: &mut Pod) -> Result<()> {
+        let Some(path) = &pod.cgroup else {
+            return Ok(());
+        };
+        let cgroup = Cgroup::open(self.cgroup_driver(), Path::new(path))?;
+        if cgroup.exists() {
+            return Ok(());
+        }
+        pod.cgroup_made = true;
+        self.save_pod(pod)?;
+        let total = sum(
+            pod.options.resources.as_ref(),
+            pod.options.overhead.as_ref(),
+        );
+        let mut warnings = Vec::new();
+        let limits = spec::limits_of_pod(&total, self.facts(), &mut warnings)?;
+        warnings.extend(cgroup.create(&limits)?);
+        tell(&pod.id, &warnings);
+        Ok(())
+    }
+
+    fn pin(&self, pod: &mut Pod) -> Result<()> {
+        let own = |scope| scope == NamespaceScope::Pod;
+        let (network, ipc) = (own(pod.options.network), own(pod.options.ipc));
+        let in_user = pod.options.user.is_some();
+        let net = match network && !in_user {
+            true => Some(rctr_network::new_netns()?),
+            false => None,
+        };
+        let defaults = match network {
+            true => self.pod_sysctls(),
+            false => BTreeMap::new(),
+        };
+        let request = PinRequest {
+            net: net.as_ref().map(std::os::fd::AsFd::as_fd),
+            new_net: network && in_user,
+            ipc,
+            // A pod on the host's network has its name, too.
+            uts: network,
+            hostname: Some(pod.options.hostname.clone()).filter(|name| !name.is_empty()),
+            sysctls: defaults
+                .into_iter()
+                .chain(pod.options.sysctls.clone())
+                .collect(),
+            user: pod.options.user.clone(),
+            shm_size: ipc.then_some(SHM_SIZE),
+        };
+        let dir = self.pins(&pod.id);
+        if let Some(parent) = dir.parent() {
+            make_dir(parent)?;
+        }
+        let pinned = namespaces::pin(&dir, &request)?;
+        pod.namespaces = PodNamespaces {
+            net: pinned.net,
+            ipc: pinned.ipc,
+            uts: pinned.uts,
+            user: pinned.user,
+            shm: pinned.shm,
+        };
+        self.save_pod(pod)
+    }
+
+    /// Any user may ping and use any port in a network of its own, as everywhere in rctr; then the configuration's.
+    fn pod_sysctls(&self) -> BTreeMap<String, String> {
+        let own = [
+            ("net.ipv4.ip_unprivileged_port_start", "0"),
+            ("net.ipv4.ping_group_range", "0 2147483647"),
+        ];
+        let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let configured = self.config.settings.cri.default_sysctls.clone();
+        own.into_iter().chain(configured).collect()
+    }
+
+    /// Ends all processes of a pod and gives back its network and namespaces. One that is not there is fine.
+    ///
+    /// # Errors
+    /// Whatever hinders it; what is left is the next attempt's.
+    pub fn stop_pod(&self, id: &str) -> Result<()> {
+        let _lock = self.lock_pod(id)?;
+        let Some(mut pod) = self.pod_record(id)? else {
+            return self.remove_pod_files(id);
+        };
+        self.tear_down(&mut pod)?;
+        pod.state = PodState::NotReady;
+        self.save_pod(&pod)
+    }
+
+    /// Stops a pod and removes it with its containers. One that is not there is fine.
+    ///
+    /// # Errors
+    /// Whatever hinders it; what is left is the next attempt's.
+    pub fn remove_pod(&self, id: &str) -> Result<()> {
+        let _lock = self.lock_pod(id)?;
+        let Some(mut pod) = self.pod_record(id)? else {
+            return self.remove_pod_files(id);
+        };
+        self.tear_down(&mut pod)?;
+        self.forget_pod(&pod)
+    }
+
+    /// Clears what an interrupted `rctr cri` was in the middle of making.
+    ///
+    /// # Errors
+    /// Whatever hinders it.
+    pub fn recover_pods(&self) -> Result<()> {
+        for pod in self.store.pods::<Pod>("")? {
+            if pod.state != PodState::Creating {
+                continue;
+            }
+            let Some(_lock) = self.try_lock_pod(&pod.id)? else {
+                continue;
+            };
+            if let Some(mut half) = self
+                .pod_record(&pod.id)?
+                .filter(|p| p.state == PodState::Creating)
+            {
+                self.tear_down(&mut half)?;
+                self.forget_pod(&half)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All pods, oldest first.
+    ///
+    /// # Errors
+    /// Whatever hinders reading.
+    pub fn pods(&self) -> Result<Vec<Pod>> {
+        let pods = self.store.pods::<Pod>("")?;
+        Ok(pods.into_iter().map(|pod| self.as_it_is(pod)).collect())
+    }
+
+    /// One pod by its id or a unique beginning of it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPod`], [`Error::AmbiguousId`].
+    pub fn pod(&self, id: &str) -> Result<Pod> {
+        let missing = || Error::NoSuchPod { id: id.into() };
+        if id.is_empty() {
+            return Err(missing());
+        }
+        let mut found = self.store.pods::<Pod>(id)?;
+        match (found.pop(), found.is_empty()) {
+            (Some(pod), true) => Ok(self.as_it_is(pod)),
+            (Some(_), false) => Err(Error::AmbiguousId { prefix: id.into() }),
+            (None, _) => Err(missing()),
+        }
+    }
+
+    /// The record says how a pod was made; a reboot has ended it since if its files are gone.
+    fn as_it_is(&self, mut pod: Pod) -> Pod {
+        let lost = || {
+            !self.pod_files(&pod.id).join("resolv.conf").exists()
+                || pod.options.pid == PidScope::Pod && self.pause_pid(&pod.id).is_none()
+        };
+        if pod.state == PodState::Ready && lost() {
+            pod.state = PodState::NotReady;
+        }
+        pod
+    }
+
+    /// Ends and gives back all that a pod has, in an order that can be gone through again after a crash.
+    fn tear_down(&self, pod: &mut Pod) -> Result<()> {
+        for container in self.containers_of(&pod.id)? {
+            if container.state.status.is_live() {
+                self.kill_and_settle(&container.id)?;
+            }
+        }
+        self.end_pause(&pod.id)?;
+        self.leave_pod_network(pod)?;
+        namespaces::unpin(&self.pins(&pod.id))?;
+        pod.namespaces = PodNamespaces::default();
+        Ok(())
+    }
+
+    /// Removes the containers and the record; the record last, so that nothing is left that nobody knows of.
+    fn forget_pod(&self, pod: &Pod) -> Result<()> {
+        for container in self.containers_of(&pod.id)? {
+            let how = RemoveOptions {
+                force: true,
+                volumes: true,
+            };
+            match self.remove(&container.id, how) {
+                Err(Error::NoSuchContainer { .. }) => {}
+                other => other?,
+            }
+        }
+        if let Some(path) = pod.cgroup.as_ref().filter(|_| pod.cgroup_made) {
+            let cgroup = Cgroup::open(self.cgroup_driver(), Path::new(path))?;
+            if let Err(error) = cgroup.remove() {
+                tracing::warn!(pod = pod.id, %error, "the pod's cgroup stays");
+            }
+        }
+        self.store.write(|tx| tx.remove_pod(&pod.id))?;
+        self.remove_pod_files(&pod.id)
+    }
+
+    /// Changes what the containers of a pod may use together.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPod`]; a limit that cannot be set.
+    pub fn update_pod_resources(
+        &self,
+        id: &str,
+        overhead: Option<&Resources>,
+        resources: Option<&Resources>,
+    ) -> Result<()> {
+        let id = self.pod(id)?.id;
+        let _lock = self.lock_pod(&id)?;
+        let mut pod = self
+            .pod_record(&id)?
+            .ok_or_else(|| Error::NoSuchPod { id: id.clone() })?;
+        pod.options.overhead = overhead.cloned().or(pod.options.overhead);
+        pod.options.resources = resources.cloned().or(pod.options.resources);
+        // A cgroup that a kubelet has made is for the kubelet to change.
+        if let Some(path) = pod.cgroup.as_ref().filter(|_| pod.cgroup_made) {
+            let total = sum(
+                pod.options.resources.as_ref(),
+                pod.options.overhead.as_ref(),
+            );
+            let mut warnings = Vec::new();
+            let limits = spec::limits_of_pod(&total, self.facts(), &mut warnings)?;
+            let cgroup = Cgroup::open(self.cgroup_driver(), Path::new(path))?;
+            warnings.extend(cgroup.update(&limits)?);
+            tell(&pod.id, &warnings);
+        }
+        self.save_pod(&pod)
+    }
+
+    /// The pod's cgroup as the runtime names it: a path, or a slice.
+    fn pod_cgroup(&self, options: &PodOptions) -> Option<String> {
+        let parent = options.cgroup_parent.as_deref()?;
+        match self.cgroup_driver() {
+            CgroupDriver::Cgroupfs => Some(parent.to_owned()),
+            CgroupDriver::Systemd => Some(parent.rsplit('/').next().unwrap_or(parent).to_owned()),
+        }
+    }
+
+    pub(super) fn pod_record(&self, id: &str) -> Result<Option<Pod>> {
+        let found = self.store.pods::<Pod>(id)?;
+        Ok(found.into_iter().find(|pod| pod.id == id))
+    }
+
+    pub(super) fn save_pod(&self, pod: &Pod) -> Result<()> {
+        self.store.write(|tx| tx.replace_pod(&pod.id, pod))?;
+        Ok(())
+    }
+
+    /// Where the pod's files for /etc are; also carries its lock. On tmpfs: it does not outlive a reboot.
+    pub(crate) fn pod_files(&self, id: &str) -> PathBuf {
+        self.config.state.join(".pod-files").join(id)
+    }
+
+    fn pins(&self, id: &str) -> PathBuf {
+        self.config.state.join(".pods").join(id)
+    }
+
+    fn remove_pod_files(&self, id: &str) -> Result<()> {
+        let dir = self.pod_files(id);
+        match fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::file("remove", &dir)(e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn lock_pod(&self, id: &str) -> Result<PodLock> {
+        loop {
+            if let Some(lock) = self.lock_pod_with(id, FlockArg::LockExclusive)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// The lock if nobody has it.
+    fn try_lock_pod(&self, id: &str) -> Result<Option<PodLock>> {
+        self.lock_pod_with(id, FlockArg::LockExclusiveNonblock)
+    }
+
+    fn lock_pod_with(&self, id: &str, how: FlockArg) -> Result<Option<PodLock>> {
+        let path = self.pod_files(id);
+        make_dir(&path)?;
+        let open = || File::open(&path).and_then(|dir| Ok((dir.metadata()?.ino(), dir)));
+        let (inode, dir) = open().map_err(Error::file("open", &path))?;
+        let lock = match Flock::lock(dir, how) {
+            Ok(lock) => lock,
+            Err((_, nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR)) => return Ok(None),
+            Err((_, errno)) => return Err(Error::file("lock", &path)(errno.into())),
+        };
+        // Whoever had it before may have removed the directory.
+        let same = path.metadata().is_ok_and(|now| now.ino() == inode);
+        Ok(same.then_some(PodLock(lock)))
+    }
+}
+
+/// What a pod and its overhead may use together; what only one of them says is no limit for both.
+fn sum(resources: Option<&Resources>, overhead: Option<&Resources>) -> Resources {
+    let Some(resources) = resources else {
+        return Resources::default();
+    };
+    let mut total = resources.clone();
+    let Some(overhead) = overhead else {
+        return total;
+    };
+    let add = |a: Option<u64>, b: Option<u64>| a.map(|a| a.saturating_add(b.unwrap_or(0)));
+    total.memory = add(total.memory, overhead.memory);
+    total.cpu_shares = add(total.cpu_shares, overhead.cpu_shares);
+    if let (Some(quota), Some(more)) = (total.cpu_quota, overhead.cpu_quota)
+        && quota > 0
+        && more > 0
+    {
+        total.cpu_quota = Some(quota.saturating_add(more));
+    }
+    total
+}
+
+pub(super) fn tell(id: &str, warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!(pod = id, "{warning}");
+    }
+}
+
+pub(super) fn make_dir(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(path)
+        .map_err(Error::file("create", path))
+}

@@ -1,0 +1,18 @@
+//! Pods: containers that share namespaces, a network and a cgroup, as a kubelet asks for them.
+//!
+//! A pod is a record in the store and a set of namespaces that mounts keep; only a pod whose containers share their
+//! processes has a process of its own. A container of a pod is a [`crate::model::Container`] like any other, with a
+//! [`PodMember`] in its record: starting, stopping and removing it is the same code.
+
+mod container;
+mod lifecycle;
+mod model;
+mod network;
+mod options;
+mod pause;
+mod stats;
+
+pub(crate) use container::identity;
+pub use model::*;
+pub use options::*;
+pub use stats::{ContainerStats, InterfaceStats, PodStats};

@@ -1,0 +1,294 @@
+//! A pod's place in the network: CNI plugins where the node has a configuration for them, else the built-in bridge.
+
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use rctr_network::cni::{Attachment, Cni, NetworkList};
+use serde_json::{Map, json};
+
+use super::{CniAttachment, NamespaceScope, Pod, PodNetwork, PodState};
+use crate::endpoint::HeldPorts;
+use crate::options::{PortSpec, Protocol};
+use crate::{Engine, Error, Result};
+
+/// The interface inside, as Kubernetes expects it.
+const INTERFACE: &str = "eth0";
+
+impl Engine {
+    /// Connects a pod whose namespaces are made, if it has a network of its own.
+    pub(super) fn join_pod_network(&self, pod: &mut Pod) -> Result<()> {
+        if pod.options.network == NamespaceScope::Node {
+            return Ok(());
+        }
+        match NetworkList::load(&self.config.settings.cri.cni_conf_dir)? {
+            Some(list) => self.join_cni(pod, list),
+            None => self.join_bridge(pod),
+        }
+    }
+
+    fn join_cni(&self, pod: &mut Pod, list: NetworkList) -> Result<()> {
+        // What is to be taken back is written down before it is made.
+        pod.network = Some(PodNetwork {
+            ips: Vec::new(),
+            endpoint: None,
+            cni: Some(CniAttachment {
+                list: list.clone(),
+                result: json!(null),
+            }),
+        });
+        self.save_pod(pod)?;
+        let result = self.cni().add(&list, &attachment(pod))?;
+        pod.network = Some(PodNetwork {
+            ips: result.addresses.iter().map(|a| a.address.addr()).collect(),
+            endpoint: None,
+            cni: Some(CniAttachment {
+                list,
+                result: result.raw,
+            }),
+        });
+        self.save_pod(pod)
+    }
+
+    fn join_bridge(&self, pod: &mut Pod) -> Result<()> {
+        let held = self.hold_pod_ports(pod)?;
+        let ports = held.ports.clone();
+        self.store.write(|tx| -> Result<()> {
+            let endpoint = self.allocate(tx, &pod.id, ports)?;
+            pod.network = Some(PodNetwork {
+                ips: [Some(endpoint.address), endpoint.v6.map(|(ip, _, _)| ip)]
+                    .into_iter()
+                    .flatten()
+                    .collect(),
+                endpoint: Some(endpoint),
+                cni: None,
+            });
+            tx.replace_pod(&pod.id, pod)?;
+            Ok(())
+        })?;
+        let endpoint = pod.network.as_ref().and_then(|n| n.endpoint.as_ref());
+        if let (Some(path), Some(endpoint)) = (pod.netns(), endpoint) {
+            let netns: OwnedFd = File::open(&path)
+                .map_err(Error::file("open", &path))?
+                .into();
+            let (published, warnings) = self.plug_in(&netns, endpoint)?;
+            super::lifecycle::tell(&pod.id, &warnings);
+            drop(published);
+        }
+        Ok(())
+    }
+
+    /// Takes a pod out of its network; one that is out is fine.
+    pub(super) fn leave_pod_network(&self, pod: &mut Pod) -> Result<()> {
+        let Some(network) = &pod.network else {
+            return Ok(());
+        };
+        if let Some(cni) = &network.cni {
+            let mut attachment = attachment(pod);
+            // After a reboot there is none; the plugins give back what they hold elsewhere.
+            attachment.netns = attachment
+                .netns
+                .filter(|path| rctr_runtime::namespaces::is_pinned(path));
+            let result = Some(&cni.result).filter(|result| !result.is_null());
+            self.cni().del(&cni.list, &attachment, result)?;
+        }
+        if let Some(endpoint) = &network.endpoint {
+            self.unplug(endpoint)?;
+            self.store.write(|tx| tx.release_addresses(&pod.id))?;
+        }
+        pod.network = None;
+        self.save_pod(pod)
+    }
+
+    /// Whether pods can be connected now: `None`, or why not.
+    ///
+    /// # Errors
+    /// None: what is wrong is the answer.
+    pub fn pod_network_trouble(&self) -> Option<Error> {
+        let asked = || match NetworkList::load(&self.config.settings.cri.cni_conf_dir)? {
+            Some(list) => self.cni().status(&list),
+            None => Ok(()),
+        };
+        asked().err().map(Error::from)
+    }
+
+    /// Lets the plugins give back what they hold for pods that are no more.
+    ///
+    /// # Errors
+    /// The first failure, after all plugins have had their turn.
+    pub fn collect_pod_networks(&self) -> Result<()> {
+        let Some(list) = NetworkList::load(&self.config.settings.cri.cni_conf_dir)? else {
+            return Ok(());
+        };
+        let valid: Vec<(String, String)> = self
+            .store
+            .pods::<Pod>("")?
+            .into_iter()
+            .map(|pod| (pod.id, INTERFACE.to_owned()))
+            .collect();
+        Ok(self.cni().gc(&list, &valid)?)
+    }
+
+    fn cni(&self) -> Cni {
+        Cni::new(self.config.settings.cri.cni_bin_dirs.clone())
+    }
+
+    /// The pod's ports of the host, if nobody has them; the sockets keep others away until they are published.
+    fn hold_pod_ports(&self, pod: &Pod) -> Result<HeldPorts> {
+        let mut held = HeldPorts::default();
+        for port in &pod.options.ports {
+            let spec = PortSpec {
+                host_ip: port.host_ip,
+                host_ports: Some((port.host_port, port.host_port)),
+                container_ports: (port.container_port, port.container_port),
+                protocol: port.protocol,
+            };
+            self.hold_port(&mut held, &spec)?;
+        }
+        // Once published nobody listens on them: other pods' are known from their records only.
+        for other in self.ready_endpoints()? {
+            for port in &held.ports {
+                let same = |p: &&crate::model::PublishedPort| {
+                    (p.host_port, p.protocol) == (port.host_port, port.protocol)
+                        && overlap(p.host_ip, port.host_ip)
+                };
+                if other.ports.iter().any(|p| same(&p)) {
+                    return Err(rctr_network::Error::PortInUse {
+                        host_ip: port.host_ip,
+                        port: port.host_port,
+                        protocol: crate::endpoint::network_protocol(port.protocol),
+                    }
+                    .into());
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    /// Where pods on the built-in bridge are.
+    pub(crate) fn ready_endpoints(&self) -> Result<Vec<crate::model::EndpointState>> {
+        let pods = self.store.pods::<Pod>("")?.into_iter();
+        let ready = pods.filter(|pod| pod.state == PodState::Ready);
+        Ok(ready.filter_map(|pod| pod.network?.endpoint).collect())
+    }
+}
+
+fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    a.is_ipv4() == b.is_ipv4() && (a == b || a.is_unspecified() || b.is_unspecified())
+}
+
+/// What the plugins are told of a pod, with the names that everybody gives these things.
+fn attachment(pod: &Pod) -> Attachment {
+    let options = &pod.options;
+    let args = [
+        ("IgnoreUnknown", "1"),
+        ("K8S_POD_NAMESPACE", &options.namespace),
+        ("K8S_POD_NAME", &options.name),
+        ("K8S_POD_INFRA_CONTAINER_ID", &pod.id),
+        ("K8S_POD_UID", &options.uid),
+    ];
+    let mut capabilities = Map::new();
+    if !options.ports.is_empty() {
+        let ports: Vec<_> = options
+            .ports
+            .iter()
+            .map(|port| {
+                json!({
+                    "hostPort": port.host_port,
+                    "containerPort": port.container_port,
+                    "protocol": match port.protocol {
+                        Protocol::Tcp => "tcp",
+                        Protocol::Udp => "udp",
+                        Protocol::Sctp => "sctp",
+                    },
+                    "hostIP": port.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+                })
+            })
+            .collect();
+        capabilities.insert("portMappings".into(), ports.into());
+    }
+    if let Some(dns) = &options.dns {
+        let dns = json!({"servers": dns.servers, "searches": dns.searches, "options": dns.options});
+        capabilities.insert("dns".into(), dns);
+    }
+    capabilities.insert(
+        "io.kubernetes.cri.pod-annotations".into(),
+        json!(options.annotations),
+    );
+    if let Some(bandwidth) = bandwidth(options) {
+        capabilities.insert("bandwidth".into(), bandwidth);
+    }
+    if let Some(parent) = &pod.cgroup {
+        capabilities.insert("cgroupPath".into(), json!(parent));
+    }
+    Attachment {
+        container_id: pod.id.clone(),
+        netns: pod.netns(),
+        ifname: INTERFACE.into(),
+        args: args.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        capabilities,
+    }
+}
+
+/// Kubernetes' annotations for traffic shaping, as the bandwidth plugin wants them: bits a second.
+fn bandwidth(options: &super::PodOptions) -> Option<serde_json::Value> {
+    let rate = |name: &str| {
+        let text = options
+            .annotations
+            .get(&format!("kubernetes.io/{name}-bandwidth"))?;
+        quantity(text)
+    };
+    let (ingress, egress) = (rate("ingress"), rate("egress"));
+    if ingress.is_none() && egress.is_none() {
+        return None;
+    }
+    let mut value = Map::new();
+    for (name, rate) in [("ingress", ingress), ("egress", egress)] {
+        if let Some(rate) = rate {
+            value.insert(format!("{name}Rate"), rate.into());
+            value.insert(format!("{name}Burst"), i32::MAX.into());
+        }
+    }
+    Some(value.into())
+}
+
+/// A Kubernetes quantity: `10M`, `1Gi`, `500k`.
+fn quantity(text: &str) -> Option<u64> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor: f64 = match unit {
+        "" => 1.0,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "Ki" => 1024.0,
+        "Mi" => 1024.0 * 1024.0,
+        "Gi" => 1024.0 * 1024.0 * 1024.0,
+        _ => return None,
+    };
+    let value = number.parse::<f64>().ok()? * factor;
+    (value.is_finite() && value >= 1.0 && value < 1e18).then_some(value as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities() {
+        let cases = [
+            ("10M", Some(10_000_000)),
+            ("1Ki", Some(1024)),
+            ("1.5k", Some(1500)),
+            ("", None),
+            ("x", None),
+            ("-1", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(quantity(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What a pod makes of its container's configuration: shared namespaces, mounts and devices as a kubelet asks for them.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{
+    Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder,
+    LinuxNamespaceType, Mount, MountBuilder, Spec,
+};
+
+use super::{SpecError, SpecInput, caps, devices, mounts};
+use crate::pod::{IdMap, NamespaceScope, Pod, PodContainerOptions, Propagation};
+
+/// A container's pod, with everything found that the configuration names.
+#[derive(Debug)]
+pub(crate) struct InPod {
+    pub(crate) pod: Pod,
+    pub(crate) options: PodContainerOptions,
+    /// The PID namespace to join: `Some(None)` is the host's, `None` a new one.
+    pub(crate) pid: Option<Option<PathBuf>>,
+    pub(crate) mounts: Vec<InPodMount>,
+}
+
+/// A mount with its source found.
+#[derive(Debug)]
+pub(crate) struct InPodMount {
+    pub(crate) target: String,
+    pub(crate) source: PathBuf,
+    pub(crate) read_only: bool,
+    pub(crate) recursive_read_only: bool,
+    pub(crate) propagation: Propagation,
+    pub(crate) mappings: Option<crate::pod::IdMappings>,
+}
+
+/// Changes a configuration that was made as if the container stood alone.
+pub(super) fn adjust(
+    spec: &mut Spec,
+    input: &SpecInput,
+    in_pod: &InPod,
+    warnings: &mut Vec<String>,
+) -> Result<(), SpecError> {
+    let security = &in_pod.options.security;
+    // The name belongs to the namespace that is joined.
+    spec.set_hostname(None);
+    let all = replace_mounts(spec.mounts().clone().unwrap_or_default(), in_pod)?;
+    spec.set_mounts(Some(all));
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_namespaces(Some(namespaces(in_pod)?));
+        // They are set where the namespaces are made.
+        linux.set_sysctl(None);
+        if !security.privileged {
+            linux.set_masked_paths(Some(security.masked_paths.clone()));
+            linux.set_readonly_paths(Some(security.readonly_paths.clone()));
+        }
+        pass_devices(linux, in_pod)?;
+    }
+    if let Some(process) = spec.process_mut()
+        && !security.ambient.is_empty()
+    {
+        let mut ambient = caps::Set::new();
+        for name in &security.ambient {
+            match caps::parse(name)? {
+                caps::Named::One(capability) => drop(ambient.insert(capability)),
+                caps::Named::All => ambient.extend(input.facts.capabilities.iter().copied()),
+            }
+        }
+        if let Some(sets) = process.capabilities() {
+            let with = |set: &Option<caps::Set>| {
+                let own: HashSet<_> = set.clone().unwrap_or_default();
+                Some(own.union(&ambient).copied().collect())
+            };
+            let mut sets = sets.clone();
+            sets.set_bounding(with(sets.bounding()));
+            sets.set_permitted(with(sets.permitted()));
+            sets.set_effective(with(sets.effective()));
+            sets.set_inheritable(Some(ambient.clone()));
+            sets.set_ambient(Some(ambient));
+            process.set_capabilities(Some(sets));
+        }
+    }
+    if security
+        .selinux
+        .as_ref()
+        .is_some_and(|label| *label != Default::default())
+    {
+        warnings.push("SELinux labels are not supported. Label discarded.".to_owned());
+    }
+    Ok(())
+}
+
+fn namespaces(in_pod: &InPod) -> Result<Vec<LinuxNamespace>, SpecError> {
+    use LinuxNamespaceType::{Cgroup, Ipc, Mount, Network, Pid, User, Uts};
+    let kept = &in_pod.pod.namespaces;
+    let mut namespaces = Vec::new();
+    for typ in [Mount, Cgroup] {
+        namespaces.push(LinuxNamespaceBuilder::default().typ(typ).build()?);
+    }
+    let joined = [
+        (Network, &kept.net),
+        (Ipc, &kept.ipc),
+        (Uts, &kept.uts),
+        (User, &kept.user),
+    ];
+    for (typ, path) in joined {
+        if let Some(path) = path {
+            let namespace = LinuxNamespaceBuilder::default().typ(typ).path(path.clone());
+            namespaces.push(namespace.build()?);
+        }
+    }
+    let pid = LinuxNamespaceBuilder::default().typ(Pid);
+    match &in_pod.pid {
+        None => namespaces.push(pid.build()?),
+        Some(Some(path)) => namespaces.push(pid.path(path.clone()).build()?),
+        Some(None) => {}
+    }
+    Ok(namespaces)
+}
+
+/// The pod's /dev/shm for the container's own, then the kubelet's mounts over whatever is at their places.
+fn replace_mounts(defaults: Vec<Mount>, in_pod: &InPod) -> Result<Vec<Mount>, SpecError> {
+    let mut own = Vec::new();
+    let shm = match in_pod.pod.options.ipc {
+        NamespaceScope::Pod => in_pod.pod.namespaces.shm.clone(),
+        NamespaceScope::Node => Some(PathBuf::from("/dev/shm")),
+    };
+    if let Some(shm) = shm {
+        own.push(mounts::build_mount(
+            "/dev/shm",
+            "bind",
+            &shm,
+            words(&["rbind", "rprivate", "rw", "nosuid", "nodev", "noexec"]),
+        )?);
+    }
+    for mount in &in_pod.mounts {
+        own.push(kubelets(mount)?);
+    }
+    let hidden = |mount: &Mount| {
+        own.iter()
+            .any(|o| mounts::hides(&o.destination().to_string_lossy(), mount.destination()))
+    };
+    let mut all: Vec<Mount> = defaults
+        .into_iter()
+        .filter(|mount| !hidden(mount))
+        .collect();
+    // Parents first, or they would hide what is mounted below them.
+    own.sort_by_key(|mount| mount.destination().components().count());
+    all.extend(own);
+    Ok(all)
+}
+
+fn kubelets(mount: &InPodMount) -> Result<Mount, SpecError> {
+    let mut options = vec!["rbind"];
+    options.push(match mount.propagation {
+        Propagation::Private => "rprivate",
+        Propagation::HostToContainer => "rslave",
+        Propagation::Bidirectional => "rshared",
+    });
+    options.push(if mount.read_only { "ro" } else { "rw" });
+    if mount.recursive_read_only {
+        options.push("rro");
+    }
+    let mut built = mounts::build_mount(&mount.target, "bind", &mount.source, words(&options))?;
+    if let Some(mappings) = &mount.mappings {
+        built = MountBuilder::default()
+            .destination(built.destination())
+            .typ("bind")
+            .source(&mount.source)
+            .options(words(&options))
+            .uid_mappings(id_mappings(&mappings.uids)?)
+            .gid_mappings(id_mappings(&mappings.gids)?)
+            .build()?;
+    }
+    Ok(built)
+}
+
+fn id_mappings(maps: &[IdMap]) -> Result<Vec<LinuxIdMapping>, SpecError> {
+    let map = |map: &IdMap| {
+        LinuxIdMappingBuilder::default()
+            .container_id(map.container)
+            .host_id(map.host)
+            .size(map.length)
+            .build()
+    };
+    Ok(maps.iter().map(map).collect::<Result<_, _>>()?)
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn pass_devices(linux: &mut Linux, in_pod: &InPod) -> Result<(), SpecError> {
+    let mut nodes = linux.devices().clone().unwrap_or_default();
+    let mut rules = Vec::new();
+    for device in &in_pod.options.devices {
+        let (more, allow) = devices::passed_on(
+            &device.host,
+            Path::new(&device.container),
+            &device.permissions,
+        )?;
+        nodes.retain(|node| !more.iter().any(|new| new.path() == node.path()));
+        nodes.extend(more);
+        rules.extend(allow);
+    }
+    linux.set_devices(Some(nodes).filter(|nodes| !nodes.is_empty()));
+    if let Some(resources) = linux
+        .resources_mut()
+        .as_mut()
+        .filter(|_| !in_pod.options.security.privileged)
+    {
+        let mut all = resources.devices().clone().unwrap_or_default();
+        all.extend(rules);
+        resources.set_devices(Some(all));
+    }
+    Ok(())
+}
