@@ -3,7 +3,7 @@
 //! A list under way is a file of its own below the store's root, until it is pushed.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::copy::RegistryBlobs;
 use crate::push::is_index;
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, NewFile, Result};
 
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -364,14 +364,15 @@ impl Engine {
 
     fn write_list(&self, list: &List) -> Result<()> {
         let path = self.list_path(&list.name);
-        let temp = path.with_extension(format!("json.{}", std::process::id()));
         let text = serde_json::to_vec(list).map_err(|e| Error::BadRecord {
             what: format!("{}: {e}", path.display()),
         })?;
         let dir = path.parent().unwrap_or(&path);
         fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
-        fs::write(&temp, text).map_err(Error::file("write", &temp))?;
-        fs::rename(&temp, &path).map_err(Error::file("rename", &path))
+        let new = NewFile::create(&path)?;
+        let written = new.file().write_all(&text);
+        written.map_err(Error::file("write", &path))?;
+        new.commit()
     }
 }
 
