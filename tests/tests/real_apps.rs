@@ -41,8 +41,8 @@ fn redis_keeps_what_it_is_told() {
     ));
     build(&env, "cache", &dir);
     env.rctr(["run", "-d", "--name", "cache", "cache"]).ok();
-    let talk = "until nc -z 127.0.0.1 6379; do usleep 10000; done\n\
-                printf 'PING\\r\\nSET word kept\\r\\nGET word\\r\\nQUIT\\r\\n' | nc 127.0.0.1 6379";
+    let talk = "until printf 'PING\\r\\nSET word kept\\r\\nGET word\\r\\nQUIT\\r\\n' | nc 127.0.0.1 6379\n\
+                do usleep 10000; done";
     let answer = beside(&env, "cache", talk);
     assert_eq!(answer, "+PONG\r\n+OK\r\n$4\r\nkept\r\n+OK\r");
     env.rctr(["exec", "cache", "redis-cli", "GET", "word"])
