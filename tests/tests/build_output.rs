@@ -208,7 +208,10 @@ fn what_cannot_be_is_refused_before_the_build() {
         ),
         (&["--push"], "tag is needed when pushing to registry"),
         (&["-o", "type=local"], "dest is required for local exporter"),
-        (&["--annotation", "index:a=b"], "index annotations"),
+        (
+            &["--annotation", "image:a=b"],
+            "unrecognized annotation type",
+        ),
     ] {
         build(&env, flags).exits(125).stderr_has(reason);
     }

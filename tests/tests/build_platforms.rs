@@ -111,10 +111,6 @@ fn programs_of_other_machines_and_outputs_for_one() {
         let file = fs::read_to_string(out.join(platform).join("file"));
         assert_eq!(file.expect("a file"), "content");
     }
-    let to = format!("type=tar,dest={}", env.path("x.tar").display());
-    env.build(&["--platform", PLATFORMS, "-o", &to], &dir)
-        .exits(1)
-        .stderr_has("takes the result for one platform, not for 2");
     env.build(&["--platform", "linux/amd64,a/b/c/d"], &dir)
         .exits(125)
         .stderr_has("a/b/c/d");
