@@ -5,7 +5,7 @@ mod location;
 mod tests;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -185,17 +185,7 @@ impl Context {
         {
             return wanted(text);
         }
-        if path.exists() {
-            let mut bytes = Vec::new();
-            File::open(path)
-                .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
-                .map_err(|e| host("read", path, e))?;
-            if bytes.len() as u64 > MAX_FILE {
-                return Err(FilesError::TooLarge {
-                    path: name,
-                    limit: MAX_FILE,
-                });
-            }
+        if let Some(bytes) = outside(path)? {
             self.dockerfile = Some(Found::Outside(path.into()));
             return wanted(String::from_utf8_lossy(&bytes).into_owned());
         }
@@ -231,7 +221,11 @@ impl Context {
             None => None,
             Some(_) if dockerfile.is_empty() => None,
             Some(Found::Inside(name)) => self.tree.read(&suffixed(name), MAX_FILE)?,
-            Some(Found::Outside(path)) => std::fs::read(suffixed(&path.to_string_lossy())).ok(),
+            Some(Found::Outside(path)) => {
+                let mut beside = path.clone().into_os_string();
+                beside.push(DOCKERIGNORE);
+                outside(Path::new(&beside))?
+            }
         };
         let text = match own {
             Some(own) => Some(own),
@@ -248,6 +242,26 @@ impl Context {
         }
         Ok(0)
     }
+}
+
+/// A file of this machine; `None` if there is none.
+fn outside(path: &Path) -> Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        other => other.map_err(|e| host("read", path, e))?,
+    };
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
+    read.map_err(|e| host("read", path, e))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(FilesError::TooLarge {
+            path: path.display().to_string(),
+            limit: MAX_FILE,
+        });
+    }
+    Ok(Some(bytes))
 }
 
 /// The first bytes of a stream, taken from it.

@@ -97,6 +97,15 @@ fn a_dockerfile_outside_with_its_own_dockerignore() {
 fn a_dockerignore_that_is_none_is_an_error() {
     let temp = tempfile::tempdir().unwrap();
     let dir = context_dir(temp.path());
+    let elsewhere = temp.path().join("Elsewhere");
+    std::fs::write(&elsewhere, "FROM a").unwrap();
+    std::fs::create_dir(temp.path().join("Elsewhere.dockerignore")).unwrap();
+    let mut context = open(&Location::Directory(dir.clone()), temp.path()).unwrap();
+    let named = DockerfileLocation::Path(elsewhere);
+    let (name, _) = context.dockerfile(&named).unwrap();
+    let error = context.load_ignore(&name).unwrap_err().to_string();
+    assert!(error.ends_with("Elsewhere.dockerignore"), "{error}");
+
     std::fs::write(dir.join(".dockerignore"), "ok\n[a-\n").unwrap();
     let mut context = open(&Location::Directory(dir), temp.path()).unwrap();
     let (name, _) = context.dockerfile(&DockerfileLocation::Default).unwrap();
