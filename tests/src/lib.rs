@@ -12,6 +12,7 @@
 #![deny(missing_docs)]
 
 mod context;
+pub mod cri;
 mod env;
 mod http;
 mod leaks;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use rctr_engine::Error as EngineError;
+use rctr_registry_client::Error as RegistryError;
 use tonic::{Code, Status};
 
 /// Result with the service's error.
@@ -35,6 +36,20 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The address of `metrics_address` cannot be listened on.
+    #[error("listen on {address}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The streaming server cannot be started.
+    #[error("the streaming server")]
+    Streaming(#[source] crate::streaming::Error),
+    /// The pods that were running before cannot be looked at.
+    #[error("find the pods again")]
+    Engine(#[source] rctr_engine::Error),
     /// Threads or signal handlers cannot be made.
     #[error("start the server")]
     Runtime(#[source] io::Error),
@@ -54,18 +69,34 @@ fn code(error: &EngineError) -> Code {
         E::NoSuchContainer { .. } | E::NoSuchImage { .. } | E::ImageMissing { .. } => {
             Code::NotFound
         }
-        E::NameTaken { .. } => Code::AlreadyExists,
+        E::NoSuchPod { .. } => Code::NotFound,
+        E::NameTaken { .. } | E::PodNameTaken { .. } => Code::AlreadyExists,
         E::Invalid(_)
         | E::AmbiguousId { .. }
         | E::Resolve(_)
         | E::User(_)
         | E::Platform { .. }
         | E::Time { .. } => Code::InvalidArgument,
-        E::NotRunning { .. } | E::AttachStopped | E::RemoveRunning { .. } => {
-            Code::FailedPrecondition
-        }
+        E::NotRunning { .. }
+        | E::PodNotReady { .. }
+        | E::AttachStopped
+        | E::RemoveRunning { .. } => Code::FailedPrecondition,
         E::WillNotDie { .. } => Code::DeadlineExceeded,
         E::Store(e) if e.is_disk_full() => Code::ResourceExhausted,
+        E::Registry(e) => registry_code(e),
+        _ => Code::Unknown,
+    }
+}
+
+fn registry_code(error: &RegistryError) -> Code {
+    use RegistryError as E;
+    match error {
+        E::InvalidReference { .. } => Code::InvalidArgument,
+        E::NotFound { .. } | E::NoMatchingPlatform { .. } => Code::NotFound,
+        E::Unauthorized { .. } => Code::Unauthenticated,
+        E::Denied { .. } => Code::PermissionDenied,
+        E::Network { .. } | E::Tls { .. } => Code::Unavailable,
+        E::Mirrors { upstream, .. } => registry_code(upstream),
         _ => Code::Unknown,
     }
 }

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service as TowerService;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::server::NamedService;
 use tonic::transport::Server;
+use tonic::{Code, Status};
 use tracing::Instrument;
 
 use crate::api::image_service_server::ImageServiceServer;
 use crate::api::runtime_service_server::RuntimeServiceServer;
+use crate::monitoring::Metrics;
 use crate::service::Service;
 use crate::{Error, MAX_REQUEST, Result};
 
@@ -29,11 +30,13 @@ const TIMEOUT: &str = "grpc-timeout";
 pub(crate) struct Front {
     runtime: RuntimeServiceServer<Service>,
     image: ImageServiceServer<Service>,
+    metrics: Metrics,
 }
 
 impl Front {
-    pub fn new(service: Service) -> Front {
+    pub fn new(service: Service, metrics: Metrics) -> Front {
         Front {
+            metrics,
             runtime: RuntimeServiceServer::new(service.clone())
                 .max_decoding_message_size(MAX_REQUEST),
             image: ImageServiceServer::new(service).max_decoding_message_size(MAX_REQUEST),
@@ -74,12 +77,17 @@ impl TowerService<Request<Body>> for Front {
         };
         let method = method.to_owned();
         let span = tracing::debug_span!("rpc", method);
+        let metrics = self.metrics.clone();
         Box::pin(
             async move {
                 let began = Instant::now();
                 let response = within(patience, answer).await;
-                let code = code_of(&response);
-                tracing::debug!(code, elapsed = ?began.elapsed(), "answered");
+                let (code, took) = (code_of(&response), began.elapsed());
+                tracing::debug!(code, ?took, "answered");
+                // What is no method of ours would be counted under whatever name a client thinks of.
+                if code != i32::from(Code::Unimplemented) {
+                    metrics.record(&method, code, took);
+                }
                 Ok(response)
             }
             .instrument(span),

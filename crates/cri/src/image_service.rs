@@ -1,7 +1,6 @@
 //! `runtime.v1.ImageService`.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rctr_engine::login::registry_of;
 use rctr_engine::{Account, Image, ImageSummary, LayerEvent, PullProgress, PulledLayer};
@@ -10,6 +9,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use crate::api::image_service_server::ImageService;
+use crate::convert::time;
 use crate::service::Service;
 use crate::{api, error};
 
@@ -99,7 +99,7 @@ impl ImageService for Service {
     ) -> Answer<api::ImageFsInfoResponse> {
         let used = self.blocking(|engine| engine.image_fs()).await?;
         let usage = api::FilesystemUsage {
-            timestamp: nanos_now(),
+            timestamp: time::now(),
             fs_id: Some(api::FilesystemIdentifier {
                 mountpoint: used.path.to_string_lossy().into_owned(),
             }),
@@ -133,12 +133,6 @@ impl Service {
         })
         .await
     }
-}
-
-/// Nanoseconds since 1970.
-pub(crate) fn nanos_now() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    i64::try_from(now.unwrap_or_default().as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn named(image: Option<api::ImageSpec>) -> Result<String, Status> {

@@ -5,10 +5,14 @@
 //! become the engine's options, the engine's errors become gRPC codes.
 #![deny(missing_docs)]
 
+mod convert;
 mod error;
+mod events;
 mod front;
 mod image_service;
 mod join;
+mod metrics;
+mod monitoring;
 mod runtime_service;
 mod service;
 mod socket;
@@ -31,6 +35,7 @@ use rctr_engine::Engine;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::front::Front;
+use crate::monitoring::Metrics;
 use crate::service::Service;
 
 /// Largest request taken; the largest there are list a few thousand labels.
@@ -55,16 +60,22 @@ pub fn serve(engine: Engine, socket: Option<PathBuf>) -> Result<()> {
 }
 
 async fn run(engine: Engine, socket: Option<PathBuf>) -> Result<()> {
-    let path = socket.unwrap_or_else(|| engine.config().settings.cri.socket.clone());
+    let settings = engine.config().settings.cri.clone();
+    let path = socket.unwrap_or(settings.socket);
     let listener = socket::listen(&path)?;
-    let mut stop = Stop::new()?;
-    let service = Service::new(Arc::new(engine));
-    let front = Front::new(service);
+    let mut signals = Signals::new()?;
+    let service = Service::start(Arc::new(engine)).await?;
+    service.recover().await?;
+    let metrics = Metrics::default();
+    if let Some(address) = settings.metrics_address {
+        metrics.clone().serve(address).await?;
+    }
+    let front = Front::new(service, metrics);
     socket::notify_ready();
     tracing::info!(socket = %path.display(), "serving");
     let served = tokio::select! {
         served = front.serve(listener.accepting) => served,
-        () = stop.asked() => Ok(()),
+        () = signals.until_stop() => Ok(()),
     };
     if let Some(path) = listener.own_path {
         socket::remove(&path);
@@ -72,25 +83,33 @@ async fn run(engine: Engine, socket: Option<PathBuf>) -> Result<()> {
     served
 }
 
-/// The signals that end the service.
-struct Stop {
+/// The signals that mean something to the service.
+struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    child: Signal,
 }
 
-impl Stop {
-    fn new() -> Result<Stop> {
+impl Signals {
+    fn new() -> Result<Signals> {
         let on = |kind| signal(kind).map_err(Error::Runtime);
-        Ok(Stop {
+        Ok(Signals {
             terminate: on(SignalKind::terminate())?,
             interrupt: on(SignalKind::interrupt())?,
+            child: on(SignalKind::child())?,
         })
     }
 
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// Reaps monitors that end, until the service is asked to.
+    async fn until_stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.child.recv() => {
+                    rctr_runtime::reap_ended();
+                }
+            }
         }
     }
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use rctr_engine::Engine;
 use tonic::Status;
 
-use crate::error;
+use crate::events::Events;
 use crate::join::Joins;
+use crate::runtime_service::stats::Rates;
+use crate::{Error, error, streaming};
 
 /// The state of the service. Cheap to clone.
 #[derive(Clone)]
@@ -18,17 +20,46 @@ pub(crate) struct Service {
 /// See [`Service`].
 pub(crate) struct Inner {
     pub engine: Arc<Engine>,
+    /// What is being made or started: its id.
+    pub made: Joins<String>,
     /// Pulls under way: the image's id.
     pub pulls: Joins<String>,
+    pub events: Events,
+    pub rates: Rates,
+    pub streams: streaming::Server,
 }
 
 impl Service {
-    pub fn new(engine: Arc<Engine>) -> Service {
-        Service {
+    /// To be called on the runtime that serves.
+    pub async fn start(engine: Arc<Engine>) -> Result<Service, Error> {
+        let sessions = Arc::new(streaming::EngineSessions::new(Arc::clone(&engine)));
+        let address = engine.config().settings.cri.stream_address;
+        let streams = streaming::Server::bind(address, sessions)
+            .await
+            .map_err(Error::Streaming)?;
+        let events = Events::new(Arc::clone(&engine));
+        Ok(Service {
             inner: Arc::new(Inner {
                 engine,
+                made: Joins::default(),
                 pulls: Joins::default(),
+                events,
+                rates: Rates::default(),
+                streams,
             }),
+        })
+    }
+
+    /// Puts in order what an earlier service left half done, and watches what it left running.
+    pub async fn recover(&self) -> Result<(), Error> {
+        let (engine, events) = (Arc::clone(&self.engine), self.events.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            engine.recover_pods()?;
+            events.watch_all()
+        });
+        match work.await {
+            Ok(done) => done.map_err(Error::Engine),
+            Err(e) => Err(Error::Runtime(std::io::Error::other(e))),
         }
     }
 

@@ -45,6 +45,14 @@ impl ExecSession {
         Ok(self.handle.resize(size)?)
     }
 
+    /// Kills the process and all that it started.
+    ///
+    /// # Errors
+    /// The monitor was killed.
+    pub fn kill_all(&self) -> Result<()> {
+        Ok(self.handle.kill_all()?)
+    }
+
     /// Sends the process a signal.
     ///
     /// # Errors

@@ -1,11 +1,16 @@
 //! `runtime.v1.RuntimeService`: each request is taken apart in the file of its family.
 
+mod containers;
+mod exec;
+mod pods;
+pub(crate) mod stats;
+
 use tonic::{Request, Response, Status};
 
 use crate::api::runtime_service_server::RuntimeService;
 use crate::service::Service;
-use crate::stream::Parts;
-use crate::{api, status};
+use crate::stream::{Parts, in_parts};
+use crate::{api, metrics, status};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -19,40 +24,40 @@ impl RuntimeService for Service {
         &self,
         request: Request<api::RunPodSandboxRequest>,
     ) -> Answer<api::RunPodSandboxResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.run_pod(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn stop_pod_sandbox(
         &self,
         request: Request<api::StopPodSandboxRequest>,
     ) -> Answer<api::StopPodSandboxResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.stop_pod(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn remove_pod_sandbox(
         &self,
         request: Request<api::RemovePodSandboxRequest>,
     ) -> Answer<api::RemovePodSandboxResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.remove_pod(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn pod_sandbox_status(
         &self,
         request: Request<api::PodSandboxStatusRequest>,
     ) -> Answer<api::PodSandboxStatusResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.pod_status(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn list_pod_sandbox(
         &self,
         request: Request<api::ListPodSandboxRequest>,
     ) -> Answer<api::ListPodSandboxResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let items = self.list_pods(request.into_inner().filter).await?;
+        Ok(Response::new(api::ListPodSandboxResponse { items }))
     }
 
     type StreamPodSandboxesStream = Parts<api::StreamPodSandboxesResponse>;
@@ -61,48 +66,50 @@ impl RuntimeService for Service {
         &self,
         request: Request<api::StreamPodSandboxesRequest>,
     ) -> Answer<Self::StreamPodSandboxesStream> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let pods = self.list_pods(request.into_inner().filter).await?;
+        Ok(in_parts(pods, |pod_sandboxes| {
+            api::StreamPodSandboxesResponse { pod_sandboxes }
+        }))
     }
 
     async fn create_container(
         &self,
         request: Request<api::CreateContainerRequest>,
     ) -> Answer<api::CreateContainerResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.create(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn start_container(
         &self,
         request: Request<api::StartContainerRequest>,
     ) -> Answer<api::StartContainerResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.start_container_once(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn stop_container(
         &self,
         request: Request<api::StopContainerRequest>,
     ) -> Answer<api::StopContainerResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.stop(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn remove_container(
         &self,
         request: Request<api::RemoveContainerRequest>,
     ) -> Answer<api::RemoveContainerResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.remove(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn list_containers(
         &self,
         request: Request<api::ListContainersRequest>,
     ) -> Answer<api::ListContainersResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let containers = self.list(request.into_inner().filter).await?;
+        Ok(Response::new(api::ListContainersResponse { containers }))
     }
 
     type StreamContainersStream = Parts<api::StreamContainersResponse>;
@@ -111,74 +118,78 @@ impl RuntimeService for Service {
         &self,
         request: Request<api::StreamContainersRequest>,
     ) -> Answer<Self::StreamContainersStream> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let containers = self.list(request.into_inner().filter).await?;
+        Ok(in_parts(containers, |containers| {
+            api::StreamContainersResponse { containers }
+        }))
     }
 
     async fn container_status(
         &self,
         request: Request<api::ContainerStatusRequest>,
     ) -> Answer<api::ContainerStatusResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.status_of_container(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn update_container_resources(
         &self,
         request: Request<api::UpdateContainerResourcesRequest>,
     ) -> Answer<api::UpdateContainerResourcesResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.update_resources(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn reopen_container_log(
         &self,
         request: Request<api::ReopenContainerLogRequest>,
     ) -> Answer<api::ReopenContainerLogResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.reopen_log(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn exec_sync(
         &self,
         request: Request<api::ExecSyncRequest>,
     ) -> Answer<api::ExecSyncResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.run_exec_sync(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn exec(&self, request: Request<api::ExecRequest>) -> Answer<api::ExecResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let url = self.exec_url(request.into_inner()).await?;
+        Ok(Response::new(api::ExecResponse { url }))
     }
 
     async fn attach(&self, request: Request<api::AttachRequest>) -> Answer<api::AttachResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let url = self.attach_url(request.into_inner()).await?;
+        Ok(Response::new(api::AttachResponse { url }))
     }
 
     async fn port_forward(
         &self,
         request: Request<api::PortForwardRequest>,
     ) -> Answer<api::PortForwardResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let url = self.forward_url(request.into_inner()).await?;
+        Ok(Response::new(api::PortForwardResponse { url }))
     }
 
     async fn container_stats(
         &self,
         request: Request<api::ContainerStatsRequest>,
     ) -> Answer<api::ContainerStatsResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.stats_of_container(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn list_container_stats(
         &self,
         request: Request<api::ListContainerStatsRequest>,
     ) -> Answer<api::ListContainerStatsResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let stats = self
+            .stats_of_containers(request.into_inner().filter)
+            .await?;
+        Ok(Response::new(api::ListContainerStatsResponse { stats }))
     }
 
     type StreamContainerStatsStream = Parts<api::StreamContainerStatsResponse>;
@@ -187,24 +198,28 @@ impl RuntimeService for Service {
         &self,
         request: Request<api::StreamContainerStatsRequest>,
     ) -> Answer<Self::StreamContainerStatsStream> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let stats = self
+            .stats_of_containers(request.into_inner().filter)
+            .await?;
+        Ok(in_parts(stats, |container_stats| {
+            api::StreamContainerStatsResponse { container_stats }
+        }))
     }
 
     async fn pod_sandbox_stats(
         &self,
         request: Request<api::PodSandboxStatsRequest>,
     ) -> Answer<api::PodSandboxStatsResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.stats_of_pod(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn list_pod_sandbox_stats(
         &self,
         request: Request<api::ListPodSandboxStatsRequest>,
     ) -> Answer<api::ListPodSandboxStatsResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let stats = self.stats_of_pods(request.into_inner().filter).await?;
+        Ok(Response::new(api::ListPodSandboxStatsResponse { stats }))
     }
 
     type StreamPodSandboxStatsStream = Parts<api::StreamPodSandboxStatsResponse>;
@@ -213,15 +228,17 @@ impl RuntimeService for Service {
         &self,
         request: Request<api::StreamPodSandboxStatsRequest>,
     ) -> Answer<Self::StreamPodSandboxStatsStream> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let stats = self.stats_of_pods(request.into_inner().filter).await?;
+        Ok(in_parts(stats, |pod_sandbox_stats| {
+            api::StreamPodSandboxStatsResponse { pod_sandbox_stats }
+        }))
     }
 
     async fn update_runtime_config(
         &self,
         _: Request<api::UpdateRuntimeConfigRequest>,
     ) -> Answer<api::UpdateRuntimeConfigResponse> {
-        // The pod network is configured by CNI files or by [network]; the address range is told for others.
+        // CNI files or [network] say what addresses pods have; this is for runtimes that write such files.
         Ok(Response::new(api::UpdateRuntimeConfigResponse {}))
     }
 
@@ -235,46 +252,53 @@ impl RuntimeService for Service {
 
     async fn checkpoint_container(
         &self,
-        request: Request<api::CheckpointContainerRequest>,
+        _: Request<api::CheckpointContainerRequest>,
     ) -> Answer<api::CheckpointContainerResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        Err(Status::unimplemented(
+            "checkpoints: rctr does not write running containers to disk",
+        ))
     }
 
     type GetContainerEventsStream = Parts<api::ContainerEventResponse>;
 
     async fn get_container_events(
         &self,
-        request: Request<api::GetEventsRequest>,
+        _: Request<api::GetEventsRequest>,
     ) -> Answer<Self::GetContainerEventsStream> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(self.events.listen()))
     }
 
     async fn list_metric_descriptors(
         &self,
-        request: Request<api::ListMetricDescriptorsRequest>,
+        _: Request<api::ListMetricDescriptorsRequest>,
     ) -> Answer<api::ListMetricDescriptorsResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(api::ListMetricDescriptorsResponse {
+            descriptors: metrics::descriptors(),
+        }))
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
-        request: Request<api::ListPodSandboxMetricsRequest>,
+        _: Request<api::ListPodSandboxMetricsRequest>,
     ) -> Answer<api::ListPodSandboxMetricsResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let pod_metrics = self.metrics_of_pods().await?;
+        Ok(Response::new(api::ListPodSandboxMetricsResponse {
+            pod_metrics,
+        }))
     }
 
     type StreamPodSandboxMetricsStream = Parts<api::StreamPodSandboxMetricsResponse>;
 
     async fn stream_pod_sandbox_metrics(
         &self,
-        request: Request<api::StreamPodSandboxMetricsRequest>,
+        _: Request<api::StreamPodSandboxMetricsRequest>,
     ) -> Answer<Self::StreamPodSandboxMetricsStream> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let metrics = self.metrics_of_pods().await?;
+        Ok(in_parts(metrics, |pod_sandbox_metrics| {
+            api::StreamPodSandboxMetricsResponse {
+                pod_sandbox_metrics,
+            }
+        }))
     }
 
     async fn runtime_config(
@@ -288,7 +312,7 @@ impl RuntimeService for Service {
         &self,
         request: Request<api::UpdatePodSandboxResourcesRequest>,
     ) -> Answer<api::UpdatePodSandboxResourcesResponse> {
-        let _ = request;
-        Err(Status::unimplemented("not yet"))
+        let answer = self.update_pod_resources(request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 }

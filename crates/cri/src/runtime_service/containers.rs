@@ -1,0 +1,239 @@
+//! Containers.
+
+use rctr_engine::model::Container;
+use rctr_engine::{Engine, Error, RemoveOptions, StopOptions, Streams};
+use tonic::Status;
+
+use crate::api::ContainerState;
+use crate::convert::container::{Filter, Member, options};
+use crate::convert::{required, resources};
+use crate::service::Service;
+use crate::{api, error};
+
+impl Service {
+    /// The same container asked for again, by a kubelet that gave up waiting, is the one there is.
+    pub(super) async fn create(
+        &self,
+        request: api::CreateContainerRequest,
+    ) -> Result<api::CreateContainerResponse, Status> {
+        let options = options(required(request.config, "the container's configuration")?)?;
+        let pod = request.pod_sandbox_id;
+        let key = format!("container {pod} {} {}", options.name, options.attempt);
+        let service = self.clone();
+        let work = move || async move {
+            let events = service.events.clone();
+            service
+                .engine_work(move |engine| {
+                    let pod = engine.pod(&pod).map_err(|e| error::status(&e))?;
+                    match engine.create_in_pod(&pod.id, &options) {
+                        Ok(created) => {
+                            for warning in &created.warnings {
+                                tracing::warn!(container = created.id, warning);
+                            }
+                            events.created(engine, &created.id);
+                            Ok(created.id)
+                        }
+                        Err(Error::NameTaken { name, by }) => {
+                            let there = engine.container(&by).map_err(|e| error::status(&e))?;
+                            let same = Member::of(&there).is_some_and(|member| {
+                                member.state() == ContainerState::ContainerCreated
+                                    && *member.options() == options
+                            });
+                            match same {
+                                true => Ok(there.id),
+                                false => Err(error::status(&Error::NameTaken { name, by })),
+                            }
+                        }
+                        Err(e) => Err(error::status(&e)),
+                    }
+                })
+                .await
+        };
+        let container_id = self.made.run(key, work).await?;
+        Ok(api::CreateContainerResponse { container_id })
+    }
+
+    /// One that runs already has been started by a request nobody waited for; one that has ended is not started again.
+    pub(super) async fn start_container_once(
+        &self,
+        request: api::StartContainerRequest,
+    ) -> Result<api::StartContainerResponse, Status> {
+        let id = request.container_id;
+        let key = format!("start {id}");
+        let service = self.clone();
+        let work = move || async move {
+            let events = service.events.clone();
+            service
+                .engine_work(move |engine| {
+                    let container = member(engine, &id)?;
+                    if state(&container) == ContainerState::ContainerExited {
+                        return Err(Status::failed_precondition(format!(
+                            "container {} has ended: a container is started once",
+                            container.id
+                        )));
+                    }
+                    let started = engine.start(&container.id, Streams::default());
+                    let started = started.map_err(|e| start_failure(&e))?;
+                    for warning in &started.warnings {
+                        tracing::warn!(container = started.id, warning);
+                    }
+                    events.started(engine, &started.id);
+                    Ok(started.id)
+                })
+                .await
+        };
+        self.made.run(key, work).await?;
+        Ok(api::StartContainerResponse {})
+    }
+
+    pub(super) async fn stop(
+        &self,
+        request: api::StopContainerRequest,
+    ) -> Result<api::StopContainerResponse, Status> {
+        let id = request.container_id;
+        let options = StopOptions {
+            signal: (request.timeout <= 0).then(|| "SIGKILL".to_owned()),
+            timeout: Some(request.timeout.max(0)),
+        };
+        self.blocking(move |engine| match engine.stop(&id, &options) {
+            Err(Error::NoSuchContainer { .. }) => Ok(()),
+            other => other,
+        })
+        .await?;
+        Ok(api::StopContainerResponse {})
+    }
+
+    pub(super) async fn remove(
+        &self,
+        request: api::RemoveContainerRequest,
+    ) -> Result<api::RemoveContainerResponse, Status> {
+        let id = request.container_id;
+        let events = self.events.clone();
+        self.engine_work(move |engine| {
+            let container = match member(engine, &id) {
+                Err(status) if status.code() == tonic::Code::NotFound => return Ok(()),
+                other => other?,
+            };
+            let how = RemoveOptions {
+                force: true,
+                volumes: true,
+            };
+            match engine.remove(&container.id, how) {
+                Ok(()) | Err(Error::NoSuchContainer { .. }) => {}
+                Err(e) => return Err(error::status(&e)),
+            }
+            let pod = Member::of(&container).and_then(|m| engine.pod(m.pod()).ok());
+            events.deleted(&container.id, pod.as_ref());
+            Ok(())
+        })
+        .await?;
+        Ok(api::RemoveContainerResponse {})
+    }
+
+    pub(super) async fn list(
+        &self,
+        filter: Option<api::ContainerFilter>,
+    ) -> Result<Vec<api::Container>, Status> {
+        let filter = Filter::new(filter);
+        self.blocking(move |engine| {
+            let containers = engine.pod_containers()?;
+            Ok(containers
+                .iter()
+                .filter_map(Member::of)
+                .filter(|member| filter.takes(member))
+                .map(|member| member.item())
+                .collect())
+        })
+        .await
+    }
+
+    pub(super) async fn status_of_container(
+        &self,
+        request: api::ContainerStatusRequest,
+    ) -> Result<api::ContainerStatusResponse, Status> {
+        let id = request.container_id;
+        let verbose = request.verbose;
+        self.engine_work(move |engine| {
+            let container = member(engine, &id)?;
+            let mut answer = api::ContainerStatusResponse::default();
+            if let Some(member) = Member::of(&container) {
+                answer.status = Some(member.status());
+                if verbose {
+                    let info = serde_json::json!({
+                        "sandboxID": member.pod(),
+                        "pid": container.state.pid,
+                        "options": member.options(),
+                        "process": container.process,
+                        "cgroupPath": container.cgroup_path,
+                    });
+                    answer.info.insert("info".into(), info.to_string());
+                }
+            }
+            Ok(answer)
+        })
+        .await
+    }
+
+    pub(super) async fn update_resources(
+        &self,
+        request: api::UpdateContainerResourcesRequest,
+    ) -> Result<api::UpdateContainerResourcesResponse, Status> {
+        let id = request.container_id;
+        let limits = resources::resources(request.linux.unwrap_or_default())?;
+        self.engine_work(move |engine| {
+            let container = member(engine, &id)?;
+            engine
+                .update_resources(&container.id, &limits)
+                .map_err(|e| error::status(&e))
+        })
+        .await?;
+        Ok(api::UpdateContainerResourcesResponse {})
+    }
+
+    pub(super) async fn reopen_log(
+        &self,
+        request: api::ReopenContainerLogRequest,
+    ) -> Result<api::ReopenContainerLogResponse, Status> {
+        let id = request.container_id;
+        self.engine_work(move |engine| {
+            let container = member(engine, &id)?;
+            if state(&container) != ContainerState::ContainerRunning {
+                return Err(Status::failed_precondition(format!(
+                    "container {} is not running",
+                    container.id
+                )));
+            }
+            engine
+                .reopen_log(&container.id)
+                .map_err(|e| error::status(&e))
+        })
+        .await?;
+        Ok(api::ReopenContainerLogResponse {})
+    }
+}
+
+/// A container of a pod; others are none of a kubelet's business.
+pub(crate) fn member(engine: &Engine, id: &str) -> Result<Container, Status> {
+    let missing = || error::status(&Error::NoSuchContainer { name: id.into() });
+    // Names are for people: a kubelet has ids.
+    if id.is_empty() || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(missing());
+    }
+    let container = engine.container(id).map_err(|e| error::status(&e))?;
+    match container.pod.is_some() && container.id.starts_with(id) {
+        true => Ok(container),
+        false => Err(missing()),
+    }
+}
+
+fn state(container: &Container) -> ContainerState {
+    Member::of(container).map_or(ContainerState::ContainerUnknown, |member| member.state())
+}
+
+/// A command that cannot be executed is the pod's fault, not ours.
+fn start_failure(error: &Error) -> Status {
+    match error.exit_code() {
+        126 | 127 => Status::invalid_argument(error::chain(error)),
+        _ => error::status(error),
+    }
+}

@@ -1,0 +1,161 @@
+//! Pod sandboxes.
+
+use rctr_engine::pod::Pod;
+use rctr_engine::{Engine, Error};
+use tonic::Status;
+
+use crate::convert::container::Member;
+use crate::convert::{pod, required, resources, time};
+use crate::service::Service;
+use crate::{api, error};
+
+impl Service {
+    /// The same pod asked for again, by a kubelet that gave up waiting, is the one there is.
+    pub(super) async fn run_pod(
+        &self,
+        request: api::RunPodSandboxRequest,
+    ) -> Result<api::RunPodSandboxResponse, Status> {
+        let config = required(request.config, "the pod's configuration")?;
+        self.check_handler(&request.runtime_handler)?;
+        let options = pod::options(config, request.runtime_handler)?;
+        let key = format!("pod {}", options.key());
+        let service = self.clone();
+        let work = move || async move {
+            service
+                .engine_work(move |engine| match engine.run_pod(&options) {
+                    Ok(pod) => Ok(pod.id),
+                    Err(Error::PodNameTaken { key, id }) => {
+                        let there = engine.pod(&id).map_err(|e| error::status(&e))?;
+                        match there.options == options {
+                            true => Ok(there.id),
+                            false => Err(error::status(&Error::PodNameTaken { key, id })),
+                        }
+                    }
+                    Err(e) => Err(error::status(&e)),
+                })
+                .await
+        };
+        let pod_sandbox_id = self.made.run(key, work).await?;
+        Ok(api::RunPodSandboxResponse { pod_sandbox_id })
+    }
+
+    fn check_handler(&self, name: &str) -> Result<(), Status> {
+        let handlers = &self.engine.config().settings.cri.handlers;
+        match name.is_empty() || handlers.contains_key(name) {
+            true => Ok(()),
+            false => Err(Status::invalid_argument(format!(
+                "no runtime handler {name:?}: [cri.handlers.{name}] of the configuration would make one"
+            ))),
+        }
+    }
+
+    pub(super) async fn stop_pod(
+        &self,
+        request: api::StopPodSandboxRequest,
+    ) -> Result<api::StopPodSandboxResponse, Status> {
+        let id = request.pod_sandbox_id;
+        self.on_pod(id, |engine, pod| engine.stop_pod(&pod.id))
+            .await?;
+        Ok(api::StopPodSandboxResponse {})
+    }
+
+    pub(super) async fn remove_pod(
+        &self,
+        request: api::RemovePodSandboxRequest,
+    ) -> Result<api::RemovePodSandboxResponse, Status> {
+        let id = request.pod_sandbox_id;
+        let events = self.events.clone();
+        self.on_pod(id, move |engine, pod| {
+            let members: Vec<String> = engine
+                .containers_of(&pod.id)?
+                .into_iter()
+                .map(|container| container.id)
+                .collect();
+            engine.remove_pod(&pod.id)?;
+            for id in members {
+                events.deleted(&id, Some(pod));
+            }
+            events.deleted(&pod.id, Some(pod));
+            Ok(())
+        })
+        .await?;
+        Ok(api::RemovePodSandboxResponse {})
+    }
+
+    /// Does something to a pod; one that is not there is fine.
+    async fn on_pod(
+        &self,
+        id: String,
+        work: impl FnOnce(&Engine, &Pod) -> rctr_engine::Result<()> + Send + 'static,
+    ) -> Result<(), Status> {
+        self.blocking(move |engine| match engine.pod(&id) {
+            Ok(pod) => work(engine, &pod),
+            Err(Error::NoSuchPod { .. }) => Ok(()),
+            Err(e) => Err(e),
+        })
+        .await
+    }
+
+    pub(super) async fn pod_status(
+        &self,
+        request: api::PodSandboxStatusRequest,
+    ) -> Result<api::PodSandboxStatusResponse, Status> {
+        let id = request.pod_sandbox_id;
+        let (pod, containers) = self
+            .blocking(move |engine| {
+                let pod = engine.pod(&id)?;
+                let containers = engine.containers_of(&pod.id)?;
+                Ok((pod, containers))
+            })
+            .await?;
+        let mut answer = api::PodSandboxStatusResponse {
+            status: Some(pod::status(&pod)),
+            containers_statuses: containers
+                .iter()
+                .filter_map(Member::of)
+                .map(|member| member.status())
+                .collect(),
+            timestamp: time::now(),
+            ..Default::default()
+        };
+        if request.verbose {
+            let info = serde_json::json!({
+                "netns": pod.netns(),
+                "options": pod.options,
+                "network": pod.network,
+            });
+            answer.info.insert("info".into(), info.to_string());
+        }
+        Ok(answer)
+    }
+
+    pub(super) async fn list_pods(
+        &self,
+        filter: Option<api::PodSandboxFilter>,
+    ) -> Result<Vec<api::PodSandbox>, Status> {
+        let filter = pod::Filter::new(filter);
+        self.blocking(move |engine| {
+            let pods = engine.pods()?;
+            Ok(pods
+                .iter()
+                .filter(|pod| filter.takes(pod))
+                .map(pod::item)
+                .collect())
+        })
+        .await
+    }
+
+    pub(super) async fn update_pod_resources(
+        &self,
+        request: api::UpdatePodSandboxResourcesRequest,
+    ) -> Result<api::UpdatePodSandboxResourcesResponse, Status> {
+        let id = request.pod_sandbox_id;
+        let overhead = request.overhead.map(resources::resources).transpose()?;
+        let limits = request.resources.map(resources::resources).transpose()?;
+        self.blocking(move |engine| {
+            engine.update_pod_resources(&id, overhead.as_ref(), limits.as_ref())
+        })
+        .await?;
+        Ok(api::UpdatePodSandboxResourcesResponse {})
+    }
+}

@@ -1,0 +1,542 @@
+//! Pods as a kubelet makes, asks for and removes them.
+
+use std::time::Duration;
+
+use rctr_cri::api;
+use rctr_tests::cri::{Cri, container, map, refused, shell, within};
+use rctr_tests::{http_get, wait_for};
+use tonic::{Code, Status};
+
+fn security(namespaces: api::NamespaceOption) -> api::LinuxPodSandboxConfig {
+    api::LinuxPodSandboxConfig {
+        security_context: Some(api::LinuxSandboxSecurityContext {
+            namespace_options: Some(namespaces),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn namespaces(pod: &api::PodSandboxStatus) -> api::NamespaceOption {
+    let linux = pod.linux.clone().expect("linux");
+    linux
+        .namespaces
+        .expect("namespaces")
+        .options
+        .expect("options")
+}
+
+#[test]
+fn from_pull_to_removal() {
+    let cri = Cri::new();
+    let image = cri.pull("busybox");
+    let config = cri.pod_config("road");
+    let pod = cri.run_pod(&config);
+    let mut wanted = shell(
+        "main",
+        "echo hello; echo problem >&2; trap 'exit 3' TERM; while :; do sleep 0.1; done",
+    );
+    wanted.image = Some(api::ImageSpec {
+        image: image.clone(),
+        user_specified_image: "busybox".into(),
+        ..Default::default()
+    });
+    let id = cri.create(&pod, &config, wanted);
+    assert_eq!(
+        cri.status(&id).state(),
+        api::ContainerState::ContainerCreated
+    );
+    cri.start_container(&id);
+    let status = cri.status(&id);
+    assert_eq!(status.state(), api::ContainerState::ContainerRunning);
+    assert_eq!(status.image_ref, image);
+    assert_eq!(status.image.expect("an image").image, "busybox");
+    assert!(status.started_at >= status.created_at && status.created_at > 0);
+
+    let done = cri
+        .try_exec(&id, &["sh", "-c", "echo out; echo err >&2; exit 7"], 10)
+        .expect("ExecSync");
+    assert_eq!(
+        (
+            done.stdout.as_slice(),
+            done.stderr.as_slice(),
+            done.exit_code
+        ),
+        (&b"out\n"[..], &b"err\n"[..], 7)
+    );
+
+    let log = std::path::PathBuf::from(&status.log_path);
+    assert!(log.starts_with(&config.log_directory), "{}", log.display());
+    let lines = cri.wait_log(&log, "problem");
+    assert!(
+        lines.contains(" stdout F hello\n") && lines.contains(" stderr F problem\n"),
+        "{lines}"
+    );
+
+    cri.stop(&id, 10);
+    let ended = cri.status(&id);
+    assert_eq!(ended.state(), api::ContainerState::ContainerExited);
+    assert_eq!((ended.exit_code, ended.reason.as_str()), (3, "Error"));
+    assert!(ended.finished_at >= ended.started_at);
+    cri.remove(&id);
+    refused(cri.try_status(&id), Code::NotFound);
+    cri.remove_pod(&pod);
+    assert!(cri.pods(None).is_empty());
+    cri.env().assert_no_leftovers();
+}
+
+#[test]
+fn a_pod_is_told_as_it_was_asked_for() {
+    let cri = Cri::new();
+    let config = cri.pod_config("told");
+    let pod = cri.run_pod(&config);
+    let status = cri.pod_status(&pod);
+    assert_eq!(status.id, pod);
+    assert_eq!(status.metadata, config.metadata);
+    assert_eq!(status.labels, config.labels);
+    assert_eq!(status.annotations, config.annotations);
+    assert_eq!(status.state(), api::PodSandboxState::SandboxReady);
+    assert!(status.created_at > 0);
+    let network = status.network.clone().expect("network");
+    let subnet = cri.env().slot().subnet();
+    let ip: std::net::Ipv4Addr = network.ip.parse().expect("an address");
+    assert!(subnet.contains(&ip), "{ip} in {subnet}");
+
+    let listed = cri.pods(None);
+    assert_eq!(listed.len(), 1);
+    assert_eq!(
+        (&listed[0].id, &listed[0].metadata, listed[0].created_at),
+        (&pod, &config.metadata, status.created_at)
+    );
+    cri.stop_pod(&pod);
+    let stopped = cri.pod_status(&pod);
+    assert_eq!(stopped.state(), api::PodSandboxState::SandboxNotready);
+    assert_eq!(stopped.metadata, config.metadata);
+    cri.stop_pod(&pod);
+}
+
+#[test]
+fn namespaces_are_echoed() {
+    use api::NamespaceMode as Mode;
+    let cri = Cri::new();
+    for (n, (network, pid, ipc)) in [
+        (Mode::Pod, Mode::Container, Mode::Pod),
+        (Mode::Node, Mode::Node, Mode::Node),
+        (Mode::Pod, Mode::Pod, Mode::Pod),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let asked = api::NamespaceOption {
+            network: network.into(),
+            pid: pid.into(),
+            ipc: ipc.into(),
+            ..Default::default()
+        };
+        let mut config = cri.pod_config(&format!("ns{n}"));
+        config.linux = Some(security(asked.clone()));
+        let pod = cri.run_pod(&config);
+        let status = cri.pod_status(&pod);
+        assert_eq!(namespaces(&status), asked);
+        let network_of_host = network == Mode::Node;
+        assert_eq!(
+            status.network.expect("network").ip.is_empty(),
+            network_of_host
+        );
+    }
+}
+
+#[test]
+fn lists_are_filtered() {
+    let cri = Cri::new();
+    let first = cri.run_pod(&cri.pod_config("first"));
+    let second = cri.run_pod(&cri.pod_config("second"));
+    cri.stop_pod(&second);
+    let found = |filter: api::PodSandboxFilter| -> Vec<String> {
+        let mut ids: Vec<_> = cri.pods(Some(filter)).into_iter().map(|p| p.id).collect();
+        ids.sort();
+        ids
+    };
+    let mut both = vec![first.clone(), second.clone()];
+    both.sort();
+    let none = api::PodSandboxFilter::default;
+    assert_eq!(found(none()), both);
+    let by_id = |id: &str| api::PodSandboxFilter {
+        id: id.into(),
+        ..none()
+    };
+    assert_eq!(found(by_id(&first)), [first.clone()]);
+    assert_eq!(found(by_id(&first[..10])), [first.clone()]);
+    assert!(found(by_id("nosuch")).is_empty());
+    let by_state = |state: api::PodSandboxState| api::PodSandboxFilter {
+        state: Some(api::PodSandboxStateValue {
+            state: state.into(),
+        }),
+        ..none()
+    };
+    assert_eq!(
+        found(by_state(api::PodSandboxState::SandboxReady)),
+        [first.clone()]
+    );
+    assert_eq!(
+        found(by_state(api::PodSandboxState::SandboxNotready)),
+        [second.clone()]
+    );
+    let by_label = |value: &str| api::PodSandboxFilter {
+        label_selector: map(&[("app", value)]),
+        ..none()
+    };
+    assert_eq!(found(by_label("second")), [second]);
+    assert!(found(by_label("third")).is_empty());
+    let told = cri.wait(async {
+        let mut client = cri.runtime_client();
+        let request = api::StreamPodSandboxesRequest { filter: None };
+        let mut stream = client.stream_pod_sandboxes(request).await?.into_inner();
+        let mut ids = Vec::new();
+        while let Some(part) = stream.message().await? {
+            ids.extend(part.pod_sandboxes.into_iter().map(|pod| pod.id));
+        }
+        ids.sort();
+        Ok::<_, Status>(ids)
+    });
+    assert_eq!(told.expect("a stream"), both);
+}
+
+#[test]
+fn what_is_not_there() {
+    let cri = Cri::new();
+    let unknown = "0".repeat(64);
+    cri.remove_pod(&unknown);
+    cri.stop(&unknown, 1);
+    cri.remove(&unknown);
+    let request = api::PodSandboxStatusRequest {
+        pod_sandbox_id: unknown.clone(),
+        verbose: false,
+    };
+    refused(
+        cri.runtime(async |c| c.pod_sandbox_status(request).await),
+        Code::NotFound,
+    );
+    refused(cri.try_status(&unknown), Code::NotFound);
+    refused(cri.try_start(&unknown), Code::NotFound);
+    refused(cri.try_exec(&unknown, &["true"], 1), Code::NotFound);
+    let config = cri.pod_config("none");
+    refused(
+        cri.try_create(&unknown, &config, shell("c", "true")),
+        Code::NotFound,
+    );
+}
+
+#[test]
+fn a_pod_asked_for_again_is_the_one_there_is() {
+    let cri = Cri::new();
+    let config = cri.pod_config("again");
+    let pod = cri.run_pod(&config);
+    assert_eq!(cri.run_pod(&config), pod);
+    let mut other = config.clone();
+    other.hostname = "other".into();
+    refused(cri.try_run_pod(&other, ""), Code::AlreadyExists);
+    let mut next = config.clone();
+    next.metadata.as_mut().expect("metadata").attempt = 1;
+    assert_ne!(cri.run_pod(&next), pod);
+    assert_eq!(cri.pods(None).len(), 2);
+}
+
+#[test]
+fn pods_asked_for_at_once_are_one() {
+    let cri = Cri::new();
+    let config = cri.pod_config("once");
+    let asked = (0..8).map(|_| {
+        let mut client = cri.runtime_client();
+        let request = api::RunPodSandboxRequest {
+            config: Some(config.clone()),
+            runtime_handler: String::new(),
+        };
+        async move { client.run_pod_sandbox(request).await }
+    });
+    let answers = cri.wait(futures_util::future::join_all(asked));
+    let mut ids: Vec<_> = answers
+        .into_iter()
+        .map(|a| a.expect("a pod").into_inner().pod_sandbox_id)
+        .collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(cri.pods(None).len(), 1);
+}
+
+#[test]
+fn a_deadline_is_kept_and_the_retry_joins() {
+    let cri = Cri::new();
+    let config = cri.pod_config("hasty");
+    let request = api::RunPodSandboxRequest {
+        config: Some(config.clone()),
+        runtime_handler: String::new(),
+    };
+    let hasty = within(Duration::from_millis(1), request);
+    let outcome = cri.runtime(async |c| c.run_pod_sandbox(hasty).await);
+    let code = outcome.expect_err("too hasty").code();
+    assert!(
+        matches!(code, Code::DeadlineExceeded | Code::Cancelled),
+        "{code:?}"
+    );
+    let pod = cri.run_pod(&config);
+    let listed = cri.pods(None);
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].id, pod);
+}
+
+#[test]
+fn bad_requests_are_refused() {
+    let cri = Cri::new();
+    let run = |change: &dyn Fn(&mut api::PodSandboxConfig)| {
+        let mut config = cri.pod_config("bad");
+        change(&mut config);
+        refused(cri.try_run_pod(&config, ""), Code::InvalidArgument)
+    };
+    run(&|c| c.metadata = None);
+    run(&|c| c.metadata.as_mut().expect("metadata").name.clear());
+    run(&|c| {
+        c.port_mappings.push(api::PortMapping {
+            host_port: 70_000,
+            container_port: 1,
+            ..Default::default()
+        });
+    });
+    let said = refused(
+        cri.try_run_pod(&cri.pod_config("handler"), "nosuch"),
+        Code::InvalidArgument,
+    );
+    assert!(said.contains("nosuch"), "{said}");
+    let empty = api::RunPodSandboxRequest::default();
+    refused(
+        cri.runtime(async |c| c.run_pod_sandbox(empty).await),
+        Code::InvalidArgument,
+    );
+    assert!(cri.pods(None).is_empty());
+}
+
+#[test]
+fn containers_of_a_pod_share_its_network_and_names() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let config = cri.pod_config("shared");
+    let pod = cri.run_pod(&config);
+    let web = "echo from one > /tmp/index.html; exec httpd -f -p 8080 -h /tmp";
+    let first = cri.run(&pod, &config, shell("first", web));
+    wait_for("the first server", || {
+        cri.try_exec(&first, &["wget", "-qO-", "http://127.0.0.1:8080/"], 5)
+            .is_ok_and(|done| done.exit_code == 0)
+    });
+    let second = cri.run(&pod, &config, shell("second", "exec httpd -f -p 8080"));
+    let ended = cri.wait_exit(&second);
+    assert_ne!(ended.exit_code, 0, "the port is taken");
+    let log = std::fs::read_to_string(&ended.log_path).expect("a log");
+    assert!(log.contains("Address already in use"), "{log}");
+
+    let mut again = shell("second", "wget -qO- http://127.0.0.1:8080/");
+    again.metadata.as_mut().expect("metadata").attempt = 1;
+    let again = cri.run(&pod, &config, again);
+    assert_eq!(cri.wait_exit(&again).exit_code, 0);
+    assert_eq!(cri.sh(&first, "hostname"), "shared");
+    let ip = cri.pod_status(&pod).network.expect("network").ip;
+    assert!(cri.sh(&first, "ip -4 addr show eth0").contains(&ip));
+    let page = http_get((ip.as_str(), 8080), "/").expect("reachable from the host");
+    assert_eq!(page.body.trim(), "from one");
+    let hosts = cri.sh(&first, "cat /etc/hosts");
+    assert!(hosts.contains(&ip) && hosts.contains("shared"), "{hosts}");
+}
+
+#[test]
+fn shared_memory_is_the_pods() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let config = cri.pod_config("ipc");
+    let pod = cri.run_pod(&config);
+    let first = cri.run(&pod, &config, shell("a", "sleep 1000"));
+    let second = cri.run(&pod, &config, shell("b", "sleep 1000"));
+    cri.sh(&first, "echo note > /dev/shm/note");
+    assert_eq!(cri.sh(&second, "cat /dev/shm/note"), "note");
+    assert_eq!(
+        cri.sh(&first, "readlink /proc/self/ns/ipc"),
+        cri.sh(&second, "readlink /proc/self/ns/ipc")
+    );
+    assert_ne!(
+        cri.sh(&first, "readlink /proc/1/ns/pid"),
+        cri.sh(&second, "readlink /proc/1/ns/pid")
+    );
+}
+
+#[test]
+fn processes_may_be_shared() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let mut config = cri.pod_config("pids");
+    config.linux = Some(security(api::NamespaceOption {
+        pid: api::NamespaceMode::Pod.into(),
+        ..Default::default()
+    }));
+    let pod = cri.run_pod(&config);
+    let context = api::LinuxContainerSecurityContext {
+        namespace_options: Some(api::NamespaceOption {
+            pid: api::NamespaceMode::Pod.into(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let sharing = |name: &str, script: &str| {
+        let mut config = shell(name, script);
+        config.linux.as_mut().expect("linux").security_context = Some(context.clone());
+        config
+    };
+    let first = cri.run(&pod, &config, sharing("a", "sleep 1234"));
+    let second = cri.run(&pod, &config, sharing("b", "sleep 1000"));
+    let processes = cri.sh(&second, "ps -o pid,args");
+    assert!(processes.contains("sleep 1234"), "{processes}");
+    // A container that ends takes no other with it.
+    cri.stop(&first, 0);
+    assert_eq!(
+        cri.status(&second).state(),
+        api::ContainerState::ContainerRunning
+    );
+}
+
+#[test]
+fn names_are_resolved_as_the_pod_says() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let mut config = cri.pod_config("dns");
+    config.dns_config = Some(api::DnsConfig {
+        servers: vec!["10.96.0.10".into()],
+        searches: vec!["default.svc.cluster.local".into(), "cluster.local".into()],
+        options: vec!["ndots:5".into()],
+    });
+    let pod = cri.run_pod(&config);
+    let id = cri.run(&pod, &config, shell("c", "sleep 1000"));
+    let resolv = cri.sh(&id, "cat /etc/resolv.conf");
+    let lines: Vec<_> = resolv.lines().collect();
+    assert!(lines.contains(&"nameserver 10.96.0.10"), "{resolv}");
+    assert!(
+        lines.contains(&"search default.svc.cluster.local cluster.local"),
+        "{resolv}"
+    );
+    assert!(lines.contains(&"options ndots:5"), "{resolv}");
+}
+
+#[test]
+fn kernel_parameters_are_the_pods() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let mut config = cri.pod_config("sysctl");
+    config.linux.as_mut().expect("linux").sysctls = map(&[
+        ("net.ipv4.ip_unprivileged_port_start", "80"),
+        ("kernel.shm_rmid_forced", "1"),
+    ]);
+    let pod = cri.run_pod(&config);
+    let id = cri.run(&pod, &config, shell("c", "sleep 1000"));
+    assert_eq!(
+        cri.sh(&id, "cat /proc/sys/net/ipv4/ip_unprivileged_port_start"),
+        "80"
+    );
+    assert_eq!(cri.sh(&id, "cat /proc/sys/kernel/shm_rmid_forced"), "1");
+}
+
+#[test]
+fn ports_of_the_host_lead_into_the_pod() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let port = 20_000 + u16::from(cri.env().slot().subnet().network().octets()[2]);
+    let mut config = cri.pod_config("ports");
+    config.port_mappings = vec![
+        api::PortMapping {
+            protocol: api::Protocol::Tcp.into(),
+            container_port: 8080,
+            host_port: port.into(),
+            host_ip: String::new(),
+        },
+        // Named, but not published.
+        api::PortMapping {
+            container_port: 9090,
+            ..Default::default()
+        },
+    ];
+    let pod = cri.run_pod(&config);
+    let web = "echo published > /tmp/index.html; exec httpd -f -p 8080 -h /tmp";
+    cri.run(&pod, &config, shell("web", web));
+    wait_for("the published server", || {
+        http_get(("127.0.0.1", port), "/").is_ok_and(|page| page.body.trim() == "published")
+    });
+    cri.stop_pod(&pod);
+    assert!(http_get(("127.0.0.1", port), "/").is_err());
+}
+
+#[test]
+fn stopping_a_pod_ends_its_containers_and_removing_it_removes_them() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let config = cri.pod_config("ends");
+    let pod = cri.run_pod(&config);
+    let id = cri.run(&pod, &config, shell("c", "sleep 1000"));
+    cri.stop_pod(&pod);
+    let ended = cri.status(&id);
+    assert_eq!(ended.state(), api::ContainerState::ContainerExited);
+    assert_eq!(ended.exit_code, 137);
+    refused(
+        cri.try_create(&pod, &config, shell("late", "true")),
+        Code::FailedPrecondition,
+    );
+    cri.remove_pod(&pod);
+    refused(cri.try_status(&id), Code::NotFound);
+    assert!(cri.containers(None).is_empty());
+    cri.env().assert_no_leftovers();
+}
+
+#[test]
+fn replicas_start_at_once() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let configs: Vec<_> = (0..4)
+        .map(|n| cri.pod_config(&format!("replica{n}")))
+        .collect();
+    let started = configs.iter().map(|config| {
+        let mut client = cri.runtime_client();
+        let config = config.clone();
+        async move {
+            let request = api::RunPodSandboxRequest {
+                config: Some(config.clone()),
+                runtime_handler: String::new(),
+            };
+            let pod = client.run_pod_sandbox(request).await?.into_inner();
+            let request = api::CreateContainerRequest {
+                pod_sandbox_id: pod.pod_sandbox_id,
+                config: Some(container("main", "busybox", &["sleep", "1000"])),
+                sandbox_config: Some(config),
+            };
+            let container_id = client
+                .create_container(request)
+                .await?
+                .into_inner()
+                .container_id;
+            client
+                .start_container(api::StartContainerRequest { container_id })
+                .await
+        }
+    });
+    for outcome in cri.wait(futures_util::future::join_all(started)) {
+        outcome.expect("a replica");
+    }
+    let running = cri.containers(Some(api::ContainerFilter {
+        state: Some(api::ContainerStateValue {
+            state: api::ContainerState::ContainerRunning.into(),
+        }),
+        ..Default::default()
+    }));
+    assert_eq!(running.len(), 4);
+    let mut ips: Vec<_> = cri
+        .pods(None)
+        .iter()
+        .map(|pod| cri.pod_status(&pod.id).network.expect("network").ip)
+        .collect();
+    ips.sort();
+    ips.dedup();
+    assert_eq!(ips.len(), 4);
+}
