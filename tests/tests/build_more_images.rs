@@ -31,7 +31,7 @@ fn an_image_for_several_platforms_stays_and_goes_as_a_whole() {
     // Nothing of it is rubbish.
     env.rctr(["image", "prune", "-f"]).ok();
     env.rctr(["push", "-q", &name]).ok();
-    let index = parsed(&skopeo_raw(&name));
+    let index = parsed(&skopeo_raw(&format!("docker://{name}")));
     assert_eq!(index["manifests"].as_array().map(Vec::len), Some(2));
 
     // What it was before is, all of it.
@@ -62,14 +62,14 @@ fn a_list_of_packages_has_what_programs_are_linked_from() {
     fs::copy("/usr/bin/skopeo", context.file("skopeo")).expect("skopeo is a program of Go");
     env.build(&["--sbom=true", "--push", "-t", &name], &context)
         .ok();
-    let index = parsed(&skopeo_raw(&name));
+    let index = parsed(&skopeo_raw(&format!("docker://{name}")));
     let attested = index["manifests"][1]["digest"].as_str().expect("a digest");
     let repository = name.rsplit_once(':').expect("a tag").0;
-    let manifest = parsed(&skopeo_raw(&format!("{repository}@{attested}")));
+    let manifest = parsed(&skopeo_raw(&format!("docker://{repository}@{attested}")));
     let digest = manifest["layers"][0]["digest"].as_str().expect("a digest");
     let blob = format!("/v2/me/app/blobs/{digest}");
     let host = registry.host();
-    let statement = rctr_tests::http_get(host.as_str(), &blob).expect("an answer");
+    let statement = rctr_tests::http_get(host, &blob).expect("an answer");
     let statement: Value = serde_json::from_str(&statement.body).expect("JSON");
     let packages = statement["predicate"]["packages"]
         .as_array()

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use oci_spec::image::{Descriptor, Digest};
 use rctr_engine::{Engine, Error, LayerEvent, PullProgress, PulledLayer};
@@ -88,15 +88,23 @@ impl<'a> ImageFinder<'a> {
     /// The environment of an image, if it need not be fetched.
     pub(crate) fn env(&self, name: &str) -> Option<Vec<(String, String)>> {
         let whole = parse_reference(name).ok()?.whole();
-        let image = self
-            .local(name, &whole, &self.options.platforms[0])
-            .ok()??;
+        let platform = &self.options.platforms[0];
+        let key = (name.to_owned(), platform.to_string());
+        let found = self.found().get(&key).cloned();
+        let image = match found {
+            Some(found) => found,
+            None => self.local(name, &whole, platform).ok()??,
+        };
         let env = image.document.config.env.clone().unwrap_or_default();
         let pair = |entry: &String| {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             (name.to_owned(), value.to_owned())
         };
         Some(env.iter().map(pair).collect())
+    }
+
+    fn found(&self) -> MutexGuard<'_, HashMap<(String, String), BaseImage>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn load(&self, name: &str, wanted: &Platform) -> Result<BaseImage> {
@@ -168,8 +176,8 @@ impl<'a> ImageFinder<'a> {
         if !name.contains('@') {
             self.engine.store().tag_image(&image.record.id, name)?;
         }
-        match platform.and_then(|platform| platform.parse().ok()) {
-            Some(wanted) => self.give_back(before, name, &wanted),
+        match before {
+            Some(before) => self.settle_name(before, name),
             None => Ok(()),
         }
     }
@@ -214,18 +222,34 @@ impl<'a> ImageFinder<'a> {
         })
     }
 
-    /// A base for another kind of machine leaves its names to the image that had them, and that runs here.
-    fn give_back(&self, before: Option<Image>, name: &str, wanted: &Platform) -> Result<()> {
-        let Some(before) = before.filter(|_| !Platform::host().matches(wanted)) else {
+    /// Of two images of one name, that which runs here has it. If both are of one index the other is part of it.
+    fn settle_name(&self, before: Image, name: &str) -> Result<()> {
+        let store = self.engine.store();
+        let Some(now) = store
+            .find_image(name)?
+            .filter(|now| now.record != before.record)
+        else {
             return Ok(());
         };
-        let own = self.engine.image(before.record.id.as_ref())?;
-        if before.tags.iter().any(|tag| tag == name) && Platform::host().matches(&own.platform) {
-            let store = self.engine.store();
+        let runs = |image: &Image| -> Result<bool> {
+            let known = self.engine.image(image.record.id.as_ref())?;
+            Ok(Platform::host().matches(&known.platform))
+        };
+        let stays = runs(&before)? && !runs(&now)?;
+        if stays {
             store.tag_image(&before.record.id, name)?;
             for digest in &before.repo_digests {
                 store.put_image(&before.record, None, Some(digest))?;
             }
+        }
+        let (first, other) = if stays { (before, now) } else { (now, before) };
+        let mut record = first.record;
+        let index = other.record.other_blobs.first();
+        if index.is_some_and(|index| record.other_blobs.contains(index)) {
+            let parts = [other.record.manifest, other.record.id];
+            record.other_blobs.retain(|blob| !parts.contains(blob));
+            record.other_blobs.extend(parts);
+            store.put_image(&record, None, None)?;
         }
         Ok(())
     }
@@ -303,7 +327,7 @@ impl Images for ImageFinder<'_> {
     fn find(&self, name: &str, platform: &Platform) -> Result<BaseImage> {
         let key = (name.to_owned(), platform.to_string());
         // Held while it is fetched: a second one who asks for it waits.
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.found();
         if let Some(image) = found.get(&key) {
             return Ok(image.clone());
         }

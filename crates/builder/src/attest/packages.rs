@@ -54,7 +54,10 @@ pub(super) fn find(root: BorrowedFd<'_>) -> Vec<Package> {
     ] {
         finder.rpm(open(root, path, OFlags::empty()), path);
     }
-    finder.walk(root.as_fd(), "", MAX_DEPTH);
+    // A mount's own descriptor cannot be listed.
+    if let Some(root) = open(root, ".", OFlags::DIRECTORY) {
+        finder.walk(root.as_fd(), "", MAX_DEPTH);
+    }
     finder.found.into_values().collect()
 }
 
