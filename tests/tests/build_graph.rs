@@ -132,6 +132,18 @@ fn stages_are_built_side_by_side() {
 }
 
 #[test]
+fn an_insecure_step_changes_no_other_s_network() {
+    let env = Env::new();
+    let dir = env.dockerfile(
+        "FROM busybox\nRUN --security=insecure ip addr add 192.0.2.1/32 dev lo\nRUN ! ip addr show lo | grep 192.0.2.1\n",
+    );
+    env.build(&[], &dir)
+        .exits(1)
+        .stderr_has("security.insecure");
+    env.build(&["--allow", "security.insecure"], &dir).ok();
+}
+
+#[test]
 fn a_damaged_cache_entry_is_a_miss() {
     let env = Env::new();
     let dir = env.dockerfile("FROM busybox\nRUN echo a > /a\nRUN echo b > /b\n");

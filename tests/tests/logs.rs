@@ -8,6 +8,11 @@ fn logged(env: &Env, script: &str) {
         .ok();
 }
 
+/// Starts the container `log`, which runs a script.
+fn logging(env: &Env, script: &str) -> String {
+    env.run_detached(["--name", "log", "busybox", "sh", "-c", script])
+}
+
 #[test]
 fn a_hundred_thousand_lines_are_all_there_in_order() {
     let env = Env::builder()
@@ -159,14 +164,7 @@ fn files_of_log(env: &Env) -> Vec<u64> {
 fn unasked_three_files_of_ten_megabytes_are_kept() {
     let env = Env::new();
     let line = "x".repeat(1000);
-    env.run_detached([
-        "--name",
-        "log",
-        "busybox",
-        "sh",
-        "-c",
-        &format!("yes {line} | head -n 45000"),
-    ]);
+    logging(&env, &format!("yes {line} | head -n 45000"));
     env.rctr(["wait", "log"]).ok().stdout_is("0");
     let files = files_of_log(&env);
     assert!(
@@ -207,14 +205,7 @@ fn rotation_bounds_the_disk_and_follow_goes_across_it() {
 #[test]
 fn ctrl_c_ends_follow_and_not_the_container() {
     let env = Env::new();
-    env.run_detached([
-        "--name",
-        "log",
-        "busybox",
-        "sh",
-        "-c",
-        "echo up; sleep 1000",
-    ]);
+    logging(&env, "echo up; sleep 1000");
     env.wait_log("log", "up");
     let follow: Running = env.spawn(["logs", "--follow", "log"]);
     await_following(&follow);

@@ -156,7 +156,10 @@ impl StepRunner<'_> {
                 let _ = settle::discard_state_dir(&state_dir);
             })?;
         let end = follow(stream, cancel, output);
-        if let (Some(netns), NetworkMode::Bridge) = (netns, &step.options.network) {
+        // One with all rights may have changed it.
+        if let (Some(netns), NetworkMode::Bridge) = (netns, &step.options.network)
+            && !step.options.privileged
+        {
             lock(&self.networks).push(netns);
         }
         end
