@@ -9,7 +9,7 @@ use rctr_store::{NewContainer, NewVolume, Tx};
 use crate::image::Image;
 use crate::model::{Container, ResolvedMount, ResolvedProcess, State};
 use crate::options::{MountKind, MountSpec, NetworkMode, RunOptions};
-use crate::pod::PodMember;
+use crate::pod::{self, PodMember};
 use crate::pull::parse_platform;
 use crate::{Engine, Error, Result, names, resolve, spec, time};
 
@@ -99,6 +99,9 @@ impl Engine {
         };
         self.store.require_space()?;
         let inserted = self.store.write(|tx| {
+            if let Some(member) = &container.pod {
+                pod::must_be_ready(tx, &member.pod)?;
+            }
             // Within the transaction: a garbage collection takes a directory without a record for a leftover.
             self.store
                 .create_container_dir(&container.id, image.layers.last())?;

@@ -55,6 +55,9 @@ pub enum Error {
         /// What, and why.
         what: String,
     },
+    /// A device by its CDI name cannot be given to a container.
+    #[error(transparent)]
+    Cdi(#[from] crate::pod::CdiError),
     /// No image has this name or id.
     #[error("No such image: {name}")]
     NoSuchImage {

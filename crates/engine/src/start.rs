@@ -194,7 +194,7 @@ impl Engine {
             (Some(pod), Some(member)) => Some(self.in_pod(pod, member)?),
             _ => None,
         };
-        let output = spec::build(&spec::SpecInput {
+        let mut output = spec::build(&spec::SpecInput {
             container,
             user: &identity,
             files: &files,
@@ -203,6 +203,9 @@ impl Engine {
             facts: self.facts(),
             pod: in_pod.as_ref(),
         })?;
+        if let Some(member) = &container.pod {
+            pod::give_devices(&member.options.cdi_devices, &mut output.spec)?;
+        }
         let config = bundle.join("config.json");
         output.spec.save(&config).map_err(|e| Error::BadRecord {
             what: format!("{}: {e}", config.display()),

@@ -4,10 +4,11 @@ use std::path::{Component, Path, PathBuf};
 
 use rctr_runtime::cgroup::Cgroup;
 use rctr_runtime::{MonitorClient, WaitHandle};
+use rctr_store::Tx;
 
 use super::{
     GroupsPolicy, MemberIdentity, NamespaceScope, PidScope, Pod, PodApparmor, PodContainerOptions,
-    PodMember, PodMountSource, PodSeccomp, PodState,
+    PodMember, PodMountSource, PodSeccomp, PodState, cdi,
 };
 use crate::create::{Created, NewRecord};
 use crate::model::Container;
@@ -63,8 +64,9 @@ impl Engine {
         })
     }
 
-    /// Images that are mounted must be there.
+    /// Images that are mounted and devices that are named must be there.
     fn check_mounts(&self, options: &PodContainerOptions) -> Result<()> {
+        cdi::edits(&options.cdi_devices, &cdi::dirs())?;
         for mount in &options.mounts {
             if !mount.target.starts_with('/') {
                 return Err(Error::PodOption {
@@ -160,13 +162,8 @@ impl Engine {
         for mount in &options.mounts {
             let (source, read_only) = match &mount.source {
                 PodMountSource::Host(path) => (host_source(path)?, mount.read_only),
-                PodMountSource::Image { image, .. } => {
-                    return Err(Error::PodOption {
-                        what: format!(
-                            "mount {}: image {image}: image volumes are not supported yet",
-                            mount.target
-                        ),
-                    });
+                PodMountSource::Image { image, sub_path } => {
+                    (self.image_volume(pod, image, sub_path.as_deref())?, true)
                 }
             };
             mounts.push(InPodMount {
@@ -204,6 +201,15 @@ impl Engine {
                 Some(Some(pid_path(other.state.pid)))
             }
         })
+    }
+}
+
+/// A pod that is being stopped takes no containers any more.
+pub(crate) fn must_be_ready(tx: &Tx<'_>, pod: &str) -> Result<()> {
+    let found = tx.pods::<Pod>(pod)?;
+    match found.iter().any(|pod| pod.state == PodState::Ready) {
+        true => Ok(()),
+        false => Err(Error::PodNotReady { id: pod.into() }),
     }
 }
 
@@ -249,7 +255,7 @@ fn run_options(pod: &Pod, options: &PodContainerOptions) -> Result<RunOptions> {
         detach: true,
         env: env.collect::<Result<_>>()?,
         working_dir: options.working_dir.clone(),
-        user: user_word(options),
+        user: user_word(options)?,
         network: match of.network {
             NamespaceScope::Pod => NetworkMode::None,
             NamespaceScope::Node => NetworkMode::Host,
@@ -275,17 +281,28 @@ fn run_options(pod: &Pod, options: &PodContainerOptions) -> Result<RunOptions> {
     })
 }
 
-fn user_word(options: &PodContainerOptions) -> Option<String> {
+/// `user[:group]` instead of the image's, if there is to be another.
+fn user_word(options: &PodContainerOptions) -> Result<Option<String>> {
+    let refuse = |what: &str| Err(Error::PodOption { what: what.into() });
     let security = &options.security;
     let user = match (security.run_as_user, &security.run_as_username) {
-        (Some(uid), _) => uid.to_string(),
+        (Some(_), Some(_)) => return refuse("a user id and a user name, where one is taken"),
+        (Some(uid), None) => uid.to_string(),
+        (None, Some(name)) if name.contains(':') => {
+            return refuse("the user name contains a colon");
+        }
         (None, Some(name)) => name.clone(),
-        (None, None) => return None,
+        (None, None) if security.run_as_group.is_some() => {
+            return refuse(
+                "a group without a user: run_as_group needs run_as_user or run_as_username",
+            );
+        }
+        (None, None) => return Ok(None),
     };
-    Some(match security.run_as_group {
+    Ok(Some(match security.run_as_group {
         Some(gid) => format!("{user}:{gid}"),
         None => user,
-    })
+    }))
 }
 
 fn seccomp(profile: &PodSeccomp) -> Result<SeccompChoice> {

@@ -174,9 +174,12 @@ impl Engine {
     /// # Errors
     /// Whatever hinders it; what is left is the next attempt's.
     pub fn stop_pod(&self, id: &str) -> Result<()> {
-        let _lock = self.lock_pod(id)?;
-        let Some(mut pod) = self.pod_record(id)? else {
-            return self.remove_pod_files(id);
+        let Some(id) = self.find_pod(id)? else {
+            return Ok(());
+        };
+        let _lock = self.lock_pod(&id)?;
+        let Some(mut pod) = self.pod_record(&id)? else {
+            return self.remove_pod_files(&id);
         };
         self.tear_down(&mut pod)?;
         pod.state = PodState::NotReady;
@@ -188,12 +191,24 @@ impl Engine {
     /// # Errors
     /// Whatever hinders it; what is left is the next attempt's.
     pub fn remove_pod(&self, id: &str) -> Result<()> {
-        let _lock = self.lock_pod(id)?;
-        let Some(mut pod) = self.pod_record(id)? else {
-            return self.remove_pod_files(id);
+        let Some(id) = self.find_pod(id)? else {
+            return Ok(());
+        };
+        let _lock = self.lock_pod(&id)?;
+        let Some(mut pod) = self.pod_record(&id)? else {
+            return self.remove_pod_files(&id);
         };
         self.tear_down(&mut pod)?;
         self.forget_pod(&pod)
+    }
+
+    /// The whole id of a pod that is there: only such a one ever becomes part of a path.
+    fn find_pod(&self, id: &str) -> Result<Option<String>> {
+        match self.pod(id) {
+            Ok(pod) => Ok(Some(pod.id)),
+            Err(Error::NoSuchPod { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// Clears what an interrupted `rctr cri` was in the middle of making.
@@ -245,10 +260,11 @@ impl Engine {
         }
     }
 
-    /// The record says how a pod was made; a reboot has ended it since if its files are gone.
+    /// The record says how a pod was made; a reboot has ended it since if its namespaces are gone.
     fn as_it_is(&self, mut pod: Pod) -> Pod {
         let lost = || {
-            !self.pod_files(&pod.id).join("resolv.conf").exists()
+            !self.pins(&pod.id).exists()
+                || !self.pod_files(&pod.id).join("resolv.conf").exists()
                 || pod.options.pid == PidScope::Pod && self.pause_pid(&pod.id).is_none()
         };
         if pod.state == PodState::Ready && lost() {
@@ -259,10 +275,18 @@ impl Engine {
 
     /// Ends and gives back all that a pod has, in an order that can be gone through again after a crash.
     fn tear_down(&self, pod: &mut Pod) -> Result<()> {
+        if pod.state == PodState::Ready {
+            // From now on no container is made in it, and none is started.
+            pod.state = PodState::NotReady;
+            self.save_pod(pod)?;
+        }
         for container in self.containers_of(&pod.id)? {
-            if container.state.status.is_live() {
-                self.kill_and_settle(&container.id)?;
+            // A start under way has seen a ready pod; it is waited for.
+            match self.lock(&container.id) {
+                Err(Error::NoSuchContainer { .. }) => continue,
+                other => drop(other?),
             }
+            self.kill_and_settle(&container.id)?;
         }
         self.end_pause(&pod.id)?;
         self.leave_pod_network(pod)?;
@@ -349,7 +373,7 @@ impl Engine {
         self.config.state.join(".pod-files").join(id)
     }
 
-    fn pins(&self, id: &str) -> PathBuf {
+    pub(super) fn pins(&self, id: &str) -> PathBuf {
         self.config.state.join(".pods").join(id)
     }
 

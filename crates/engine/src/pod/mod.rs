@@ -4,7 +4,9 @@
 //! processes has a process of its own. A container of a pod is a [`crate::model::Container`] like any other, with a
 //! [`PodMember`] in its record: starting, stopping and removing it is the same code.
 
+mod cdi;
 mod container;
+mod images;
 mod lifecycle;
 mod model;
 mod network;
@@ -12,7 +14,9 @@ mod options;
 mod pause;
 mod stats;
 
-pub(crate) use container::identity;
+pub use cdi::CdiError;
+pub(crate) use cdi::give_devices;
+pub(crate) use container::{identity, must_be_ready};
 pub use model::*;
 pub use options::*;
 pub use stats::{ContainerStats, InterfaceStats, PodStats};

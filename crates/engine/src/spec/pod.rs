@@ -49,8 +49,14 @@ pub(super) fn adjust(
         // They are set where the namespaces are made.
         linux.set_sysctl(None);
         if !security.privileged {
-            linux.set_masked_paths(Some(security.masked_paths.clone()));
-            linux.set_readonly_paths(Some(security.readonly_paths.clone()));
+            // Only in a user namespace may a kubelet mean none by naming none.
+            let unmasked = in_pod.pod.options.user.is_some();
+            if unmasked || !security.masked_paths.is_empty() {
+                linux.set_masked_paths(Some(security.masked_paths.clone()));
+            }
+            if unmasked || !security.readonly_paths.is_empty() {
+                linux.set_readonly_paths(Some(security.readonly_paths.clone()));
+            }
         }
         pass_devices(linux, in_pod)?;
     }

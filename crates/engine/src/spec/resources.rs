@@ -70,6 +70,16 @@ pub(super) fn limits(
         }
         false => {}
     }
+    if let (true, Swap::AsSaid, Some(mut cpu)) = (facts.cgroup_v2(), swap, resources.cpu().clone())
+        && let Some(shares) = cpu.shares()
+    {
+        // libcgroups converts in the older way, which gives a request of one processor less than its share.
+        unified
+            .entry("cpu.weight".to_owned())
+            .or_insert_with(|| weight(shares).to_string());
+        cpu.set_shares(None);
+        resources.set_cpu(Some(cpu));
+    }
     // libcgroups takes a swap of 0 for no wish at all.
     let no_swap = resources
         .memory()
@@ -209,6 +219,20 @@ fn cpu(
         cpu.set_mems(mems);
     }
     Ok((cpu != LinuxCpuBuilder::default().build()?).then_some(cpu))
+}
+
+/// `cpu.weight` (1 to 10000, by default 100) for CPU shares (2 to 262144, by default 1024): a parabola through the three
+/// pairs in logarithms, as runtimes have agreed on.
+fn weight(shares: u64) -> u64 {
+    match shares {
+        0..=2 => 1,
+        262_144.. => 10_000,
+        _ => {
+            let log = (shares as f64).log2();
+            let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+            10f64.powf(exponent).ceil() as u64
+        }
+    }
 }
 
 fn check_available(

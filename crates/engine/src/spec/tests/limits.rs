@@ -115,3 +115,32 @@ fn without_cap_sys_resource_limits_are_clamped_with_a_word() {
         500
     );
 }
+
+#[test]
+fn shares_of_a_pod_s_container_become_a_weight() {
+    let limits = |shares: u64| {
+        let wanted = Resources {
+            cpu_shares: Some(shares),
+            memory: Some(4 << 20),
+            ..Default::default()
+        };
+        limits_of_pod(&wanted, &facts(), &mut Vec::new()).unwrap()
+    };
+    for (shares, weight) in [
+        (2, "1"),
+        (102, "17"),
+        (1024, "100"),
+        (2048, "174"),
+        (262_144, "10000"),
+    ] {
+        let made = limits(shares);
+        assert_eq!(
+            made.unified().as_ref().unwrap()["cpu.weight"],
+            weight,
+            "{shares}"
+        );
+        assert_eq!(made.cpu().as_ref().and_then(|cpu| cpu.shares()), None);
+        // Nothing was said of swap.
+        assert_eq!(made.memory().and_then(|memory| memory.swap()), None);
+    }
+}

@@ -69,6 +69,7 @@ pub(crate) fn container() -> Container {
             ports: Vec::new(),
         }),
         restart_count: 0,
+        pod: None,
         cgroup_driver: "cgroupfs".into(),
         cgroup_path: "/rctr/0123".into(),
     }
@@ -107,6 +108,7 @@ fn try_make(container: &Container, user: &Identity, facts: &HostFacts) -> Result
         netns,
         monitor: "/usr/libexec/m".into(),
         facts,
+        pod: None,
     };
     let output = build(&input)?;
     Ok(Built {
@@ -365,6 +367,7 @@ fn exec() {
         netns: None,
         monitor: "/m".into(),
         facts: &facts(),
+        pod: None,
     };
     let init = build(&input).unwrap().spec.process().clone().unwrap();
     let options = ExecOptions {

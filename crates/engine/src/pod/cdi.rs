@@ -1,0 +1,694 @@
+//! Devices by name: what vendors' files say a container needs to use one (Container Device Interface, up to 1.1).
+//!
+//! A name `vendor.com/class=device` is looked up in the JSON files of a few directories; the files are the host's, and
+//! trusted as its other configuration is.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use oci_spec::OciSpecError;
+use oci_spec::runtime::{
+    Hook, HookBuilder, Hooks, LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup,
+    LinuxDeviceCgroupBuilder, LinuxDeviceType, Mount, MountBuilder, Spec,
+};
+use serde::Deserialize;
+
+use crate::resolve::set_env;
+
+/// Where vendors put their files; a device of a later directory takes the place of an earlier one's.
+pub(crate) fn dirs() -> [PathBuf; 2] {
+    ["/etc/cdi", "/var/run/cdi"].map(PathBuf::from)
+}
+
+/// A device cannot be given to a container.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CdiError {
+    /// It is no name of a device.
+    #[error("CDI device {name:?}: a name is written vendor/class=device")]
+    Name {
+        /// As given.
+        name: String,
+    },
+    /// No file describes it.
+    #[error("CDI device {name} is not known{}", told(unreadable))]
+    Unknown {
+        /// As given.
+        name: String,
+        /// Files that might, and cannot be read, each with the reason.
+        unreadable: Vec<String>,
+    },
+    /// Two files of one directory describe it.
+    #[error("CDI device {name} is described twice: in {} and {}", first.display(), second.display())]
+    Twice {
+        /// As given.
+        name: String,
+        /// One of the files.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// The host has no such device node.
+    #[error("CDI device node {}", path.display())]
+    Node {
+        /// Its path on the host.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A file says something that cannot be done.
+    #[error("CDI device: {what} {value:?} is not supported")]
+    Unsupported {
+        /// Which field.
+        what: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// The parts do not make an OCI configuration.
+    #[error("OCI configuration")]
+    Oci(#[from] OciSpecError),
+}
+
+fn told(unreadable: &[String]) -> String {
+    match unreadable {
+        [] => String::new(),
+        some => format!(" ({})", some.join("; ")),
+    }
+}
+
+/// One file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct File {
+    cdi_version: String,
+    kind: String,
+    #[serde(default, rename = "annotations")]
+    _annotations: BTreeMap<String, String>,
+    devices: Vec<Device>,
+    #[serde(default)]
+    container_edits: ContainerEdits,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Device {
+    name: String,
+    #[serde(default, rename = "annotations")]
+    _annotations: BTreeMap<String, String>,
+    #[serde(default)]
+    container_edits: ContainerEdits,
+}
+
+/// What a device, or all of a file, changes in a container.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct ContainerEdits {
+    env: Vec<String>,
+    device_nodes: Vec<Node>,
+    net_devices: Vec<serde_json::Value>,
+    mounts: Vec<Shown>,
+    hooks: Vec<NamedHook>,
+    intel_rdt: Option<serde_json::Value>,
+    #[serde(rename = "additionalGids")]
+    additional_gids: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Node {
+    path: PathBuf,
+    host_path: Option<PathBuf>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    major: Option<i64>,
+    minor: Option<i64>,
+    file_mode: Option<u32>,
+    permissions: Option<String>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Shown {
+    host_path: PathBuf,
+    container_path: PathBuf,
+    options: Vec<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct NamedHook {
+    hook_name: String,
+    path: PathBuf,
+    args: Vec<String>,
+    env: Vec<String>,
+    timeout: Option<i64>,
+}
+
+/// What the devices of these names change, in their order; what a file says for all its devices comes once, before the
+/// first of them. Without names no directory is looked at.
+///
+/// # Errors
+/// [`CdiError::Name`], [`CdiError::Unknown`], [`CdiError::Twice`].
+pub(crate) fn edits(names: &[String], dirs: &[PathBuf]) -> Result<Vec<ContainerEdits>, CdiError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known = Known::read(dirs);
+    let mut used: Vec<&Path> = Vec::new();
+    let mut all = Vec::new();
+    for name in names {
+        let (path, file, device) = known.find(name)?;
+        if !used.contains(&path) {
+            used.push(path);
+            all.push(file.container_edits.clone());
+        }
+        all.push(device.container_edits.clone());
+    }
+    Ok(all)
+}
+
+/// All files, in the order of their directories.
+struct Known {
+    /// Index of the directory, path, content.
+    files: Vec<(usize, PathBuf, File)>,
+    unreadable: Vec<String>,
+}
+
+impl Known {
+    fn read(dirs: &[PathBuf]) -> Known {
+        let mut known = Known {
+            files: Vec::new(),
+            unreadable: Vec::new(),
+        };
+        for (rank, dir) in dirs.iter().enumerate() {
+            // No directory, no devices.
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+            let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+            paths.sort();
+            for path in paths {
+                match parse(&path) {
+                    Some(Ok(file)) => known.files.push((rank, path, file)),
+                    Some(Err(why)) => known.unreadable.push(format!("{}: {why}", path.display())),
+                    None => {}
+                }
+            }
+        }
+        known
+    }
+
+    fn find(&self, name: &str) -> Result<(&Path, &File, &Device), CdiError> {
+        let (kind, wanted) = split(name).ok_or_else(|| CdiError::Name { name: name.into() })?;
+        let mut found: Option<(usize, &Path, &File, &Device)> = None;
+        for (rank, path, file) in &self.files {
+            let device = file.devices.iter().find(|device| device.name == wanted);
+            let Some(device) = device.filter(|_| file.kind == kind) else {
+                continue;
+            };
+            match found {
+                Some((before, first, ..)) if before == *rank => {
+                    return Err(CdiError::Twice {
+                        name: name.into(),
+                        first: first.into(),
+                        second: path.clone(),
+                    });
+                }
+                _ => found = Some((*rank, path, file, device)),
+            }
+        }
+        match found {
+            Some((_, path, file, device)) => Ok((path, file, device)),
+            None => Err(CdiError::Unknown {
+                name: name.into(),
+                unreadable: self.unreadable.clone(),
+            }),
+        }
+    }
+}
+
+/// A file's content, or why there is none; `None` for what is no file of this kind.
+fn parse(path: &Path) -> Option<Result<File, String>> {
+    match path.extension()?.to_str()? {
+        "json" => {}
+        "yaml" | "yml" => return Some(Err("only JSON is read; write it as JSON".into())),
+        _ => return None,
+    }
+    let read = || -> Result<File, String> {
+        let bytes = fs::read(path).map_err(|e| e.to_string())?;
+        let file: File = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
+        let mut version = file.cdi_version.split('.').map(str::parse::<u32>);
+        match (version.next(), version.next()) {
+            (Some(Ok(0)), Some(Ok(3..))) | (Some(Ok(1)), Some(Ok(0..=1))) => Ok(file),
+            _ => Err(format!("version {} is not known", file.cdi_version)),
+        }
+    };
+    Some(read())
+}
+
+/// `vendor/class=device` as kind and device.
+fn split(name: &str) -> Option<(&str, &str)> {
+    let (kind, device) = name.split_once('=')?;
+    let (vendor, class) = kind.split_once('/')?;
+    let plain = |text: &str, more: &[char], digit_first: bool| {
+        let first = |c: char| c.is_ascii_alphabetic() || digit_first && c.is_ascii_digit();
+        text.starts_with(first)
+            && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || more.contains(&c))
+    };
+    let good = plain(vendor, &['_', '-', '.'], false)
+        && plain(class, &['_', '-', '.'], false)
+        && plain(device, &['_', '-', '.', ':'], true);
+    good.then_some((kind, device))
+}
+
+/// Gives a container the devices of these names.
+///
+/// # Errors
+/// [`CdiError`].
+pub(crate) fn give_devices(names: &[String], spec: &mut Spec) -> Result<(), CdiError> {
+    apply(&edits(names, &dirs())?, spec)
+}
+
+/// Makes the changes in a container's configuration.
+///
+/// # Errors
+/// [`CdiError::Node`], [`CdiError::Unsupported`], [`CdiError::Oci`].
+fn apply(edits: &[ContainerEdits], spec: &mut Spec) -> Result<(), CdiError> {
+    for edit in edits {
+        edit.apply(spec)?;
+    }
+    if edits.iter().any(|edit| !edit.mounts.is_empty()) {
+        // Parents first, or they would hide what is mounted below them.
+        let mut mounts = spec.mounts().clone().unwrap_or_default();
+        mounts.sort_by_key(|mount| mount.destination().components().count());
+        spec.set_mounts(Some(mounts));
+    }
+    Ok(())
+}
+
+impl ContainerEdits {
+    fn apply(&self, spec: &mut Spec) -> Result<(), CdiError> {
+        let unsupported = |what, value: String| Err(CdiError::Unsupported { what, value });
+        if let Some(value) = &self.intel_rdt {
+            return unsupported("intelRdt", value.to_string());
+        }
+        if let Some(value) = self.net_devices.first() {
+            return unsupported("netDevices", value.to_string());
+        }
+        self.apply_to_process(spec);
+        for node in &self.device_nodes {
+            node.apply(spec)?;
+        }
+        let mut mounts = spec.mounts().clone().unwrap_or_default();
+        for shown in &self.mounts {
+            mounts.retain(|mount| mount.destination() != &shown.container_path);
+            mounts.push(shown.mount()?);
+        }
+        spec.set_mounts(Some(mounts));
+        let mut hooks = spec.hooks().clone().unwrap_or_default();
+        for hook in &self.hooks {
+            hook.apply(&mut hooks)?;
+        }
+        spec.set_hooks(Some(hooks).filter(|hooks| *hooks != Hooks::default()));
+        Ok(())
+    }
+
+    fn apply_to_process(&self, spec: &mut Spec) {
+        let Some(process) = spec.process_mut() else {
+            return;
+        };
+        let mut env = process.env().clone().unwrap_or_default();
+        for entry in self.env.iter().filter(|entry| entry.contains('=')) {
+            set_env(&mut env, entry);
+        }
+        process.set_env(Some(env));
+        let mut user = process.user().clone();
+        let mut gids = user.additional_gids().clone().unwrap_or_default();
+        for gid in self.additional_gids.iter().filter(|gid| **gid != 0) {
+            if !gids.contains(gid) {
+                gids.push(*gid);
+            }
+        }
+        user.set_additional_gids(Some(gids));
+        process.set_user(user);
+    }
+}
+
+impl Node {
+    fn apply(&self, spec: &mut Spec) -> Result<(), CdiError> {
+        let owner = spec
+            .process()
+            .as_ref()
+            .map(|p| (p.user().uid(), p.user().gid()));
+        let device = self.device(owner)?;
+        let rule = self.rule(&device)?;
+        let Some(linux) = spec.linux_mut() else {
+            return Ok(());
+        };
+        let mut devices = linux.devices().clone().unwrap_or_default();
+        devices.retain(|other| other.path() != device.path());
+        devices.push(device);
+        linux.set_devices(Some(devices));
+        if let (Some(rule), Some(resources)) = (rule, linux.resources_mut()) {
+            let mut rules = resources.devices().clone().unwrap_or_default();
+            rules.push(rule);
+            resources.set_devices(Some(rules));
+        }
+        Ok(())
+    }
+
+    /// The node; what the file does not say is as on the host, and it belongs to the container's user.
+    fn device(&self, owner: Option<(u32, u32)>) -> Result<LinuxDevice, CdiError> {
+        let said = match (self.kind.as_deref(), self.major, self.minor) {
+            (Some("p"), ..) => Some((LinuxDeviceType::P, 0, 0)),
+            (Some("b"), Some(major), Some(minor)) => Some((LinuxDeviceType::B, major, minor)),
+            (Some("c" | "u"), Some(major), Some(minor)) => Some((LinuxDeviceType::C, major, minor)),
+            (Some("b" | "c" | "u") | None, ..) => None,
+            (Some(other), ..) => {
+                return Err(CdiError::Unsupported {
+                    what: "type",
+                    value: other.to_owned(),
+                });
+            }
+        };
+        let path = self.host_path.as_ref().unwrap_or(&self.path);
+        let on_host = of_host(path);
+        let mode = on_host.as_ref().ok().map(|(_, mode)| *mode);
+        let (typ, major, minor) = match said {
+            Some(said) => said,
+            None => {
+                let found = on_host.map_err(|source| CdiError::Node {
+                    path: path.clone(),
+                    source,
+                })?;
+                found.0
+            }
+        };
+        let (uid, gid) = owner.unwrap_or_default();
+        Ok(LinuxDeviceBuilder::default()
+            .path(&self.path)
+            .typ(typ)
+            .major(major)
+            .minor(minor)
+            .file_mode(self.file_mode.or(mode).unwrap_or(0o660))
+            .uid(self.uid.unwrap_or(uid))
+            .gid(self.gid.unwrap_or(gid))
+            .build()?)
+    }
+
+    /// What lets it be used; a pipe needs nothing.
+    fn rule(&self, device: &LinuxDevice) -> Result<Option<LinuxDeviceCgroup>, CdiError> {
+        if device.typ() == LinuxDeviceType::P {
+            return Ok(None);
+        }
+        let access = self
+            .permissions
+            .as_deref()
+            .filter(|access| !access.is_empty());
+        let rule = LinuxDeviceCgroupBuilder::default()
+            .allow(true)
+            .typ(device.typ())
+            .major(device.major())
+            .minor(device.minor())
+            .access(access.unwrap_or("rwm"));
+        Ok(Some(rule.build()?))
+    }
+}
+
+type Numbers = (LinuxDeviceType, i64, i64);
+
+/// Type, numbers and mode of a device of the host.
+fn of_host(path: &Path) -> io::Result<(Numbers, u32)> {
+    let metadata = fs::metadata(path)?;
+    let kind = metadata.file_type();
+    let typ = match (kind.is_char_device(), kind.is_block_device()) {
+        (true, _) => LinuxDeviceType::C,
+        (_, true) => LinuxDeviceType::B,
+        _ => return Err(io::Error::other("it is no device")),
+    };
+    let rdev = metadata.rdev();
+    let (major, minor) = (i64::from(libc::major(rdev)), i64::from(libc::minor(rdev)));
+    Ok(((typ, major, minor), metadata.mode() & 0o7777))
+}
+
+impl Shown {
+    fn mount(&self) -> Result<Mount, CdiError> {
+        let mut options = self.options.clone();
+        let bind = self.kind.as_deref().is_none_or(|kind| kind == "bind");
+        if bind
+            && !options
+                .iter()
+                .any(|option| option == "bind" || option == "rbind")
+        {
+            options.insert(0, "bind".to_owned());
+        }
+        Ok(MountBuilder::default()
+            .destination(&self.container_path)
+            .typ(self.kind.as_deref().unwrap_or("bind"))
+            .source(&self.host_path)
+            .options(options)
+            .build()?)
+    }
+}
+
+impl NamedHook {
+    fn apply(&self, hooks: &mut Hooks) -> Result<(), CdiError> {
+        let mut hook = HookBuilder::default().path(&self.path);
+        if !self.args.is_empty() {
+            hook = hook.args(self.args.clone());
+        }
+        if !self.env.is_empty() {
+            hook = hook.env(self.env.clone());
+        }
+        if let Some(timeout) = self.timeout {
+            hook = hook.timeout(timeout);
+        }
+        let add = |to: &Option<Vec<Hook>>, hook: Hook| {
+            let mut all = to.clone().unwrap_or_default();
+            all.push(hook);
+            Some(all)
+        };
+        let hook = hook.build()?;
+        match self.hook_name.as_str() {
+            // The older name of the same moment.
+            "createRuntime" | "prestart" => {
+                hooks.set_create_runtime(add(hooks.create_runtime(), hook))
+            }
+            "createContainer" => hooks.set_create_container(add(hooks.create_container(), hook)),
+            "startContainer" => hooks.set_start_container(add(hooks.start_container(), hook)),
+            other => {
+                return Err(CdiError::Unsupported {
+                    what: "hookName",
+                    value: other.to_owned(),
+                });
+            }
+        };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::runtime::{
+        LinuxBuilder, LinuxResources, ProcessBuilder, SpecBuilder, UserBuilder,
+    };
+    use serde_json::{Value, json};
+
+    struct Dirs(tempfile::TempDir, Vec<PathBuf>);
+
+    /// Two directories, the second the stronger one.
+    fn dirs(files: &[(usize, &str, Value)]) -> Dirs {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = ["a", "b"].map(|name| root.path().join(name)).to_vec();
+        for dir in &dirs {
+            fs::create_dir(dir).unwrap();
+        }
+        for (dir, name, content) in files {
+            fs::write(dirs[*dir].join(name), content.to_string()).unwrap();
+        }
+        Dirs(root, dirs)
+    }
+
+    fn file(device: &str, edits: Value) -> Value {
+        json!({"cdiVersion": "0.6.0", "kind": "example.com/gpu", "devices": [{"name": device, "containerEdits": edits}],
+               "containerEdits": {"env": ["ALL=1"]}})
+    }
+
+    fn find(dirs: &Dirs, names: &[&str]) -> Result<Vec<ContainerEdits>, CdiError> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        edits(&names, &dirs.1)
+    }
+
+    fn spec() -> Spec {
+        let process = ProcessBuilder::default()
+            .env(vec!["A=0".to_owned(), "PATH=/bin".to_owned()])
+            .user(UserBuilder::default().uid(7u32).gid(8u32).build().unwrap());
+        let linux = LinuxBuilder::default().resources(LinuxResources::default());
+        SpecBuilder::default()
+            .process(process.build().unwrap())
+            .linux(linux.build().unwrap())
+            .mounts(Vec::new())
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn names_have_three_parts() {
+        assert_eq!(split("example.com/gpu=0"), Some(("example.com/gpu", "0")));
+        assert_eq!(split("v/c=a:b.c-d"), Some(("v/c", "a:b.c-d")));
+        for bad in [
+            "",
+            "gpu",
+            "example.com/gpu",
+            "/gpu=0",
+            "v/=0",
+            "v/c=",
+            "v/c=../x",
+            "1/c=0",
+            "v/c=0 ",
+        ] {
+            assert_eq!(split(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_device_changes_what_its_file_says_and_the_file_speaks_once() {
+        let edits_of =
+            |n: &str| json!({"env": [format!("DEVICE={n}"), "A=1"], "additionalGids": [44, 0]});
+        let mut both = file("one", edits_of("one"));
+        both["devices"][1] = json!({"name": "two", "containerEdits": edits_of("two")});
+        let dirs = dirs(&[(0, "x.json", both)]);
+        let found = find(&dirs, &["example.com/gpu=one", "example.com/gpu=two"]).unwrap();
+        assert_eq!(found.len(), 3);
+        let mut spec = spec();
+        apply(&found, &mut spec).unwrap();
+        let process = spec.process().as_ref().unwrap();
+        let env = process.env().as_ref().unwrap();
+        assert_eq!(*env, ["A=1", "PATH=/bin", "ALL=1", "DEVICE=two"]);
+        assert_eq!(process.user().additional_gids(), &Some(vec![44]));
+    }
+
+    #[test]
+    fn nodes_mounts_and_hooks() {
+        let edit = json!({
+            "deviceNodes": [{"path": "/dev/vendor0", "hostPath": "/dev/null", "permissions": "rw"},
+                            {"path": "/dev/other", "type": "c", "major": 9, "minor": 3, "fileMode": 0o600, "uid": 1}],
+            "mounts": [{"hostPath": "/opt/lib", "containerPath": "/usr/lib/vendor", "options": ["ro", "nosuid"]},
+                       {"hostPath": "/opt/bin", "containerPath": "/opt", "options": ["rbind"]}],
+            "hooks": [{"hookName": "createContainer", "path": "/opt/hook", "args": ["hook", "x"], "timeout": 5},
+                      {"hookName": "prestart", "path": "/opt/old"}]
+        });
+        let dirs = dirs(&[(1, "x.json", file("one", edit))]);
+        let mut spec = spec();
+        apply(&find(&dirs, &["example.com/gpu=one"]).unwrap(), &mut spec).unwrap();
+        let json = serde_json::to_value(&spec).unwrap();
+        let nodes = json.pointer("/linux/devices").unwrap();
+        let null = &nodes[0];
+        assert_eq!(
+            (&null["path"], &null["major"], &null["minor"]),
+            (&json!("/dev/vendor0"), &json!(1), &json!(3))
+        );
+        assert_eq!(
+            (&null["uid"], &null["gid"], &null["fileMode"]),
+            (&json!(7), &json!(8), &json!(0o666))
+        );
+        assert_eq!(
+            (&nodes[1]["uid"], &nodes[1]["fileMode"]),
+            (&json!(1), &json!(0o600))
+        );
+        let rules = json.pointer("/linux/resources/devices").unwrap();
+        assert_eq!(
+            rules[0],
+            json!({"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rw"})
+        );
+        assert_eq!(rules[1]["access"], "rwm");
+        let targets: Vec<_> = json["mounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| m["destination"].clone())
+            .collect();
+        assert_eq!(targets, ["/opt", "/usr/lib/vendor"]);
+        assert_eq!(
+            json["mounts"][1]["options"],
+            json!(["bind", "ro", "nosuid"])
+        );
+        assert_eq!(
+            json.pointer("/hooks/createContainer/0/timeout"),
+            Some(&json!(5))
+        );
+        assert_eq!(
+            json.pointer("/hooks/createRuntime/0/path"),
+            Some(&json!("/opt/old"))
+        );
+    }
+
+    #[test]
+    fn later_directories_win_and_equals_conflict() {
+        let env = |text: &str| file("one", json!({"env": [text]}));
+        let stronger = dirs(&[(0, "x.json", env("A=a")), (1, "x.json", env("A=b"))]);
+        let found = find(&stronger, &["example.com/gpu=one"]).unwrap();
+        assert_eq!(found[1].env, ["A=b"]);
+        let equal = dirs(&[(0, "x.json", env("A=a")), (0, "y.json", env("A=b"))]);
+        let error = find(&equal, &["example.com/gpu=one"]).unwrap_err();
+        assert!(matches!(error, CdiError::Twice { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_known_is_told_with_the_files_that_could_not_be_read() {
+        let mut newer = file("one", json!({}));
+        newer["cdiVersion"] = json!("2.0.0");
+        let dirs = dirs(&[
+            (0, "new.json", newer),
+            (0, "odd.json", json!({"kind": 1})),
+            (0, "x.yaml", json!({})),
+        ]);
+        let message = find(&dirs, &["example.com/gpu=one"])
+            .unwrap_err()
+            .to_string();
+        for word in [
+            "example.com/gpu=one is not known",
+            "version 2.0.0",
+            "odd.json",
+            "x.yaml: only JSON",
+        ] {
+            assert!(message.contains(word), "{word}: {message}");
+        }
+        assert!(matches!(find(&dirs, &["gpu"]), Err(CdiError::Name { .. })));
+        assert!(edits(&[], &[PathBuf::from("/nosuch")]).unwrap().is_empty());
+        assert!(dirs.0.path().exists());
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_an_error() {
+        for edit in [
+            json!({"intelRdt": {"closID": "x"}}),
+            json!({"netDevices": [{"hostInterfaceName": "e", "name": "f"}]}),
+            json!({"hooks": [{"hookName": "poststop", "path": "/x"}]}),
+            json!({"deviceNodes": [{"path": "/dev/x", "type": "z"}]}),
+        ] {
+            let dirs = dirs(&[(0, "x.json", file("one", edit.clone()))]);
+            let found = find(&dirs, &["example.com/gpu=one"]).unwrap();
+            let error = apply(&found, &mut spec()).unwrap_err();
+            assert!(
+                matches!(error, CdiError::Unsupported { .. }),
+                "{edit}: {error}"
+            );
+        }
+        let missing = json!({"deviceNodes": [{"path": "/dev/x", "hostPath": "/nosuch"}]});
+        let dirs = dirs(&[(0, "x.json", file("one", missing))]);
+        let found = find(&dirs, &["example.com/gpu=one"]).unwrap();
+        let error = apply(&found, &mut spec()).unwrap_err();
+        assert!(matches!(error, CdiError::Node { .. }), "{error}");
+    }
+}
