@@ -334,6 +334,8 @@ pub(crate) fn identity(
     };
     let mut identity = user::resolve(view, name, &[])?;
     if let Some(group) = group {
+        // Another primary group takes the place of the user's own, which for an unknown user is root's.
+        identity.groups.retain(|gid| *gid != identity.gid);
         identity.gid = user::resolve(view, &format!("{name}:{group}"), &[])?.gid;
     }
     let of_image = match security.groups_policy {
