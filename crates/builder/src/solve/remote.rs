@@ -17,9 +17,11 @@ use crate::{BuildError, Result};
 /// What a build knows of it, by node.
 pub(super) struct Remotes {
     nodes: Vec<Remote>,
-    /// By URL and checksum.
-    files: Mutex<HashMap<(String, Option<String>), Arc<Fetched>>>,
+    files: Mutex<HashMap<WebFile, Arc<Fetched>>>,
 }
+
+/// A URL with its checksum.
+type WebFile = (String, Option<String>);
 
 #[derive(Default)]
 struct Remote {
