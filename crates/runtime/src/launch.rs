@@ -94,7 +94,13 @@ pub fn launch(
     let mut given: Vec<BorrowedFd<'_>> = vec![config.as_fd(), theirs.as_fd(), binary.as_fd()];
     given.extend(&fds.inherited);
     given.extend(&fds.lock);
-    let pid = spawn(&given).map_err(|e| Error::file("start", monitor, e))?;
+    let pid = {
+        // It may end at any time, and whoever is told looks here.
+        let mut monitors = monitors();
+        let pid = spawn(&given).map_err(|e| Error::file("start", monitor, e))?;
+        monitors.push(pid);
+        pid
+    };
     drop((config, theirs, binary));
 
     let mut connection = Connection::new(ours);
@@ -102,18 +108,15 @@ pub fn launch(
         Ok(Reply::Launched {
             pid: container_pid,
             warnings,
-        }) => {
-            monitors().push(pid);
-            Ok(Launched {
-                monitor_pid: pid.as_raw(),
-                container_pid,
-                warnings,
-                attach: match attach {
-                    Some(_) => Some(AttachStream::new(connection)?),
-                    None => None,
-                },
-            })
-        }
+        }) => Ok(Launched {
+            monitor_pid: pid.as_raw(),
+            container_pid,
+            warnings,
+            attach: match attach {
+                Some(_) => Some(AttachStream::new(connection)?),
+                None => None,
+            },
+        }),
         Ok(Reply::StartFailed { error, warnings }) => {
             reap(pid);
             Err(LaunchError {
@@ -269,7 +272,12 @@ extern "C" fn run_child(argument: *mut libc::c_void) -> libc::c_int {
     }
 }
 
+/// Waits for the end of a monitor that could not start its container, unless somebody else has.
 fn reap(pid: Pid) -> Option<WaitStatus> {
+    let mut monitors = monitors();
+    let position = monitors.iter().position(|&other| other == pid)?;
+    monitors.swap_remove(position);
+    drop(monitors);
     loop {
         match waitpid(pid, None) {
             Err(nix::Error::EINTR) => {}

@@ -58,6 +58,8 @@ pub enum Rootfs {
     },
     /// A directory used as it is.
     Directory(PathBuf),
+    /// Nothing: a small filesystem in memory, for a program that is mounted itself.
+    Empty,
 }
 
 /// A new volume that gets the image's content.

@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -40,7 +41,14 @@ impl Shared {
 
     fn mount(&self, name: &str) {
         let target = self.path().join(name);
-        mount(Some("t"), &target, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        mount(
+            Some("t"),
+            &target,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            None::<&str>,
+        )
+        .unwrap();
     }
 
     fn has_mount(&self, name: &str) -> bool {
@@ -94,14 +102,18 @@ fn mounts_pass_as_the_propagation_says() {
     assert_eq!(exchange(&shared, "rshared"), (true, true));
     // What it has mounted there stays, as with every runtime: the directory is the host's.
     assert!(shared.has_mount("inside"));
-    assert!(shared.has_mount("below"), "the end of the container takes nothing along");
+    assert!(
+        shared.has_mount("below"),
+        "the end of the container takes nothing along"
+    );
 }
 
 #[test]
 fn read_only_reaches_below_only_where_it_says_so() {
     let shared = Shared::new();
     let run = |options: &[&str]| {
-        let script = "touch /v/x 2>/dev/null && echo top; touch /v/below/x 2>/dev/null && echo below; true";
+        let script =
+            "touch /v/x 2>/dev/null && echo top; touch /v/below/x 2>/dev/null && echo below; true";
         let mut bundle = Bundle::new(&["sh", "-c", script]);
         bundle.bind(shared.path(), "/v", options);
         bundle.run().0
@@ -116,17 +128,17 @@ fn read_only_reaches_below_only_where_it_says_so() {
 
 #[test]
 fn a_device_can_be_used_as_far_as_its_permissions_go() {
-    let Some((major, minor)) = block_device() else {
+    let Some((major, minor)) = device() else {
         return;
     };
     let run = |access: Option<&str>| {
-        let script = "stat -c '%u:%g %a' /dev/sub/disk; head -c 1 /dev/sub/disk >/dev/null 2>&1 && echo read; \
-                      (: >> /dev/sub/disk) 2>/dev/null && echo write; true";
+        let script = "stat -c '%u:%g %a' /dev/sub/own; (: < /dev/sub/own) 2>/dev/null && echo read; \
+                      (: >> /dev/sub/own) 2>/dev/null && echo write; true";
         let mut bundle = Bundle::new(&["sh", "-c", script]);
         bundle.linux(|linux| {
             let device = LinuxDeviceBuilder::default()
-                .path("/dev/sub/disk")
-                .typ(LinuxDeviceType::B)
+                .path("/dev/sub/own")
+                .typ(LinuxDeviceType::C)
                 .major(major)
                 .minor(minor)
                 .file_mode(0o660u32)
@@ -138,7 +150,7 @@ fn a_device_can_be_used_as_far_as_its_permissions_go() {
             if let Some(access) = access {
                 let rule = LinuxDeviceCgroupBuilder::default()
                     .allow(true)
-                    .typ(LinuxDeviceType::B)
+                    .typ(LinuxDeviceType::C)
                     .major(major)
                     .minor(minor)
                     .access(access);
@@ -153,21 +165,22 @@ fn a_device_can_be_used_as_far_as_its_permissions_go() {
     };
     assert_eq!(run(None), "1:2 660\n");
     assert_eq!(run(Some("r")), "1:2 660\nread\n");
+    assert_eq!(run(Some("w")), "1:2 660\nwrite\n");
     assert_eq!(run(Some("rw")), "1:2 660\nread\nwrite\n");
 }
 
-/// A disk, as the kernel numbers it; opened and never written.
-fn block_device() -> Option<(i64, i64)> {
-    let entries = fs::read_dir("/sys/block").ok()?;
-    entries.flatten().find_map(|entry| {
-        let size = fs::read_to_string(entry.path().join("size")).ok()?;
-        let read_only = fs::read_to_string(entry.path().join("ro")).ok()?;
-        if size.trim() == "0" || read_only.trim() != "0" {
-            return None;
-        }
-        let number = fs::read_to_string(entry.path().join("dev")).ok()?;
-        let (major, minor) = number.trim().split_once(':')?;
-        Some((major.parse().ok()?, minor.parse().ok()?))
+/// One that an ordinary container may not open and we may.
+fn device() -> Option<(i64, i64)> {
+    let paths = [
+        "/dev/net/tun",
+        "/dev/fuse",
+        "/dev/loop-control",
+        "/dev/vhost-net",
+    ];
+    paths.iter().find_map(|path| {
+        let number = fs::metadata(path).ok()?.rdev();
+        fs::File::options().read(true).write(true).open(path).ok()?;
+        Some((libc::major(number).into(), libc::minor(number).into()))
     })
 }
 
@@ -193,5 +206,7 @@ fn a_file_of_the_host_behind_links_is_the_file_itself() {
     stream.send_stdin(b"go\n").unwrap();
     support::read_until(stream, "twoone");
     reap(launched.monitor_pid);
-    await_that("no end", || matches!(bundle.status(), rctr_runtime::Status::Exited(_)));
+    await_that("no end", || {
+        matches!(bundle.status(), rctr_runtime::Status::Exited(_))
+    });
 }

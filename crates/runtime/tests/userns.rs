@@ -11,7 +11,7 @@ use oci_spec::runtime::{
     LinuxDeviceBuilder, LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxNamespaceType, UserBuilder,
 };
 use rctr_runtime::namespaces::{IdMap, IdMappings, PinRequest};
-use rctr_runtime::{ExecRequest, ExecStdio, MonitorClient, WindowSize};
+use rctr_runtime::{ExecRequest, ExecStdio, MonitorClient, Rootfs, WindowSize};
 use support::pod::{Pod, oci};
 use support::{Bundle, process, reap};
 
@@ -59,23 +59,42 @@ fn succeeds(bundle: &Bundle) -> String {
 fn root_inside_is_nobody_outside_and_the_image_s_files_are_its_own() {
     let pod = pod();
     let script = "id -u; hostname; cat /proc/sys/net/ipv4/ip_forward; stat -c '%u:%g %n' / /bin /bin/busybox /etc \
-                  /dev /dev/shm /dev/pts /proc/self; touch /new /etc/made /dev/shm/x; rm /bin/yes; \
+                  /dev /dev/shm /proc/1; touch /new /etc/made /dev/shm/x; rm /bin/yes; \
                   ls -d /sys/class/net /dev/mqueue /sys/fs/cgroup; echo ok > /dev/null; head -c 3 /dev/zero | wc -c; \
                   cat /proc/self/uid_map; touch /dev/mqueue/q; mount -t tmpfs none /tmp 2>/dev/null || echo no-mount";
     let bundle = shell(&pod, script);
     let out = succeeds(&bundle);
     assert!(out.starts_with("0\nmapped\n1\n"), "{out}");
-    for path in ["/", "/bin", "/bin/busybox", "/etc", "/dev", "/dev/shm", "/proc/self"] {
+    for path in [
+        "/",
+        "/bin",
+        "/bin/busybox",
+        "/etc",
+        "/dev",
+        "/dev/shm",
+        "/proc/1",
+    ] {
         assert!(out.contains(&format!("0:0 {path}\n")), "{path}: {out}");
     }
-    assert!(out.contains("\n3\n") && out.contains("200000      65536\n"), "{out}");
-    assert!(out.ends_with("no-mount\n"), "the ordinary capabilities: {out}");
+    assert!(
+        out.contains("\n3\n") && out.contains("200000      65536\n"),
+        "{out}"
+    );
+    assert!(
+        out.ends_with("no-mount\n"),
+        "the ordinary capabilities: {out}"
+    );
 
-    let owner = |path: &str| fs::symlink_metadata(bundle.dir.path().join(path)).unwrap().uid();
+    let owner = |path: &str| {
+        fs::symlink_metadata(bundle.dir.path().join(path))
+            .unwrap()
+            .uid()
+    };
     assert_eq!(owner("lower/bin/busybox"), 0);
     assert_eq!((owner("upper/new"), owner("upper/etc/made")), (ROOT, ROOT));
     // The same writable layer again.
-    assert_eq!(bundle.run().2, 1, "yes has gone");
+    let again = bundle.run().1;
+    assert!(again.contains("/bin/yes"), "it has gone: {again}");
 }
 
 #[test]
@@ -106,7 +125,10 @@ fn volumes_show_the_owners_they_have_on_the_disk_if_they_are_mapped() {
     chown(volume.path().join("other"), Some(33), Some(44)).unwrap();
     chown(volume.path(), Some(0), Some(0)).unwrap();
 
-    let mut bundle = shell(&pod, "stat -c %u:%g /v/root /v/other /plain/root; touch /v/new; touch /plain/x || echo denied");
+    let mut bundle = shell(
+        &pod,
+        "stat -c %u:%g /v/root /v/other /plain/root; touch /v/new; touch /plain/x || echo denied",
+    );
     bundle.bind(volume.path(), "/plain", &["rbind", "rw"]);
     bundle.bind(volume.path(), "/v", &["rbind", "rw"]);
     bundle.map_last_mount(&oci(&mappings().uids));
@@ -139,15 +161,25 @@ fn what_cannot_be_mapped_is_said() {
          its filesystem does not support that in this kernel"
     );
     let mut bundle = Bundle::new(&["true"]);
-    bundle.join(LinuxNamespaceType::User, Some(Path::new("/proc/self/ns/user")));
+    bundle.join(
+        LinuxNamespaceType::User,
+        Some(Path::new("/proc/self/ns/user")),
+    );
     let (message, _) = bundle.fails();
-    assert!(message.contains("needs mappings of user and group 0"), "{message}");
+    assert!(
+        message.contains("needs mappings of user and group 0"),
+        "{message}"
+    );
 }
 
 /// Without a pod: everything is made for the container alone.
 #[test]
 fn a_container_can_have_a_user_namespace_of_its_own() {
-    let mut bundle = Bundle::new(&["sh", "-c", "cat /proc/self/uid_map; hostname; stat -c %u /bin"]);
+    let mut bundle = Bundle::new(&[
+        "sh",
+        "-c",
+        "cat /proc/self/uid_map; hostname; stat -c %u /bin",
+    ]);
     bundle.own(LinuxNamespaceType::User);
     bundle.linux(|linux| {
         linux
@@ -162,7 +194,10 @@ fn a_container_can_have_a_user_namespace_of_its_own() {
 #[test]
 fn streams_can_be_opened_again_and_a_terminal_is_the_user_s() {
     let pod = pod();
-    let mut bundle = shell(&pod, "echo again > /dev/stdout; echo error > /proc/self/fd/2; id -u");
+    let mut bundle = shell(
+        &pod,
+        "echo again > /dev/stdout; echo error > /proc/self/fd/2; id -u",
+    );
     bundle.process(|p| {
         let user = UserBuilder::default().uid(1000u32).gid(1000u32).build();
         p.set_user(user.unwrap());
@@ -189,7 +224,11 @@ fn processes_are_executed_in_the_same_namespace() {
         stdout: writer.as_fd(),
         stderr: writer.as_fd(),
     };
-    let mut process = process(&["sh", "-c", "id -u; cat /proc/self/uid_map; echo out > /dev/stdout; kill -0 1"]);
+    let mut process = process(&[
+        "sh",
+        "-c",
+        "id -u; cat /proc/self/uid_map; echo out > /dev/stdout; kill -0 1",
+    ]);
     process.set_user(UserBuilder::default().uid(0u32).gid(0u32).build().unwrap());
     let request = ExecRequest { process, tty: None };
     let client = MonitorClient::connect(bundle.state_dir()).unwrap();
@@ -205,9 +244,33 @@ fn processes_are_executed_in_the_same_namespace() {
 }
 
 #[test]
+fn a_pid_namespace_is_shared_there_too() {
+    let pod = pod();
+    let mut pause = Bundle::new(&["/pause"]);
+    pod.take_in(&mut pause);
+    pause.launch.rootfs = Rootfs::Empty;
+    let binary = Path::new(env!("CARGO_BIN_EXE_rctr-monitor"));
+    pause.bind(binary, "/pause", &["bind", "ro"]);
+    let held = pause.launch();
+    let mut bundle = shell(
+        &pod,
+        "ps -o pid,args | grep -c '^ *1 .*[p]ause'; kill -0 1 && echo own",
+    );
+    let path = format!("/proc/{}/ns/pid", held.container_pid);
+    bundle.join(LinuxNamespaceType::Pid, Some(Path::new(&path)));
+    assert_eq!(succeeds(&bundle), "1\nown\n");
+    rctr_runtime::signal(pause.state_dir(), libc::SIGTERM).unwrap();
+    reap(held.monitor_pid);
+    pause.assert_nothing_left();
+}
+
+#[test]
 fn devices_are_made_although_nobody_inside_could() {
     let pod = pod();
-    let mut bundle = shell(&pod, "stat -c '%u:%g %a %t:%T' /dev/sub/mine; head -c 2 /dev/sub/mine | wc -c; mknod /x c 1 5 2>/dev/null || echo no");
+    let mut bundle = shell(
+        &pod,
+        "stat -c '%u:%g %a %t:%T' /dev/sub/mine; head -c 2 /dev/sub/mine | wc -c; mknod /x c 1 5 2>/dev/null || echo no",
+    );
     bundle.linux(|linux| {
         let device = LinuxDeviceBuilder::default()
             .path("/dev/sub/mine")
@@ -222,7 +285,12 @@ fn devices_are_made_although_nobody_inside_could() {
         linux.set_devices(Some(vec![device]));
         let mut resources = linux.resources().clone().unwrap();
         let mut rules = resources.devices().clone().unwrap();
-        rules.push(LinuxDeviceCgroupBuilder::default().allow(true).build().unwrap());
+        rules.push(
+            LinuxDeviceCgroupBuilder::default()
+                .allow(true)
+                .build()
+                .unwrap(),
+        );
         resources.set_devices(Some(rules));
         linux.set_resources(Some(resources));
     });

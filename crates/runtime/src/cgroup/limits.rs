@@ -108,6 +108,10 @@ impl Cgroup {
         libcgroups::common::create_cgroup_manager(config).map_err(|e| self.refused(&e))
     }
 
+    pub(super) fn stop_slice(&self) -> Result<()> {
+        self.manager()?.remove().map_err(|e| self.refused(&e))
+    }
+
     fn start_slice(&self) -> Result<()> {
         let AnyCgroupManager::Systemd(systemd) = self.manager()? else {
             return Ok(());
@@ -171,7 +175,10 @@ fn make_v2(root: &Path, path: &Path) -> Result<()> {
         // Where one cannot be passed on, a limit that needs it will say so.
         let controllers = fs::read_to_string(parent.join("cgroup.controllers"));
         for controller in controllers.unwrap_or_default().split_whitespace() {
-            let _ = fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"));
+            let _ = fs::write(
+                parent.join("cgroup.subtree_control"),
+                format!("+{controller}"),
+            );
         }
         make_directory(&step)?;
         parent = step;

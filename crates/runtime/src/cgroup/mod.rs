@@ -140,6 +140,12 @@ impl Cgroup {
         matches!(self.hierarchies, Hierarchies::V2 { .. })
     }
 
+    /// Whether it is a slice of systemd's: a container's is a scope.
+    fn is_slice(&self) -> bool {
+        let suffix = self.path.extension();
+        self.driver == CgroupDriver::Systemd && suffix.is_some_and(|s| s == "slice")
+    }
+
     /// The cgroup's directories in all hierarchies.
     fn directories(&self) -> Vec<PathBuf> {
         match &self.hierarchies {
@@ -277,6 +283,10 @@ impl Cgroup {
     /// # Errors
     /// [`Error::File`] if one of its directories stays busy for two seconds.
     pub fn remove(&self) -> Result<()> {
+        if self.is_slice() && self.exists() {
+            // systemd's own: it removes the directory.
+            self.stop_slice()?;
+        }
         let deadline = Instant::now() + Duration::from_secs(2);
         let mut failed = None;
         for directory in self.directories() {

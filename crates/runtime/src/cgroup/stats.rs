@@ -224,7 +224,9 @@ fn read_v1(cgroup: &Cgroup) -> Stats {
         memory_limit: limit,
         oom_kills: Table::read(&file("memory", "memory.oom_control")).get("oom_kill"),
         swap_bytes: memory.get("total_swap"),
-        swap_limit: with_swap.zip(limit).map(|(all, limit)| all.saturating_sub(limit)),
+        swap_limit: with_swap
+            .zip(limit)
+            .map(|(all, limit)| all.saturating_sub(limit)),
         pids: number(&file("pids", "pids.current")).unwrap_or(0),
         pids_limit: number(&file("pids", "pids.max")),
         block_devices: blkio(

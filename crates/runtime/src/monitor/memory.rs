@@ -3,6 +3,9 @@
 /// Drops the pages of the program's own text and read-only data from this process; the kernel reads them
 /// again from the page cache when they are needed. An idle monitor needs few of them.
 pub(super) fn release() {
+    // First of all, for this takes pages of the program's own.
+    // SAFETY: returns free heap pages to the kernel.
+    unsafe { libc::malloc_trim(0) };
     let page = rustix::param::page_size();
     for (start, length) in read_only_segments() {
         let first = start.next_multiple_of(page);
@@ -13,8 +16,6 @@ pub(super) fn release() {
             unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_DONTNEED) };
         }
     }
-    // SAFETY: returns free heap pages to the kernel.
-    unsafe { libc::malloc_trim(0) };
 }
 
 /// Address and length of the program's loaded segments that are not writable.

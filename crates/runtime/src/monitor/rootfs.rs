@@ -75,6 +75,7 @@ pub(super) fn mount_rootfs(
             None::<&str>,
         )
         .map_err(|e| failed(format!("bind {}", directory.display()), e)),
+        Rootfs::Empty => mount_empty(target, (0, 0)),
         Rootfs::Overlay {
             lower,
             upper,
@@ -89,6 +90,13 @@ pub(super) fn mount_rootfs(
             mount_overlay(lower, writable, target)
         }
     }
+}
+
+fn mount_empty(target: &Path, (uid, gid): (u32, u32)) -> Result<(), StartError> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let (kind, options) = (Some("tmpfs"), format!("mode=755,uid={uid},gid={gid}"));
+    mount(kind, target, kind, flags, Some(options.as_str()))
+        .map_err(|e| failed(format!("mount a tmpfs on {}", target.display()), e))
 }
 
 fn mount_overlay(
@@ -112,6 +120,7 @@ fn mount_overlay(
 fn mount_mapped(rootfs: &Rootfs, target: &Path, user: &UserNamespace) -> Result<(), StartError> {
     let (lower, writable) = match rootfs {
         Rootfs::Directory(directory) => return mount_with_owners(directory, target, user, true),
+        Rootfs::Empty => return mount_empty(target, user.root()),
         Rootfs::Overlay {
             lower,
             upper,
@@ -127,10 +136,7 @@ fn mount_mapped(rootfs: &Rootfs, target: &Path, user: &UserNamespace) -> Result<
             (lower, writable)
         }
     };
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    let kind = Some("tmpfs");
-    mount(kind, target, kind, flags, Some("mode=755"))
-        .map_err(|e| failed(format!("mount a tmpfs on {}", target.display()), e))?;
+    mount_empty(target, (0, 0))?;
     let mut mapped = Vec::with_capacity(lower.len());
     for (number, layer) in lower.iter().enumerate() {
         let path = target.join(number.to_string());
@@ -158,7 +164,10 @@ fn mount_with_owners(
             step: format!("show {} with mapped owners", source.display()),
             reason: "its filesystem does not support that in this kernel".to_owned(),
         },
-        _ => failed(format!("show {} with mapped owners", source.display()), error),
+        _ => failed(
+            format!("show {} with mapped owners", source.display()),
+            error,
+        ),
     })
 }
 

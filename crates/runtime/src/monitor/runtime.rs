@@ -17,7 +17,7 @@ use oci_spec::runtime::Process;
 use super::adapt::adapt_process;
 use super::error_log::ErrorLog;
 use super::mounts::Mounts;
-use super::process::{ExecReport, ProcessExecutor};
+use super::process::{ExecReport, Joined, ProcessExecutor};
 use super::user::UserNamespace;
 use crate::cgroup::CgroupDriver;
 use crate::error::StartError;
@@ -92,6 +92,8 @@ pub(super) struct Libcontainer {
     state_dir: PathBuf,
     cgroup: CgroupDriver,
     seccomp: Option<Rc<Program>>,
+    /// libcontainer puts a container into it, but not what is executed there later.
+    user: Option<Joined>,
     errors: ErrorLog,
     created: Option<(Container, ExecReport)>,
 }
@@ -102,11 +104,13 @@ impl Libcontainer {
         state_dir: &Path,
         cgroup: CgroupDriver,
         seccomp: Option<Program>,
+        user: Option<&UserNamespace>,
     ) -> io::Result<Self> {
         Ok(Self {
             state_dir: state_dir.to_owned(),
             cgroup,
             seccomp: seccomp.map(Rc::new),
+            user: user.map(UserNamespace::joined).transpose()?,
             errors: ErrorLog::install()?,
             created: None,
         })
@@ -168,7 +172,7 @@ impl ContainerRuntime for Libcontainer {
         self.errors.clear();
         let seccomp = self.seccomp.clone();
         let (executor, report) =
-            ProcessExecutor::new(process, seccomp, Some(mounts), stdio.terminal())?;
+            ProcessExecutor::new(process, seccomp, Some(mounts), stdio.terminal(), None)?;
         let builder = self.builder(executor).map_err(|e| self.describe(&e))?;
         let (builder, console) = with_stdio(builder, stdio, &self.state_dir)?;
         let container = builder
@@ -199,7 +203,9 @@ impl ContainerRuntime for Libcontainer {
     fn exec(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError> {
         self.errors.clear();
         let seccomp = self.seccomp.clone();
-        let (executor, report) = ProcessExecutor::new(process, seccomp, None, stdio.terminal())?;
+        let user = self.user.clone();
+        let (executor, report) =
+            ProcessExecutor::new(process, seccomp, None, stdio.terminal(), user)?;
         let (adapted, _) = adapt_process(process);
         let description = in_memory(&adapted)?;
         let builder = self.builder(executor).map_err(|e| self.describe(&e))?;

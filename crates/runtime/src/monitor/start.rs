@@ -82,7 +82,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     warnings.extend(adapted.warnings.iter().cloned());
 
     let program = seccomp::program(&launch.seccomp, &adapted.process, &launch.seccomp_cache)?;
-    let mut runtime = Libcontainer::new(&launch.state_dir, launch.cgroup, program)
+    let mut runtime = Libcontainer::new(&launch.state_dir, launch.cgroup, program, user.as_ref())
         .map_err(|e| monitor_failed("set up logging", e))?;
     let log = open_log(launch)?;
     let listener = listen(launch)?;

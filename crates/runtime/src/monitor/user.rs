@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use oci_spec::runtime::{
     Linux, LinuxDevice, LinuxDeviceType, LinuxIdMapping, LinuxNamespaceType, Spec,
@@ -16,6 +17,7 @@ use oci_spec::runtime::{
 use rustix::fs::{FileType, Gid, Mode, Uid};
 
 use super::mounts::{Kind, open_target};
+use super::process::Joined;
 use crate::error::StartError;
 use crate::namespaces::{IdMap, IdMappings};
 
@@ -45,7 +47,10 @@ fn failed(step: impl Into<String>, error: impl Into<io::Error>) -> StartError {
 impl UserNamespace {
     /// The one that a specification asks for, by path or to be made; it then names an open descriptor of this process.
     pub(super) fn take_from(spec: &mut Spec) -> Result<Option<Self>, StartError> {
-        let listed = spec.linux().as_ref().and_then(|l| l.namespaces().as_deref());
+        let listed = spec
+            .linux()
+            .as_ref()
+            .and_then(|l| l.namespaces().as_deref());
         let own = listed.and_then(|list| {
             list.iter()
                 .position(|n| n.typ() == LinuxNamespaceType::User)
@@ -86,6 +91,14 @@ impl UserNamespace {
     /// User and group on the host that are root inside.
     pub(super) fn root(&self) -> (u32, u32) {
         self.root
+    }
+
+    /// For processes that join it later.
+    pub(super) fn joined(&self) -> io::Result<Joined> {
+        Ok(Joined {
+            namespace: Rc::new(self.namespace.try_clone()?),
+            root: self.root,
+        })
     }
 
     /// The host's group for one inside.

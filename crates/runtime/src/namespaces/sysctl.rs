@@ -98,7 +98,12 @@ mod tests {
         for own in ["kernel.shmmax", "kernel.sem", "fs.mqueue.msg_max"] {
             assert_eq!(parse(&request(own)).unwrap().len(), 1, "{own}");
         }
-        for other in ["net.ipv4.ip_forward", "kernel.hostname", "vm.swappiness", "kernel"] {
+        for other in [
+            "net.ipv4.ip_forward",
+            "kernel.hostname",
+            "vm.swappiness",
+            "kernel",
+        ] {
             let refused = parse(&request(other)).err().unwrap();
             assert!(matches!(refused, Error::HostSysctl { name } if name == other));
         }

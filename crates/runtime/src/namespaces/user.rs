@@ -25,8 +25,7 @@ impl Member {
         let member = start(flags).map_err(|e| Error::system("clone in a user namespace", e))?;
         for (file, maps) in [("gid_map", &mappings.gids), ("uid_map", &mappings.uids)] {
             let path = format!("/proc/{}/{file}", member.pid);
-            fs::write(&path, lines(maps))
-                .map_err(|e| Error::file("write", Path::new(&path), e))?;
+            fs::write(&path, lines(maps)).map_err(|e| Error::file("write", Path::new(&path), e))?;
         }
         Ok(member)
     }

@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nix::poll::{PollFd, PollFlags, poll};
 use oci_spec::runtime::{
     Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxIdMapping,
-    LinuxNamespaceBuilder,
-    LinuxNamespaceType, LinuxResourcesBuilder, MountBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResourcesBuilder, MountBuilder, Process,
+    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use rctr_runtime::cgroup::{Cgroup, CgroupDriver, cgroups_path};
 use rctr_runtime::{
-    AttachEvent, AttachOptions, AttachStream, Launch, LaunchError, LaunchFds, Launched, LogConfig, LowerDir,
-    Rootfs, SeccompPolicy, Status, StdioConfig, defaults, status,
+    AttachEvent, AttachOptions, AttachStream, Launch, LaunchError, LaunchFds, Launched, LogConfig,
+    LowerDir, Rootfs, SeccompPolicy, Status, StdioConfig, defaults, status,
 };
 
 pub const EVERYTHING: AttachOptions = AttachOptions {
@@ -198,7 +198,7 @@ impl Bundle {
             .cgroups_path()
             .clone()
             .unwrap();
-        Cgroup::open(CgroupDriver::Cgroupfs, &path).unwrap()
+        Cgroup::open(self.launch.cgroup, &path).unwrap()
     }
 
     pub fn log(&self) -> String {
@@ -238,8 +238,8 @@ fn busybox(root: &Path) {
     for applet in [
         "sh", "true", "false", "cat", "echo", "sleep", "id", "ls", "stty", "kill", "env", "pwd",
         "tail", "head", "dd", "seq", "yes", "hostname", "grep", "mount", "ps", "touch", "readlink",
-        "trap", "awk", "printf", "stat", "sync", "tty", "setsid", "rm", "mv", "umount", "mkdir", "wc", "tr",
-        "mknod",
+        "trap", "awk", "printf", "stat", "sync", "tty", "setsid", "rm", "mv", "umount", "mkdir",
+        "wc", "tr", "mknod",
     ] {
         symlink("busybox", bin.join(applet)).unwrap();
     }

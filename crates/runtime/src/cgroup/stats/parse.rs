@@ -120,8 +120,12 @@ fn stall(fields: &str) -> Stall {
 pub(super) fn huge_page_sizes() -> &'static [String] {
     static SIZES: OnceLock<Vec<String>> = OnceLock::new();
     SIZES.get_or_init(|| {
-        let entries = fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten();
-        let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
+        let entries = fs::read_dir("/sys/kernel/mm/hugepages")
+            .into_iter()
+            .flatten();
+        let names = entries
+            .flatten()
+            .filter_map(|e| e.file_name().into_string().ok());
         let mut sizes: Vec<String> = names.filter_map(|name| huge_page_size(&name)).collect();
         sizes.sort();
         sizes

@@ -29,7 +29,10 @@ fn pressure_is_read_where_there_is_some() {
     let text = "some avg10=1.50 avg60=0.25 avg300=0.00 total=4711\nfull avg10=0.10 avg60=0.00 avg300=0.00 total=12\n";
     let found = pressure(text).unwrap();
     assert_eq!((found.some.avg10, found.some.avg60), (1.5, 0.25));
-    assert_eq!((found.some.total_micros, found.full.total_micros), (4711, 12));
+    assert_eq!(
+        (found.some.total_micros, found.full.total_micros),
+        (4711, 12)
+    );
     assert_eq!(pressure(""), None);
 }
 

@@ -23,7 +23,7 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use self::report::{Failure, Step, init_failed};
 use self::steps::{
     REPORT_FD, become_user, die_with_parent, enter_directory, file_kind, give_stdio_to, is_dead,
-    keep_only, set_groups, set_limits,
+    join_user_namespace, keep_only, own_stdio, set_groups, set_limits,
 };
 use super::caps::CapabilitySets;
 use super::mounts::Mounts;
@@ -56,8 +56,17 @@ struct Prepared {
     seccomp: Option<Rc<Program>>,
     mounts: Option<Mounts>,
     terminal: Option<WindowSize>,
+    user: Option<Joined>,
     report: RawFd,
     monitor: OwnedFd,
+}
+
+/// A user namespace that a process has yet to join.
+#[derive(Clone)]
+pub(super) struct Joined {
+    pub namespace: Rc<OwnedFd>,
+    /// User and group on the host that are root inside.
+    pub root: (u32, u32),
 }
 
 impl ProcessExecutor {
@@ -67,6 +76,7 @@ impl ProcessExecutor {
         seccomp: Option<Rc<Program>>,
         mounts: Option<Mounts>,
         terminal: Option<WindowSize>,
+        user: Option<Joined>,
     ) -> Result<(Self, ExecReport), StartError> {
         let config = |reason: String| StartError::Config { reason };
         let args = process.args().clone().unwrap_or_default();
@@ -91,6 +101,7 @@ impl ProcessExecutor {
             seccomp,
             mounts,
             terminal,
+            user,
             report: report.pipe(),
             monitor: pidfd_open(getpid(), PidfdFlags::empty())
                 .map_err(|e| init_failed("open the monitor's pidfd", &e.to_string()))?,
@@ -131,6 +142,10 @@ impl Prepared {
     fn settle_in(&self) -> Result<(), Failure> {
         if let Some(mounts) = &self.mounts {
             mounts.make().map_err(Failure::Mounts)?;
+        }
+        if let Some(user) = &self.user {
+            own_stdio(user.root);
+            join_user_namespace(&user.namespace).map_err(Failure::at(Step::UserNamespace))?;
         }
         set_groups(&self.groups).map_err(Failure::at(Step::Groups))?;
         become_user(self.uid, self.gid).map_err(Failure::at(Step::User))?;

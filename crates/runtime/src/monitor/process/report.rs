@@ -25,6 +25,7 @@ pub(super) enum Failure {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Step {
+    UserNamespace,
     Groups,
     User,
     Monitor,
@@ -88,6 +89,7 @@ impl Failure {
             Step::Seccomp => StartError::Seccomp {
                 reason: format!("load the filter: {reason}"),
             },
+            Step::UserNamespace => init_failed("join the user namespace", &reason),
             Step::Groups => init_failed("set supplementary groups", &reason),
             Step::User => init_failed("change to the user", &reason),
             Step::Monitor => init_failed("look for the monitor", &reason),

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -79,6 +79,32 @@ pub(super) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
         done(libc::prctl(libc::PR_SET_KEEPCAPS, 0, 0, 0, 0).into())?;
     }
     caps::use_all_permitted()
+}
+
+/// Makes a process that has joined a container's other namespaces one of its user namespace, with all capabilities there.
+pub(super) fn join_user_namespace(namespace: &OwnedFd) -> io::Result<()> {
+    // SAFETY: setns takes two integers; this process has one thread.
+    done(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWUSER) }.into())
+}
+
+/// Gives the streams to a user and group, while that is still allowed.
+pub(super) fn own_stdio((uid, gid): (u32, u32)) {
+    for fd in 0..3 {
+        if !is_null(fd) {
+            // SAFETY: takes integers. Files on a read-only filesystem stay whose they are.
+            unsafe { libc::fchown(fd, uid, gid) };
+        }
+    }
+}
+
+fn is_null(fd: RawFd) -> bool {
+    // SAFETY: fstat writes one stat structure.
+    unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        libc::fstat(fd, &mut stat) == 0
+            && stat.st_mode & libc::S_IFMT == libc::S_IFCHR
+            && stat.st_rdev == libc::makedev(1, 3)
+    }
 }
 
 /// Lets a user other than root open /dev/stdout again, as shell scripts and web servers do.

@@ -41,9 +41,12 @@ impl Supervisor {
                 Role::Exec(pid) => answer(group::kill(pid, &self.container.cgroup)),
                 _ => Reply::Refused("nothing was executed on this connection".to_owned()),
             },
-            (Request::ReopenLog, None) => {
-                answer(self.container.log.as_mut().map_or(Ok(()), LogWriter::reopen))
-            }
+            (Request::ReopenLog, None) => answer(
+                self.container
+                    .log
+                    .as_mut()
+                    .map_or(Ok(()), LogWriter::reopen),
+            ),
             (Request::Resize(size), None) => self.resize(size),
             (Request::Exec(spec), None) => return self.exec(index, &spec),
         };
