@@ -76,6 +76,8 @@ fn code(error: &EngineError) -> Code {
         | E::Resolve(_)
         | E::User(_)
         | E::Platform { .. }
+        | E::PodOption { .. }
+        | E::Cdi(_)
         | E::Time { .. } => Code::InvalidArgument,
         E::NotRunning { .. }
         | E::PodNotReady { .. }
