@@ -511,7 +511,7 @@ fn a_pushed_image_has_the_same_digest_for_everybody() {
             let pulled = docker.run(&["pull", &name]);
             assert!(pulled.contains(&format!("Digest: {digest}")), "{pulled}");
             let said = docker.run(&["image", "inspect", "-f", "{{.RepoDigests}}", &name]);
-            assert_eq!(said, format!("[{expected}]"));
+            assert!(said.contains(&expected), "{said}");
             let id = docker.run(&["image", "inspect", "-f", "{{.Id}}", &name]);
             assert_eq!(env.inspect(&name)["Id"], id.as_str());
             assert_eq!(
