@@ -430,6 +430,17 @@ impl Cri {
         }
     }
 
+    /// Waits until nothing of any pod is on the machine any more.
+    ///
+    /// # Panics
+    /// When something stays.
+    pub fn assert_no_leftovers(&self) {
+        wait_for("nothing to be left of the pods", || {
+            let left = self.env.leftovers();
+            left.iter().all(|leak| leak.contains("rctr --debug cri "))
+        });
+    }
+
     fn fail(&self, what: &str, status: &Status) -> ! {
         let log = self.log();
         let skip = log.len().saturating_sub(4000);

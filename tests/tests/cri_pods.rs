@@ -82,7 +82,7 @@ fn from_pull_to_removal() {
     refused(cri.try_status(&id), Code::NotFound);
     cri.remove_pod(&pod);
     assert!(cri.pods(None).is_empty());
-    cri.env().assert_no_leftovers();
+    cri.assert_no_leftovers();
 }
 
 #[test]
@@ -487,7 +487,7 @@ fn stopping_a_pod_ends_its_containers_and_removing_it_removes_them() {
     cri.remove_pod(&pod);
     refused(cri.try_status(&id), Code::NotFound);
     assert!(cri.containers(None).is_empty());
-    cri.env().assert_no_leftovers();
+    cri.assert_no_leftovers();
 }
 
 #[test]
