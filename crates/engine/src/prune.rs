@@ -69,7 +69,8 @@ impl Engine {
     pub fn prune_containers(&self) -> Result<PrunedContainers> {
         let mut pruned = PrunedContainers::default();
         for container in self.containers()? {
-            if container.state.status.is_live() {
+            // What is in a pod is the kubelet's to remove.
+            if container.state.status.is_live() || container.pod.is_some() {
                 continue;
             }
             let (bytes, _) = self.container_size(&container)?;

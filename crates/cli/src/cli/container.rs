@@ -130,6 +130,9 @@ pub struct PsArgs {
     /// Show the latest created container (includes all states)
     #[arg(short, long)]
     pub latest: bool,
+    /// Show the containers of pods instead, with their pods
+    #[arg(long)]
+    pub pods: bool,
     /// Only display container IDs
     #[arg(short, long)]
     pub quiet: bool,

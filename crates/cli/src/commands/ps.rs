@@ -1,5 +1,7 @@
 //! `rctr ps`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use rctr_engine::Engine;
 use rctr_engine::model::{Container, State, Status};
@@ -13,69 +15,89 @@ use crate::output::listing::{Column, Kind, Layout, Raw, Row, print};
 use crate::output::{duration, ellipsis, ports, short_id, size};
 use crate::usage::require_none;
 
+const COLUMNS: [Column; 15] = [
+    Column {
+        name: "ID",
+        header: "CONTAINER ID",
+    },
+    Column {
+        name: "Image",
+        header: "IMAGE",
+    },
+    Column {
+        name: "Command",
+        header: "COMMAND",
+    },
+    Column {
+        name: "RunningFor",
+        header: "CREATED",
+    },
+    Column {
+        name: "Status",
+        header: "STATUS",
+    },
+    Column {
+        name: "Ports",
+        header: "PORTS",
+    },
+    Column {
+        name: "Names",
+        header: "NAMES",
+    },
+    Column {
+        name: "Size",
+        header: "SIZE",
+    },
+    Column {
+        name: "CreatedAt",
+        header: "CREATED AT",
+    },
+    Column {
+        name: "State",
+        header: "STATE",
+    },
+    Column {
+        name: "Labels",
+        header: "LABELS",
+    },
+    Column {
+        name: "Mounts",
+        header: "MOUNTS",
+    },
+    Column {
+        name: "LocalVolumes",
+        header: "LOCAL VOLUMES",
+    },
+    Column {
+        name: "Networks",
+        header: "NETWORKS",
+    },
+    Column {
+        name: "Platform",
+        header: "PLATFORM",
+    },
+];
+
 const KIND: Kind = Kind {
-    columns: &[
-        Column {
-            name: "ID",
-            header: "CONTAINER ID",
-        },
-        Column {
-            name: "Image",
-            header: "IMAGE",
-        },
-        Column {
-            name: "Command",
-            header: "COMMAND",
-        },
-        Column {
-            name: "RunningFor",
-            header: "CREATED",
-        },
-        Column {
-            name: "Status",
-            header: "STATUS",
-        },
-        Column {
-            name: "Ports",
-            header: "PORTS",
-        },
-        Column {
-            name: "Names",
-            header: "NAMES",
-        },
-        Column {
-            name: "Size",
-            header: "SIZE",
-        },
-        Column {
-            name: "CreatedAt",
-            header: "CREATED AT",
-        },
-        Column {
-            name: "State",
-            header: "STATE",
-        },
-        Column {
-            name: "Labels",
-            header: "LABELS",
-        },
-        Column {
-            name: "Mounts",
-            header: "MOUNTS",
-        },
-        Column {
-            name: "LocalVolumes",
-            header: "LOCAL VOLUMES",
-        },
-        Column {
-            name: "Networks",
-            header: "NETWORKS",
-        },
-        Column {
-            name: "Platform",
-            header: "PLATFORM",
-        },
-    ],
+    columns: &COLUMNS,
+    type_name: "*formatter.ContainerContext",
+};
+
+/// Containers of pods are told with their pod.
+const POD_KIND: Kind = Kind {
+    columns: &{
+        let pod = Column {
+            name: "Pod",
+            header: "POD",
+        };
+        let mut all = [pod; COLUMNS.len() + 1];
+        let mut n = 0;
+        while n < COLUMNS.len() {
+            all[n] = COLUMNS[n];
+            n += 1;
+        }
+        all
+    },
     type_name: "*formatter.ContainerContext",
 };
 
@@ -99,6 +121,16 @@ const TABLE_WITH_SIZE: [&str; 8] = [
     "Size",
 ];
 
+const TABLE_OF_PODS: [&str; 7] = [
+    "ID",
+    "Image",
+    "Command",
+    "RunningFor",
+    "Status",
+    "Names",
+    "Pod",
+];
+
 /// What `--format raw` stands for.
 const RAW: Raw = Raw {
     whole: "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
@@ -109,7 +141,11 @@ const RAW: Raw = Raw {
 
 pub fn run(app: &App, command: &str, args: &PsArgs) -> Result {
     require_none(command, &args.surplus)?;
-    let table: &[&'static str] = if args.size { &TABLE_WITH_SIZE } else { &TABLE };
+    let table: &[&'static str] = match (args.pods, args.size) {
+        (true, _) => &TABLE_OF_PODS,
+        (false, true) => &TABLE_WITH_SIZE,
+        (false, false) => &TABLE,
+    };
     let layout = Layout::new(args.quiet, args.list.format.as_deref(), table, RAW);
     let filters = Filters::parse(command, &args.list.filter)?;
     let engine = app.engine()?;
@@ -118,12 +154,17 @@ pub fn run(app: &App, command: &str, args: &PsArgs) -> Result {
         truncate: !args.list.no_trunc,
         size: args.size || layout.shows("Size"),
         now: Timestamp::now(),
+        pods: match args.pods {
+            true => Some(pod_names(&engine)?),
+            false => None,
+        },
     };
     let rows = containers
         .iter()
         .map(|container| view.row(&engine, container))
         .collect::<Result<Vec<_>>>()?;
-    print(KIND, &rows, &layout)
+    let kind = if args.pods { POD_KIND } else { KIND };
+    print(kind, &rows, &layout)
 }
 
 /// What is asked for, newest first.
@@ -135,6 +176,7 @@ fn select(engine: &Engine, args: &PsArgs, filters: Filters) -> Result<Vec<Contai
     };
     let all = args.all || limit.is_some() || filters.ask_for_status();
     let mut containers = engine.containers()?;
+    containers.retain(|container| container.pod.is_some() == args.pods);
     let filter = filters.resolve(engine, &containers)?;
     containers
         .retain(|container| (all || container.state.status.is_live()) && filter.matches(container));
@@ -144,15 +186,27 @@ fn select(engine: &Engine, args: &PsArgs, filters: Filters) -> Result<Vec<Contai
     Ok(containers)
 }
 
+/// Names of pods, with their namespaces, by their ids.
+fn pod_names(engine: &Engine) -> Result<BTreeMap<String, String>> {
+    let pods = engine.pods()?.into_iter();
+    let named = pods.map(|pod| {
+        let name = format!("{}/{}", pod.options.namespace, pod.options.name);
+        (pod.id, name)
+    });
+    Ok(named.collect())
+}
+
 /// How containers are shown.
 struct View {
     truncate: bool,
     size: bool,
     now: Timestamp,
+    /// Names of pods, if it is their containers that are shown.
+    pods: Option<BTreeMap<String, String>>,
 }
 
 impl View {
-    /// In the order of [`KIND`]'s columns.
+    /// In the order of [`KIND`]'s columns, or of [`POD_KIND`]'s.
     fn row(&self, engine: &Engine, container: &Container) -> Result<Row> {
         let id = if self.truncate {
             short_id(&container.id)
@@ -176,24 +230,30 @@ impl View {
             .iter()
             .filter(|mount| mount.spec.kind == MountKind::Volume)
             .count();
+        let mut cells = vec![
+            id.to_owned(),
+            self.image(container),
+            self.command(container),
+            format!("{} ago", duration::since(&container.created, self.now)),
+            status(&container.state, self.now),
+            ports::of(container),
+            name(container),
+            size,
+            duration::local(&container.created),
+            container.state.status.as_str().to_owned(),
+            label_list.join(","),
+            self.mounts(container),
+            volumes.to_string(),
+            network(container),
+            container.platform.clone(),
+        ];
+        if let (Some(pods), Some(member)) = (&self.pods, &container.pod) {
+            // Of a pod that was removed at this moment the id is all there is.
+            let pod = pods.get(&member.pod).unwrap_or(&member.pod);
+            cells.push(pod.clone());
+        }
         Ok(Row {
-            cells: vec![
-                id.to_owned(),
-                self.image(container),
-                self.command(container),
-                format!("{} ago", duration::since(&container.created, self.now)),
-                status(&container.state, self.now),
-                ports::of(container),
-                container.name.clone(),
-                size,
-                duration::local(&container.created),
-                container.state.status.as_str().to_owned(),
-                label_list.join(","),
-                self.mounts(container),
-                volumes.to_string(),
-                network(container),
-                container.platform.clone(),
-            ],
+            cells,
             labels: labels.clone(),
         })
     }
@@ -243,6 +303,14 @@ impl View {
             }
         });
         names.collect::<Vec<_>>().join(",")
+    }
+}
+
+/// In a pod the name there; the whole one repeats the pod's.
+fn name(container: &Container) -> String {
+    match &container.pod {
+        Some(member) => member.options.name.clone(),
+        None => container.name.clone(),
     }
 }
 
@@ -298,6 +366,7 @@ pub mod tests {
             state: State::created(),
             network: None,
             restart_count: 0,
+            pod: None,
             cgroup_driver: "cgroupfs".to_owned(),
             cgroup_path: String::new(),
         }
