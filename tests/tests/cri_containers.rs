@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rctr_cri::api;
 use rctr_tests::cri::{Cri, container, map, refused, shell};
-use rctr_tests::wait_for;
+use rctr_tests::{Mounted, wait_for};
 use tonic::Code;
 
 /// A pod with busybox at hand.
@@ -599,4 +599,102 @@ fn limits_are_set_told_and_changed() {
         (50_000, 40 << 20)
     );
     assert_eq!(now.cpu_shares, 102, "what nobody names stays");
+}
+
+#[test]
+fn read_only_may_be_recursive() {
+    let pod = Pod::new("rro");
+    let top = pod.cri.env().path("rro");
+    std::fs::create_dir_all(top.join("below")).expect("a directory");
+    let _below = Mounted::tmpfs(&top.join("below"), "1m");
+    let with = |name: &str, recursive: bool| {
+        let mut config = shell(name, "sleep 1000");
+        config.mounts.push(api::Mount {
+            readonly: true,
+            recursive_read_only: recursive,
+            ..mount("/data", &top)
+        });
+        config
+    };
+    let shallow = pod.run(with("shallow", false));
+    let deep = pod.run(with("deep", true));
+    let writes = |id: &str, path: &str| {
+        let done = pod.cri.try_exec(id, &["touch", path], 5).expect("ExecSync");
+        done.exit_code == 0
+    };
+    assert!(!writes(&shallow, "/data/x") && !writes(&deep, "/data/x"));
+    assert!(writes(&shallow, "/data/below/x"));
+    assert!(!writes(&deep, "/data/below/y"));
+    assert!(pod.cri.status(&deep).mounts[0].recursive_read_only);
+    pod.cri.remove_pod(&pod.id);
+}
+
+#[test]
+fn groups_of_the_image_count_unless_the_policy_is_strict() {
+    let pod = Pod::new("groups");
+    let groups = |name: &str, policy: api::SupplementalGroupsPolicy| {
+        let mut config = shell(name, "id -G; sleep 1000");
+        config.linux = Some(secured(|c| {
+            c.run_as_user = Some(api::Int64Value { value: 0 });
+            c.supplemental_groups = vec![5000];
+            c.supplemental_groups_policy = policy.into();
+        }));
+        let id = pod.run(config);
+        let user = pod
+            .cri
+            .status(&id)
+            .user
+            .expect("a user")
+            .linux
+            .expect("linux");
+        (pod.cri.sh(&id, "id -G"), user)
+    };
+    let (strict, user) = groups("strict", api::SupplementalGroupsPolicy::Strict);
+    assert_eq!(strict, "0 5000");
+    assert_eq!((user.uid, user.gid), (0, 0));
+    assert_eq!(user.supplemental_groups, [0, 5000]);
+    let (merged, _) = groups("merge", api::SupplementalGroupsPolicy::Merge);
+    assert!(
+        merged.starts_with('0') && merged.ends_with("5000"),
+        "{merged}"
+    );
+}
+
+#[test]
+fn user_namespaces_map_owners() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let map = api::IdMapping {
+        host_id: 1_000_000,
+        container_id: 0,
+        length: 65_536,
+    };
+    let user = api::UserNamespace {
+        mode: api::NamespaceMode::Pod.into(),
+        uids: vec![map],
+        gids: vec![map],
+    };
+    let namespaces = api::NamespaceOption {
+        pid: api::NamespaceMode::Container.into(),
+        userns_options: Some(user.clone()),
+        ..Default::default()
+    };
+    let mut config = cri.pod_config("userns");
+    config.linux.as_mut().expect("linux").security_context =
+        Some(api::LinuxSandboxSecurityContext {
+            namespace_options: Some(namespaces.clone()),
+            ..Default::default()
+        });
+    let pod = cri.run_pod(&config);
+    let mut container = shell("c", "sleep 1000");
+    container.linux = Some(secured(|c| c.namespace_options = Some(namespaces)));
+    let id = cri.run(&pod, &config, container);
+    assert_eq!(
+        cri.sh(&id, "id -u; cat /proc/self/uid_map | tr -s ' '"),
+        "0\n 0 1000000 65536"
+    );
+    assert_eq!(
+        cri.sh(&id, "touch /x && stat -c %u /x /bin/busybox"),
+        "0\n0"
+    );
 }

@@ -9,6 +9,7 @@ use tonic::Status;
 use crate::events::Events;
 use crate::join::Joins;
 use crate::runtime_service::stats::Rates;
+use crate::status::Network;
 use crate::{Error, error, streaming};
 
 /// The state of the service. Cheap to clone.
@@ -26,6 +27,7 @@ pub(crate) struct Inner {
     pub pulls: Joins<String>,
     pub events: Events,
     pub rates: Rates,
+    pub network: Network,
     pub streams: streaming::Server,
 }
 
@@ -45,6 +47,7 @@ impl Service {
                 pulls: Joins::default(),
                 events,
                 rates: Rates::default(),
+                network: Network::default(),
                 streams,
             }),
         })

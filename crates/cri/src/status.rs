@@ -1,16 +1,23 @@
 //! What the runtime says of itself.
 
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
 use rctr_engine::Engine;
 use rctr_engine::config::CriSettings;
 use rctr_runtime::cgroup::CgroupDriver;
 
-use crate::api;
+use crate::{api, error};
 
 /// Name of the built-in handler: what a pod without RuntimeClass runs on.
-pub(crate) const DEFAULT_HANDLER: &str = "";
+const DEFAULT_HANDLER: &str = "";
 
 /// The interface's own version, as a kubelet wants to hear it.
 const KUBE_API_VERSION: &str = "0.1.0";
+
+/// How long a network that was in order is believed to be: asking starts plugins, and a kubelet asks every five seconds.
+const TRUST: Duration = Duration::from_secs(60);
 
 pub(crate) fn version() -> api::VersionResponse {
     api::VersionResponse {
@@ -34,14 +41,20 @@ pub(crate) fn runtime_config(engine: &Engine) -> api::RuntimeConfigResponse {
 }
 
 /// Conditions, handlers and features. Whoever can be answered finds the runtime ready: it is this process.
-pub(crate) fn status(engine: &Engine, verbose: bool) -> api::StatusResponse {
+pub(crate) fn status(engine: &Engine, network: &Network, verbose: bool) -> api::StatusResponse {
     let settings = &engine.config().settings.cri;
     let mut answer = api::StatusResponse {
         status: Some(api::RuntimeStatus {
-            conditions: vec![ready("RuntimeReady"), ready("NetworkReady")],
+            conditions: vec![
+                condition("RuntimeReady", None),
+                condition("NetworkReady", network.trouble(engine)),
+            ],
         }),
         runtime_handlers: handlers(settings),
-        features: Some(api::RuntimeFeatures::default()),
+        features: Some(api::RuntimeFeatures {
+            supplemental_groups_policy: true,
+            user_namespaces_host_network: false,
+        }),
         info: Default::default(),
     };
     if verbose {
@@ -55,21 +68,67 @@ pub(crate) fn status(engine: &Engine, verbose: bool) -> api::StatusResponse {
     answer
 }
 
-fn ready(kind: &str) -> api::RuntimeCondition {
+/// A condition that holds unless there is trouble.
+fn condition(kind: &str, trouble: Option<String>) -> api::RuntimeCondition {
     api::RuntimeCondition {
         r#type: kind.into(),
-        status: true,
-        ..Default::default()
+        status: trouble.is_none(),
+        reason: trouble
+            .as_ref()
+            .map(|_| "NetworkPluginNotReady".into())
+            .unwrap_or_default(),
+        message: trouble.unwrap_or_default(),
     }
 }
 
+/// Those that pods can have: one that names another program cannot be, as rctr calls none.
 fn handlers(settings: &CriSettings) -> Vec<api::RuntimeHandler> {
-    let names =
-        std::iter::once(DEFAULT_HANDLER).chain(settings.handlers.keys().map(String::as_str));
+    let built_in = settings.handlers.iter().filter(|(_, h)| h.path.is_none());
+    let names = std::iter::once(DEFAULT_HANDLER).chain(built_in.map(|(name, _)| name.as_str()));
     names
         .map(|name| api::RuntimeHandler {
             name: name.into(),
-            features: Some(api::RuntimeHandlerFeatures::default()),
+            features: Some(api::RuntimeHandlerFeatures {
+                recursive_read_only_mounts: true,
+                user_namespaces: false,
+            }),
         })
         .collect()
+}
+
+/// Whether pods can be connected, remembered for a while.
+#[derive(Default)]
+pub(crate) struct Network {
+    in_order: Mutex<Option<Seen>>,
+}
+
+/// When the network was last in order, and of which configuration that is true.
+struct Seen {
+    at: Instant,
+    changed: Option<SystemTime>,
+}
+
+impl Network {
+    /// Why pods cannot be connected, if they cannot.
+    fn trouble(&self, engine: &Engine) -> Option<String> {
+        let changed = changed(&engine.config().settings.cri.cni_conf_dir);
+        let mut in_order = self.in_order.lock().unwrap_or_else(PoisonError::into_inner);
+        if in_order
+            .as_ref()
+            .is_some_and(|seen| seen.changed == changed && seen.at.elapsed() < TRUST)
+        {
+            return None;
+        }
+        let trouble = engine.pod_network_trouble().map(|e| error::chain(&e));
+        *in_order = trouble.is_none().then(|| Seen {
+            at: Instant::now(),
+            changed,
+        });
+        trouble
+    }
+}
+
+/// When a file came into a directory, went, or was replaced.
+fn changed(dir: &Path) -> Option<SystemTime> {
+    std::fs::metadata(dir).and_then(|meta| meta.modified()).ok()
 }

@@ -244,8 +244,9 @@ impl RuntimeService for Service {
 
     async fn status(&self, request: Request<api::StatusRequest>) -> Answer<api::StatusResponse> {
         let verbose = request.into_inner().verbose;
+        let service = self.clone();
         let answer = self
-            .engine_work(move |engine| Ok(status::status(engine, verbose)))
+            .engine_work(move |engine| Ok(status::status(engine, &service.network, verbose)))
             .await?;
         Ok(Response::new(answer))
     }
