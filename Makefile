@@ -85,7 +85,7 @@ place:
 	$(BUILT)/rctr completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rctr
 	$(BUILT)/rctr completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rctr
 	$(BUILT)/rctr completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/rctr.fish
-	for unit in rctr.service rctr@.service; do \
+	for unit in rctr.service rctr@.service rctr-cri.service rctr-cri.socket; do \
 		sed 's|@PREFIX@|$(PREFIX)|' dist/$$unit > $(DESTDIR)$(SYSTEMD_UNIT_DIR)/$$unit || exit 1; done
 
 clean:

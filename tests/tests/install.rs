@@ -63,6 +63,8 @@ fn a_staged_installation_is_all_below_destdir_and_names_its_prefix_only() {
         files(&stage),
         [
             "opt/rctr/bin/rctr",
+            "opt/rctr/lib/systemd/system/rctr-cri.service",
+            "opt/rctr/lib/systemd/system/rctr-cri.socket",
             "opt/rctr/lib/systemd/system/rctr.service",
             "opt/rctr/lib/systemd/system/rctr@.service",
             "opt/rctr/libexec/rctr/rctr-monitor",
@@ -73,7 +75,7 @@ fn a_staged_installation_is_all_below_destdir_and_names_its_prefix_only() {
         ]
     );
     let text = |name: &str| fs::read_to_string(stage.join("opt/rctr").join(name)).expect("a file");
-    for unit in ["rctr.service", "rctr@.service"] {
+    for unit in ["rctr.service", "rctr@.service", "rctr-cri.service"] {
         let unit = text(&format!("lib/systemd/system/{unit}"));
         assert!(unit.contains("ExecStart=/opt/rctr/bin/rctr "), "{unit}");
         assert!(!unit.contains("@PREFIX@"), "{unit}");
@@ -114,7 +116,15 @@ fn what_is_installed_finds_its_monitor_and_its_units_are_sound() {
     assert!(bash.status.success(), "{bash:?}");
     let verify = Command::new("systemd-analyze")
         .args(["verify", "--man=no"])
-        .args(["rctr.service", "rctr@one.service"].map(|unit| units.join(unit)))
+        .args(
+            [
+                "rctr.service",
+                "rctr@one.service",
+                "rctr-cri.service",
+                "rctr-cri.socket",
+            ]
+            .map(|unit| units.join(unit)),
+        )
         .output()
         .expect("systemd-analyze runs");
     assert!(
