@@ -485,11 +485,8 @@ impl SystemdClient for DbusConnection {
             Variant::String(format!("youki container {container_name}")),
         ));
 
-        // if we create a slice, the parent is defined via a Wants=
-        // otherwise, we use Slice=
-        if unit_name.ends_with("slice") {
-            properties.push(("Wants", Variant::String(parent.to_owned())));
-        } else {
+        // rctr: a slice's parent is in its name; Wants= takes a list and refused a string.
+        if !unit_name.ends_with(".slice") {
             properties.push(("Slice", Variant::String(parent.to_owned())));
             properties.push(("Delegate", Variant::Bool(true)));
         }
