@@ -10,6 +10,7 @@ use rctr_tests::{wait_for, wait_for_some};
 use serde_json::Value;
 
 // The server's own tests use all of them.
+#[allow(dead_code)]
 #[path = "../../crates/cri/src/streaming/tests/http.rs"]
 mod http;
 #[allow(dead_code)]
@@ -214,7 +215,9 @@ fn what_a_client_sent_before_it_left_arrives() {
         ALL,
     );
     session.say(&vec![b'x'; 300_000]);
-    drop(session);
+    // It closes its end, without a word.
+    let wire = &session.client.wire;
+    wire.shutdown(std::net::Shutdown::Write).expect("shut down");
     let done = || {
         pod.cri
             .sh(&pod.container, "test -e /done && wc -c < /got || true")
@@ -361,7 +364,9 @@ fn a_directory_is_copied_both_ways_as_kubectl_cp_does() {
     let scratch = pod.cri.env().path("scratch");
     std::fs::create_dir(&scratch).expect("a directory");
     let file = scratch.join("data");
-    let content: Vec<u8> = (0..3_000_000u32).map(|i| (i * i % 253) as u8).collect();
+    let content: Vec<u8> = (0..3_000_000u32)
+        .map(|i| (i.wrapping_mul(i) % 253) as u8)
+        .collect();
     std::fs::write(&file, &content).expect("a file");
     let tar = |args: &[&str], input: &[u8]| {
         let mut child = std::process::Command::new("tar")
@@ -404,7 +409,13 @@ fn fetch<W: spdy::Wire>(client: &mut Client<W>, port: &str, id: &str) -> (String
     while open > 0 {
         match client.next_but_windows().expect("an open connection") {
             spdy::Frame::Data(stream, bytes) => all.entry(stream).or_default().extend(bytes),
-            spdy::Frame::End(_) => open -= 1,
+            spdy::Frame::End(stream) => {
+                open -= 1;
+                // As kubectl does when the pod has said all.
+                if stream == data {
+                    client.reset(data);
+                }
+            }
             spdy::Frame::Reset(..) => open -= 1,
             other => panic!("{other:?}"),
         }

@@ -310,7 +310,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                 biased;
                 Some(answer) = self.answers.recv() => self.put_answer(&mut deflater, answer)?,
                 piece = self.queue.recv() => match piece {
-                    Some(piece) => self.put_piece(piece),
+                    Some(piece) => self.put_pieces(piece),
                     None => break,
                 },
             }
@@ -343,6 +343,16 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             }
         }
         Ok(())
+    }
+
+    /// A piece, and the small ones that wait behind it.
+    fn put_pieces(&mut self, first: Outgoing) {
+        self.put_piece(first);
+        while self.buffer.len() < CHUNK
+            && let Ok(next) = self.queue.try_recv()
+        {
+            self.put_piece(next);
+        }
     }
 
     fn put_piece(&mut self, Outgoing { stream, what }: Outgoing) {
