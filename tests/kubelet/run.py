@@ -56,7 +56,9 @@ class Node:
             "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "staticPodPath": str(self.manifests),
             "address": "127.0.0.1", "port": self.port, "healthzPort": 0, "authorization": {"mode": "AlwaysAllow"},
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}}, "cgroupDriver": "cgroupfs",
-            "failSwapOn": False, "fileCheckFrequency": "2s", "enforceNodeAllocatable": [], "makeIPTablesUtilChains": False}))
+            "failSwapOn": False, "fileCheckFrequency": "2s", "enforceNodeAllocatable": [], "makeIPTablesUtilChains": False,
+            # Not all of a pod's figures are cAdvisor's: older kubelets must be told to take them from here.
+            "featureGates": {"PodAndContainerStatsFromCRI": True}}))
         self.processes = []
 
     def start_rctr(self):
@@ -141,11 +143,11 @@ class Node:
         raise AssertionError(f"not within {seconds} s: {what} ({last})")
 
     def stop(self):
-        for path in self.manifests.glob("*.json"):
-            path.unlink()
-        with contextlib.suppress(AssertionError):
-            self.until("all pods gone", lambda: not self.pods(), 60)
+        """The kubelet first: it would make its pods again. What it would have cleaned up in time is cleaned up here."""
         for process in reversed(self.processes):
+            if process is self.cri and process.poll() is None:
+                for pod in self.crictl_run("pods", "-q").split() if self.crictl else []:
+                    self.crictl_run("rmp", "-f", pod)
             if process.poll() is None:
                 process.terminate()
                 try:
@@ -153,6 +155,11 @@ class Node:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+        left = peers.call([self.rctr, "ps", "-aq", "--pods"], self.env, check=False).split()
+        if left:
+            peers.call([self.rctr, "rm", "-f", *left], self.env, check=False)
+        for logs in [*Path("/var/log/pods").glob("default_*-node_*"), *Path("/var/log/containers").glob("*-node_default_*")]:
+            shutil.rmtree(logs) if logs.is_dir() and not logs.is_symlink() else logs.unlink()
 
 
 # -- what is shown --------------------------------------------------------------------------------------------------
@@ -189,8 +196,10 @@ def volumes(node: Node):
     for name in ("vol1", "vol2"):
         node.until("the reader sees it", lambda name=name: node.run_in(name, "reader", "cat /seen/who") == f"{name}\n", 20)
     assert node.run_in("vol1", "writer", "cat /host/note") == "from the host\n"
-    assert node.run_in("vol1", "writer", "printenv SECRET") == "s3\n"
-    assert "Read-only" in node.run_in("vol1", "writer", "touch /host/x") or not (host / "x").exists()
+    assert "SECRET=s3\n" in node.run_in("vol1", "writer", "env")
+    with contextlib.suppress(OSError):  # the command fails, as it must
+        node.run_in("vol1", "writer", "touch /host/x")
+    assert not (host / "x").exists()
     node.delete("vol1", "vol2")
 
 
@@ -207,7 +216,7 @@ def limits(node: Node):
         groups = dict(line.split(":", 2)[1:] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
         cpu = next(v for k, v in groups.items() if "cpu" in k.split(","))
         root = Path("/sys/fs/cgroup")
-        quota = next(root.glob("*cpu*")) / cpu.lstrip("/")
+        quota = next(d for d in root.iterdir() if "cpu" in d.name.split(",")) / cpu.lstrip("/")
         assert (quota / "cpu.cfs_quota_us").read_text() == "80000\n" and (quota / "cpu.cfs_period_us").read_text() == "100000\n"
         memory = root / "memory" / groups["memory"].lstrip("/")
         assert (memory / "memory.limit_in_bytes").read_text() == "20971520\n"
@@ -234,9 +243,12 @@ def deaf_to_sigterm(node: Node):
     node.apply(pod("deaf", [{"name": "main", "command": ["sh", "-c", "trap '' TERM; while :; do sleep 1; done"]}],
                    terminationGracePeriodSeconds=3))
     node.running("deaf")
+    pid = json.loads(node.crictl_run("inspect", node.id_of("deaf", "main")))["info"]["pid"] if node.crictl else 0
     begun = time.monotonic()
     node.delete("deaf")
-    assert 2.5 < time.monotonic() - begun < 25
+    if pid:
+        node.until("it is killed", lambda: not Path(f"/proc/{pid}").exists(), 30)
+        assert 2.5 < time.monotonic() - begun < 10, time.monotonic() - begun
 
 
 def four_at_once(node: Node):
@@ -332,7 +344,7 @@ def statistics(node: Node):
         one = next(p for p in pods if p["podRef"]["name"] == "counted-node")
         main = one["containers"][0]
         return (main["cpu"]["usageNanoCores"] > 1e7 and main["memory"]["workingSetBytes"] > 1e5 and main["rootfs"]["usedBytes"] >= 3 << 20
-                and one["network"]["interfaces"][0]["rxBytes"] >= 0 and one["process_stats"]["process_count"] >= 1)
+                and one["network"]["rxBytes"] >= 0 and one["process_stats"]["process_count"] >= 1)
 
     node.until("the summary is complete", told, 60)
     node.delete("counted")
@@ -392,10 +404,11 @@ def main():
             "type": "host-local", "dataDir": f"{work}/ipam", "ranges": [[{"subnet": "10.228.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
             {"type": "portmap", "capabilities": {"portMappings": True}}]
         (node.cni / "10-test.conflist").write_text(json.dumps({"cniVersion": "1.0.0", "name": "test", "plugins": plugins}))
-    failed = []
+    failed = ["the start"]
     try:
         node.start_rctr()
         node.start_kubelet()
+        failed.clear()
         for shown in SHOWN:
             name = shown.__name__
             if args.only and name not in args.only.split(","):
@@ -417,6 +430,9 @@ def main():
         for bridge in ("rctrk0", "rctrk1"):
             peers.call(["ip", "link", "delete", bridge], check=False)
         firewall.restore()
+        for path in sorted(Path("/sys/fs/cgroup").glob("*/kubepods/**"), reverse=True):
+            with contextlib.suppress(OSError):
+                path.rmdir()
         for name, value in sysctls.items():
             Path("/proc/sys", name).write_text(value)
         if failed:
