@@ -149,17 +149,36 @@ fn half_of_a_pod_is_cleared_too() {
 #[test]
 fn a_pod_s_end_is_seen_by_the_monitors_of_others() {
     let pod = Pod::new(&everything());
-    let mut bundle = Bundle::new(&["sleep", "1000"]);
-    pod.take_in(&mut bundle);
-    let launched = bundle.launch();
-    let there = format!("/proc/{}/mountinfo", launched.monitor_pid);
+    let run = |inside: bool| {
+        let mut bundle = Bundle::new(&["sleep", "1000"]);
+        bundle.launch.state_dir = pod.path.parent().unwrap().with_file_name(&bundle.launch.id);
+        fs::create_dir(&bundle.launch.state_dir).unwrap();
+        if inside {
+            pod.take_in(&mut bundle);
+        }
+        let launched = bundle.launch();
+        (bundle, launched)
+    };
+    let (member, stranger) = (run(true), run(false));
+    let sees = |monitor: i32, path: &Path| {
+        let mounts = fs::read_to_string(format!("/proc/{monitor}/mountinfo")).unwrap();
+        mounts.contains(path.to_str().unwrap())
+    };
     let sibling = pod.path.with_file_name("sibling");
     pin(&sibling, &everything()).unwrap();
+    assert!(
+        sees(stranger.1.monitor_pid, &sibling),
+        "as all that is mounted"
+    );
     unpin(&sibling).unwrap();
-    let text = fs::read_to_string(&there).unwrap();
-    assert!(!text.contains(sibling.to_str().unwrap()), "{text}");
-    rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL).unwrap();
-    reap(launched.monitor_pid);
+    assert!(!sees(stranger.1.monitor_pid, &sibling));
+    assert!(sees(stranger.1.monitor_pid, &pod.path));
+    let pods = pod.path.parent().unwrap();
+    assert!(!sees(member.1.monitor_pid, pods), "it has no use for them");
+    for (bundle, launched) in [member, stranger] {
+        rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL).unwrap();
+        reap(launched.monitor_pid);
+    }
 }
 
 /// The pause container, its PID namespace, and a container in it.

@@ -14,6 +14,7 @@ mod memory;
 mod mounts;
 mod pause;
 mod peer;
+mod pinned;
 mod process;
 mod rootfs;
 mod runtime;

@@ -14,6 +14,7 @@ use super::adapt::{Adapted, adapt, set_oom_score};
 use super::copy_up::copy_up;
 use super::input::Input;
 use super::mounts::Mounts;
+use super::pinned::Pinned;
 use super::rootfs;
 use super::runtime::{ContainerRuntime, Libcontainer, ProcessStdio};
 use super::supervise::{Container, Output};
@@ -76,8 +77,11 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     let hierarchies = Hierarchies::detect().map_err(cgroup_failed)?;
     let host_mounts = File::open("/proc/self/ns/mnt")
         .map_err(|e| monitor_failed("open the mount namespace", e))?;
+    let pinned = Pinned::take_from(&mut spec, &launch.state_dir)?;
     let user = UserNamespace::take_from(&mut spec)?;
     let mounts = Mounts::take_from(&mut spec, &hierarchies, user.as_ref())?;
+    rootfs::enter_private_namespace()?;
+    pinned.hide_others();
     let adapted = prepare_bundle(launch, spec, &mounts, &hierarchies, user.as_ref())?;
     warnings.extend(adapted.warnings.iter().cloned());
 
@@ -92,6 +96,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     }
     let cgroup = Cgroup::within(hierarchies, launch.cgroup, &cgroup_path).map_err(cgroup_failed)?;
     let created = runtime.create(&adapted.process, mounts, stdio)?;
+    drop(pinned);
     if let Some(pty) = created.pty {
         streams = Streams::of_terminal(pty)?;
     }
@@ -191,7 +196,7 @@ fn save_state(state: &State, launch: &Launch) -> Result<(), StartError> {
         .map_err(|e| monitor_failed("save state", e))
 }
 
-/// Mounts the root filesystem and writes the adapted specification where libcontainer will look.
+/// Mounts the root filesystem, in the monitor's mount namespace, and writes the adapted specification where libcontainer will look.
 fn prepare_bundle(
     launch: &Launch,
     spec: Spec,
@@ -200,7 +205,6 @@ fn prepare_bundle(
     user: Option<&UserNamespace>,
 ) -> Result<Adapted, StartError> {
     let target = rootfs::mount_point(&launch.state_dir, user);
-    rootfs::enter_private_namespace()?;
     rootfs::mount_rootfs(&launch.rootfs, &target, user)?;
     let mut adapted = adapt(spec, &target, hierarchies)?;
     let root = rootfs::open_root(&target)?;

@@ -1,7 +1,8 @@
 //! Namespaces that several containers share, a pod's: kept by mounts of the kernel's own files for them, without a process.
 //!
 //! The mounts of all pods lie in one directory that is a shared mount of its own, so that what is unmounted here is
-//! unmounted in the monitors' mount namespaces too, on every host: none keeps a namespace that is over.
+//! unmounted in other mount namespaces too, on every host: none keeps a namespace that is over. The monitors of pods'
+//! containers do without it.
 
 mod sysctl;
 mod user;
@@ -20,6 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use self::user::Member;
 use crate::error::{Error, Result};
+
+/// The name of the directory that all pods' directories are in, beside the containers' state directories.
+pub const DIRECTORY: &str = ".pods";
 
 /// One range of user or group ids: `length` ids from `container` on are, on the host, those from `host` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +105,7 @@ pub struct Pinned {
 }
 
 /// Makes namespaces and keeps them as `net`, `ipc`, `uts`, `user` and `shm` in a new directory, until [`unpin`]. The
-/// directory's parent must be used for such directories alone. Safe to call from a process with threads.
+/// directory's parent, named [`DIRECTORY`], must be used for such directories alone. Safe to call from a process with threads.
 ///
 /// # Errors
 /// [`Error::HostSysctl`] for a kernel parameter of none of these namespaces, [`Error::Sysctl`] for one that the kernel

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespaceType};
-use rctr_runtime::namespaces::{IdMap, IdMappings, PinRequest, Pinned, pin, unpin};
+use rctr_runtime::namespaces::{DIRECTORY, IdMap, IdMappings, PinRequest, Pinned, pin, unpin};
 
 use super::Bundle;
 
@@ -19,8 +19,8 @@ pub struct Pod {
 impl Pod {
     pub fn new(request: &PinRequest<'_>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("pods")).unwrap();
-        let path = dir.path().join("pods/pod");
+        let path = dir.path().join(DIRECTORY).join("pod");
+        fs::create_dir(path.parent().unwrap()).unwrap();
         let pinned = pin(&path, request).unwrap();
         Self {
             _dir: dir,
