@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -128,7 +128,7 @@ fn read_only_reaches_below_only_where_it_says_so() {
 
 #[test]
 fn a_device_can_be_used_as_far_as_its_permissions_go() {
-    let Some((major, minor)) = device() else {
+    let Some((kind, major, minor)) = device() else {
         return;
     };
     let run = |access: Option<&str>| {
@@ -138,7 +138,7 @@ fn a_device_can_be_used_as_far_as_its_permissions_go() {
         bundle.linux(|linux| {
             let device = LinuxDeviceBuilder::default()
                 .path("/dev/sub/own")
-                .typ(LinuxDeviceType::C)
+                .typ(kind)
                 .major(major)
                 .minor(minor)
                 .file_mode(0o660u32)
@@ -150,7 +150,7 @@ fn a_device_can_be_used_as_far_as_its_permissions_go() {
             if let Some(access) = access {
                 let rule = LinuxDeviceCgroupBuilder::default()
                     .allow(true)
-                    .typ(LinuxDeviceType::C)
+                    .typ(kind)
                     .major(major)
                     .minor(minor)
                     .access(access);
@@ -169,18 +169,18 @@ fn a_device_can_be_used_as_far_as_its_permissions_go() {
     assert_eq!(run(Some("rw")), "1:2 660\nread\nwrite\n");
 }
 
-/// One that an ordinary container may not open and we may.
-fn device() -> Option<(i64, i64)> {
-    let paths = [
-        "/dev/net/tun",
-        "/dev/fuse",
-        "/dev/loop-control",
-        "/dev/vhost-net",
-    ];
+/// One that an ordinary container may not open and we may; opened and never written.
+fn device() -> Option<(LinuxDeviceType, i64, i64)> {
+    let paths = ["/dev/net/tun", "/dev/fuse", "/dev/loop-control", "/dev/vda"];
     paths.iter().find_map(|path| {
-        let number = fs::metadata(path).ok()?.rdev();
+        let metadata = fs::metadata(path).ok()?;
         fs::File::options().read(true).write(true).open(path).ok()?;
-        Some((libc::major(number).into(), libc::minor(number).into()))
+        let kind = match metadata.file_type().is_block_device() {
+            true => LinuxDeviceType::B,
+            false => LinuxDeviceType::C,
+        };
+        let number = metadata.rdev();
+        Some((kind, libc::major(number).into(), libc::minor(number).into()))
     })
 }
 
