@@ -146,8 +146,9 @@ class Node:
         """The kubelet first: it would make its pods again. What it would have cleaned up in time is cleaned up here."""
         for process in reversed(self.processes):
             if process is self.cri and process.poll() is None:
-                for pod in self.crictl_run("pods", "-q").split() if self.crictl else []:
-                    self.crictl_run("rmp", "-f", pod)
+                with contextlib.suppress(RuntimeError):
+                    for pod in self.crictl_run("pods", "-q").split() if self.crictl else []:
+                        self.crictl_run("rmp", "-f", pod)
             if process.poll() is None:
                 process.terminate()
                 try:
@@ -281,7 +282,11 @@ def shared_processes(node: Node):
                pod("hostly", [{"name": "main", "command": ["sleep", "1000"]}], hostNetwork=True))
     node.running("family", "hostly")
     assert "sleep 4711" in node.run_in("family", "two", "ps")
-    assert node.run_in("hostly", "main", "cat /proc/net/dev") .count("rctrk0") or node.status("hostly")["podIP"] == node.status("hostly")["hostIP"]
+    host = {line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines() if ":" in line}
+    inside = {line.split(":")[0].strip() for line in node.run_in("hostly", "main", "cat /proc/net/dev").splitlines() if ":" in line}
+    assert {"lo", "eth0"} <= inside and len(inside & host) >= len(host) - 3, (inside, host)
+    # Figures of a pod without a network of its own do not bring the kubelet down.
+    node.until("figures", lambda: "hostly" in node.get("/stats/summary"), 30)
     node.delete("family", "hostly")
 
 

@@ -193,7 +193,13 @@ fn of_pod(engine: &Engine, rates: &Rates, pod: &Pod) -> rctr_engine::Result<api:
             containers.extend(of_container(engine, rates, &container)?);
         }
     }
-    let interfaces: Vec<_> = used.interfaces.iter().map(interface).collect();
+    let mut interfaces = used.interfaces.iter().map(interface);
+    // A kubelet takes it for granted that there is a default interface where there is a network: without one, none.
+    let network = interfaces.next().map(|default| api::NetworkUsage {
+        timestamp: at,
+        default_interface: Some(default),
+        interfaces: interfaces.collect(),
+    });
     let rate = rates.of(&pod.id, used.stats.cpu_nanos);
     Ok(api::PodSandboxStats {
         attributes: Some(pod::attributes(pod)),
@@ -201,11 +207,7 @@ fn of_pod(engine: &Engine, rates: &Rates, pod: &Pod) -> rctr_engine::Result<api:
             cpu: Some(cpu(at, &used.stats, rate)),
             memory: Some(memory(at, &used.stats)),
             io: Some(io(at, &used.stats)),
-            network: Some(api::NetworkUsage {
-                timestamp: at,
-                default_interface: interfaces.first().cloned(),
-                interfaces: interfaces.into_iter().skip(1).collect(),
-            }),
+            network,
             process: Some(api::ProcessUsage {
                 timestamp: at,
                 process_count: boxed(used.process_count),
