@@ -97,6 +97,9 @@ fn what_is_pinned_lasts_until_it_is_let_go_and_nothing_is_left() {
     assert_eq!(inode(&pinned.net), inode(&other.net));
     assert_eq!((&other.ipc, &other.uts, &other.shm), (&None, &None, &None));
     assert!(is_pinned(pinned.uts.as_ref().unwrap()) && !is_pinned(&one));
+    // Once, also where the directory lies on a shared mount.
+    let place = format!(" {} ", pinned.uts.as_ref().unwrap().display());
+    assert_eq!(mounts().matches(&place).count(), 1);
     assert!(
         matches!(pin(&one, &given), Err(Error::File { .. })),
         "twice"

@@ -144,7 +144,12 @@ pub fn unpin(dir: &Path) -> Result<()> {
             true => fs::remove_dir(&path),
             false => fs::remove_file(&path),
         };
-        removed.map_err(|e| Error::file("remove", &path, e))?;
+        match removed {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::file("remove", &path, e));
+            }
+            _ => {}
+        }
     }
     let parent = Parent::lock(dir)?;
     match fs::remove_dir(dir) {
@@ -268,6 +273,8 @@ impl Parent {
         let failed = |e: nix::Error| Error::file("make a shared mount of", &self.path, e);
         if !self.is_mount_point()? {
             mount(Some(&self.path), &self.path, none, MsFlags::MS_BIND, none).map_err(failed)?;
+            // Or what is mounted in it would also be mounted below it, where it was bound from.
+            mount(none, &self.path, none, MsFlags::MS_PRIVATE, none).map_err(failed)?;
         }
         mount(none, &self.path, none, MsFlags::MS_SHARED, none).map_err(failed)?;
         Ok(self)
