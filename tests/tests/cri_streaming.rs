@@ -427,6 +427,51 @@ fn fetch<W: spdy::Wire>(client: &mut Client<W>, port: &str, id: &str) -> (String
     (text(data), text(error))
 }
 
+#[test]
+fn sessions_leave_no_descriptor_and_no_thread() {
+    let pod = Pod::new("leaves", PAGES);
+    wait_for_pages(&pod);
+    let count = |what| {
+        let entries = std::fs::read_dir(format!("/proc/{}/{what}", pod.cri.pid()));
+        entries.expect("a process").count()
+    };
+    let round = || {
+        let mut all = Vec::new();
+        for _ in 0..5 {
+            all.push(Session::open(&pod.exec(&["cat"], true, false), ALL));
+            let mut left = Session::open(&pod.exec(&["sh"], true, true), TTY);
+            left.say(b"echo hello\n");
+            Session::open(&pod.attach(false, false), OUT);
+        }
+        for mut session in all {
+            session.hang_up();
+            assert_eq!(status(&session.rest()["error"])["status"], "Success");
+        }
+        let mut client =
+            Client::dial(&pod.forward(&[]), &["portforward.k8s.io"]).expect("an upgrade");
+        for id in ["0", "1", "2", "3"] {
+            assert!(fetch(&mut client, "8080", id).0.ends_with("\nleaves\n"));
+        }
+    };
+    // The first round makes what stays: threads for what blocks, the database's files.
+    round();
+    let mut descriptors = count("fd");
+    wait_for("the first round to settle", || {
+        std::thread::sleep(Duration::from_millis(200));
+        let settled = descriptors == count("fd");
+        descriptors = count("fd");
+        settled
+    });
+    for _ in 0..3 {
+        round();
+    }
+    wait_for("the descriptors to be closed", || {
+        count("fd") <= descriptors
+    });
+    // Threads for what blocks come and go; none is there for each session.
+    assert!(count("task") < 25, "{} threads", count("task"));
+}
+
 const PAGES: &str = "mkdir /www; hostname > /www/name; httpd -f -p 127.0.0.1:8080 -h /www";
 
 fn wait_for_pages(pod: &Pod) {

@@ -4,8 +4,8 @@
 //! holds the URL (the kubelet, which passes its client's connection through) dials it and upgrades to
 //! SPDY/3.1 or WebSocket. From then on:
 //!
-//! - [`spdy`] and [`websocket`] turn the connection into byte streams ([`Inbound`], [`Outbound`]);
-//! - [`command`] and [`forward`] say what the streams mean;
+//! - `spdy` and `websocket` turn the connection into byte streams ([`Inbound`], [`Outbound`]);
+//! - `command` and `forward` say what the streams mean;
 //! - [`Sessions`] does the work; [`EngineSessions`] does it with the engine.
 //!
 //! Every buffer on the way is bounded, so a slow reader at one end holds up the writer at the other.
