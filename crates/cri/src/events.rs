@@ -20,6 +20,7 @@ use crate::api;
 use crate::api::ContainerEventType as Kind;
 use crate::convert::container::Member;
 use crate::convert::{pod, time};
+use crate::snapshot::Snapshots;
 use crate::stream::Parts;
 
 /// How many events a listener may be behind before it is told to look at everything again.
@@ -30,15 +31,17 @@ const BACKLOG: usize = 1024;
 pub(crate) struct Events {
     tell: broadcast::Sender<Arc<api::ContainerEventResponse>>,
     engine: Arc<Engine>,
+    snapshots: Arc<Snapshots>,
     io: Handle,
 }
 
 impl Events {
     /// To be called on the runtime that waits for ends.
-    pub fn new(engine: Arc<Engine>) -> Events {
+    pub fn new(engine: Arc<Engine>, snapshots: Arc<Snapshots>) -> Events {
         Events {
             tell: broadcast::channel(BACKLOG).0,
             engine,
+            snapshots,
             io: Handle::current(),
         }
     }
@@ -94,6 +97,7 @@ impl Events {
                 if let Err(error) = engine.settle(&id) {
                     tracing::warn!(container = id, %error, "its end is not settled");
                 }
+                events.snapshots.outdate();
                 events.tell(&engine, &id, Kind::ContainerStoppedEvent);
             });
             // A panic in it has been printed.

@@ -15,6 +15,7 @@ mod metrics;
 mod monitoring;
 mod runtime_service;
 mod service;
+mod snapshot;
 mod socket;
 mod status;
 mod stream;

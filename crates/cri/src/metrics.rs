@@ -364,15 +364,6 @@ const FAMILIES: &[Family] = &[
             |s| huge_pages(s, |p| p.peak),
         ),
     ),
-    labelled(
-        PAGE,
-        family(
-            "container_hugetlb_failcnt",
-            Counter,
-            "How often the limit of huge pages was reached.",
-            |s| huge_pages(s, |p| p.limit_hits),
-        ),
-    ),
     // Disk
     labelled(
         DEVICE,

@@ -9,6 +9,7 @@ use tonic::Status;
 use crate::events::Events;
 use crate::join::Joins;
 use crate::runtime_service::stats::Rates;
+use crate::snapshot::{Snapshot, Snapshots};
 use crate::status::Network;
 use crate::{Error, error, streaming};
 
@@ -25,6 +26,7 @@ pub(crate) struct Inner {
     pub made: Joins<String>,
     /// Pulls under way: the image's id.
     pub pulls: Joins<String>,
+    pub snapshots: Arc<Snapshots>,
     pub events: Events,
     pub rates: Rates,
     pub network: Network,
@@ -39,12 +41,14 @@ impl Service {
         let streams = streaming::Server::bind(address, sessions)
             .await
             .map_err(Error::Streaming)?;
-        let events = Events::new(Arc::clone(&engine));
+        let snapshots = Arc::<Snapshots>::default();
+        let events = Events::new(Arc::clone(&engine), Arc::clone(&snapshots));
         Ok(Service {
             inner: Arc::new(Inner {
                 engine,
                 made: Joins::default(),
                 pulls: Joins::default(),
+                snapshots,
                 events,
                 rates: Rates::default(),
                 network: Network::default(),
@@ -72,6 +76,16 @@ impl Service {
         work: impl FnOnce(&Engine) -> rctr_engine::Result<T> + Send + 'static,
     ) -> Result<T, Status> {
         self.engine_work(move |engine| work(engine).map_err(|e| error::status(&e)))
+            .await
+    }
+
+    /// Tells something of the pods and containers that there are now.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        tell: impl FnOnce(&Snapshot) -> rctr_engine::Result<T> + Send + 'static,
+    ) -> Result<T, Status> {
+        let snapshots = Arc::clone(&self.snapshots);
+        self.blocking(move |engine| tell(&*snapshots.now(engine)?))
             .await
     }
 

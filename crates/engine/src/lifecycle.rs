@@ -64,6 +64,15 @@ impl Engine {
         Ok(container)
     }
 
+    /// A value that is another one after every change of the records of images, containers and pods, by whichever
+    /// process. What a running container does on its own changes nothing until somebody settles its end.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn generation(&self) -> Result<(i64, u64)> {
+        Ok(self.store.generation()?)
+    }
+
     /// The id behind a name, an id or the beginning of one.
     pub(crate) fn find(&self, name: &str) -> Result<String> {
         match self

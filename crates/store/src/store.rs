@@ -95,6 +95,19 @@ impl Store {
         self.transaction(TransactionBehavior::Immediate, work)
     }
 
+    /// A value that is another one after every change of the records, by this process or another. Asking costs next to
+    /// nothing; two answers can only be compared if the same store gave them.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn generation(&self) -> Result<(i64, u64)> {
+        let conn = self.connection();
+        let others = conn
+            .pragma_query_value(None, "data_version", |row| row.get(0))
+            .map_err(|e| Error::database(&self.root().join("store.db"), e))?;
+        Ok((others, conn.total_changes()))
+    }
+
     /// Runs `work` upon one unchanging view of the records.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
         self.transaction(TransactionBehavior::Deferred, work)

@@ -62,7 +62,7 @@ impl Service {
         let key = format!("start {id}");
         let service = self.clone();
         let work = move || async move {
-            let events = service.events.clone();
+            let (events, snapshots) = (service.events.clone(), service.snapshots.clone());
             service
                 .engine_work(move |engine| {
                     let container = member(engine, &id)?;
@@ -73,6 +73,7 @@ impl Service {
                         )));
                     }
                     let started = engine.start(&container.id, Streams::default());
+                    snapshots.outdate();
                     let started = started.map_err(|e| start_failure(&e))?;
                     for warning in &started.warnings {
                         tracing::warn!(container = started.id, warning);
@@ -95,9 +96,15 @@ impl Service {
             signal: (request.timeout <= 0).then(|| "SIGKILL".to_owned()),
             timeout: Some(request.timeout.max(0)),
         };
-        self.blocking(move |engine| match engine.stop(&id, &options) {
-            Err(Error::NoSuchContainer { .. }) => Ok(()),
-            other => other,
+        self.engine_work(move |engine| {
+            let container = match member(engine, &id) {
+                Err(status) if status.code() == tonic::Code::NotFound => return Ok(()),
+                other => other?,
+            };
+            match engine.stop(&container.id, &options) {
+                Err(Error::NoSuchContainer { .. }) => Ok(()),
+                other => other.map_err(|e| error::status(&e)),
+            }
         })
         .await?;
         Ok(api::StopContainerResponse {})
@@ -135,9 +142,9 @@ impl Service {
         filter: Option<api::ContainerFilter>,
     ) -> Result<Vec<api::Container>, Status> {
         let filter = Filter::new(filter);
-        self.blocking(move |engine| {
-            let containers = engine.pod_containers()?;
-            Ok(containers
+        self.look(move |snapshot| {
+            Ok(snapshot
+                .containers
                 .iter()
                 .filter_map(Member::of)
                 .filter(|member| filter.takes(member))
@@ -151,14 +158,12 @@ impl Service {
         &self,
         request: api::ContainerStatusRequest,
     ) -> Result<api::ContainerStatusResponse, Status> {
-        let id = request.container_id;
-        let verbose = request.verbose;
-        self.engine_work(move |engine| {
-            let container = member(engine, &id)?;
+        self.look(move |snapshot| {
+            let container = snapshot.container(&request.container_id)?;
             let mut answer = api::ContainerStatusResponse::default();
-            if let Some(member) = Member::of(&container) {
+            if let Some(member) = Member::of(container) {
                 answer.status = Some(member.status());
-                if verbose {
+                if request.verbose {
                     let info = serde_json::json!({
                         "sandboxID": member.pod(),
                         "pid": container.state.pid,

@@ -109,33 +109,26 @@ impl Service {
         &self,
         request: api::PodSandboxStatusRequest,
     ) -> Result<api::PodSandboxStatusResponse, Status> {
-        let id = request.pod_sandbox_id;
-        let (pod, containers) = self
-            .blocking(move |engine| {
-                let pod = engine.pod(&id)?;
-                let containers = engine.containers_of(&pod.id)?;
-                Ok((pod, containers))
-            })
-            .await?;
-        let mut answer = api::PodSandboxStatusResponse {
-            status: Some(pod::status(&pod)),
-            containers_statuses: containers
-                .iter()
-                .filter_map(Member::of)
-                .map(|member| member.status())
-                .collect(),
-            timestamp: time::now(),
-            ..Default::default()
-        };
-        if request.verbose {
-            let info = serde_json::json!({
-                "netns": pod.netns(),
-                "options": pod.options,
-                "network": pod.network,
-            });
-            answer.info.insert("info".into(), info.to_string());
-        }
-        Ok(answer)
+        self.look(move |snapshot| {
+            let pod = snapshot.pod(&request.pod_sandbox_id)?;
+            let members = snapshot.containers_of(&pod.id).filter_map(Member::of);
+            let mut answer = api::PodSandboxStatusResponse {
+                status: Some(pod::status(pod)),
+                containers_statuses: members.map(|member| member.status()).collect(),
+                timestamp: time::now(),
+                ..Default::default()
+            };
+            if request.verbose {
+                let info = serde_json::json!({
+                    "netns": pod.netns(),
+                    "options": pod.options,
+                    "network": pod.network,
+                });
+                answer.info.insert("info".into(), info.to_string());
+            }
+            Ok(answer)
+        })
+        .await
     }
 
     pub(super) async fn list_pods(
@@ -143,10 +136,9 @@ impl Service {
         filter: Option<api::PodSandboxFilter>,
     ) -> Result<Vec<api::PodSandbox>, Status> {
         let filter = pod::Filter::new(filter);
-        self.blocking(move |engine| {
-            let pods = engine.pods()?;
+        self.look(move |snapshot| {
+            let pods = snapshot.pods.iter();
             Ok(pods
-                .iter()
                 .filter(|pod| filter.takes(pod))
                 .map(pod::item)
                 .collect())

@@ -485,3 +485,21 @@ fn a_container_s_volumes_go_with_it_or_with_the_next_collection() {
     assert!(!store.volumes_dir().join(&lost).exists());
     assert!(store.volumes_dir().join("named").exists() && paths[1].exists());
 }
+
+#[test]
+fn every_change_is_another_generation_and_looking_is_none() {
+    let (dir, store) = store();
+    let other = Store::open(&dir.path().join("root")).unwrap();
+    let first = store.generation().unwrap();
+    store.containers::<String>().unwrap();
+    other.containers::<String>().unwrap();
+    assert_eq!(store.generation().unwrap(), first);
+    let id = "a".repeat(64);
+    store
+        .insert_container(new(&id, "own"), &"record".to_owned())
+        .unwrap();
+    let second = store.generation().unwrap();
+    assert_ne!(second, first);
+    other.remove_container(&id).unwrap();
+    assert_ne!(store.generation().unwrap(), second);
+}

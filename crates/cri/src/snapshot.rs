@@ -1,0 +1,121 @@
+//! All pods and containers as they were at one moment, remembered for as long as nothing has changed.
+//!
+//! A kubelet asks for everything every second, and almost always nothing has happened. The store tells when a record
+//! changed; ends of containers are settled, and so recorded, the moment they come ([`crate::events`]).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rctr_engine::model::Container;
+use rctr_engine::pod::Pod;
+use rctr_engine::{Engine, Error, Result};
+
+/// For what no record tells, such as a container that somebody else has just started.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Pods and their containers.
+pub(crate) struct Snapshot {
+    pub pods: Vec<Pod>,
+    pub containers: Vec<Container>,
+}
+
+impl Snapshot {
+    fn take(engine: &Engine) -> Result<Snapshot> {
+        Ok(Snapshot {
+            pods: engine.pods()?,
+            containers: engine.pod_containers()?,
+        })
+    }
+
+    /// The container whose id begins so.
+    pub fn container(&self, id: &str) -> Result<&Container> {
+        match only(&self.containers, id, |container| &container.id) {
+            Some(found) => found,
+            None => Err(Error::NoSuchContainer { name: id.into() }),
+        }
+    }
+
+    /// The pod whose id begins so.
+    pub fn pod(&self, id: &str) -> Result<&Pod> {
+        match only(&self.pods, id, |pod| &pod.id) {
+            Some(found) => found,
+            None => Err(Error::NoSuchPod { id: id.into() }),
+        }
+    }
+
+    /// The containers of a pod, by its complete id.
+    pub fn containers_of(&self, pod: &str) -> impl Iterator<Item = &Container> {
+        let own = move |c: &&Container| c.pod.as_ref().is_some_and(|member| member.pod == pod);
+        self.containers.iter().filter(own)
+    }
+}
+
+/// The newest snapshot.
+#[derive(Default)]
+pub(crate) struct Snapshots {
+    newest: Mutex<Option<Remembered>>,
+    /// Goes up when something was done that the store does not tell.
+    outdated: AtomicU64,
+}
+
+struct Remembered {
+    snapshot: Arc<Snapshot>,
+    of: Moment,
+    taken: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Moment {
+    generation: (i64, u64),
+    outdated: u64,
+}
+
+/// The one whose id begins so; none for nothing, which every id begins with.
+fn only<'a, T>(all: &'a [T], prefix: &str, id: fn(&T) -> &String) -> Option<Result<&'a T>> {
+    let mut found = all
+        .iter()
+        .filter(|one| !prefix.is_empty() && id(one).starts_with(prefix));
+    let first = found.next()?;
+    Some(match found.next() {
+        Some(_) if id(first) != prefix => Err(Error::AmbiguousId {
+            prefix: prefix.into(),
+        }),
+        _ => Ok(first),
+    })
+}
+
+impl Snapshots {
+    /// Pods and containers as they are now.
+    pub fn now(&self, engine: &Engine) -> Result<Arc<Snapshot>> {
+        // Held while a new one is taken: who asks meanwhile waits for that one.
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let moment = self.moment(engine)?;
+        if let Some(remembered) = &*newest
+            && remembered.of == moment
+            && remembered.taken.elapsed() < LONGEST
+        {
+            return Ok(Arc::clone(&remembered.snapshot));
+        }
+        let snapshot = Arc::new(Snapshot::take(engine)?);
+        *newest = Some(Remembered {
+            snapshot: Arc::clone(&snapshot),
+            // Looking may have settled something: then the next one looks again.
+            of: moment,
+            taken: Instant::now(),
+        });
+        Ok(snapshot)
+    }
+
+    /// Something was done that the store may not tell.
+    pub fn outdate(&self) {
+        self.outdated.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn moment(&self, engine: &Engine) -> Result<Moment> {
+        Ok(Moment {
+            generation: engine.generation()?,
+            outdated: self.outdated.load(Ordering::SeqCst),
+        })
+    }
+}
