@@ -120,6 +120,9 @@ impl Engine {
             .process()
             .clone()
             .ok_or_else(|| bad("no process".into()))?;
+        if container.pod.is_some() && options.user.is_none() && !options.privileged {
+            return Ok(spec::like_init(&init, options));
+        }
         let layers = self
             .layers(container)?
             .into_iter()

@@ -22,7 +22,7 @@ use rctr_runtime::cgroup::CgroupDriver;
 
 pub(crate) use facts::HostFacts;
 pub(crate) use pod::{InPod, InPodMount};
-pub(crate) use process::exec_process;
+pub(crate) use process::{exec_process, like_init};
 
 use crate::files::EtcFiles;
 use crate::model::Container;

@@ -96,6 +96,27 @@ pub(crate) fn exec_process(
     Ok(process)
 }
 
+/// The process of an `exec` in a container of a pod: in everything that is not asked for as its first one, devices'
+/// variables and groups among it.
+pub(crate) fn like_init(init: &Process, options: &ExecOptions) -> Process {
+    let mut env = init.env().clone().unwrap_or_default();
+    if options.tty {
+        set_env(&mut env, "TERM=xterm");
+    }
+    for entry in &options.env {
+        set_env(&mut env, entry);
+    }
+    let mut process = init.clone();
+    process
+        .set_terminal(Some(options.tty))
+        .set_args(Some(options.cmd.clone()))
+        .set_env(Some(env));
+    if let Some(dir) = &options.working_dir {
+        process.set_cwd(dir.into());
+    }
+    process
+}
+
 fn oci_user(user: &Identity) -> Result<User, SpecError> {
     Ok(UserBuilder::default()
         .uid(user.uid)
