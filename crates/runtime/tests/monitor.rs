@@ -358,12 +358,11 @@ fn a_killed_monitor_takes_its_container_along_and_is_cleaned_up_after() {
     assert_eq!(bundle.status(), Status::Gone);
     clean_up_dead(bundle.state_dir()).unwrap();
     // Dead, though its new parent may not have looked yet.
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", launched.container_pid));
-    let stat = stat.unwrap_or_default();
-    assert!(
-        stat.is_empty() || stat.contains(") Z ") || stat.contains(") X "),
-        "{stat}"
-    );
+    await_that("it lives", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", launched.container_pid));
+        let stat = stat.unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z ") || stat.contains(") X ")
+    });
     bundle.assert_nothing_left();
     // Once more does no harm.
     clean_up_dead(bundle.state_dir()).unwrap();

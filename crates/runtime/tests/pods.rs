@@ -178,7 +178,9 @@ fn a_pod_s_end_is_seen_by_the_monitors_of_others() {
     assert!(!sees(stranger.1.monitor_pid, &sibling));
     assert!(sees(stranger.1.monitor_pid, &pod.path));
     let pods = pod.path.parent().unwrap();
-    assert!(!sees(member.1.monitor_pid, pods), "it has no use for them");
+    await_that("it keeps what it has no use for", || {
+        !sees(member.1.monitor_pid, pods)
+    });
     for (bundle, launched) in [member, stranger] {
         rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL).unwrap();
         reap(launched.monitor_pid);

@@ -1,7 +1,8 @@
 //! The namespaces of a container's pod, which are mounts of the host's: see [`crate::namespaces`].
 //!
 //! A monitor's mount namespace is a copy of the host's, with all mounts of all pods. It takes what it needs and lets go
-//! of the rest, or a hundred pods would cost each other's monitors memory, and time whenever one comes or goes.
+//! of the rest, or a hundred pods would cost each other's monitors memory, and time whenever one comes or goes. Not
+//! before it has time: letting go waits for the kernel, milliseconds.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -49,11 +50,14 @@ impl Pinned {
         })
     }
 
-    /// Takes the mounts of all pods out of the monitor's mount namespace, the calling process's.
-    pub(super) fn hide_others(&self) {
-        if !self.namespaces.is_empty() {
-            // Where they are not in a mount of their own they stay, and do no more than cost.
-            let _ = umount2(&self.directory, MntFlags::MNT_DETACH);
-        }
+    /// Closes them; the directory of all pods' mounts remains, if there were any.
+    pub(super) fn close(self) -> Option<PathBuf> {
+        (!self.namespaces.is_empty()).then_some(self.directory)
     }
+}
+
+/// Takes the mounts of all pods out of the monitor's mount namespace, the calling process's.
+pub(super) fn hide(directory: &Path) {
+    // Where they are not in a mount of their own they stay, and do no more than cost.
+    let _ = umount2(directory, MntFlags::MNT_DETACH);
 }

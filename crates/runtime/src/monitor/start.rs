@@ -81,7 +81,6 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     let user = UserNamespace::take_from(&mut spec)?;
     let mounts = Mounts::take_from(&mut spec, &hierarchies, user.as_ref())?;
     rootfs::enter_private_namespace()?;
-    pinned.hide_others();
     let adapted = prepare_bundle(launch, spec, &mounts, &hierarchies, user.as_ref())?;
     warnings.extend(adapted.warnings.iter().cloned());
 
@@ -96,7 +95,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     }
     let cgroup = Cgroup::within(hierarchies, launch.cgroup, &cgroup_path).map_err(cgroup_failed)?;
     let created = runtime.create(&adapted.process, mounts, stdio)?;
-    drop(pinned);
+    let pods = pinned.close();
     if let Some(pty) = created.pty {
         streams = Streams::of_terminal(pty)?;
     }
@@ -133,6 +132,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         host_mounts: host_mounts.into(),
         inherited,
         user,
+        pods,
     })
 }
 

@@ -7,12 +7,13 @@
 //! ([`Mounts::make`]). Every path is resolved within the root and mounted on by descriptor; every step must succeed.
 
 mod cgroups;
+mod filesystem;
 mod hidden;
 mod options;
 mod target;
 mod tree;
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -22,9 +23,9 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use serde::{Deserialize, Serialize};
 
 use self::cgroups::Cgroups;
+use self::filesystem::Filesystem;
 use self::hidden::{Masks, make_read_only};
 use self::options::Options;
-use self::target::{mount_at, mount_on};
 use self::tree::{Tree, is_proc, set_attributes};
 use super::user::{UserNamespace, mappings};
 use crate::cgroup::Hierarchies;
@@ -63,15 +64,6 @@ enum What {
     Filesystem(Filesystem),
     Cgroups(Cgroups),
     Tree(Tree),
-}
-
-/// A new filesystem.
-#[derive(Debug, PartialEq, Eq)]
-struct Filesystem {
-    source: CString,
-    kind: CString,
-    flags: libc::c_ulong,
-    data: CString,
 }
 
 /// What could not be done inside the container.
@@ -380,66 +372,6 @@ fn may_cover(target: BorrowedFd<'_>, path: &Path, with_proc: bool) -> Result<(),
     }
     let failed = Failure::at(Action::CoverProc, path.to_string_lossy());
     Err(failed(rustix::io::Errno::PERM))
-}
-
-impl Filesystem {
-    fn new(kind: &CStr, flags: libc::c_ulong, data: &CStr) -> Self {
-        Self {
-            source: kind.to_owned(),
-            kind: kind.to_owned(),
-            flags,
-            data: data.to_owned(),
-        }
-    }
-
-    /// For a specification without /dev.
-    fn dev() -> Self {
-        let flags = libc::MS_NOSUID | libc::MS_STRICTATIME;
-        Self::new(c"tmpfs", flags, c"mode=755,size=65536k")
-    }
-
-    fn pts() -> Self {
-        let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
-        Self::new(
-            c"devpts",
-            flags,
-            c"newinstance,ptmxmode=0666,mode=0620,gid=5",
-        )
-    }
-
-    /// Makes it its user namespace's root's: it is mounted by the host's.
-    fn owned_by(&mut self, user: &UserNamespace) {
-        let (uid, gid) = user.root();
-        let data = self.data.to_string_lossy().into_owned();
-        let mut options: Vec<String> = data
-            .split(',')
-            .filter(|option| !option.is_empty())
-            .map(|option| {
-                let group = option.strip_prefix("gid=").and_then(|id| id.parse().ok());
-                match group.and_then(|id| user.group(id)) {
-                    Some(host) => format!("gid={host}"),
-                    None => option.to_owned(),
-                }
-            })
-            .collect();
-        if self.kind.as_c_str() == c"tmpfs" {
-            options.extend([format!("uid={uid}"), format!("gid={gid}")]);
-        }
-        self.data = CString::new(options.join(",")).unwrap_or_default();
-    }
-
-    fn is_the_kernel_s(&self) -> bool {
-        [c"proc", c"sysfs"].contains(&self.kind.as_c_str())
-    }
-
-    fn mount(&self, root: BorrowedFd<'_>, path: &Path, place: Kind) -> io::Result<()> {
-        let what = (self.source.as_c_str(), self.kind.as_c_str());
-        mount_at(root, path, place, what, self.flags, &self.data)
-    }
-
-    fn mount_on(&self, target: BorrowedFd<'_>) -> io::Result<()> {
-        mount_on(target, &self.source, &self.kind, self.flags, &self.data)
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use super::input::Input;
 use super::memory;
 use super::peer::{Peer, Role};
+use super::pinned;
 use super::process::{ended_child, reset_signals};
 use super::rootfs::return_to;
 use super::runtime::ContainerRuntime;
@@ -58,6 +59,8 @@ pub(super) struct Container {
     pub host_mounts: OwnedFd,
     pub inherited: Vec<OwnedFd>,
     pub user: Option<UserNamespace>,
+    /// Where the mounts of all pods are.
+    pub pods: Option<PathBuf>,
 }
 
 impl Container {
@@ -218,6 +221,9 @@ impl Supervisor {
         let count = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
         if count == 0 && !self.idle {
             self.idle = true;
+            if let Some(directory) = self.container.pods.take() {
+                pinned::hide(&directory);
+            }
             memory::release();
         }
         let events = fds.iter().map(|fd| fd.revents);

@@ -1,0 +1,78 @@
+//! New filesystems, as against places of the host.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+use super::super::user::UserNamespace;
+use super::target::{Kind, mount_at, mount_on};
+
+/// A new filesystem.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Filesystem {
+    pub source: CString,
+    pub kind: CString,
+    pub flags: libc::c_ulong,
+    pub data: CString,
+}
+
+impl Filesystem {
+    fn new(kind: &CStr, flags: libc::c_ulong, data: &CStr) -> Self {
+        Self {
+            source: kind.to_owned(),
+            kind: kind.to_owned(),
+            flags,
+            data: data.to_owned(),
+        }
+    }
+
+    /// For a specification without /dev.
+    pub(super) fn dev() -> Self {
+        let flags = libc::MS_NOSUID | libc::MS_STRICTATIME;
+        Self::new(c"tmpfs", flags, c"mode=755,size=65536k")
+    }
+
+    pub(super) fn pts() -> Self {
+        let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
+        Self::new(
+            c"devpts",
+            flags,
+            c"newinstance,ptmxmode=0666,mode=0620,gid=5",
+        )
+    }
+
+    /// Makes it its user namespace's root's: it is mounted by the host's.
+    pub(super) fn owned_by(&mut self, user: &UserNamespace) {
+        let (uid, gid) = user.root();
+        let data = self.data.to_string_lossy().into_owned();
+        let mut options: Vec<String> = data
+            .split(',')
+            .filter(|option| !option.is_empty())
+            .map(|option| {
+                let group = option.strip_prefix("gid=").and_then(|id| id.parse().ok());
+                match group.and_then(|id| user.group(id)) {
+                    Some(host) => format!("gid={host}"),
+                    None => option.to_owned(),
+                }
+            })
+            .collect();
+        if self.kind.as_c_str() == c"tmpfs" {
+            options.extend([format!("uid={uid}"), format!("gid={gid}")]);
+        }
+        self.data = CString::new(options.join(",")).unwrap_or_default();
+    }
+
+    pub(super) fn is_the_kernel_s(&self) -> bool {
+        [c"proc", c"sysfs"].contains(&self.kind.as_c_str())
+    }
+
+    pub(super) fn mount(&self, root: BorrowedFd<'_>, path: &Path, place: Kind) -> io::Result<()> {
+        let what = (self.source.as_c_str(), self.kind.as_c_str());
+        mount_at(root, path, place, what, self.flags, &self.data)
+    }
+
+    pub(super) fn mount_on(&self, target: BorrowedFd<'_>) -> io::Result<()> {
+        mount_on(target, &self.source, &self.kind, self.flags, &self.data)
+    }
+}
