@@ -58,6 +58,10 @@ pub(super) fn adjust(
                 linux.set_readonly_paths(Some(security.readonly_paths.clone()));
             }
         }
+        if let Some(maps) = &in_pod.pod.options.user {
+            linux.set_uid_mappings(Some(id_mappings(&maps.uids)?));
+            linux.set_gid_mappings(Some(id_mappings(&maps.gids)?));
+        }
         pass_devices(linux, in_pod)?;
     }
     if let Some(process) = spec.process_mut()
