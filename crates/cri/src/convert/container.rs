@@ -71,6 +71,9 @@ fn mount(from: api::Mount) -> Result<PodMount, Status> {
         Some(_) if !from.host_path.is_empty() => {
             return Err(bad("both a path of the host and an image"));
         }
+        Some(_) if !from.readonly => {
+            return Err(bad("an image is mounted read-only or not at all"));
+        }
         Some(image) => PodMountSource::Image {
             image: image.image,
             sub_path: said(from.image_sub_path),
@@ -213,7 +216,7 @@ impl<'a> Member<'a> {
             message,
             labels: unsorted(&self.options.labels),
             annotations: unsorted(&self.options.annotations),
-            mounts: self.options.mounts.iter().map(mount_status).collect(),
+            mounts: self.mounts(),
             log_path: self
                 .log
                 .map(|path| path.to_string_lossy().into_owned())
@@ -238,6 +241,17 @@ impl<'a> Member<'a> {
             _ => "",
         };
         (reason.into(), state.error.clone())
+    }
+
+    /// Its mounts; those of images with the id of what is mounted.
+    fn mounts(&self) -> Vec<api::Mount> {
+        let ids = self.container.pod.as_ref().map(|pod| &pod.image_volumes);
+        let mut mounts: Vec<_> = self.options.mounts.iter().map(mount_status).collect();
+        for image in mounts.iter_mut().filter_map(|mount| mount.image.as_mut()) {
+            let id = ids.and_then(|ids| ids.get(&image.image)).cloned();
+            image.image_ref = id.unwrap_or_default();
+        }
+        mounts
     }
 
     /// Whom its first process runs as.

@@ -1,5 +1,6 @@
 //! Containers of pods: from what a kubelet asks for to a container's record, and what only they are asked for.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use rctr_runtime::cgroup::Cgroup;
@@ -36,7 +37,7 @@ impl Engine {
         let layers = self.lower_dirs(&image.layers)?;
         let view = RootfsView::new(None, layers.into_iter().map(|layer| layer.path).collect());
         let identity = identity(&view, options, &process.user)?;
-        self.check_mounts(options)?;
+        let image_volumes = self.check_mounts(&pod, options)?;
         let member = PodMember {
             pod: pod.id.clone(),
             log: log_path(&pod, options)?,
@@ -46,6 +47,7 @@ impl Engine {
                 gid: identity.gid,
                 groups: identity.groups,
             }),
+            image_volumes,
         };
         let driver = self.cgroup_driver();
         let (container, warnings) = self.insert_record(NewRecord {
@@ -64,9 +66,15 @@ impl Engine {
         })
     }
 
-    /// Images that are mounted and devices that are named must be there.
-    fn check_mounts(&self, options: &PodContainerOptions) -> Result<()> {
+    /// Images that are mounted, what is asked of them, and devices that are named must be there. Gives the ids of the
+    /// images under the names they were asked for by.
+    fn check_mounts(
+        &self,
+        pod: &Pod,
+        options: &PodContainerOptions,
+    ) -> Result<BTreeMap<String, String>> {
         cdi::edits(&options.cdi_devices, &cdi::dirs())?;
+        let mut images = BTreeMap::new();
         for mount in &options.mounts {
             if !mount.target.starts_with('/') {
                 return Err(Error::PodOption {
@@ -76,11 +84,14 @@ impl Engine {
                     ),
                 });
             }
-            if let PodMountSource::Image { image, .. } = &mount.source {
-                self.image(image)?;
+            if let PodMountSource::Image { image, sub_path } = &mount.source {
+                images.insert(image.clone(), self.image(image)?.id);
+                if sub_path.is_some() {
+                    self.image_volume(pod, image, sub_path.as_deref())?;
+                }
             }
         }
-        Ok(())
+        Ok(images)
     }
 
     /// The containers of all pods, newest first, their live state filled in.

@@ -77,9 +77,7 @@ fn mount_once(dir: &Path, lower: &[LowerDir]) -> Result<()> {
         })?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         move_mount(overlay.as_fd(), "", CWD, dir, flags)?;
-        // As Kubernetes promises of such volumes.
-        let flags =
-            MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | MsFlags::MS_NOEXEC;
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
         Ok(mount(None::<&str>, dir, None::<&str>, flags, None::<&str>)?)
     };
     attach().map_err(Error::file("mount an image on", dir))

@@ -1,5 +1,6 @@
 //! What the engine remembers of a pod, and of a container that is in one.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -95,6 +96,9 @@ pub struct PodMember {
     pub log: Option<PathBuf>,
     /// Whom its first process ran as when it was last started.
     pub identity: Option<MemberIdentity>,
+    /// The ids of the images it has as volumes, under the names they were asked for by.
+    #[serde(default)]
+    pub image_volumes: BTreeMap<String, String>,
 }
 
 /// A user and its groups.
