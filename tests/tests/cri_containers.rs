@@ -686,8 +686,15 @@ fn user_namespaces_map_owners() {
             ..Default::default()
         });
     let pod = cri.run_pod(&config);
-    let mut container = shell("c", "sleep 1000");
+    let volume = cri.env().path("volume");
+    std::fs::create_dir(&volume).expect("a directory");
+    let mut container = shell("c", "echo logged; sleep 1000");
     container.linux = Some(secured(|c| c.namespace_options = Some(namespaces)));
+    container.mounts.push(api::Mount {
+        uid_mappings: vec![map],
+        gid_mappings: vec![map],
+        ..mount("/volume", &volume)
+    });
     let id = cri.run(&pod, &config, container);
     assert_eq!(
         cri.sh(&id, "id -u; cat /proc/self/uid_map | tr -s ' '"),
@@ -697,4 +704,44 @@ fn user_namespaces_map_owners() {
         cri.sh(&id, "touch /x && stat -c %u /x /bin/busybox"),
         "0\n0"
     );
+    // What root writes to a volume is root's on the host, and is seen as root's inside.
+    cri.sh(&id, "echo kept > /volume/file");
+    let owner = std::os::unix::fs::MetadataExt::uid(
+        &std::fs::metadata(volume.join("file")).expect("written"),
+    );
+    assert_eq!(owner, 0);
+    assert_eq!(cri.sh(&id, "stat -c %u /volume/file"), "0");
+    assert_eq!(
+        cri.sh(
+            &id,
+            "cat /etc/hostname; id -u > /dev/shm/id; cat /dev/shm/id"
+        ),
+        "userns\n0"
+    );
+    // Outside it is nobody in particular.
+    let outside = cri.env().processes_of(&id).into_iter().map(|pid| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|l| l.strip_prefix("Uid:\t"));
+        line.unwrap_or_default().to_owned()
+    });
+    assert!(
+        outside
+            .into_iter()
+            .any(|uids| uids.starts_with("1000000\t"))
+    );
+    cri.wait_log(Path::new(&cri.status(&id).log_path), "logged");
+    let told = cri
+        .pod_status(&pod)
+        .linux
+        .expect("linux")
+        .namespaces
+        .expect("namespaces");
+    assert_eq!(told.options.expect("options").userns_options, Some(user));
+    cri.stop(&id, 0);
+    let handlers = cri
+        .runtime(async |c| c.status(api::StatusRequest::default()).await)
+        .expect("Status")
+        .runtime_handlers;
+    let features = handlers[0].features.expect("features");
+    assert!(features.user_namespaces && features.recursive_read_only_mounts);
 }

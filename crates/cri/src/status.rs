@@ -90,7 +90,7 @@ fn handlers(settings: &CriSettings) -> Vec<api::RuntimeHandler> {
             name: name.into(),
             features: Some(api::RuntimeHandlerFeatures {
                 recursive_read_only_mounts: true,
-                user_namespaces: false,
+                user_namespaces: true,
             }),
         })
         .collect()
