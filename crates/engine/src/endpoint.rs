@@ -222,9 +222,13 @@ impl Engine {
     /// that could notice sooner. A command that only looks does not fail for it.
     pub(crate) fn restore_firewall(&self, seen: &[Container]) {
         let mut live = seen.iter().filter(|c| c.state.status.is_live());
-        let Some(state) = live.find_map(|c| c.network.as_ref()) else {
-            return;
-        };
+        if let Some(state) = live.find_map(|c| c.network.as_ref()) {
+            self.restore_rules(state);
+        }
+    }
+
+    /// Puts all rules back if they are gone; `state` is of one who needs them.
+    pub(crate) fn restore_rules(&self, state: &EndpointState) {
         let restore = || -> Result<()> {
             let bridge = self.bridge_of(state)?;
             let lost = rctr_network::firewall_lost(&bridge)?;

@@ -100,16 +100,23 @@ impl Engine {
         self.save_pod(pod)
     }
 
-    /// Whether pods can be connected now: `None`, or why not.
+    /// Whether pods can be connected now: `None`, or why not. Rules that somebody flushed are put back.
     ///
     /// # Errors
     /// None: what is wrong is the answer.
     pub fn pod_network_trouble(&self) -> Option<Error> {
-        let asked = || match NetworkList::load(&self.config.settings.cri.cni_conf_dir)? {
-            Some(list) => self.cni().status(&list),
-            None => Ok(()),
+        let asked = || -> Result<()> {
+            match NetworkList::load(&self.config.settings.cri.cni_conf_dir)? {
+                Some(list) => Ok(self.cni().status(&list)?),
+                None => {
+                    if let Some(endpoint) = self.ready_endpoints()?.first() {
+                        self.restore_rules(endpoint);
+                    }
+                    Ok(())
+                }
+            }
         };
-        asked().err().map(Error::from)
+        asked().err()
     }
 
     /// Lets the plugins give back what they hold for pods that are no more.
