@@ -235,6 +235,26 @@ fn events_tell_what_happens() {
     assert_eq!(stopped.containers_statuses[0].exit_code, 4);
     cri.remove(&id);
     next(api::ContainerEventType::ContainerDeletedEvent);
+    // The pod is told of under its own id.
+    cri.remove_pod(&pod);
+    let mut of_pod = || {
+        let event = cri.wait(stream.message()).expect("a stream");
+        let event = event.expect("an event");
+        assert_eq!(event.container_id, pod);
+        (
+            event.container_event_type(),
+            event.pod_sandbox_status.expect("the pod").state(),
+        )
+    };
+    let gone = api::PodSandboxState::SandboxNotready;
+    assert_eq!(
+        of_pod(),
+        (api::ContainerEventType::ContainerStoppedEvent, gone)
+    );
+    assert_eq!(
+        of_pod(),
+        (api::ContainerEventType::ContainerDeletedEvent, gone)
+    );
 }
 
 #[test]

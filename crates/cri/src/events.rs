@@ -65,6 +65,22 @@ impl Events {
         self.watch(id);
     }
 
+    /// Something happened to the pod itself: it is told as a container of its own id.
+    pub fn of_pod(&self, engine: &Engine, pod: &Pod, kind: Kind) {
+        if self.tell.receiver_count() == 0 {
+            return;
+        }
+        let members = engine.containers_of(&pod.id).unwrap_or_default();
+        let statuses = members.iter().filter_map(Member::of);
+        self.send(api::ContainerEventResponse {
+            container_id: pod.id.clone(),
+            container_event_type: kind.into(),
+            created_at: time::now(),
+            containers_statuses: statuses.map(|m| m.status()).collect(),
+            pod_sandbox_status: Some(pod::status(pod)),
+        });
+    }
+
     /// The container, or the pod itself, is gone; `pod` is how the pod was before.
     pub fn deleted(&self, id: &str, pod: Option<&Pod>) {
         self.send(api::ContainerEventResponse {

@@ -190,10 +190,16 @@ impl Engine {
             Err(Error::NoSuchImage { .. }) => return Ok(()),
             other => other?,
         };
-        match self.store.delete_image(&image.record.id, true) {
-            Ok(_) | Err(rctr_store::Error::NoSuchImage { .. }) => Ok(()),
-            Err(e) => Err(e.into()),
+        for id in self.with_its_parts(&image)? {
+            let itself = id == image.record.id;
+            match self.store.delete_image(&id, itself) {
+                Ok(_) | Err(rctr_store::Error::NoSuchImage { .. }) => {}
+                // A container was made of it.
+                Err(rctr_store::Error::ImageInUse { .. }) if !itself => {}
+                Err(e) => return Err(e.into()),
+            }
         }
+        Ok(())
     }
 
     /// Removes what no image, container or living process leads to: what interrupted commands have left.

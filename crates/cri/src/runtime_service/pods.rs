@@ -1,9 +1,10 @@
 //! Pod sandboxes.
 
-use rctr_engine::pod::Pod;
+use rctr_engine::pod::{Pod, PodState};
 use rctr_engine::{Engine, Error};
 use tonic::Status;
 
+use crate::api::ContainerEventType as Kind;
 use crate::convert::container::Member;
 use crate::convert::{pod, required, resources, time};
 use crate::service::Service;
@@ -21,9 +22,14 @@ impl Service {
         let key = format!("pod {}", options.key());
         let service = self.clone();
         let work = move || async move {
+            let events = service.events.clone();
             service
                 .engine_work(move |engine| match engine.run_pod(&options) {
-                    Ok(pod) => Ok(pod.id),
+                    Ok(pod) => {
+                        events.of_pod(engine, &pod, Kind::ContainerCreatedEvent);
+                        events.of_pod(engine, &pod, Kind::ContainerStartedEvent);
+                        Ok(pod.id)
+                    }
                     Err(Error::PodNameTaken { key, id }) => {
                         let there = engine.pod(&id).map_err(|e| error::status(&e))?;
                         match there.options == options {
@@ -63,8 +69,16 @@ impl Service {
         request: api::StopPodSandboxRequest,
     ) -> Result<api::StopPodSandboxResponse, Status> {
         let id = request.pod_sandbox_id;
-        self.on_pod(id, |engine, pod| engine.stop_pod(&pod.id))
-            .await?;
+        let events = self.events.clone();
+        self.on_pod(id, move |engine, pod| {
+            engine.stop_pod(&pod.id)?;
+            if pod.state == PodState::Ready {
+                let stopped = engine.pod(&pod.id)?;
+                events.of_pod(engine, &stopped, Kind::ContainerStoppedEvent);
+            }
+            Ok(())
+        })
+        .await?;
         Ok(api::StopPodSandboxResponse {})
     }
 

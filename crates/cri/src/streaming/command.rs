@@ -8,6 +8,7 @@ use super::status::{self, StatusForm};
 use super::stream::{Inbound, Outbound};
 use super::tokens::Registered;
 use super::{Sessions, Wanted};
+use crate::error::chain;
 
 /// A resize message is some thirty bytes; more than this is none.
 const LONGEST_RESIZE: usize = 4 * 1024;
@@ -125,7 +126,7 @@ pub(super) async fn run(
         Registered::PortForward(_) => return,
     };
     if let Err(cause) = &outcome {
-        tracing::debug!("streaming: {}", status::chain(cause));
+        tracing::debug!("streaming: {}", chain(cause));
     }
     for output in [streams.stdout.take(), streams.stderr.take()]
         .into_iter()

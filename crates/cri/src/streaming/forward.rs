@@ -5,8 +5,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::Sessions;
-use super::status;
 use super::stream::{CHUNK, Gone, Inbound, Outbound};
+use crate::error::chain;
 
 /// The client's side of one connection.
 pub(super) struct Pair {
@@ -38,7 +38,7 @@ pub(super) async fn run(sessions: &dyn Sessions, pod: String, port: u16, pair: P
             }
         }
         Err(cause) => {
-            let text = format!("error forwarding port {port}: {}", status::chain(&cause));
+            let text = format!("error forwarding port {port}: {}", chain(&cause));
             let _ = error.send(Bytes::from(text)).await;
             to_client.finish().await;
         }
@@ -52,7 +52,10 @@ async fn both_ways(
     from_client: Inbound,
     to_client: Outbound,
 ) -> Result<(), Gone> {
-    let up = async { Ok(upwards(from_client, writer).await) };
+    let up = async {
+        upwards(from_client, writer).await;
+        Ok(())
+    };
     tokio::try_join!(up, downwards(reader, to_client))?;
     Ok(())
 }

@@ -25,9 +25,8 @@ use super::negotiate::{self, ACCEPTED_PROTOCOLS, CommandProtocol, ForwardProtoco
 use super::spdy::{self, Connection};
 use super::tokens::{Registered, Tokens};
 use super::websocket;
-use super::{
-    AttachRequest, Error, ExecRequest, PortForwardRequest, Result, Sessions, Wanted, status,
-};
+use super::{AttachRequest, Error, ExecRequest, PortForwardRequest, Result, Sessions, Wanted};
+use crate::error::chain;
 
 /// How long a client may take to send its request's head.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -312,9 +311,8 @@ async fn run(upgraded: OnUpgrade, work: Work, shared: Arc<Shared>) {
     };
     let ending = shared.ending.clone();
     let served = serve(connection, read_ahead, work, shared.sessions.clone());
-    match ending.run_until_cancelled(served).await {
-        Some(Err(error)) => tracing::debug!("streaming: {}", status::chain(&error)),
-        Some(Ok(())) | None => {}
+    if let Some(Err(error)) = ending.run_until_cancelled(served).await {
+        tracing::debug!("streaming: {}", chain(&error));
     }
 }
 

@@ -1,11 +1,10 @@
 //! How the end of a command is told: on the error stream, as a `metav1.Status`.
 
-use std::error::Error as _;
-
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Error, Result};
+use super::Result;
+use crate::error::chain;
 
 /// What the protocol's version makes of the error stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,23 +50,10 @@ fn exit_sentence(code: i32) -> String {
     format!("command terminated with non-zero exit code: exit code {code}")
 }
 
-/// An error with its causes. Those that repeat the one before are left out.
-pub(super) fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let next = cause.to_string();
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::streaming::Error;
     use serde_json::Value;
 
     fn value(outcome: Result<i32>) -> Value {
