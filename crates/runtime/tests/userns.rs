@@ -161,10 +161,7 @@ fn what_cannot_be_mapped_is_said() {
          its filesystem does not support that in this kernel"
     );
     let mut bundle = Bundle::new(&["true"]);
-    bundle.join(
-        LinuxNamespaceType::User,
-        Some(Path::new("/proc/self/ns/user")),
-    );
+    bundle.own(LinuxNamespaceType::User);
     let (message, _) = bundle.fails();
     assert!(
         message.contains("needs mappings of user and group 0"),
@@ -251,6 +248,8 @@ fn a_pid_namespace_is_shared_there_too() {
     pause.launch.rootfs = Rootfs::Empty;
     let binary = Path::new(env!("CARGO_BIN_EXE_rctr-monitor"));
     pause.bind(binary, "/pause", &["bind", "ro"]);
+    // What the namespace's mappings are it says itself.
+    pause.linux(|linux| _ = linux.set_uid_mappings(None).set_gid_mappings(None));
     let held = pause.launch();
     let mut bundle = shell(
         &pod,

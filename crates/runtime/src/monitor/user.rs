@@ -59,16 +59,23 @@ impl UserNamespace {
             return Ok(None);
         };
         let mut namespaces = linux.namespaces().clone().unwrap_or_default();
-        let mappings = mappings_of(&linux);
-        let root = mappings
-            .root()
-            .ok_or_else(|| config("a user namespace needs mappings of user and group 0"))?;
+        let mut mappings = mappings_of(&linux);
         let namespace = match namespaces[own].path() {
-            Some(path) => open(path)?,
+            Some(path) => {
+                let namespace = open(path)?;
+                if mappings == IdMappings::default() {
+                    mappings = IdMappings::of(namespace.as_fd())
+                        .map_err(|e| config(&format!("namespace {}: {e}", path.display())))?;
+                }
+                namespace
+            }
             None => mappings
                 .namespace()
                 .map_err(|e| config(&format!("make a user namespace: {e}")))?,
         };
+        let root = mappings
+            .root()
+            .ok_or_else(|| config("a user namespace needs mappings of user and group 0"))?;
         let mut joined = Vec::new();
         for other in &mut namespaces {
             if let Some(path) = other.path().clone() {

@@ -51,6 +51,14 @@ impl IdMappings {
         Some((host_id(&self.uids, 0)?, host_id(&self.gids, 0)?))
     }
 
+    /// Those of a user namespace that exists.
+    ///
+    /// # Errors
+    /// [`Error::System`] or [`Error::File`] if it cannot be joined.
+    pub(crate) fn of(namespace: BorrowedFd<'_>) -> Result<Self> {
+        user::mappings(namespace)
+    }
+
     /// A new user namespace with these mappings, for mounts that show other owners (`MOUNT_ATTR_IDMAP`).
     ///
     /// # Errors

@@ -3,7 +3,8 @@
 use std::fs;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
@@ -22,7 +23,8 @@ pub(super) struct Member {
 impl Member {
     pub(super) fn new(mappings: &IdMappings, others: CloneFlags) -> Result<Self> {
         let flags = CloneFlags::CLONE_NEWUSER | others;
-        let member = start(flags).map_err(|e| Error::system("clone in a user namespace", e))?;
+        let member =
+            start(flags, None).map_err(|e| Error::system("clone in a user namespace", e))?;
         for (file, maps) in [("gid_map", &mappings.gids), ("uid_map", &mappings.uids)] {
             let path = format!("/proc/{}/{file}", member.pid);
             fs::write(&path, lines(maps)).map_err(|e| Error::file("write", Path::new(&path), e))?;
@@ -56,6 +58,51 @@ impl Member {
     }
 }
 
+/// The mappings of a user namespace that exists.
+pub(super) fn mappings(namespace: BorrowedFd<'_>) -> Result<IdMappings> {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|e| Error::system("pipe", e))?;
+    let join = Join {
+        namespace: namespace.as_raw_fd(),
+        joined: writer.as_fd().as_raw_fd(),
+    };
+    let failed = |e: io::Error| Error::system("join a user namespace", e);
+    let member = start(CloneFlags::empty(), Some(join)).map_err(failed)?;
+    drop(writer);
+    // It has joined when it says so, and has ended if it does not.
+    let mut answer = [0];
+    File::from(reader).read_exact(&mut answer).map_err(failed)?;
+    let read = |file: &str| -> Result<Vec<IdMap>> {
+        let path = format!("/proc/{}/{file}", member.pid);
+        let text =
+            fs::read_to_string(&path).map_err(|e| Error::file("read", Path::new(&path), e))?;
+        Ok(parse(&text))
+    };
+    Ok(IdMappings {
+        uids: read("uid_map")?,
+        gids: read("gid_map")?,
+    })
+}
+
+fn parse(text: &str) -> Vec<IdMap> {
+    let line = |line: &str| {
+        let mut numbers = line.split_whitespace().map(str::parse);
+        let mut next = || numbers.next()?.ok();
+        Some(IdMap {
+            container: next()?,
+            host: next()?,
+            length: next()?,
+        })
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// Descriptors of the namespace a child is to join, and of the pipe to say so.
+struct Join {
+    namespace: i32,
+    joined: i32,
+}
+
 impl Drop for Member {
     fn drop(&mut self) {
         let _ = kill(self.pid, Signal::SIGKILL);
@@ -68,7 +115,7 @@ fn lines(maps: &[IdMap]) -> String {
     maps.iter().map(line).collect()
 }
 
-fn start(flags: CloneFlags) -> io::Result<Member> {
+fn start(flags: CloneFlags, join: Option<Join>) -> io::Result<Member> {
     let parent = std::process::id() as libc::pid_t;
     // Nobody's signal handler may run in the child.
     let mut before = SigSet::empty();
@@ -80,6 +127,13 @@ fn start(flags: CloneFlags) -> io::Result<Member> {
     if pid == 0 {
         // SAFETY: as above.
         unsafe {
+            if let Some(join) = &join {
+                if libc::setns(join.namespace, libc::CLONE_NEWUSER) != 0 {
+                    libc::_exit(1);
+                }
+                libc::write(join.joined, c"".as_ptr().cast(), 1);
+                libc::close(join.joined);
+            }
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
             if libc::getppid() == parent {
                 loop {
@@ -96,5 +150,34 @@ fn start(flags: CloneFlags) -> io::Result<Member> {
         None => Ok(Member {
             pid: Pid::from_raw(pid as libc::pid_t),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_s_mappings_are_read_from_it() {
+        let maps = vec![
+            IdMap {
+                container: 0,
+                host: 300_000,
+                length: 10,
+            },
+            IdMap {
+                container: 10,
+                host: 400_000,
+                length: 5,
+            },
+        ];
+        let wanted = IdMappings {
+            uids: maps.clone(),
+            gids: maps,
+        };
+        let namespace = wanted.namespace().unwrap();
+        assert_eq!(mappings(namespace.as_fd()).unwrap(), wanted);
+        let other = File::open("/proc/self/ns/net").unwrap();
+        assert!(mappings(other.as_fd()).is_err());
     }
 }
