@@ -29,12 +29,16 @@ pub(in crate::streaming) async fn serve(
 ) -> Result<()> {
     let wanted = command::wanted(&request);
     let collected = collect(&mut connection, wanted, version);
-    let (streams, error) = tokio::time::timeout(PATIENCE, collected)
-        .await
-        .map_err(|_| Error::StreamsMissing)??;
-    command::run(sessions, request, streams, error, version.status).await;
+    let collected = tokio::time::timeout(PATIENCE, collected).await;
+    let served = match collected.unwrap_or(Err(Error::StreamsMissing)) {
+        Ok((streams, error)) => {
+            command::run(sessions, request, streams, error, version.status).await;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
     connection.finish().await;
-    Ok(())
+    served
 }
 
 /// Waits until every stream is there.

@@ -19,7 +19,7 @@ use crate::streaming::stream::{CHUNK, Inbound, Outbound, Outgoing, Piece, QUEUE}
 /// Answers that wait to be written. A client that asks for more without reading them is cut off.
 const ANSWERS: usize = 256;
 /// How long a client that has left, or has been sent everything, may take to close its end.
-pub(in crate::streaming) const LINGER: Duration = Duration::from_secs(5);
+pub(in crate::streaming) const LINGER: Duration = Duration::from_secs(10);
 
 /// A stream that the client has opened.
 pub(in crate::streaming) struct Stream {
