@@ -148,10 +148,11 @@ fn replace_mounts(defaults: Vec<Mount>, in_pod: &InPod) -> Result<Vec<Mount>, Sp
         own.iter()
             .any(|o| mounts::hides(&o.destination().to_string_lossy(), mount.destination()))
     };
-    let mut all: Vec<Mount> = defaults
-        .into_iter()
-        .filter(|mount| !hidden(mount))
-        .collect();
+    let kept = defaults.into_iter().filter(|mount| !hidden(mount));
+    // The files under /etc and the image's volumes go among the kubelet's.
+    let (shown, mut all): (Vec<_>, Vec<_>) =
+        kept.partition(|mount| mount.typ().as_deref() == Some("bind"));
+    let mut own: Vec<Mount> = shown.into_iter().chain(own).collect();
     // Parents first, or they would hide what is mounted below them.
     own.sort_by_key(|mount| mount.destination().components().count());
     all.extend(own);

@@ -2,6 +2,7 @@
 
 mod limits;
 mod mounts;
+mod pods;
 
 use std::path::Path;
 

@@ -1,0 +1,72 @@
+//! rctr's own commands beside `rctr cri`: one store, and the kubelet's containers are told apart.
+
+use rctr_cri::api;
+use rctr_tests::cri::{Cri, refused, shell};
+use tonic::Code;
+
+#[test]
+fn containers_of_pods_are_listed_when_they_are_asked_for() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let config = cri.pod_config("listed");
+    let pod = cri.run_pod(&config);
+    let id = cri.run(&pod, &config, shell("web", "sleep 1000"));
+    let ended = cri.run(&pod, &config, shell("job", "true"));
+    cri.wait_exit(&ended);
+    let env = cri.env();
+    let own = env.run_detached(["busybox", "sleep", "1000"]);
+
+    let plain = env.rctr(["ps", "-a", "-q", "--no-trunc"]);
+    plain.ok().stdout_is(&format!("{own}\n"));
+    let pods = env.rctr(["ps", "--pods", "-a", "-q", "--no-trunc"]);
+    pods.ok().stdout_is(&format!("{ended}\n{id}\n"));
+    let format = "{{.Names}} {{.Pod}} {{.State}}";
+    let told = env.rctr(["ps", "--pods", "--format", format]);
+    told.ok().stdout_is("web default/listed running\n");
+    let table = env.rctr(["ps", "--pods"]);
+    table.ok().stdout_has("POD").stdout_has("default/listed");
+    let json = env.rctr(["ps", "--format", "json"]);
+    json.ok().stdout_lacks("\"Pod\"");
+    env.rctr(["rm", "-f", &own]).ok();
+}
+
+#[test]
+fn what_is_in_a_pod_is_not_pruned_and_can_be_removed_by_hand() {
+    let cri = Cri::new();
+    let busybox = cri.pull("busybox");
+    let config = cri.pod_config("kept");
+    let pod = cri.run_pod(&config);
+    let ended = cri.run(&pod, &config, shell("job", "echo done"));
+    cri.wait_exit(&ended);
+    let running = cri.run(&pod, &config, shell("web", "echo up; sleep 1000"));
+    let env = cri.env();
+    env.rctr(["container", "prune", "-f"]).ok();
+    env.rctr(["image", "prune", "-a", "-f"]).ok();
+    env.rctr(["system", "df"]).ok();
+    assert_eq!(cri.status(&ended).image_ref, busybox);
+    env.rctr(["logs", &ended]).ok().stdout_is("done\n");
+    env.rctr(["inspect", &running]).ok();
+    env.rctr(["exec", &running, "true"]).ok();
+
+    env.rctr(["stop", "-t", "0", &running]).ok();
+    let status = cri.status(&running);
+    assert_eq!(status.state(), api::ContainerState::ContainerExited);
+    assert_eq!(status.exit_code, 137);
+    env.rctr(["rm", &running]).ok();
+    refused(cri.try_status(&running), Code::NotFound);
+    // Gone already is as good.
+    cri.remove(&running);
+    cri.remove_pod(&pod);
+    cri.assert_no_leftovers();
+}
+
+#[test]
+fn the_bridge_is_not_taken_from_a_pod() {
+    let cri = Cri::new();
+    let config = cri.pod_config("connected");
+    let pod = cri.run_pod(&config);
+    let address = cri.pod_status(&pod).network.expect("a network").ip;
+    let refusal = cri.env().rctr(["internal", "network-remove"]);
+    refusal.exits(1).stderr_has("connected");
+    assert_eq!(cri.pod_status(&pod).network.expect("a network").ip, address);
+}
