@@ -31,6 +31,7 @@ pub mod api {
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rctr_engine::Engine;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -42,15 +43,20 @@ use crate::service::Service;
 /// Largest request taken; the largest there are list a few thousand labels.
 const MAX_REQUEST: usize = 16 << 20;
 
+/// How long a thread without work is kept.
+const THREAD_REST: Duration = Duration::from_secs(3);
+
 /// Serves until SIGTERM or SIGINT, on a socket that systemd hands over, else on `socket`, else on the one of the
 /// configuration. Containers go on without it.
 ///
 /// # Errors
 /// [`Error::AlreadyServed`] if another one answers there; [`Error::Socket`]; [`Error::Runtime`].
 pub fn serve(engine: Engine, socket: Option<PathBuf>) -> Result<()> {
+    share_memory_between_threads();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("rctr-cri")
+        .thread_keep_alive(THREAD_REST)
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
@@ -58,6 +64,12 @@ pub fn serve(engine: Engine, socket: Option<PathBuf>) -> Result<()> {
     // Work that is under way belongs to records: whoever starts next finds it half done and puts it in order.
     runtime.shutdown_background();
     served
+}
+
+/// Threads come and go with requests. Each would have its own heap, and what one has freed no other could use.
+fn share_memory_between_threads() {
+    // SAFETY: called before any other thread is made; the parameter is one that mallopt(3) knows.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
 async fn run(engine: Engine, socket: Option<PathBuf>) -> Result<()> {

@@ -128,7 +128,34 @@ impl Network {
     }
 }
 
-/// When a file came into a directory, went, or was replaced.
+/// When a file came into a directory, went, or was written.
 fn changed(dir: &Path) -> Option<SystemTime> {
-    std::fs::metadata(dir).and_then(|meta| meta.modified()).ok()
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let written = files.filter_map(|file| file.metadata().ok()?.modified().ok());
+    let own = std::fs::metadata(dir).and_then(|meta| meta.modified()).ok();
+    written.chain(own).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(changed(&dir.path().join("missing")), None);
+        let empty = changed(dir.path());
+        let file = dir.path().join("a.conf");
+        std::fs::write(&file, "1").unwrap();
+        let later = SystemTime::now() + Duration::from_secs(5);
+        let one = changed(dir.path());
+        assert!(one.is_some() && one >= empty);
+        std::fs::File::options()
+            .write(true)
+            .open(&file)
+            .unwrap()
+            .set_modified(later)
+            .unwrap();
+        assert_eq!(changed(dir.path()), Some(later));
+    }
 }

@@ -90,7 +90,14 @@ impl Engine {
                 .netns
                 .filter(|path| rctr_runtime::namespaces::is_pinned(path));
             let result = Some(&cni.result).filter(|result| !result.is_null());
-            self.cni().del(&cni.list, &attachment, result)?;
+            match self.cni().del(&cni.list, &attachment, result) {
+                // It did not answer when the pod was to be connected, so it has nothing to take back; the others have
+                // had their turn. A pod that could never be removed would keep its name for ever.
+                Err(error @ rctr_network::Error::CniPluginMissing { .. }) if result.is_none() => {
+                    tracing::warn!(pod = pod.id, %error, "let go without it");
+                }
+                other => other?,
+            }
         }
         if let Some(endpoint) = &network.endpoint {
             self.unplug(endpoint)?;
