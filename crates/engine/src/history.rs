@@ -102,7 +102,7 @@ impl Engine {
     pub fn content_size(&self, image: &Image) -> Result<u64> {
         let known = self.store.image(&image.digest)?;
         let layers = known.map(|known| known.record.layers).unwrap_or_default();
-        Ok(layers.iter().map(|layer| layer.size).sum())
+        Ok(rctr_store::sum(layers.iter().map(|layer| layer.size)))
     }
 
     /// Bytes of a layer, unpacked; `None` if it is not in the store.

@@ -1,6 +1,7 @@
 //! What `info`, `version` and `system df` tell.
 
 use rctr_registry_client::Platform;
+use rctr_store::sum;
 use serde::Serialize;
 
 use crate::model::{Container, Status};
@@ -156,7 +157,7 @@ impl Engine {
                 .any(|c| c.id == id && c.state.status.is_live())
         };
         // What an image shares with another one in use stays when it goes.
-        let own = |image: &&rctr_store::ImageUsage| image.size - image.shared;
+        let own = |image: &rctr_store::ImageUsage| image.size.saturating_sub(image.shared);
         let idle_images = usage.images.iter().filter(|image| image.containers == 0);
         let idle_containers = usage.containers.iter().filter(|c| !live(&c.id));
         let idle_volumes = usage.volumes.iter().filter(|volume| volume.containers == 0);
@@ -164,20 +165,20 @@ impl Engine {
             images: UsageLine {
                 total: usage.images.len(),
                 active: usage.images.len() - idle_images.clone().count(),
-                size: usage.layers.saturating_sub(cache.size) + usage.unfinished,
-                reclaimable: idle_images.map(|image| own(&image)).sum::<u64>() + usage.unfinished,
+                size: sum([usage.layers.saturating_sub(cache.size), usage.unfinished]),
+                reclaimable: sum(idle_images.map(own).chain([usage.unfinished])),
             },
             containers: UsageLine {
                 total: usage.containers.len(),
                 active: usage.containers.len() - idle_containers.clone().count(),
-                size: usage.containers.iter().map(|c| c.size).sum(),
-                reclaimable: idle_containers.map(|c| c.size).sum(),
+                size: sum(usage.containers.iter().map(|c| c.size)),
+                reclaimable: sum(idle_containers.map(|c| c.size)),
             },
             volumes: UsageLine {
                 total: usage.volumes.len(),
                 active: usage.volumes.len() - idle_volumes.clone().count(),
-                size: usage.volumes.iter().map(|v| v.size).sum(),
-                reclaimable: idle_volumes.map(|v| v.size).sum(),
+                size: sum(usage.volumes.iter().map(|v| v.size)),
+                reclaimable: sum(idle_volumes.map(|v| v.size)),
             },
             build_cache: UsageLine {
                 total: cache.entries,

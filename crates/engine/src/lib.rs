@@ -69,7 +69,7 @@ pub use rctr_registry_client::{Account, PushEvent};
 pub use rctr_registry_client::{LayerEvent, Progress as PullProgress, PulledLayer};
 pub use rctr_runtime::logs::{LogEntry, Stream as LogStream, format_time};
 pub use rctr_runtime::{AttachEvent, AttachStream, ExitStatus, WindowSize};
-pub use rctr_store::{CacheFilter, CacheUsage, Compression};
+pub use rctr_store::{CacheFilter, CacheUsage, Compression, sum};
 pub use start::{RunError, Started, Streams};
 pub use step::{Step, StepEnd, StepRunner};
 

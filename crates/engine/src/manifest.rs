@@ -2,7 +2,7 @@
 //!
 //! A list under way is a file of its own below the store's root, until it is pushed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -110,19 +110,16 @@ impl Engine {
         insecure: bool,
     ) -> Result<String> {
         let name = parse_reference(list)?.whole();
-        let mut list = match self.read_list(&name) {
-            Ok(_) if !amend => return Err(Error::ManifestListExists),
-            Ok(list) => list,
-            Err(Error::NoSuchManifestList { .. }) => List {
-                name: name.clone(),
-                members: Vec::new(),
-            },
-            Err(error) => return Err(error),
-        };
+        // Known before anything is fetched, and again once nobody else can change it.
+        self.list_to_extend(&name, amend)?;
+        let mut fetched = Vec::new();
         for member in members {
-            let member = self
-                .fetch_member(&parse_reference(member)?, insecure)
-                .await?;
+            let reference = parse_reference(member)?;
+            fetched.push(self.fetch_member(&reference, insecure).await?);
+        }
+        let _lock = self.lock_lists()?;
+        let mut list = self.list_to_extend(&name, amend)?;
+        for member in fetched {
             list.members.retain(|other| other.name != member.name);
             list.members.push(member);
         }
@@ -135,8 +132,10 @@ impl Engine {
     /// # Errors
     /// [`Error::NoSuchManifestList`], [`Error::NoSuchMember`].
     pub fn manifest_annotate(&self, list: &str, member: &str, say: &Annotations) -> Result<()> {
-        let mut list = self.read_list(&parse_reference(list)?.whole())?;
         let wanted = parse_reference(member)?.whole();
+        let name = parse_reference(list)?.whole();
+        let _lock = self.lock_lists()?;
+        let mut list = self.read_list(&name)?;
         let found = list.members.iter_mut().find(|member| member.name == wanted);
         let Some(found) = found else {
             return Err(Error::NoSuchMember {
@@ -346,6 +345,26 @@ impl Engine {
         self.config.root.join("manifests").join(file)
     }
 
+    /// Keeps others from changing lists, until it is dropped.
+    fn lock_lists(&self) -> Result<File> {
+        let dir = self.config.root.join("manifests");
+        fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
+        let lock = File::open(&dir).and_then(|dir| dir.lock().map(|()| dir));
+        lock.map_err(Error::file("lock", &dir))
+    }
+
+    /// A new list, or with `amend` the one there is.
+    fn list_to_extend(&self, name: &str, amend: bool) -> Result<List> {
+        match self.read_list(name) {
+            Ok(_) if !amend => Err(Error::ManifestListExists),
+            Err(Error::NoSuchManifestList { .. }) => Ok(List {
+                name: name.to_owned(),
+                members: Vec::new(),
+            }),
+            other => other,
+        }
+    }
+
     fn read_list(&self, name: &str) -> Result<List> {
         let path = self.list_path(name);
         let text = match fs::read(&path) {
@@ -367,8 +386,6 @@ impl Engine {
         let text = serde_json::to_vec(list).map_err(|e| Error::BadRecord {
             what: format!("{}: {e}", path.display()),
         })?;
-        let dir = path.parent().unwrap_or(&path);
-        fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
         let new = NewFile::create(&path)?;
         let written = new.file().write_all(&text);
         written.map_err(Error::file("write", &path))?;

@@ -119,7 +119,8 @@ impl Drop for NewFile {
 /// A name in the same directory that nobody else uses.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}", std::process::id()));
+    // A process that was killed may have left one, and had the same number.
+    name.push(format!(".{:016x}", rand::random::<u64>()));
     PathBuf::from(name)
 }
 

@@ -179,15 +179,15 @@ fn make_private_dir(dir: &Path) -> std::io::Result<()> {
 /// Writes a file nobody else can read; it appears whole or not at all.
 fn write_private(path: &Path, config: &Value) -> std::io::Result<()> {
     let mut temp = path.to_owned();
-    temp.set_file_name(format!("config.json{}", std::process::id()));
+    // A process that was killed may have left one, and had the same number.
+    temp.set_file_name(format!("config.json{:016x}", rand::random::<u64>()));
     let mut text = Vec::new();
     let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
     let mut serializer = serde_json::Serializer::with_formatter(&mut text, tabs);
     serde::Serialize::serialize(config, &mut serializer)?;
     let written = fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&temp)
         .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))

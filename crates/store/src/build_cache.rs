@@ -7,6 +7,7 @@ use oci_spec::image::Digest;
 use crate::gc::{Live, Trash};
 use crate::records::{CacheEntry, LayerRow};
 use crate::store::Store;
+use crate::usage::sum;
 use crate::{Result, fs};
 
 /// A remembered result and what it takes.
@@ -235,7 +236,7 @@ impl Sizes {
                 known.needed_by += 1;
                 return;
             }
-            self.total += row.size;
+            self.total = sum([self.total, row.size]);
             let layer = SizedLayer {
                 size: row.size,
                 parent: row.parent.clone(),
@@ -258,7 +259,7 @@ impl Sizes {
             if layer.needed_by > 0 {
                 return;
             }
-            self.total -= layer.size;
+            self.total = self.total.saturating_sub(layer.size);
             at = self.layers.remove(&chain_id).and_then(|layer| layer.parent);
         }
     }

@@ -15,6 +15,7 @@ use crate::error::At;
 use crate::layer::short_name;
 use crate::records::{DeletedImage, LayerRow, PackedRow, Tx};
 use crate::store::Store;
+use crate::usage::sum;
 use crate::{Result, fs, reserve};
 
 /// How long a partial download is kept for a pull to go on with.
@@ -109,7 +110,7 @@ impl Store {
         let mut report = GcReport::default();
         for row in live.layers.values().filter(|row| !live.keeps_layer(row)) {
             self.drop_layer(tx, row, trash)?;
-            report.bytes += row.size;
+            report.bytes = sum([report.bytes, row.size]);
             report.layers.push(row.chain_id.clone());
         }
         for row in &live.dead_packed {

@@ -54,4 +54,6 @@ pub use records::{
     Lease, NewCacheEntry, NewContainer, NewVolume, Tx, Volume,
 };
 pub use store::Store;
-pub use usage::{BuildCacheUsage, ContainerUsage, DiskUsage, ImageUsage, VolumeUsage, tree_size};
+pub use usage::{
+    BuildCacheUsage, ContainerUsage, DiskUsage, ImageUsage, VolumeUsage, sum, tree_size,
+};

@@ -9,6 +9,11 @@ use crate::error::At;
 use crate::store::Store;
 use crate::{Result, fs};
 
+/// Sizes together. Files with holes may be of any size: what is more than fits is the largest number there is.
+pub fn sum(sizes: impl IntoIterator<Item = u64>) -> u64 {
+    sizes.into_iter().fold(0, u64::saturating_add)
+}
+
 /// What is on disk, in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiskUsage {
@@ -96,17 +101,16 @@ impl Store {
         let image_usage = |image: &crate::Image| ImageUsage {
             id: image.record.id.clone(),
             size: image.size,
-            shared: image
+            shared: sum(image
                 .record
                 .layers
                 .iter()
                 .filter(|l| sharers.get(&l.chain_id).is_some_and(|&n| n > 1))
                 .filter_map(|l| layers.get(l.chain_id.as_ref()))
-                .map(|row| row.size)
-                .sum(),
+                .map(|row| row.size)),
             containers: users.get(image.record.id.as_ref()).copied().unwrap_or(0),
         };
-        let all: u64 = layers.values().map(|row| row.size).sum();
+        let all = sum(layers.values().map(|row| row.size));
         let cache = self.cache_list()?;
         let mut usage = DiskUsage {
             build_cache: BuildCacheUsage {

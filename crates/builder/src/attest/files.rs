@@ -1,24 +1,48 @@
 //! Files as the subjects of statements.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, openat};
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, openat2};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{BuildError, Result};
 
 /// All regular files beneath `root`, sorted by name, each with its digest.
+///
+/// However deep they lie, one directory is open at a time.
 pub(crate) fn files(root: BorrowedFd<'_>) -> Result<Vec<Value>> {
     let mut found = Vec::new();
-    // The descriptor may be one that only leads there.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened = openat(root, ".", flags, Mode::empty());
-    let root = opened.map_err(|e| BuildError::io("open", Path::new("/"))(e.into()))?;
-    walk(root.as_fd(), "", &mut found)?;
+    let mut dirs = vec![PathBuf::new()];
+    while let Some(path) = dirs.pop() {
+        let dir = match path.as_os_str().is_empty() {
+            true => open(root, Path::new("."), OFlags::DIRECTORY),
+            false => open(root, &path, OFlags::DIRECTORY),
+        };
+        let dir = dir.map_err(BuildError::io("open", &path))?;
+        let entries = Dir::new(dir).map_err(|e| BuildError::io("read", &path)(e.into()))?;
+        for entry in entries {
+            let entry = entry.map_err(|e| BuildError::io("read", &path)(e.into()))?;
+            let name = entry.file_name().to_bytes();
+            let here = path.join(OsStr::from_bytes(name));
+            match entry.file_type() {
+                _ if matches!(name, b"." | b"..") => {}
+                FileType::Directory => dirs.push(here),
+                FileType::RegularFile => {
+                    let file = open(root, &here, OFlags::NONBLOCK);
+                    let file = file.map_err(BuildError::io("open", &here))?;
+                    let digest = sha256_of(file.into()).map_err(BuildError::io("read", &here))?;
+                    found.push((here.to_string_lossy().into_owned(), digest));
+                }
+                _ => {}
+            }
+        }
+    }
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
     let subjects = found.into_iter();
     Ok(subjects
@@ -26,35 +50,10 @@ pub(crate) fn files(root: BorrowedFd<'_>) -> Result<Vec<Value>> {
         .collect())
 }
 
-fn walk(dir: BorrowedFd<'_>, path: &str, found: &mut Vec<(String, String)>) -> Result<()> {
-    let at = |action, path: &str, e: io::Error| BuildError::io(action, Path::new(path))(e);
-    let entries = Dir::read_from(dir).map_err(|e| at("read", path, e.into()))?;
-    for entry in entries {
-        let entry = entry.map_err(|e| at("read", path, e.into()))?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let here = match path {
-            "" => name.to_string_lossy().into_owned(),
-            path => format!("{path}/{}", name.to_string_lossy()),
-        };
-        let more = match entry.file_type() {
-            FileType::Directory => OFlags::DIRECTORY,
-            FileType::RegularFile => OFlags::NONBLOCK,
-            _ => continue,
-        };
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | more;
-        let opened = openat(dir, name, flags, Mode::empty());
-        let opened = opened.map_err(|e| at("open", &here, e.into()))?;
-        if more == OFlags::DIRECTORY {
-            walk(opened.as_fd(), &here, found)?;
-        } else {
-            let digest = sha256_of(File::from(opened)).map_err(|e| at("read", &here, e))?;
-            found.push((here, digest));
-        }
-    }
-    Ok(())
+fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | flags;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    Ok(openat2(root, path, flags, Mode::empty(), resolve)?)
 }
 
 fn sha256_of(mut file: File) -> io::Result<String> {
@@ -72,6 +71,8 @@ fn sha256_of(mut file: File) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -87,5 +88,16 @@ mod tests {
         assert_eq!(names, ["a", "b/c/f"]);
         let digest = rctr_store::sha256(b"x");
         assert_eq!(found[1]["digest"]["sha256"], digest.digest());
+    }
+    #[test]
+    fn no_tree_is_too_deep() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = ["d"; 1500].join("/");
+        std::fs::create_dir_all(dir.path().join(&deep)).unwrap();
+        std::fs::write(dir.path().join(&deep).join("f"), "x").unwrap();
+        let root = File::open(dir.path()).unwrap();
+        let found = files(root.as_fd()).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0]["name"], format!("{deep}/f"));
     }
 }

@@ -3,11 +3,15 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 /// No database is larger.
 const MAX_DATABASE: u64 = 1 << 30;
-const MAX_HEADER: usize = 16 << 20;
+const MAX_HEADER: i32 = 16 << 20;
+/// What SQLite may do for it, in thousands of its instructions: some ten seconds, and many times what all packages of
+/// a distribution take.
+const MAX_WORK: u32 = 1 << 18;
 
 const NAME: u32 = 1000;
 const VERSION: u32 = 1001;
@@ -41,12 +45,22 @@ fn read(database: &File) -> rusqlite::Result<Vec<Header>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let database = Connection::open_with_flags(address, flags)?;
+    let mut database = Connection::open_with_flags(address, flags)?;
+    database.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_HEADER)?;
+    let mut work = 0;
+    let too_much = move || {
+        work += 1;
+        work > MAX_WORK
+    };
+    database.progress_handler(1000, Some(too_much))?;
     database.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON")?;
-    // A view could be a program that never ends.
-    let is_table = "SELECT count(*) FROM sqlite_schema
-                    WHERE name = 'Packages' AND type = 'table' AND sql NOT LIKE '%VIRTUAL%' AND sql NOT LIKE '% AS %'";
-    if database.query_row(is_table, [], |row| row.get::<_, i64>(0))? != 1 {
+    // Nothing in it is run: neither a view, nor a virtual table, nor the expression of a column.
+    let is_table = "SELECT count(*) FROM pragma_table_list
+                    WHERE schema = 'main' AND name = 'Packages' AND type = 'table'";
+    let is_stored =
+        "SELECT count(*) FROM pragma_table_xinfo('Packages') WHERE name = 'blob' AND hidden = 0";
+    let one = |question| database.query_row(question, [], |row| row.get::<_, i64>(0));
+    if one(is_table)? != 1 || one(is_stored)? != 1 {
         return Ok(Vec::new());
     }
     let mut statement = database.prepare("SELECT blob FROM Packages")?;
@@ -61,9 +75,6 @@ fn read(database: &File) -> rusqlite::Result<Vec<Header>> {
 
 /// An index of entries of 16 bytes (tag, type, offset, count), and the data they point into; both lengths come first.
 fn header(blob: &[u8]) -> Option<Header> {
-    if blob.len() > MAX_HEADER {
-        return None;
-    }
     let number = |at: usize| {
         let bytes = blob.get(at..at.checked_add(4)?)?;
         bytes.try_into().ok().map(u32::from_be_bytes)
@@ -151,12 +162,40 @@ mod tests {
         assert_eq!(packages(&opened), [expected]);
     }
 
+    /// A header of more than 16 MB ends the list: SQLite does not even read it.
+    #[test]
+    fn a_header_is_of_limited_size() {
+        let header = |padding| {
+            let fields: [(u32, &[u8]); 3] = [
+                (NAME, b"a\0"),
+                (ARCH, b"noarch\0"),
+                (5000, &vec![0; padding]),
+            ];
+            blob(&fields)
+        };
+        let (_file, opened) = database(SCHEMA, &[header(1 << 20)]);
+        assert_eq!(packages(&opened).len(), 1);
+        let (_file, opened) = database(SCHEMA, &[header(17 << 20)]);
+        assert_eq!(packages(&opened), []);
+    }
+
     #[test]
     fn what_is_no_database_has_none() {
         let endless = "CREATE VIEW Packages AS WITH RECURSIVE n(blob) AS (SELECT x'00' UNION ALL SELECT blob FROM n)
                        SELECT blob FROM n";
         let (_file, opened) = database(endless, &[]);
         assert_eq!(packages(&opened), []);
+        for column in [
+            "blob AS(zeroblob(1000))",
+            "blob BLOB GENERATED ALWAYS AS (zeroblob(1000)) STORED",
+        ] {
+            let computed = format!(
+                "CREATE TABLE Packages (hnum INTEGER, {column});
+                                    INSERT INTO Packages (hnum) VALUES (1)"
+            );
+            let (_file, opened) = database(&computed, &[]);
+            assert_eq!(packages(&opened), [], "{column}");
+        }
         let mut file = tempfile::NamedTempFile::new().unwrap();
         std::io::Write::write_all(&mut file, b"SQLite format 3\0 and nothing else").unwrap();
         assert_eq!(packages(&File::open(file.path()).unwrap()), []);

@@ -42,6 +42,8 @@ pub enum ExpandErrorKind {
     },
     #[error("substitutions are nested too deeply")]
     TooDeep,
+    #[error("its variables make it longer by more than 1 MiB")]
+    TooLong,
 }
 
 /// A word expanded, and which variables it named.

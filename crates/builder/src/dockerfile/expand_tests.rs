@@ -204,6 +204,19 @@ fn what_is_no_substitution() {
 }
 
 #[test]
+fn nothing_grows_without_bound() {
+    let large = "x".repeat(1 << 20);
+    let env = |_: &str| Some(large.clone());
+    let expander = Expander::new('\\');
+    assert_eq!(expander.expand("$a", &env).expect("fits").len(), 1 << 20);
+    for word in ["$a$a", "\"$a$a\"", "${a//x/$a}", "${b:+$a$a}"] {
+        let error = expander.expand(word, &env).expect_err(word);
+        assert_eq!(error.kind, ExpandErrorKind::TooLong, "{word}");
+    }
+    assert_eq!(expander.expand_for_display("$a$a", &env), "$a$a");
+}
+
+#[test]
 fn words() {
     for (word, expected) in [
         ("a b", vec!["a", "b"]),

@@ -32,6 +32,7 @@ pub use mount::{MountError, RunMount, Sharing};
 pub use parse::{Parsed, parse, parse_trigger};
 pub use pattern::PatternError;
 pub use print::print;
+pub(crate) use shell::MAX_GROWTH;
 pub(crate) use suggest::nearest;
 
 #[cfg(test)]

@@ -84,19 +84,27 @@ pub(super) fn trim_suffix(
     Ok(value.get(..value.len() - length).unwrap_or("").to_owned())
 }
 
-/// `value` with the first (`all`: every) longest match replaced.
+/// `value` with the first (`all`: every) longest match replaced. It ends early once it is longer than `limit`, which is
+/// for the caller to refuse.
 pub(super) fn replace(
     value: &str,
     pattern: &str,
     replacement: &str,
     all: bool,
+    limit: usize,
 ) -> Result<String, PatternError> {
     let regex = regex(tokens(pattern)?.iter(), true, false)?;
-    let replacement = regex::NoExpand(replacement);
-    let replaced = if all {
-        regex.replace_all(value, replacement)
-    } else {
-        regex.replace(value, replacement)
-    };
-    Ok(replaced.into_owned())
+    let (mut replaced, mut rest) = (String::new(), 0);
+    for found in regex
+        .find_iter(value)
+        .take(if all { usize::MAX } else { 1 })
+    {
+        replaced += value.get(rest..found.start()).unwrap_or_default();
+        replaced += replacement;
+        rest = found.end();
+        if replaced.len() > limit {
+            break;
+        }
+    }
+    Ok(replaced + value.get(rest..).unwrap_or_default())
 }

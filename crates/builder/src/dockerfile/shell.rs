@@ -7,6 +7,8 @@ use super::pattern;
 
 /// `${a:-${b:-…}}` deeper than this is refused.
 const MAX_DEPTH: usize = 100;
+/// Variables make a text longer by no more than this, in bytes: `ENV A=$A$A`, over and over, has no other end.
+pub(crate) const MAX_GROWTH: usize = 1 << 20;
 
 /// How a text is read.
 #[derive(Clone, Copy)]
@@ -42,6 +44,7 @@ pub(super) fn run(text: &str, env: &Env<'_>, options: Options) -> Result<Expande
         matched: BTreeSet::new(),
         unmatched: BTreeSet::new(),
         depth: 0,
+        limit: text.len().saturating_add(MAX_GROWTH),
     };
     let mut words = Words::default();
     let text = reader
@@ -103,6 +106,8 @@ struct Reader<'a> {
     matched: BTreeSet<String>,
     unmatched: BTreeSet<String>,
     depth: usize,
+    /// Bytes of what it becomes.
+    limit: usize,
 }
 
 impl Reader<'_> {
@@ -145,11 +150,19 @@ impl Reader<'_> {
                 }
             }
             out.push_str(&piece);
+            self.check(&out)?;
         }
         match stop {
             None => Ok(out),
             Some('/') => Err(ExpandErrorKind::MissingSlash),
             Some(_) => Err(ExpandErrorKind::MissingBrace),
+        }
+    }
+
+    fn check(&self, out: &str) -> Result<(), ExpandErrorKind> {
+        match out.len() > self.limit {
+            true => Err(ExpandErrorKind::TooLong),
+            false => Ok(()),
         }
     }
 
@@ -186,7 +199,10 @@ impl Reader<'_> {
         loop {
             match self.rest.next().ok_or(OPEN)? {
                 '"' => break,
-                '$' => out.push_str(&self.dollar()?),
+                '$' => {
+                    out.push_str(&self.dollar()?);
+                    self.check(&out)?;
+                }
                 c if c == self.options.escape => {
                     if raw_escapes {
                         out.push(c);
@@ -347,12 +363,9 @@ impl Reader<'_> {
             let slash = if all { "//" } else { "/" };
             return Ok(format!("${{{name}{slash}{pattern}/{replacement}}}"));
         }
-        pattern::replace(&value.unwrap_or_default(), &pattern, &replacement, all).map_err(|error| {
-            ExpandErrorKind::Pattern {
-                pattern: pattern.clone(),
-                error,
-            }
-        })
+        let value = value.unwrap_or_default();
+        pattern::replace(&value, &pattern, &replacement, all, self.limit)
+            .map_err(|error| ExpandErrorKind::Pattern { pattern, error })
     }
 
     /// A name: letters, digits and `_`; digits alone; or one of the shell's special parameters.

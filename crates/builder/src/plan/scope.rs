@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rctr_registry_client::Platform;
 
 use crate::Result;
-use crate::dockerfile::{Arg, ExpandError, Expander, Word};
+use crate::dockerfile::{Arg, ExpandError, Expander, MAX_GROWTH, Word};
 use crate::options::BuildOptions;
 
 use super::at;
@@ -256,7 +256,8 @@ impl Scope {
                 }
             };
             let escaped = before.ends_with('\\');
-            let value = self.get(name).filter(|_| !escaped);
+            let fits = shown.len() < MAX_GROWTH;
+            let value = self.get(name).filter(|_| fits && !escaped);
             shown += value.as_deref().unwrap_or(&variable[..length]);
             rest = &variable[length..];
         }

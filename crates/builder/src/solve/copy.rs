@@ -179,7 +179,7 @@ impl Work<'_> {
                 Source::Selection(selection) => selection.bytes(),
                 Source::Inline { .. } => 0,
             });
-            status("transferring context:", bytes.sum());
+            status("transferring context:", rctr_store::sum(bytes));
             Ok((groups, contents))
         })
     }

@@ -136,8 +136,7 @@ fn asked(user: Option<&str>, stored: Option<&Secret>) -> Result<Secret> {
     if user.is_empty() {
         return Err(Failure::new(GENERAL, "username is empty"));
     }
-    eprint!("Password: ");
-    let password = read_hidden();
+    let password = read_hidden("Password: ");
     eprintln!();
     match password? {
         password if password.is_empty() => Err(Failure::new(GENERAL, "password is empty")),

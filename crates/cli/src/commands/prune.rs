@@ -2,8 +2,7 @@
 
 use std::io::{self, BufRead, Write};
 
-use rctr_engine::CacheFilter;
-use rctr_engine::{Engine, ImageRemoval, ImageSummary, PrunedImages, parse_time};
+use rctr_engine::{CacheFilter, Engine, ImageRemoval, ImageSummary, PrunedImages, parse_time, sum};
 
 use super::builder;
 use super::ps_filter::{has_label, split};
@@ -83,7 +82,7 @@ fn prune_cache(engine: &Engine, all: bool) -> Result<(Vec<String>, u64)> {
         .iter()
         .map(|usage| builder::short(&usage.entry.key));
     let ids = entries.chain(mounts.iter().map(|mount| builder::short(&mount.key)));
-    let bytes = pruned.bytes + mounts.iter().map(|mount| mount.size).sum::<u64>();
+    let bytes = sum(mounts.iter().map(|mount| mount.size).chain([pruned.bytes]));
     Ok((ids.collect(), bytes))
 }
 

@@ -10,9 +10,12 @@ const CTRL_C: u8 = 3;
 const CTRL_D: u8 = 4;
 const BACKSPACE: [u8; 2] = [8, 127];
 
-/// Reads a line from the terminal without showing it. Ctrl-C ends the command, and the terminal is as before in any case.
-pub fn read_hidden() -> Result<String> {
+/// Asks for a line at the terminal that is not shown. Ctrl-C ends the command, and the terminal is as before in any
+/// case.
+pub fn read_hidden(prompt: &str) -> Result<String> {
+    // Who sees the prompt can type: nothing of it is shown by then.
     let _quiet = Quiet::begin()?;
+    eprint!("{prompt}");
     let mut line = Vec::new();
     for byte in io::stdin().lock().bytes() {
         match byte? {

@@ -5,7 +5,6 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use oci_spec::image::{Descriptor, DigestAlgorithm};
 use rustix::fs::{
@@ -81,14 +80,9 @@ impl LayoutWriter {
     }
 
     pub fn begin(&self, blob: &Descriptor) -> Result<BlobFile> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = self.name_of(blob)?;
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let temp = format!(
-            ".{}-{count}-{}",
-            std::process::id(),
-            &name[..12.min(name.len())]
-        );
+        // A process that was killed may have left one, and had the same number.
+        let temp = format!(".{:016x}", rand::random::<u64>());
         let path = self.path.join("blobs/sha256").join(&name);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = openat(&*self.blobs, &temp, flags, Mode::from_raw_mode(0o644));

@@ -296,7 +296,8 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let size = stat.st_size.unsigned_abs();
-        self.size += size;
+        // Files with holes may be of any size.
+        self.size = self.size.saturating_add(size);
         self.named(Header {
             kind: kind::FILE,
             size,

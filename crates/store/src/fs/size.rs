@@ -51,7 +51,7 @@ fn measure(
                 let kind = FileType::from_raw_mode(stat.st_mode);
                 let first = stat.st_nlink < 2 || seen.insert((stat.st_dev, stat.st_ino));
                 if first && matches!(kind, FileType::RegularFile | FileType::Symlink) {
-                    *size += stat.st_size.unsigned_abs();
+                    *size = size.saturating_add(stat.st_size.unsigned_abs());
                 }
                 Ok(())
             }

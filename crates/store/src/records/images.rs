@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::layers::digest;
 use super::{Tx, from_json, now, to_json};
 use crate::store::Store;
+use crate::usage::sum;
 use crate::{Error, Result};
 
 /// An image as it was pulled or built.
@@ -223,9 +224,9 @@ impl Tx<'_> {
         let record: ImageRecord = from_json(&id, &record)?;
         let (tags, repo_digests): (Vec<_>, Vec<_>) = names.into_iter().partition(|(_, tag)| *tag);
         let text = |names: Vec<(String, bool)>| names.into_iter().map(|(name, _)| name).collect();
-        let mut total = 0;
+        let mut total: u64 = 0;
         for layer in &record.layers {
-            total += size(&layer.chain_id)?;
+            total = sum([total, size(&layer.chain_id)?]);
         }
         Ok(Image {
             record,

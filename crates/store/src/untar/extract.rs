@@ -255,7 +255,8 @@ impl Extractor {
         if written < size {
             ftruncate(file, size).map_err(fault("write"))?;
         }
-        self.size += size;
+        // Files with holes may be of any size.
+        self.size = self.size.saturating_add(size);
         let attributes = &member.attributes;
         apply(file, attributes, Some(attributes.mode)).map_err(fault("set the attributes of"))
     }

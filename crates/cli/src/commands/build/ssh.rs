@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::FileTypeExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,9 +23,13 @@ pub struct Agents {
 /// An agent that was started for this build alone.
 #[derive(Debug)]
 struct Own {
-    agent: Child,
-    dir: TempDir,
+    _agent: Running,
+    /// Leads to its socket, which has no name: whatever happens to the build, no file stays.
+    socket: File,
 }
+
+#[derive(Debug)]
+struct Running(Child);
 
 impl Agents {
     /// `default|ID[=SOCKET|KEY[,KEY…]]`; an error has the word and the reason.
@@ -93,17 +99,25 @@ impl Own {
                 )?)
             });
         }
-        let agent = command.spawn().map_err(|e| not_run("ssh-agent", &e))?;
-        let mut own = Own { agent, dir };
+        let mut agent = Running(command.spawn().map_err(|e| not_run("ssh-agent", &e))?);
         // It tells its socket when it listens.
         let mut line = String::new();
-        if let Some(stdout) = own.agent.stdout.take() {
+        if let Some(stdout) = agent.0.stdout.take() {
             let read = BufReader::new(stdout).read_line(&mut line);
             read.map_err(|e| not_run("ssh-agent", &e))?;
         }
         if line.is_empty() {
             return Err("ssh-agent does not start".to_owned());
         }
+        let socket = File::options()
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+            .open(dir.path().join("agent"));
+        let own = Own {
+            _agent: agent,
+            socket: socket.map_err(|e| not_run("ssh-agent", &e))?,
+        };
+        drop(dir);
         let added = Command::new("ssh-add")
             .arg("-q")
             .arg("--")
@@ -123,15 +137,16 @@ impl Own {
     }
 
     fn socket(&self) -> PathBuf {
-        self.dir.path().join("agent")
+        let number = self.socket.as_raw_fd();
+        PathBuf::from(format!("/proc/{}/fd/{number}", std::process::id()))
     }
 }
 
-impl Drop for Own {
+impl Drop for Running {
     fn drop(&mut self) {
         // Gone already, if this fails.
-        let _ = self.agent.kill();
-        let _ = self.agent.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -167,8 +182,11 @@ mod tests {
             .output();
         let listed = listed.unwrap();
         assert!(String::from_utf8_lossy(&listed.stdout).contains("of-the-test"));
+        let named = std::fs::read_link(&socket).unwrap();
+        assert!(!named.parent().unwrap().exists(), "no file is left");
+        let agent = agents.own[0]._agent.0.id();
         drop(agents);
-        assert!(!socket.exists());
+        assert!(!Path::new(&format!("/proc/{agent}")).exists());
 
         std::fs::write(&key, "no key").unwrap();
         let (word, reason) = Agents::of(&[format!("a={}", key.display())]).unwrap_err();

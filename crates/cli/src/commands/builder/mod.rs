@@ -6,9 +6,8 @@ mod record;
 use std::io::{self, Write};
 use std::path::Path;
 
-use rctr_engine::CacheFilter;
-use rctr_engine::Engine;
 use rctr_engine::options::parse_size;
+use rctr_engine::{CacheFilter, Engine, sum};
 
 use super::build;
 use super::prune::confirm;
@@ -50,16 +49,16 @@ fn records(engine: &Engine) -> Result<(Vec<Record>, Totals)> {
     let mounts = mounts(engine)?;
     let mut totals = Totals {
         shared: 0,
-        private: report.size + mounts.iter().map(|mount| mount.size).sum::<u64>(),
+        private: sum(mounts.iter().map(|mount| mount.size).chain([report.size])),
         reclaimable: report.reclaimable,
     };
     let idle = mounts.iter().filter(|mount| !mount.in_use);
-    totals.reclaimable += idle.map(|mount| mount.size).sum::<u64>();
+    totals.reclaimable = sum(idle.map(|mount| mount.size).chain([totals.reclaimable]));
     let mut seen = Vec::new();
     for usage in report.entries.iter().filter(|usage| usage.shared) {
         if !seen.contains(&&usage.entry.chain_id) {
             seen.push(&usage.entry.chain_id);
-            totals.shared += usage.size;
+            totals.shared = sum([totals.shared, usage.size]);
         }
     }
     let mut records: Vec<Record> = report.entries.iter().map(Record::from).collect();
@@ -180,7 +179,7 @@ fn prune(app: &App, args: &BuilderPruneArgs) -> Result {
     let (records, totals) = records(&engine)?;
     let keep = limits.keep(totals.private, free_on(engine.store().root())?);
     let chosen: Vec<&Record> = records.iter().filter(|r| filter.matches(r)).collect();
-    let mounts: u64 = records.iter().filter(|r| r.mutable).map(|r| r.size).sum();
+    let mounts = sum(records.iter().filter(|r| r.mutable).map(|r| r.size));
     let mut left = totals.private;
     let mut gone: Vec<&Record> = Vec::new();
 
@@ -198,7 +197,7 @@ fn prune(app: &App, args: &BuilderPruneArgs) -> Result {
             ..CacheFilter::default()
         });
         let pruned = pruned.map_err(rctr_engine::Error::from)?;
-        freed += pruned.bytes;
+        freed = sum([freed, pruned.bytes]);
         left = left.saturating_sub(pruned.bytes);
         let keys: Vec<&String> = pruned
             .entries
@@ -216,7 +215,7 @@ fn prune(app: &App, args: &BuilderPruneArgs) -> Result {
         let pruned = rctr_builder::prune_cache_mounts(engine.store().root(), &only);
         let pruned = pruned.map_err(|e| Failure::new(GENERAL, e.to_string()))?;
         if !pruned.is_empty() {
-            freed += record.size;
+            freed = sum([freed, record.size]);
             left = left.saturating_sub(record.size);
             gone.push(record);
         }
