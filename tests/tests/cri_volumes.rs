@@ -106,13 +106,21 @@ fn images_are_volumes() {
             pod.cri.sh(id, "touch /whole/x 2>/dev/null || echo refused"),
             "refused"
         );
-        let run = "/whole/bin/busybox true 2>/dev/null || echo refused";
-        assert_eq!(pod.cri.sh(id, run), "refused", "nothing of it is executed");
+        let run = "/whole/bin/busybox echo ran";
+        assert_eq!(pod.cri.sh(id, run), "ran", "its programs can be executed");
     }
-    let missing = sleeper("c", vec![volume("/v", &busybox, "no/such")]);
-    let id = pod.cri.create(&pod.id, &pod.config, missing);
-    let error = pod.cri.try_start(&id).expect_err("there is no such path");
-    assert!(error.message().contains("no/such"), "{error}");
+    for mount in pod.cri.status(&id).mounts {
+        let volume = mount.image.expect("an image");
+        assert_eq!(volume.image_ref, volume.image, "{}", mount.container_path);
+    }
+    let error = pod.refused(sleeper("c", vec![volume("/v", &busybox, "no/such")]));
+    assert!(error.contains("no/such"), "{error}");
+    let written = api::Mount {
+        readonly: false,
+        ..volume("/v", &busybox, "")
+    };
+    let error = pod.refused(sleeper("d", vec![written]));
+    assert!(error.contains("read-only"), "{error}");
     pod.cri.remove_pod(&pod.id);
     pod.cri.assert_no_leftovers();
 }
