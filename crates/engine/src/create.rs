@@ -28,8 +28,8 @@ pub(crate) struct NewRecord {
     pub(crate) image: Image,
     pub(crate) process: ResolvedProcess,
     pub(crate) warnings: Vec<String>,
-    /// The cgroup's path from the container's id and the configured parent.
-    pub(crate) cgroup_path: Box<dyn FnOnce(&str, Option<&str>) -> String>,
+    /// The cgroup that its own is in, if it is not the configured one.
+    pub(crate) cgroup_parent: Option<String>,
     pub(crate) pod: Option<PodMember>,
 }
 
@@ -56,13 +56,12 @@ impl Engine {
             // By id from now on, as Docker keeps it: names move.
             *other = self.find(other)?;
         }
-        let driver = self.cgroup_driver();
         self.insert_record(NewRecord {
             options,
             image,
             process,
             warnings,
-            cgroup_path: Box::new(move |id, parent| spec::cgroup_path(driver, parent, id)),
+            cgroup_parent: None,
             pod: None,
         })
     }
@@ -74,12 +73,13 @@ impl Engine {
             image,
             process,
             warnings,
-            cgroup_path,
+            cgroup_parent,
             pod,
         } = new;
         let id = names::new_id();
+        let parent = cgroup_parent.or_else(|| self.config.settings.cgroup.parent.clone());
         let mut container = Container {
-            cgroup_path: cgroup_path(&id, self.config.settings.cgroup.parent.as_deref()),
+            cgroup_path: spec::cgroup_path(self.cgroup_driver(), parent.as_deref(), &id),
             cgroup_driver: self.cgroup_driver_name().into(),
             name: String::new(),
             image_id: image.id.clone(),

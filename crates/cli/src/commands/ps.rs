@@ -381,6 +381,7 @@ pub mod tests {
             truncate,
             size: false,
             now: now(),
+            pods: None,
         }
     }
 

@@ -49,15 +49,12 @@ impl Engine {
             }),
             image_volumes,
         };
-        let driver = self.cgroup_driver();
         let (container, warnings) = self.insert_record(NewRecord {
             options: run,
             image,
             process,
             warnings: Vec::new(),
-            cgroup_path: Box::new(move |id, own| {
-                spec::cgroup_path(driver, pod.cgroup.as_deref().or(own), id)
-            }),
+            cgroup_parent: pod.cgroup,
             pod: Some(member),
         })?;
         Ok(Created {

@@ -284,7 +284,7 @@ fn quantity(text: &str) -> Option<u64> {
         _ => return None,
     };
     let value = number.parse::<f64>().ok()? * factor;
-    (value.is_finite() && value >= 1.0 && value < 1e18).then_some(value as u64)
+    (1.0..1e18).contains(&value).then_some(value as u64)
 }
 
 #[cfg(test)]
