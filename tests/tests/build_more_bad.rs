@@ -134,6 +134,14 @@ fn what_is_wrong_with_a_build_is_named_and_nothing_is_left() {
         fails(&env, &context, words);
         assert_nothing_left(&env, "busybox");
     }
+    // Variables that double grow only so far.
+    let doubling = "ENV A=$A$A\n".repeat(40);
+    let context = env.dockerfile(&format!("FROM busybox\nENV A=0123456789abcdef\n{doubling}"));
+    fails(
+        &env,
+        &context,
+        &["Dockerfile:19", "longer by more than 1 MiB"],
+    );
     let context = env.dockerfile("FROM busybox AS one\n");
     env.build(&["--target", "two"], &context)
         .exits(1)

@@ -190,6 +190,25 @@ fn a_broken_download_goes_on() {
 }
 
 #[test]
+fn members_added_to_a_list_at_once_are_all_in_it() {
+    let env = Env::new();
+    let own = OwnRegistry::start(&env.path("registry"));
+    let list = format!("{}/me/list", own.host());
+    let members: Vec<String> = (0..6).map(|n| format!("{}/me/m{n}", own.host())).collect();
+    for member in &members {
+        let to = format!("docker://{member}");
+        env.rctr(["copy", "-q", &shared("busybox"), &to]).ok();
+    }
+    let add = |member: &String| env.spawn(["manifest", "create", "--amend", &list, member]);
+    let adding: Vec<_> = members.iter().map(add).collect();
+    for command in adding {
+        command.finish().ok();
+    }
+    let shown = env.rctr(["manifest", "inspect", &list]).ok().json();
+    assert_eq!(shown["manifests"].as_array().map(Vec::len), Some(6));
+}
+
+#[test]
 fn manifest_lists_are_made_of_images_at_registries() {
     let env = Env::new();
     let own = OwnRegistry::start(&env.path("registry"));

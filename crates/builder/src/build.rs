@@ -140,6 +140,7 @@ fn run(
     solver.touch_cache()?;
     let facts = Facts {
         started,
+        finished: time::now(),
         dockerfile: (&opened.name, &opened.text),
     };
     let made = export::run(&mut view, &solver, &facts, &solved)?;

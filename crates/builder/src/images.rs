@@ -24,6 +24,8 @@ pub(crate) struct ImageFinder<'a> {
     /// Number of the next line in the view.
     next_vertex: AtomicUsize,
     found: Mutex<HashMap<(String, String), BaseImage>>,
+    /// Held while an image is pulled: of those for two platforms each must see the name the other has got.
+    pulling: Mutex<()>,
 }
 
 /// Hands what happens to layers to the thread that tells of it.
@@ -77,6 +79,7 @@ impl<'a> ImageFinder<'a> {
             progress,
             next_vertex: AtomicUsize::new(first_vertex),
             found: Mutex::default(),
+            pulling: Mutex::default(),
         }
     }
 
@@ -169,6 +172,7 @@ impl<'a> ImageFinder<'a> {
             return Ok(());
         };
         let (name, platform) = (&image.name, remote.platform.as_deref());
+        let _alone = self.pulling.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.engine.store().find_image(name)?;
         self.talk(vertex, cancel, |progress| {
             self.engine.pull(&remote.reference, platform, progress)

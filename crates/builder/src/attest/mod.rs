@@ -46,6 +46,8 @@ impl Attestations {
 pub(crate) struct Facts<'a> {
     /// When it began: seconds since 1970.
     pub(crate) started: i64,
+    /// When its last step ended, the same in all that is made of it.
+    pub(crate) finished: i64,
     /// The Dockerfile's name and text.
     pub(crate) dockerfile: (&'a str, &'a str),
 }

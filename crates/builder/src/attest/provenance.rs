@@ -46,7 +46,7 @@ pub(super) fn predicate(solver: &Solver<'_>, facts: &Facts<'_>, detail: Detail) 
     }
     let mut metadata = json!({
         "startedOn": time::format(facts.started),
-        "finishedOn": time::format(time::now()),
+        "finishedOn": time::format(facts.finished),
         "buildkit_completeness": {
             "request": detail == Detail::Max,
             "resolvedDependencies": false,

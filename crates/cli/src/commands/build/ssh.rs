@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use tempfile::TempDir;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// The agents of a build.
 #[derive(Debug, Default)]
@@ -20,16 +19,13 @@ pub struct Agents {
     own: Vec<Own>,
 }
 
-/// An agent that was started for this build alone.
+/// An agent that was started for this build alone. The file of its socket is its own, which it removes when it is
+/// terminated: by us, or by the kernel if the build is killed.
 #[derive(Debug)]
 struct Own {
-    _agent: Running,
-    /// Leads to its socket, which has no name: whatever happens to the build, no file stays.
-    socket: File,
+    agent: Child,
+    socket: PathBuf,
 }
-
-#[derive(Debug)]
-struct Running(Child);
 
 impl Agents {
     /// `default|ID[=SOCKET|KEY[,KEY…]]`; an error has the word and the reason.
@@ -58,7 +54,7 @@ impl Agents {
             one if is_socket(Path::new(one)).unwrap_or(false) => PathBuf::from(one),
             keys => {
                 let own = Own::start(keys.split(','))?;
-                let socket = own.socket();
+                let socket = own.socket.clone();
                 self.own.push(own);
                 socket
             }
@@ -83,46 +79,34 @@ impl Own {
                 return Err("only a single socket can be given, and no keys beside it".to_owned());
             }
         }
-        let dir =
-            TempDir::with_prefix("rctr-ssh-").map_err(|e| format!("temporary directory: {e}"))?;
         let mut command = Command::new("ssh-agent");
-        command.arg("-D").arg("-a").arg(dir.path().join("agent"));
+        command.args(["-D", "-s"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         // Ctrl-C at the terminal is for the build, which ends it.
         command.process_group(0);
         // SAFETY: a single system call, which allocates nothing and takes no lock.
         unsafe {
-            // A killed build takes it with it.
-            command.pre_exec(|| {
-                Ok(nix::sys::prctl::set_pdeathsig(
-                    nix::sys::signal::Signal::SIGTERM,
-                )?)
-            });
+            command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?));
         }
-        let mut agent = Running(command.spawn().map_err(|e| not_run("ssh-agent", &e))?);
+        let agent = command.spawn().map_err(|e| not_run("ssh-agent", &e))?;
+        let mut own = Own {
+            agent,
+            socket: PathBuf::new(),
+        };
         // It tells its socket when it listens.
         let mut line = String::new();
-        if let Some(stdout) = agent.0.stdout.take() {
+        if let Some(stdout) = own.agent.stdout.take() {
             let read = BufReader::new(stdout).read_line(&mut line);
             read.map_err(|e| not_run("ssh-agent", &e))?;
         }
-        if line.is_empty() {
-            return Err("ssh-agent does not start".to_owned());
-        }
-        let socket = File::options()
-            .read(true)
-            .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
-            .open(dir.path().join("agent"));
-        let own = Own {
-            _agent: agent,
-            socket: socket.map_err(|e| not_run("ssh-agent", &e))?,
-        };
-        drop(dir);
+        let told = line.strip_prefix("SSH_AUTH_SOCK=");
+        let socket = told.and_then(|line| line.split(';').next());
+        own.socket = socket.ok_or("ssh-agent does not start")?.into();
         let added = Command::new("ssh-add")
             .arg("-q")
             .arg("--")
             .args(keys.iter().map(OsStr::new))
-            .env("SSH_AUTH_SOCK", own.socket())
+            .env("SSH_AUTH_SOCK", &own.socket)
             .stdin(Stdio::null())
             .output()
             .map_err(|e| not_run("ssh-add", &e))?;
@@ -135,18 +119,15 @@ impl Own {
             }
         }
     }
-
-    fn socket(&self) -> PathBuf {
-        let number = self.socket.as_raw_fd();
-        PathBuf::from(format!("/proc/{}/fd/{number}", std::process::id()))
-    }
 }
 
-impl Drop for Running {
+impl Drop for Own {
     fn drop(&mut self) {
         // Gone already, if this fails.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        if let Ok(pid) = i32::try_from(self.agent.id()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        let _ = self.agent.wait();
     }
 }
 
@@ -182,11 +163,9 @@ mod tests {
             .output();
         let listed = listed.unwrap();
         assert!(String::from_utf8_lossy(&listed.stdout).contains("of-the-test"));
-        let named = std::fs::read_link(&socket).unwrap();
-        assert!(!named.parent().unwrap().exists(), "no file is left");
-        let agent = agents.own[0]._agent.0.id();
         drop(agents);
-        assert!(!Path::new(&format!("/proc/{agent}")).exists());
+        assert!(!socket.exists());
+        assert!(!socket.parent().unwrap().exists(), "no file is left");
 
         std::fs::write(&key, "no key").unwrap();
         let (word, reason) = Agents::of(&[format!("a={}", key.display())]).unwrap_err();
