@@ -281,7 +281,7 @@ mod tests {
             "[cri]\nsocket = \"relative\"\n",
             &["relative", "unix:///PATH"],
         );
-        refused("[cri]\nstream_address = \"here\"\n", &["IP"]);
+        refused("[cri]\nstream_address = \"here\"\n", &["socket address"]);
     }
 
     #[test]
