@@ -122,7 +122,7 @@ fn lists_are_filtered() {
         });
         assert_eq!(
             found(api::ContainerFilter { state, ..none() }),
-            [id.clone()]
+            std::slice::from_ref(id)
         );
     }
     let by_pod = |id: &str| api::ContainerFilter {
@@ -135,7 +135,7 @@ fn lists_are_filtered() {
         label_selector: map(&[("container", "two")]),
         ..none()
     };
-    assert_eq!(found(by_label), [running.clone()]);
+    assert_eq!(found(by_label), std::slice::from_ref(&running));
     let by_id = api::ContainerFilter {
         id: running[..12].into(),
         ..none()

@@ -165,8 +165,8 @@ fn lists_are_filtered() {
         id: id.into(),
         ..none()
     };
-    assert_eq!(found(by_id(&first)), [first.clone()]);
-    assert_eq!(found(by_id(&first[..10])), [first.clone()]);
+    assert_eq!(found(by_id(&first)), std::slice::from_ref(&first));
+    assert_eq!(found(by_id(&first[..10])), std::slice::from_ref(&first));
     assert!(found(by_id("nosuch")).is_empty());
     let by_state = |state: api::PodSandboxState| api::PodSandboxFilter {
         state: Some(api::PodSandboxStateValue {
@@ -176,11 +176,11 @@ fn lists_are_filtered() {
     };
     assert_eq!(
         found(by_state(api::PodSandboxState::SandboxReady)),
-        [first.clone()]
+        std::slice::from_ref(&first)
     );
     assert_eq!(
         found(by_state(api::PodSandboxState::SandboxNotready)),
-        [second.clone()]
+        std::slice::from_ref(&second)
     );
     let by_label = |value: &str| api::PodSandboxFilter {
         label_selector: map(&[("app", value)]),
