@@ -1,12 +1,8 @@
 //! `build --cache-to` and `--cache-from`: results of one machine used on another.
 
 use std::fs;
-use std::path::Path;
 
-use nix::sys::signal::Signal;
-use rctr_tests::{
-    Context, Env, Output, OwnRegistry, entries, parsed, text, tool, wait_for, wait_for_some,
-};
+use rctr_tests::{Context, Env, Output, OwnRegistry, entries, parsed, text, tool};
 
 const DOCKERFILE: &str = "FROM busybox AS made\nRUN cat /proc/sys/kernel/random/uuid > /made\nRUN mkdir /more && cat /proc/sys/kernel/random/uuid > /more/file\n\
      FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /when\nCOPY file /file\nCOPY --link --from=made /more /more\n";
@@ -228,42 +224,6 @@ fn a_private_key_is_an_agent_for_the_time_of_the_build() {
     tool("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &key]);
     let ssh = format!("default={key}");
     build(&env, &dir, &["--ssh", &ssh]).ok();
-
-    // Nor does a killed build leave the agent, or its socket.
-    dir.write(
-        "Dockerfile",
-        "FROM busybox\nRUN --mount=type=ssh test -S \"$SSH_AUTH_SOCK\" && exec sleep 4321\n",
-    );
-    let running = env.spawn(["build", "--ssh", &ssh, dir.path()]);
-    let children = format!("/proc/{0}/task/{0}/children", running.pid());
-    let agent = wait_for_some("an agent", || {
-        let children = fs::read_to_string(&children).ok()?;
-        let mut pids = children.split_whitespace();
-        let agent = pids.find(|pid| {
-            let name = fs::read_to_string(format!("/proc/{pid}/comm"));
-            name.is_ok_and(|name| name.trim() == "ssh-agent")
-        });
-        agent.map(str::to_owned)
-    });
-    wait_for("the step", || {
-        entries(&env.state())
-            .iter()
-            .any(|name| !name.starts_with('.'))
-    });
-    let sockets = || {
-        let dirs = entries(Path::new("/tmp")).into_iter();
-        let socket = format!("agent.{agent}");
-        dirs.filter(|dir| dir.starts_with("ssh-"))
-            .map(|dir| format!("/tmp/{dir}/{socket}"))
-            .filter(|socket| Path::new(socket).exists())
-            .count()
-    };
-    assert_eq!(sockets(), 1);
-    running.signal(Signal::SIGKILL);
-    running.finish();
-    wait_for("the end of the agent", || {
-        sockets() == 0 && !Path::new(&format!("/proc/{agent}")).exists()
-    });
     let no_key = dir.file("Dockerfile");
     build(
         &env,

@@ -20,7 +20,8 @@ pub struct Agents {
 }
 
 /// An agent that was started for this build alone. The file of its socket is its own, which it removes when it is
-/// terminated: by us, or by the kernel if the build is killed.
+/// terminated. A killed build leaves it where the program is set-group-id, as on Debian: the kernel then forgets whose
+/// death it was to follow.
 #[derive(Debug)]
 struct Own {
     agent: Child,
