@@ -63,7 +63,7 @@ fn a_pod_whose_making_was_interrupted_is_made_again() {
         assert_eq!(listed.len(), 1, "after {after} µs");
         assert_eq!(
             entries(&cri.env().state().join(".pods")),
-            [pod.clone()],
+            std::slice::from_ref(&pod),
             "after {after} µs"
         );
         let id = cri.run(&pod, &config, shell("c", "sleep 1000"));

@@ -6,10 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// The agents of a build.
 #[derive(Debug, Default)]
@@ -19,14 +16,18 @@ pub struct Agents {
     own: Vec<Own>,
 }
 
-/// An agent that was started for this build alone. The file of its socket is its own, which it removes when it is
-/// terminated. A killed build leaves it where the program is set-group-id, as on Debian: the kernel then forgets whose
-/// death it was to follow.
+/// An agent that was started for this build alone. It ends, and removes its socket, when the shell in front of it has
+/// read the end of a pipe that only this process holds: also when this process is killed.
 #[derive(Debug)]
 struct Own {
-    agent: Child,
+    shell: Child,
+    held: Option<ChildStdin>,
     socket: PathBuf,
 }
+
+/// Run by ssh-agent, with its socket and process id in the environment.
+const UNTIL_THE_END: &str = r#"echo "$SSH_AUTH_SOCK"; cat >/dev/null; kill "$SSH_AGENT_PID"
+while [ -e "$SSH_AUTH_SOCK" ] && kill -0 "$SSH_AGENT_PID"; do sleep 0.01; done 2>/dev/null"#;
 
 impl Agents {
     /// `default|ID[=SOCKET|KEY[,KEY…]]`; an error has the word and the reason.
@@ -81,28 +82,26 @@ impl Own {
             }
         }
         let mut command = Command::new("ssh-agent");
-        command.args(["-D", "-s"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(["sh", "-c", UNTIL_THE_END]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // Ctrl-C at the terminal is for the build, which ends it.
         command.process_group(0);
-        // SAFETY: a single system call, which allocates nothing and takes no lock.
-        unsafe {
-            command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?));
-        }
-        let agent = command.spawn().map_err(|e| not_run("ssh-agent", &e))?;
+        let mut shell = command.spawn().map_err(|e| not_run("ssh-agent", &e))?;
         let mut own = Own {
-            agent,
+            held: shell.stdin.take(),
+            shell,
             socket: PathBuf::new(),
         };
-        // It tells its socket when it listens.
+        // Its socket is told when it listens.
         let mut line = String::new();
-        if let Some(stdout) = own.agent.stdout.take() {
+        if let Some(stdout) = own.shell.stdout.take() {
             let read = BufReader::new(stdout).read_line(&mut line);
             read.map_err(|e| not_run("ssh-agent", &e))?;
         }
-        let told = line.strip_prefix("SSH_AUTH_SOCK=");
-        let socket = told.and_then(|line| line.split(';').next());
-        own.socket = socket.ok_or("ssh-agent does not start")?.into();
+        match line.trim_end() {
+            "" => return Err("ssh-agent does not start".to_owned()),
+            socket => own.socket = socket.into(),
+        }
         let added = Command::new("ssh-add")
             .arg("-q")
             .arg("--")
@@ -124,11 +123,9 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        // Gone already, if this fails.
-        if let Ok(pid) = i32::try_from(self.agent.id()) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
-        let _ = self.agent.wait();
+        drop(self.held.take());
+        // Nothing is left to do if it cannot be waited for.
+        let _ = self.shell.wait();
     }
 }
 

@@ -212,15 +212,21 @@ async fn websocket_channels_carry_a_connection_for_each_port() {
         pod.read_exact(&mut got).unwrap();
         pod.write_all(b"pong").unwrap();
         drop(pod);
-        // The client's end of the port's channel is the end of its connection.
-        client.frame(websocket::CLOSE, &[]).unwrap();
         let mut channels = std::collections::BTreeMap::<u8, Vec<u8>>::new();
-        while let Some((websocket::BINARY, payload)) = client.message() {
+        let whole = |channels: &std::collections::BTreeMap<u8, Vec<u8>>| {
+            let length = |channel| channels.get(&channel).map_or(0, Vec::len);
+            length(0) == 6 && length(1) == 2 && length(2) == 2 && length(3) > 2
+        };
+        while !whole(&channels) {
+            let Some((websocket::BINARY, payload)) = client.message() else {
+                panic!("it ends after {channels:?}");
+            };
             channels
                 .entry(payload[0])
                 .or_default()
                 .extend(&payload[1..]);
         }
+        client.frame(websocket::CLOSE, &[]).unwrap();
         assert_eq!(channels[&0], [&port.to_le_bytes()[..], b"pong"].concat());
         assert_eq!(channels[&1], port.to_le_bytes());
         assert_eq!(channels[&2], closed.to_le_bytes());
