@@ -185,8 +185,15 @@ fn a_plugin_that_hangs_is_killed_with_its_children() {
         .unwrap_err();
     assert!(matches!(error, Error::CniTimeout { .. }), "{error}");
     let child = fs::read_to_string(node.dir.path().join("child")).unwrap();
-    let state = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
-    assert!(state.is_empty() || state.contains(") Z "), "{state}");
+    let ended = || {
+        let state = fs::read_to_string(format!("/proc/{}/stat", child.trim()));
+        state.map_or(true, |state| state.contains(") Z "))
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while !ended() {
+        assert!(std::time::Instant::now() < deadline, "{child} lives");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
