@@ -19,7 +19,7 @@ DEMO_PACKAGES := $(BUILD_PACKAGES) busybox-static docker-registry python3 util-l
 TEST_PACKAGES := $(DEMO_PACKAGES) mmdebstrap skopeo nftables iptables iproute2 procps zstd \
 	qemu-system-x86 kmod cpio e2fsprogs passwd systemd-sysv dbus git openssl xz-utils bzip2 openssh-client \
 	containernetworking-plugins
-BENCH_PACKAGES := $(TEST_PACKAGES) docker.io containerd podman runc crun buildah umoci python3-venv
+BENCH_PACKAGES := $(TEST_PACKAGES) docker.io containerd podman runc crun buildah umoci python3-venv iperf3
 
 .DELETE_ON_ERROR:
 .PHONY: all build setup setup-build setup-demo setup-bench demo test guest bench compare audit install place clean

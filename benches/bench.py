@@ -20,8 +20,10 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 import peers  # noqa: E402
 from builds import Builds  # noqa: E402
+from crowds import Crowds  # noqa: E402
 from pushes import Pushes  # noqa: E402
 from saves import Saves  # noqa: E402
+from traffic import Traffic  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parent
@@ -201,6 +203,24 @@ class Bench:
         with closing(Pushes(self)) as pushes:
             pushes.run()
 
+    def starts(self):
+        Crowds(self).starts()
+
+    def crowd(self):
+        Crowds(self).crowd()
+
+    def logs(self):
+        Crowds(self).logs()
+
+    def ports(self):
+        Traffic(self).ports()
+
+    def streams(self):
+        Traffic(self).streams()
+
+    def names(self):
+        Traffic(self).names()
+
     def exec(self):
         for peer in self.all:
             peer.run("run", "-d", "--name", "exec", peer.image("busybox"), "sleep", "100000")
@@ -238,7 +258,8 @@ class Bench:
 
 
 def main():
-    names = ["run", "exec", "ps", "memory", "pull", "build", "packages", "save", "push"]
+    names = ["run", "exec", "ps", "memory", "pull", "build", "packages", "save", "push",
+             "starts", "crowd", "logs", "ports", "streams", "names"]
     parser = argparse.ArgumentParser(prog="run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20, help="rounds behind each median (default 20)")
     parser.add_argument("--only", default=",".join(names), help=f"of {', '.join(names)}")
