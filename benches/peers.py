@@ -101,7 +101,7 @@ class Rctr(Peer):
         self.binary = binary
         config = self.work / "config.toml"
         config.write_text(
-            f'[registry."docker.io"]\nmirrors = ["{registry}"]\n[network]\nbridge = "rctrb0"\nsubnet = "10.217.0.0/16"\n'
+            f'[registry."docker.io"]\nmirrors = ["{registry}"]\n[network]\nbridge = "rctrb0"\nsubnet = "10.217.0.0/16"\n[log]\nmax_size = "4g"\n'
         )
         self.env |= {"RCTR_ROOT": f"{self.work}/root", "RCTR_STATE": f"{self.work}/state", "RCTR_CONFIG": str(config)}
 

@@ -79,32 +79,36 @@ impl Engine {
 }
 
 impl Logs {
-    /// The next entry; when following, blocks until there is one or the container has ended.
+    /// The next entry; `None` when all that is there has been read. Then [`Logs::wait`] tells whether more comes.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn next_entry(&mut self) -> Result<Option<LogEntry>> {
-        loop {
-            if let Some(entry) = self.reader.next_entry()? {
-                return Ok(Some(entry));
-            }
-            let (Some(end), Some(watch)) = (&self.end, self.reader.watch_fd()) else {
-                return Ok(None);
-            };
-            let mut fds = [
-                PollFd::new(watch, PollFlags::POLLIN),
-                PollFd::new(end.as_fd(), PollFlags::POLLIN),
-            ];
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) | Err(nix::Error::EINTR) => {}
-                Err(errno) => return Err(Error::file("poll", "log".as_ref())(errno.into())),
-            }
-            let ended = fds[1].any() == Some(true);
-            self.reader.clear_watch();
-            if ended {
-                // Everything was written before the end was told: one more look, then stop.
-                self.end = None;
-            }
+        Ok(self.reader.next_entry()?)
+    }
+
+    /// When following, blocks until there may be more entries; false if there never will.
+    ///
+    /// # Errors
+    /// The log cannot be watched.
+    pub fn wait(&mut self) -> Result<bool> {
+        let (Some(end), Some(watch)) = (&self.end, self.reader.watch_fd()) else {
+            return Ok(false);
+        };
+        let mut fds = [
+            PollFd::new(watch, PollFlags::POLLIN),
+            PollFd::new(end.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(errno) => return Err(Error::file("poll", "log".as_ref())(errno.into())),
         }
+        let ended = fds[1].any() == Some(true);
+        self.reader.clear_watch();
+        if ended {
+            // Everything was written before the end was told: one more look, then stop.
+            self.end = None;
+        }
+        Ok(true)
     }
 }

@@ -9,6 +9,9 @@ use crate::cli::LogsArgs;
 use crate::failure::{ENGINE, Failure, Result};
 use crate::usage::require_one;
 
+/// Bytes of output that wait to be written together.
+const BUFFER: usize = 64 * 1024;
+
 pub fn run(app: &App, command: &str, args: &LogsArgs) -> Result {
     let name = require_one(command, &args.names)?;
     let options = LogOptions {
@@ -18,27 +21,28 @@ pub fn run(app: &App, command: &str, args: &LogsArgs) -> Result {
         tail: tail(command, &args.tail)?,
     };
     let mut logs = app.engine()?.logs(name, &options)?;
-    let mut stdout = BufWriter::new(io::stdout().lock());
+    let mut stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     let mut stderr = io::stderr().lock();
-    while let Some(entry) = logs.next_entry()? {
-        let time = match args.timestamps && !entry.continues {
-            true => format!("{} ", format_time(entry.time)),
-            false => String::new(),
-        };
-        match entry.stream {
-            LogStream::Stdout => write_entry(&mut stdout, &time, &entry.text)?,
-            LogStream::Stderr => {
-                // Both may be one terminal.
-                stdout.flush()?;
-                write_entry(&mut stderr, &time, &entry.text)?;
+    loop {
+        while let Some(entry) = logs.next_entry()? {
+            let time = match args.timestamps && !entry.continues {
+                true => format!("{} ", format_time(entry.time)),
+                false => String::new(),
+            };
+            match entry.stream {
+                LogStream::Stdout => write_entry(&mut stdout, &time, &entry.text)?,
+                LogStream::Stderr => {
+                    // Both may be one terminal.
+                    stdout.flush()?;
+                    write_entry(&mut stderr, &time, &entry.text)?;
+                }
             }
         }
-        if args.follow {
-            stdout.flush()?;
+        stdout.flush()?;
+        if !logs.wait()? {
+            return Ok(0);
         }
     }
-    stdout.flush()?;
-    Ok(0)
 }
 
 fn write_entry(out: &mut impl Write, time: &str, text: &[u8]) -> io::Result<()> {

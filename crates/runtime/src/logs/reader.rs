@@ -50,6 +50,13 @@ pub struct LogEntry {
     pub continues: bool,
 }
 
+/// Bytes read from a file at once.
+const CHUNK: usize = 128 * 1024;
+
+/// A follower looks for newer files each time it has read so much: one that is behind keeps them open, so that
+/// rotation takes none away from it unread.
+const LOOK_EVERY: usize = 1 << 20;
+
 /// Reads a log and its rotated files in order.
 pub struct LogReader {
     path: PathBuf,
@@ -57,8 +64,28 @@ pub struct LogReader {
     current: Option<BufReader<File>>,
     waiting: VecDeque<File>,
     record: Vec<u8>,
+    clock: Clock,
     unfinished: [bool; 2],
     watch: Option<Inotify>,
+    since_look: usize,
+}
+
+/// The time of the record before: those of one write have the same.
+#[derive(Default)]
+struct Clock {
+    text: Vec<u8>,
+    time: Option<SystemTime>,
+}
+
+impl Clock {
+    fn read(&mut self, text: &[u8]) -> Option<SystemTime> {
+        if self.time.is_none() || self.text != text {
+            self.time = parse_time(std::str::from_utf8(text).ok()?);
+            self.text.clear();
+            self.text.extend_from_slice(text);
+        }
+        self.time
+    }
 }
 
 impl LogReader {
@@ -81,11 +108,13 @@ impl LogReader {
         Ok(Self {
             path: path.to_owned(),
             options,
-            current: waiting.pop_front().map(BufReader::new),
+            current: waiting.pop_front().map(buffered),
             waiting,
             record: Vec::new(),
+            clock: Clock::default(),
             unfinished: [false; 2],
             watch,
+            since_look: 0,
         })
     }
 
@@ -101,30 +130,31 @@ impl LogReader {
             {
                 return Ok(None);
             }
-            let record = std::mem::take(&mut self.record);
+            let mut record = std::mem::replace(&mut self.record, Vec::with_capacity(256));
             // Whatever is not a record was not written by a monitor, or was cut by a crash: not worth losing the rest for.
             let Some(parsed) = Record::parse(&record) else {
                 continue;
             };
-            if self.options.until.is_some_and(|until| parsed.time > until) {
+            let Some(time) = self.clock.read(parsed.time) else {
+                continue;
+            };
+            if self.options.until.is_some_and(|until| time > until) {
                 return Ok(None);
             }
-            let continues = std::mem::replace(
-                &mut self.unfinished[parsed.stream as usize],
-                !parsed.ends_line,
-            );
-            let too_early = self.options.since.is_some_and(|since| parsed.time < since);
-            if too_early || !self.options.wants(parsed.stream) {
+            let (stream, ends_line, text) = (parsed.stream, parsed.ends_line, parsed.text);
+            let continues = std::mem::replace(&mut self.unfinished[stream as usize], !ends_line);
+            let too_early = self.options.since.is_some_and(|since| time < since);
+            if too_early || !self.options.wants(stream) {
                 continue;
             }
-            let mut text = parsed.text.to_vec();
-            if parsed.ends_line {
-                text.push(b'\n');
+            record.drain(..text);
+            if ends_line {
+                record.push(b'\n');
             }
             return Ok(Some(LogEntry {
-                time: parsed.time,
-                stream: parsed.stream,
-                text,
+                time,
+                stream,
+                text: record,
                 continues,
             }));
         }
@@ -146,17 +176,20 @@ impl LogReader {
     /// Reads one whole record into `self.record`, moving on through rotated files; false at the end.
     fn next_record(&mut self) -> io::Result<bool> {
         loop {
+            if self.watch.is_some() && self.since_look >= LOOK_EVERY {
+                self.look_for_files()?;
+            }
             let Some(file) = &mut self.current else {
                 return match self.following_file()? {
                     Some(next) => {
-                        self.current = Some(BufReader::new(next));
+                        self.current = Some(buffered(next));
                         continue;
                     }
                     None => Ok(false),
                 };
             };
             // A record that is only half written stays in the buffer until the rest has come.
-            file.read_until(b'\n', &mut self.record)?;
+            self.since_look += file.read_until(b'\n', &mut self.record)?;
             if self.record.last() == Some(&b'\n') {
                 self.record.pop();
                 return Ok(true);
@@ -172,7 +205,7 @@ impl LogReader {
                         }
                     }
                     self.record.clear();
-                    self.current = Some(BufReader::new(next));
+                    self.current = Some(buffered(next));
                 }
                 None => return Ok(false),
             }
@@ -181,28 +214,34 @@ impl LogReader {
 
     /// The file to read after the current one, if the current one has been completed.
     fn following_file(&mut self) -> io::Result<Option<File>> {
-        if let Some(next) = self.waiting.front() {
-            return next
-                .try_clone()
-                .map(Some)
-                .inspect(|_| drop(self.waiting.pop_front()));
+        if self.waiting.is_empty() {
+            self.look_for_files()?;
         }
-        let files = open_all(&self.path)?;
-        let Some(current) = &self.current else {
-            self.waiting = files.into();
-            return Ok(self.waiting.pop_front());
-        };
-        let ours = identity(current.get_ref())?;
-        let mut position = None;
-        for (index, file) in files.iter().enumerate() {
-            if identity(file)? == ours {
-                position = Some(index + 1);
-            }
-        }
-        // Rotated away altogether: the oldest that is left is next.
-        self.waiting = files.into_iter().skip(position.unwrap_or(0)).collect();
         Ok(self.waiting.pop_front())
     }
+
+    /// Opens the files that have come after the last one known.
+    fn look_for_files(&mut self) -> io::Result<()> {
+        self.since_look = 0;
+        let files = open_all(&self.path)?;
+        let last = self.waiting.back();
+        let mut known = 0;
+        if let Some(last) = last.or(self.current.as_ref().map(BufReader::get_ref)) {
+            let last = identity(last)?;
+            for (index, file) in files.iter().enumerate() {
+                if identity(file)? == last {
+                    known = index + 1;
+                }
+            }
+        }
+        // Where the last one known was rotated away altogether, the oldest that is left is next.
+        self.waiting.extend(files.into_iter().skip(known));
+        Ok(())
+    }
+}
+
+fn buffered(file: File) -> BufReader<File> {
+    BufReader::with_capacity(CHUNK, file)
 }
 
 fn identity(file: &File) -> io::Result<(u64, u64)> {
@@ -226,9 +265,17 @@ fn watch(path: &Path) -> Result<Inotify> {
 /// The log's files, oldest first.
 fn open_all(path: &Path) -> io::Result<Vec<File>> {
     let mut files = Vec::new();
+    let mut last = None;
     for n in 0.. {
         match File::open(rotated(path, n)) {
-            Ok(file) => files.push(file),
+            Ok(file) => {
+                // One that was renamed between two of these calls is met twice.
+                let identity = Some(identity(&file)?);
+                if last != identity {
+                    files.push(file);
+                }
+                last = identity;
+            }
             // Between two renames of a rotation the log itself is missing for a moment.
             Err(e) if e.kind() == io::ErrorKind::NotFound && n > 0 => break,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -325,16 +372,18 @@ impl<'a> BackwardRecords<'a> {
 }
 
 struct Record<'a> {
-    time: SystemTime,
+    /// As it is spelt.
+    time: &'a [u8],
     stream: Stream,
     ends_line: bool,
-    text: &'a [u8],
+    /// Where the text begins.
+    text: usize,
 }
 
 impl<'a> Record<'a> {
     fn parse(line: &'a [u8]) -> Option<Self> {
         let mut fields = line.splitn(4, |&b| b == b' ');
-        let time = parse_time(std::str::from_utf8(fields.next()?).ok()?)?;
+        let time = fields.next()?;
         let stream = match fields.next()? {
             b"stdout" => Stream::Stdout,
             b"stderr" => Stream::Stderr,
@@ -350,7 +399,7 @@ impl<'a> Record<'a> {
             time,
             stream,
             ends_line,
-            text: fields.next()?,
+            text: line.len() - fields.next()?.len(),
         })
     }
 }

@@ -176,6 +176,30 @@ fn following_sees_every_line_across_rotation() {
     assert_eq!(text(&seen), expected);
 }
 
+#[test]
+fn a_follower_that_is_behind_loses_nothing_to_rotation() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir, 2_000_000, 2);
+    let mut reader = LogReader::open(&config.path, LogOptions::default(), true).unwrap();
+    let mut log = LogWriter::open(config).unwrap();
+    let line = |n: usize| format!("{n:099}\n").into_bytes();
+    let mut read = 0;
+    let mut check = |entry: LogEntry| {
+        assert_eq!(entry.text, line(read));
+        read += 1;
+    };
+    for step in 0..50 {
+        let lines: Vec<u8> = (0..4_000).flat_map(|n| line(step * 4_000 + n)).collect();
+        log.write(Stream::Stdout, &lines).unwrap();
+        // Half as fast as it grows.
+        (0..2_000).for_each(|_| check(reader.next_entry().unwrap().unwrap()));
+    }
+    while let Some(entry) = reader.next_entry().unwrap() {
+        check(entry);
+    }
+    assert_eq!(read, 200_000);
+}
+
 fn wait(reader: &LogReader) {
     let fd = reader.watch_fd().unwrap();
     let mut fds = [nix::poll::PollFd::new(
