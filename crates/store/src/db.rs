@@ -127,6 +127,19 @@ const MIGRATIONS: &[&str] = &["
         name TEXT NOT NULL UNIQUE,
         document TEXT NOT NULL
     );
+", "
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        time INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        action TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        attributes TEXT NOT NULL
+    );
+    -- Of whom there is something to tell that could not be told when it was begun.
+    CREATE TABLE events_due (
+        actor TEXT PRIMARY KEY
+    ) WITHOUT ROWID;
 "];
 
 /// Opens the database of the store in `root`, and creates it if there is none.

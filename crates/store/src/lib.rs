@@ -50,8 +50,8 @@ pub use pack::{
     write_tree_archives,
 };
 pub use records::{
-    AddressPool, CacheEntry, Container, DeletedImage, IdMatch, Image, ImageLayer, ImageRecord,
-    Lease, NewCacheEntry, NewContainer, NewVolume, Tx, Volume,
+    AddressPool, CacheEntry, Container, DeletedImage, Event, IdMatch, Image, ImageLayer,
+    ImageRecord, Lease, NewCacheEntry, NewContainer, NewEvent, NewVolume, Tx, Volume, Watch,
 };
 pub use store::Store;
 pub use usage::{

@@ -113,6 +113,11 @@ impl Store {
         self.transaction(TransactionBehavior::Deferred, work)
     }
 
+    /// Runs `work` upon one view of the records, once nobody else is writing.
+    pub(crate) fn alone<T>(&self, work: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
+        self.transaction(TransactionBehavior::Immediate, work)
+    }
+
     fn transaction<T, E: From<Error>>(
         &self,
         behavior: TransactionBehavior,
