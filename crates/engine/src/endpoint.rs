@@ -54,7 +54,7 @@ impl Engine {
             return Ok(self.bridge_with(configured));
         }
         let before = tx.subnet(DEFAULT_NETWORK)?;
-        let chosen = rctr_network::choose_subnet(&settings.bridge, before)?;
+        let chosen = rctr_network::choose_subnet(&settings.bridge, before, &[])?;
         if before != Some(chosen) {
             tx.set_subnet(DEFAULT_NETWORK, chosen)?;
         }
@@ -71,7 +71,7 @@ impl Engine {
             name: self.config.settings.network.bridge.clone(),
             subnet,
             subnet_v6: self.subnet_v6(),
-            mtu: None,
+            ..BridgeConfig::default()
         }
     }
 
@@ -396,6 +396,11 @@ fn endpoint(state: &EndpointState) -> Result<Endpoint> {
         mac,
         address: Ipv4Net::new(address, state.prefix_len).map_err(|_| corrupt())?,
         address_v6,
+        link_local: Vec::new(),
+        default_via: [Some(state.gateway), state.v6.map(|(_, _, gateway)| gateway)]
+            .into_iter()
+            .flatten()
+            .collect(),
     })
 }
 

@@ -133,17 +133,40 @@ fn check_subnets(socket: &Socket, bridge: &BridgeConfig) -> Result<()> {
     Ok(())
 }
 
+/// The interface through which a network is reached already, and the network that it is reached by: a bridge in it would
+/// take its packets away. A default route is none.
+///
+/// # Errors
+/// [`Error::Netlink`].
+pub fn reached_by(network: IpNet) -> Result<Option<(String, IpNet)>> {
+    let socket = Socket::route()?;
+    let family = match network {
+        IpNet::V4(_) => libc::AF_INET,
+        IpNet::V6(_) => libc::AF_INET6,
+    };
+    let routes = link::routed_networks(&socket, family)?;
+    match routes.iter().find(|(net, _)| overlap(*net, network)) {
+        Some(&(other, index)) => Ok(Some((link::name_of(&socket, index)?, other))),
+        None => Ok(None),
+    }
+}
+
 fn overlap(one: IpNet, other: IpNet) -> bool {
     one.contains(&other) || other.contains(&one)
 }
 
 /// The IPv4 subnet of a bridge for which nobody named one: `current`, the one it had last, while the bridge exists or
 /// nothing else is reached there; else the first free one of 10.88.0.0/16 to 10.255.0.0/16 and 172.16.0.0/16 to
-/// 172.31.0.0/16. One that the bridge has on it already is as good as free.
+/// 172.31.0.0/16. One that the bridge has on it already is as good as free; one that overlaps with `spoken_for`, other
+/// networks whose bridges may not be there now, is not.
 ///
 /// # Errors
 /// [`Error::NoFreeSubnet`]; [`Error::Netlink`].
-pub fn choose_subnet(bridge: &str, current: Option<Ipv4Net>) -> Result<Ipv4Net> {
+pub fn choose_subnet(
+    bridge: &str,
+    current: Option<Ipv4Net>,
+    spoken_for: &[IpNet],
+) -> Result<Ipv4Net> {
     let socket = Socket::route()?;
     let own = Link::find(&socket, bridge)?.map(|link| link.index);
     if let (Some(current), Some(_)) = (current, own) {
@@ -163,6 +186,9 @@ pub fn choose_subnet(bridge: &str, current: Option<Ipv4Net>) -> Result<Ipv4Net> 
     let is_free = |net: &&Ipv4Net| {
         let taken = |(routed, _): &(IpNet, u32)| overlap(*routed, IpNet::from(**net));
         !routes.iter().any(taken)
+            && !spoken_for
+                .iter()
+                .any(|other| overlap(*other, IpNet::from(**net)))
     };
     let chosen = candidates.iter().find(on_bridge);
     let chosen = chosen.or_else(|| candidates.iter().find(is_free));
@@ -209,26 +235,62 @@ pub fn connect(netns: BorrowedFd<'_>, bridge: &BridgeConfig, endpoint: &Endpoint
         peer_mac: endpoint.mac,
         netns,
         mtu: link.mtu,
+        isolated: bridge.isolated,
     };
     Link::create_veth(&host, &pair)?;
-    let v6 = endpoint.address_v6.zip(bridge.gateway_v6());
-    let v6 = v6.filter(|_| host::kernel_has_ipv6());
-    let mut addresses = vec![IpNet::from(endpoint.address)];
-    let mut gateways = vec![IpAddr::from(bridge.gateway())];
-    if let Some((address, gateway)) = v6 {
-        addresses.push(address.into());
-        gateways.push(gateway.into());
-    }
-    let (inside, index) = netns::within(netns, || prepare_inside(&endpoint.ifname, v6.is_some()))?;
+    let inside = configure_inside(netns, endpoint)?;
+    link::settle(&host, &[&endpoint.host_ifname, &bridge.name])?;
+    link::settle(&inside, &[&endpoint.ifname])
+}
+
+/// Gives an interface inside a namespace its addresses and routes, and brings it up.
+pub(crate) fn configure_inside(netns: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<Socket> {
+    let v6 = host::kernel_has_ipv6();
+    let addresses = endpoint.addresses(v6);
+    let has_v6 = addresses.iter().any(|net| matches!(net, IpNet::V6(_)));
+    let (inside, index) = netns::within(netns, || prepare_inside(&endpoint.ifname, has_v6))?;
     let wanted = Addressing {
         name: &endpoint.ifname,
         index,
         addresses: &addresses,
-        gateways: &gateways,
+        gateways: &endpoint.gateways(v6),
     };
     link::configure(&inside, &wanted)?;
-    link::settle(&host, &[&endpoint.host_ifname, &bridge.name])?;
-    link::settle(&inside, &[&endpoint.ifname])
+    Ok(inside)
+}
+
+/// Takes an interface out of a namespace, and its cable with it; one that is not there is fine.
+///
+/// # Errors
+/// [`Error::Namespace`], [`Error::Netlink`].
+pub fn disconnect(netns: BorrowedFd<'_>, ifname: &str) -> Result<()> {
+    let inside = netns::within(netns, Socket::route)?;
+    Link::delete(&inside, ifname)
+}
+
+/// Leads all packets of a namespace that leave its networks to these gateways, in place of earlier ones; `None` takes a
+/// family's default route away.
+///
+/// # Errors
+/// [`Error::Namespace`], [`Error::Netlink`].
+pub fn set_default_routes(
+    netns: BorrowedFd<'_>,
+    v4: Option<(&str, IpAddr)>,
+    v6: Option<(&str, IpAddr)>,
+) -> Result<()> {
+    let families = [(libc::AF_INET, v4), (libc::AF_INET6, v6)];
+    let with_ipv6 = host::kernel_has_ipv6();
+    for (family, via) in families {
+        if family == libc::AF_INET6 && !with_ipv6 {
+            continue;
+        }
+        let (inside, index) = netns::within(netns, || {
+            let index = via.map(|(ifname, _)| inside_index(ifname)).transpose()?;
+            Ok((Socket::route()?, index))
+        })?;
+        link::set_default_route(&inside, family, index.zip(via.map(|(_, gateway)| gateway)))?;
+    }
+    Ok(())
 }
 
 /// What only a thread inside the namespace can do: its kernel parameters, and a socket that stays there.
@@ -243,12 +305,15 @@ fn prepare_inside(ifname: &str, with_ipv6: bool) -> Result<(Socket, u32)> {
         sysctl::ensure_if_present(&format!("ipv6/conf/{ifname}/disable_ipv6"), "1")?;
     }
     let socket = Socket::route()?;
-    let index = if_nametoindex(ifname).map_err(|errno| Error::Netlink {
+    Ok((socket, inside_index(ifname)?))
+}
+
+fn inside_index(ifname: &str) -> Result<u32> {
+    if_nametoindex(ifname).map_err(|errno| Error::Netlink {
         operation: format!("find interface {ifname} in the namespace"),
         kernel_message: None,
         source: errno.into(),
-    })?;
-    Ok((socket, index))
+    })
 }
 
 /// Makes ports of the host lead to containers behind the bridge, at once and all together.

@@ -25,6 +25,21 @@ pub struct BridgeConfig {
     pub subnet_v6: Option<Ipv6Net>,
     /// Largest packet in bytes; the kernel's default (1500) without it.
     pub mtu: Option<u32>,
+    /// The bridge's own IPv4 address, where it is not the first of the subnet.
+    #[serde(default)]
+    pub fixed_gateway: Option<Ipv4Addr>,
+    /// The bridge's own IPv6 address, where it is not the first of the subnet.
+    #[serde(default)]
+    pub fixed_gateway_v6: Option<Ipv6Addr>,
+    /// Containers reach each other and the host, and nothing else; nothing else reaches them.
+    #[serde(default)]
+    pub internal: bool,
+    /// Containers keep their own addresses when they speak to the world: whoever answers must know the way back.
+    #[serde(default)]
+    pub unmasked: bool,
+    /// Containers reach the world and not each other.
+    #[serde(default)]
+    pub isolated: bool,
 }
 
 impl Default for BridgeConfig {
@@ -35,6 +50,11 @@ impl Default for BridgeConfig {
             subnet: Ipv4Net::new_assert(Ipv4Addr::new(10, 88, 0, 0), 16),
             subnet_v6: None,
             mtu: None,
+            fixed_gateway: None,
+            fixed_gateway_v6: None,
+            internal: false,
+            unmasked: false,
+            isolated: false,
         }
     }
 }
@@ -43,14 +63,19 @@ impl BridgeConfig {
     /// The bridge's IPv4 address: the containers' default route.
     #[must_use]
     pub fn gateway(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.subnet.network().to_bits().wrapping_add(1))
+        let first = self.subnet.network().to_bits().wrapping_add(1);
+        self.fixed_gateway
+            .unwrap_or_else(|| Ipv4Addr::from_bits(first))
     }
 
     /// The bridge's IPv6 address, if the network has IPv6.
     #[must_use]
     pub fn gateway_v6(&self) -> Option<Ipv6Addr> {
-        self.subnet_v6
-            .map(|net| Ipv6Addr::from_bits(net.network().to_bits().wrapping_add(1)))
+        self.subnet_v6.map(|net| {
+            let first = net.network().to_bits().wrapping_add(1);
+            self.fixed_gateway_v6
+                .unwrap_or_else(|| Ipv6Addr::from_bits(first))
+        })
     }
 
     /// A private /64 (RFC 4193) that always is the same for the same bridge name.
@@ -108,6 +133,36 @@ pub struct Endpoint {
     pub address: Ipv4Net,
     /// IPv6 address with the subnet's prefix length.
     pub address_v6: Option<Ipv6Net>,
+    /// Addresses besides, of 169.254.0.0/16 or fe80::/64.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
+    /// Where packets to the world go; empty where another interface takes them, or none.
+    #[serde(default)]
+    pub default_via: Vec<IpAddr>,
+}
+
+impl Endpoint {
+    /// All addresses, as far as the kernel can have them.
+    pub(crate) fn addresses(&self, with_ipv6: bool) -> Vec<IpNet> {
+        let v6 = self.address_v6.filter(|_| with_ipv6).map(IpNet::from);
+        let extra = self.link_local.iter().filter_map(|address| match address {
+            IpAddr::V4(v4) => Ipv4Net::new(*v4, 16).ok().map(IpNet::from),
+            IpAddr::V6(v6) => Ipv6Net::new(*v6, 64)
+                .ok()
+                .filter(|_| with_ipv6)
+                .map(IpNet::from),
+        });
+        std::iter::once(IpNet::from(self.address))
+            .chain(v6)
+            .chain(extra)
+            .collect()
+    }
+
+    /// The default routes, as far as the kernel can have them.
+    pub(crate) fn gateways(&self, with_ipv6: bool) -> Vec<IpAddr> {
+        let possible = |address: &&IpAddr| with_ipv6 || address.is_ipv4();
+        self.default_via.iter().filter(possible).copied().collect()
+    }
 }
 
 /// Docker's hardware address for a container: 02:42 and the four bytes of its IPv4 address.

@@ -26,6 +26,18 @@ pub enum Error {
         /// Name of the bridge.
         bridge: String,
     },
+    /// The host has no interface of this name, and it is no VLAN of one.
+    #[error("the host has no interface {parent}")]
+    NoSuchParent {
+        /// Name of the interface.
+        parent: String,
+    },
+    /// An interface carries one kind of interfaces of containers at a time.
+    #[error("interface {parent} is in use by another kind of network: a bridge, macvlan or ipvlan")]
+    ParentBusy {
+        /// Name of the interface.
+        parent: String,
+    },
     /// An interface has the bridge's name but is something else, e.g. a physical card.
     #[error("network interface {name} exists and is not a bridge")]
     NotABridge {

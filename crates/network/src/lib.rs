@@ -20,11 +20,12 @@ mod netlink;
 mod netns;
 mod nft;
 mod port;
+mod sublink;
 mod sysctl;
 
 pub use bridge::{
-    Deferred, EnsureOutcome, Warning, choose_subnet, connect, ensure_bridge, firewall_lost,
-    publish, remove_bridge, unpublish,
+    Deferred, EnsureOutcome, Warning, choose_subnet, connect, disconnect, ensure_bridge,
+    firewall_lost, publish, reached_by, remove_bridge, set_default_routes, unpublish,
 };
 pub use config::{
     BridgeConfig, Endpoint, Protocol, PublishedPort, deserialize_interface_name,
@@ -34,3 +35,4 @@ pub use error::{Error, Result};
 pub use host::{host_has_ipv6, kernel_has_ipv6};
 pub use netns::{new_netns, traffic};
 pub use port::{free_port, reserve};
+pub use sublink::{SubKind, SubLink, connect_sublink, ensure_parent, remove_parent};

@@ -1,18 +1,19 @@
 //! Links, addresses and routes over rtnetlink.
 
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use ipnet::IpNet;
 use nix::errno::Errno;
 
-use crate::netlink::{Requests, Socket, attribute, ne32, text};
-use crate::{Error, Result};
+use crate::netlink::{Attributes, Requests, Socket, attribute, ne32, text};
+use crate::{Error, Result, SubKind};
 
 // include/uapi/linux/if_link.h, veth.h, rtnetlink.h
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
@@ -24,7 +25,11 @@ const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
 const VETH_INFO_PEER: u16 = 1;
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_MODE: u16 = 1;
 
 const ACK: u16 = libc::NLM_F_ACK as u16;
 const CREATE: u16 = ACK | libc::NLM_F_CREATE as u16 | libc::NLM_F_EXCL as u16;
@@ -49,6 +54,44 @@ pub(crate) struct VethPair<'a> {
     pub(crate) peer_mac: [u8; 6],
     pub(crate) netns: BorrowedFd<'a>,
     pub(crate) mtu: u32,
+    /// It exchanges no frames with other isolated ports of the bridge.
+    pub(crate) isolated: bool,
+}
+
+/// An interface of a namespace that hangs on one of the host's.
+pub(crate) struct NewSubLink<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) parent: &'a str,
+    pub(crate) parent_index: u32,
+    pub(crate) netns: RawFd,
+    pub(crate) mac: Option<[u8; 6]>,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) kind: SubKind,
+}
+
+impl NewSubLink<'_> {
+    fn push_kind(&self, a: &mut Attributes<'_>) {
+        let macvlan = |a: &mut Attributes<'_>, mode: u32| {
+            a.string(IFLA_INFO_KIND, "macvlan");
+            a.nest(IFLA_INFO_DATA, |a| a.u32(IFLA_MACVLAN_MODE, mode));
+        };
+        let ipvlan = |a: &mut Attributes<'_>, mode: u16| {
+            a.string(IFLA_INFO_KIND, "ipvlan");
+            a.nest(IFLA_INFO_DATA, |a| {
+                a.bytes(IFLA_IPVLAN_MODE, &mode.to_ne_bytes());
+            });
+        };
+        // include/uapi/linux/if_link.h: enum macvlan_mode, enum ipvlan_mode
+        match self.kind {
+            SubKind::MacvlanPrivate => macvlan(a, 1),
+            SubKind::MacvlanVepa => macvlan(a, 2),
+            SubKind::MacvlanBridge => macvlan(a, 4),
+            SubKind::MacvlanPassthru => macvlan(a, 8),
+            SubKind::IpvlanL2 => ipvlan(a, 0),
+            SubKind::IpvlanL3 => ipvlan(a, 1),
+            SubKind::IpvlanL3s => ipvlan(a, 2),
+        }
+    }
 }
 
 impl Link {
@@ -107,6 +150,64 @@ impl Link {
         )
     }
 
+    /// Makes an interface that leads nowhere. Another process may have been quicker: that is no error.
+    pub(crate) fn create_dummy(socket: &Socket, name: &str) -> Result<()> {
+        let kind = |a: &mut Attributes<'_>| a.string(IFLA_INFO_KIND, "dummy");
+        Self::create_parent(socket, name, None, kind)
+    }
+
+    /// Makes the VLAN `id` of another interface. Another process may have been quicker: that is no error.
+    pub(crate) fn create_vlan(socket: &Socket, name: &str, below: u32, id: u16) -> Result<()> {
+        Self::create_parent(socket, name, Some(below), |a| {
+            a.string(IFLA_INFO_KIND, "vlan");
+            a.nest(IFLA_INFO_DATA, |a| a.bytes(IFLA_VLAN_ID, &id.to_ne_bytes()));
+        })
+    }
+
+    fn create_parent(
+        socket: &Socket,
+        name: &str,
+        below: Option<u32>,
+        kind: impl FnOnce(&mut Attributes<'_>),
+    ) -> Result<()> {
+        let mut requests = Requests::default();
+        requests.push(libc::RTM_NEWLINK, CREATE, &ifinfo(0, UP, UP), |a| {
+            a.string(IFLA_IFNAME, name);
+            if let Some(below) = below {
+                a.u32(IFLA_LINK, below);
+            }
+            a.nest(IFLA_LINKINFO, kind);
+        });
+        run(socket, &requests, &format!("create {name}"), |errno| {
+            errno == Errno::EEXIST
+        })
+    }
+
+    /// Makes an interface on a parent, in another namespace and still down.
+    pub(crate) fn create_sublink(socket: &Socket, new: &NewSubLink<'_>) -> Result<()> {
+        let mut requests = Requests::default();
+        requests.push(libc::RTM_NEWLINK, CREATE, &ifinfo(0, 0, 0), |a| {
+            a.string(IFLA_IFNAME, new.name);
+            a.u32(IFLA_LINK, new.parent_index);
+            a.u32(IFLA_NET_NS_FD, new.netns as u32);
+            if let Some(mac) = new.mac {
+                a.bytes(IFLA_ADDRESS, &mac);
+            }
+            if let Some(mtu) = new.mtu {
+                a.u32(IFLA_MTU, mtu);
+            }
+            a.nest(IFLA_LINKINFO, |a| new.push_kind(a));
+        });
+        let operation = format!("create {} on {}", new.name, new.parent);
+        match socket.exchange(&requests, &operation)?.into_result() {
+            Ok(_) => Ok(()),
+            Err(refusal) if refusal.errno == Errno::EBUSY => Err(Error::ParentBusy {
+                parent: new.parent.to_owned(),
+            }),
+            Err(refusal) => Err(refusal.into_error(operation)),
+        }
+    }
+
     /// Brings an interface up, and sets its MTU if one is given.
     pub(crate) fn set_up(socket: &Socket, name: &str, index: u32, mtu: Option<u32>) -> Result<()> {
         let mut requests = Requests::default();
@@ -158,7 +259,12 @@ impl Link {
             a.string(IFLA_IFNAME, pair.host_name);
             a.nest(IFLA_LINKINFO, |a| {
                 a.string(IFLA_INFO_SLAVE_KIND, "bridge");
-                a.nest(IFLA_INFO_SLAVE_DATA, |a| a.u8(IFLA_BRPORT_MODE, 1));
+                a.nest(IFLA_INFO_SLAVE_DATA, |a| {
+                    a.u8(IFLA_BRPORT_MODE, 1);
+                    if pair.isolated {
+                        a.u8(IFLA_BRPORT_ISOLATED, 1);
+                    }
+                });
             });
             // A port of a bridge needs no address of its own.
             a.nest(IFLA_AF_SPEC, |a| {
@@ -217,6 +323,35 @@ pub(crate) fn configure(socket: &Socket, wanted: &Addressing<'_>) -> Result<()> 
     }
     let operation = format!("configure {}", wanted.name);
     run(socket, &requests, &operation, |_| false)
+}
+
+/// Replaces the default route of a family, or takes it away.
+pub(crate) fn set_default_route(
+    socket: &Socket,
+    family: libc::c_int,
+    via: Option<(u32, IpAddr)>,
+) -> Result<()> {
+    let mut header = [0; 12];
+    header[0] = family as u8;
+    header[4] = libc::RT_TABLE_MAIN;
+    header[6] = libc::RT_SCOPE_NOWHERE;
+    // IPv6 may hold several default routes side by side; each request takes one away.
+    loop {
+        let mut requests = Requests::default();
+        requests.push(libc::RTM_DELROUTE, ACK, &header, |_| {});
+        let answer = socket.exchange(&requests, "remove a default route")?;
+        match answer.into_result() {
+            Ok(_) => {}
+            Err(refusal) if refusal.errno == Errno::ESRCH => break,
+            Err(refusal) => return Err(refusal.into_error("remove a default route")),
+        }
+    }
+    let Some((index, gateway)) = via else {
+        return Ok(());
+    };
+    let mut requests = Requests::default();
+    push_default_route(&mut requests, index, gateway);
+    run(socket, &requests, "set a default route", |_| false)
 }
 
 /// Gives an interface the addresses it lacks; another process may be doing the same.

@@ -7,7 +7,9 @@
 //! table inet rctr {
 //!   set bridges          { type ifname }                       our bridges
 //!   set same_bridge      { type ifname . ifname }              each bridge with itself
+//!   set internal         { type ifname }                       bridges that lead nowhere
 //!   set networks4        { type ipv4_addr; flags interval }    our subnets
+//!   set masked4          { type ipv4_addr; flags interval }    those that go out with the host's address
 //!   map published4       { type inet_proto . ipv4_addr . inet_service : ipv4_addr . inet_service }
 //!   map published_any4   { type inet_proto . inet_service : ipv4_addr . inet_service }
 //!   chain guard          { hook prerouting priority raw }      containers never reach the host's 127.0.0.0/8
@@ -66,10 +68,10 @@ pub(crate) fn ensure(bridge: &BridgeConfig) -> Result<Ensured> {
             ruleset::push_table(&mut batch, crate::host::kernel_has_ipv6());
         }
         if !state.bridge {
-            ruleset::push_bridge(&mut batch, &bridge.name);
+            ruleset::push_bridge(&mut batch, bridge);
         }
         for network in &state.missing_networks {
-            ruleset::push_network(&mut batch, *network);
+            ruleset::push_network(&mut batch, bridge, *network);
         }
         for filter in &state.foreign {
             filter.push_accept(socket, &mut batch, &bridge.name)?;
@@ -107,11 +109,11 @@ pub(crate) fn remove(bridge: &BridgeConfig) -> Result<()> {
                 batch.delete_table(INET, TABLE);
             } else {
                 if state.bridge {
-                    ruleset::push_bridge_removal(&mut batch, &bridge.name);
+                    ruleset::push_bridge_removal(&mut batch, bridge);
                 }
                 for network in ruleset::networks(bridge) {
                     if !state.missing_networks.contains(&network) {
-                        ruleset::push_network_removal(&mut batch, network);
+                        ruleset::push_network_removal(&mut batch, bridge, network);
                     }
                 }
                 ports::push_removal(socket, &mut batch, bridge, &operation)?;

@@ -10,14 +10,17 @@ use super::expression::{Expressions, Family, IPV4, IPV6, REG};
 use super::{INET, TABLE};
 
 /// Changes with every change of this file's rules: a table that says something else is made anew.
-const LAYOUT: &str = "rctr, layout 1";
+const LAYOUT: &str = "rctr, layout 2";
 
 pub(super) const BRIDGES: &str = "bridges";
 const SAME_BRIDGE: &str = "same_bridge";
+const INTERNAL: &str = "internal";
 
 /// The sets of one address family.
 pub(super) struct Names {
     networks: &'static str,
+    /// Networks whose containers speak to the world with an address of the host.
+    masked: &'static str,
     /// Ports published on one address.
     pub(super) published: &'static str,
     /// Ports published on all addresses of the host.
@@ -26,12 +29,14 @@ pub(super) struct Names {
 
 pub(super) const NAMES_V4: Names = Names {
     networks: "networks4",
+    masked: "masked4",
     published: "published4",
     published_any: "published_any4",
 };
 
 pub(super) const NAMES_V6: Names = Names {
     networks: "networks6",
+    masked: "masked6",
     published: "published6",
     published_any: "published_any6",
 };
@@ -197,7 +202,7 @@ fn push_masquerade(batch: &mut Batch, family: Family, names: &Names) {
     rule(batch, &POSTROUTING, |e| {
         e.family(family)
             .load_source(family, REG)
-            .in_set(names.networks, REG)
+            .in_set(names.masked, REG)
             .load_meta(oifname, REG)
             .not_in_set(BRIDGES, REG)
             .masquerade();
@@ -215,11 +220,26 @@ fn push_masquerade(batch: &mut Batch, family: Family, names: &Names) {
     });
 }
 
-/// Towards a bridge only answers, published ports and neighbours on that bridge get through.
+/// Towards a bridge only answers, published ports and neighbours on that bridge get through; from and to an internal one
+/// only neighbours.
 fn push_forward(batch: &mut Batch) {
     rule(batch, &FORWARD, |e| {
         e.established().accept();
     });
+    rule(batch, &FORWARD, |e| {
+        e.load_meta(libc::NFT_META_IIFNAME, REG)
+            .load_meta(libc::NFT_META_OIFNAME, REG + IFNAME_LENGTH / 4)
+            .in_set(SAME_BRIDGE, REG)
+            .accept();
+    });
+    for direction in [libc::NFT_META_IIFNAME, libc::NFT_META_OIFNAME] {
+        rule(batch, &FORWARD, |e| {
+            e.load_meta(direction, REG)
+                .in_set(INTERNAL, REG)
+                .counter()
+                .drop();
+        });
+    }
     rule(batch, &FORWARD, |e| {
         e.load_meta(libc::NFT_META_OIFNAME, REG)
             .not_in_set(BRIDGES, REG)
@@ -227,12 +247,6 @@ fn push_forward(batch: &mut Batch) {
     });
     rule(batch, &FORWARD, |e| {
         e.came_by_published_port().accept();
-    });
-    rule(batch, &FORWARD, |e| {
-        e.load_meta(libc::NFT_META_IIFNAME, REG)
-            .load_meta(libc::NFT_META_OIFNAME, REG + IFNAME_LENGTH / 4)
-            .in_set(SAME_BRIDGE, REG)
-            .accept();
     });
     rule(batch, &FORWARD, |e| {
         e.counter().drop();
@@ -243,8 +257,16 @@ fn rule(batch: &mut Batch, chain: &BaseChain, body: impl FnOnce(&mut Expressions
     batch.append_rule(INET, TABLE, chain.name, body);
 }
 
-fn interface_sets() -> [Set; 2] {
+fn interface_sets() -> [Set; 3] {
     [
+        Set {
+            name: INTERNAL,
+            flags: 0,
+            key_type: TYPE_IFNAME,
+            key_length: IFNAME_LENGTH,
+            data: None,
+            user_data: host_byte_order(),
+        },
         Set {
             name: BRIDGES,
             flags: 0,
@@ -264,7 +286,7 @@ fn interface_sets() -> [Set; 2] {
     ]
 }
 
-fn address_sets(family: Family, names: &Names) -> [Set; 3] {
+fn address_sets(family: Family, names: &Names) -> [Set; 4] {
     let length = family.address_length;
     let address = if length == 4 {
         TYPE_IPV4_ADDR
@@ -275,6 +297,14 @@ fn address_sets(family: Family, names: &Names) -> [Set; 3] {
     [
         Set {
             name: names.networks,
+            flags: libc::NFT_SET_INTERVAL,
+            key_type: address,
+            key_length: length,
+            data: None,
+            user_data: Vec::new(),
+        },
+        Set {
+            name: names.masked,
             flags: libc::NFT_SET_INTERVAL,
             key_type: address,
             key_length: length,
@@ -317,22 +347,29 @@ pub(super) fn ifname(name: &str) -> Vec<u8> {
     key
 }
 
-pub(super) fn push_bridge(batch: &mut Batch, name: &str) {
-    let (one, pair) = bridge_elements(name);
-    batch.add_elements(TABLE, BRIDGES, &[one]);
-    batch.add_elements(TABLE, SAME_BRIDGE, &[pair]);
+pub(super) fn push_bridge(batch: &mut Batch, bridge: &BridgeConfig) {
+    for (set, element) in bridge_elements(bridge) {
+        batch.add_elements(TABLE, set, &[element]);
+    }
 }
 
-pub(super) fn push_bridge_removal(batch: &mut Batch, name: &str) {
-    let (one, pair) = bridge_elements(name);
-    batch.delete_elements(TABLE, BRIDGES, &[one]);
-    batch.delete_elements(TABLE, SAME_BRIDGE, &[pair]);
+pub(super) fn push_bridge_removal(batch: &mut Batch, bridge: &BridgeConfig) {
+    for (set, element) in bridge_elements(bridge) {
+        batch.delete_elements(TABLE, set, &[element]);
+    }
 }
 
-fn bridge_elements(name: &str) -> (NewElement, NewElement) {
-    let key = ifname(name);
+fn bridge_elements(bridge: &BridgeConfig) -> Vec<(&'static str, NewElement)> {
+    let key = ifname(&bridge.name);
     let pair = [key.clone(), key.clone()].concat();
-    (NewElement::key(key), NewElement::key(pair))
+    let mut elements = vec![(BRIDGES, NewElement::key(key.clone()))];
+    if !bridge.isolated {
+        elements.push((SAME_BRIDGE, NewElement::key(pair)));
+    }
+    if bridge.internal {
+        elements.push((INTERNAL, NewElement::key(key)));
+    }
+    elements
 }
 
 /// The networks of a bridge that the table knows of.
@@ -351,14 +388,28 @@ pub(super) fn network_key(network: IpNet) -> (&'static str, Vec<u8>) {
     (names.networks, octets(network.network()))
 }
 
-pub(super) fn push_network(batch: &mut Batch, network: IpNet) {
-    let (set, elements) = network_elements(network);
-    batch.add_elements(TABLE, set, &elements);
+pub(super) fn push_network(batch: &mut Batch, bridge: &BridgeConfig, network: IpNet) {
+    let (_, elements) = network_elements(network);
+    for set in sets_of(bridge, network) {
+        batch.add_elements(TABLE, set, &elements);
+    }
 }
 
-pub(super) fn push_network_removal(batch: &mut Batch, network: IpNet) {
-    let (set, elements) = network_elements(network);
-    batch.delete_elements(TABLE, set, &elements);
+pub(super) fn push_network_removal(batch: &mut Batch, bridge: &BridgeConfig, network: IpNet) {
+    let (_, elements) = network_elements(network);
+    for set in sets_of(bridge, network) {
+        batch.delete_elements(TABLE, set, &elements);
+    }
+}
+
+/// The sets that a network of a bridge is in.
+fn sets_of(bridge: &BridgeConfig, network: IpNet) -> Vec<&'static str> {
+    let names = match network {
+        IpNet::V4(_) => &NAMES_V4,
+        IpNet::V6(_) => &NAMES_V6,
+    };
+    let masked = (!bridge.internal && !bridge.unmasked).then_some(names.masked);
+    [Some(names.networks), masked].into_iter().flatten().collect()
 }
 
 /// An interval is its first address and the first one after it; the last network of all has no end.

@@ -141,6 +141,11 @@ pub fn endpoint(bridge: &BridgeConfig, n: u8) -> Endpoint {
         mac: mac_for(address),
         address: Ipv4Net::new(address, bridge.subnet.prefix_len()).unwrap(),
         address_v6,
+        link_local: Vec::new(),
+        default_via: [Some(bridge.gateway().into()), bridge.gateway_v6().map(IpAddr::from)]
+            .into_iter()
+            .flatten()
+            .collect(),
     }
 }
 

@@ -1,0 +1,121 @@
+//! Interfaces of containers that hang on one of the host's: macvlan and ipvlan.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use serde::{Deserialize, Serialize};
+
+use crate::bridge::configure_inside;
+use crate::config::check_interface_name;
+use crate::link::{self, Link, NewSubLink};
+use crate::netlink::Socket;
+use crate::{Endpoint, Error, Result};
+
+/// How the interfaces of one parent deal with each other and with the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SubKind {
+    /// macvlan: reach each other within the host.
+    MacvlanBridge,
+    /// macvlan: reach only what is on the wire.
+    MacvlanPrivate,
+    /// macvlan: reach each other by a switch that sends frames back.
+    MacvlanVepa,
+    /// macvlan: one interface takes over its parent.
+    MacvlanPassthru,
+    /// ipvlan: one hardware address, switched.
+    IpvlanL2,
+    /// ipvlan: one hardware address, routed by the parent.
+    IpvlanL3,
+    /// The same with the host's firewall and connection tracking.
+    IpvlanL3s,
+}
+
+impl SubKind {
+    /// Whether containers keep a hardware address of their own.
+    pub(crate) fn has_own_mac(self) -> bool {
+        !matches!(self, Self::IpvlanL2 | Self::IpvlanL3 | Self::IpvlanL3s)
+    }
+
+    /// Whether neighbours are found and gateways used.
+    #[must_use]
+    pub fn is_switched(self) -> bool {
+        !matches!(self, Self::IpvlanL3 | Self::IpvlanL3s)
+    }
+}
+
+/// A network of macvlan or ipvlan interfaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubLink {
+    /// Interface of the host; `NAME.ID` is a VLAN of `NAME`.
+    pub parent: String,
+    /// Kind and mode.
+    pub kind: SubKind,
+    /// Largest packet in bytes; that of the parent without it.
+    pub mtu: Option<u32>,
+}
+
+/// Makes the parent if it is missing and can be made: the VLAN `NAME.ID`, or with `stand_in` an interface that leads
+/// nowhere. True if it was made: whoever made it removes it with [`remove_parent`].
+///
+/// # Errors
+/// [`Error::NoSuchParent`]; [`Error::InvalidName`], [`Error::Netlink`].
+pub fn ensure_parent(parent: &str, stand_in: bool) -> Result<bool> {
+    check_interface_name(parent)?;
+    let socket = Socket::route()?;
+    if let Some(link) = Link::find(&socket, parent)? {
+        if !link.is_up {
+            Link::set_up(&socket, parent, link.index, None)?;
+        }
+        return Ok(false);
+    }
+    if stand_in {
+        Link::create_dummy(&socket, parent)?;
+        return Ok(true);
+    }
+    let missing = || Error::NoSuchParent {
+        parent: parent.to_owned(),
+    };
+    let (below, id) = parent.rsplit_once('.').ok_or_else(missing)?;
+    let id = id.parse().ok().filter(|id| (1..=4094).contains(id));
+    let id: u16 = id.ok_or_else(missing)?;
+    let below = Link::find(&socket, below)?.ok_or_else(missing)?;
+    Link::create_vlan(&socket, parent, below.index, id)?;
+    Ok(true)
+}
+
+/// Removes a parent that [`ensure_parent`] made; one that is not there is fine.
+///
+/// # Errors
+/// [`Error::Netlink`].
+pub fn remove_parent(parent: &str) -> Result<()> {
+    Link::delete(&Socket::route()?, parent)
+}
+
+/// Gives a namespace an interface on the parent, configured, up and routed. The endpoint's `host_ifname` means nothing.
+///
+/// # Errors
+/// [`Error::NoSuchParent`]; [`Error::ParentBusy`] if the parent serves another kind; [`Error::InvalidName`],
+/// [`Error::Netlink`], [`Error::Namespace`], [`Error::Sysctl`].
+pub fn connect_sublink(
+    netns: BorrowedFd<'_>,
+    network: &SubLink,
+    endpoint: &Endpoint,
+) -> Result<()> {
+    check_interface_name(&endpoint.ifname)?;
+    let host = Socket::route()?;
+    let parent = Link::find(&host, &network.parent)?.ok_or_else(|| Error::NoSuchParent {
+        parent: network.parent.clone(),
+    })?;
+    let new = NewSubLink {
+        name: &endpoint.ifname,
+        parent: &network.parent,
+        parent_index: parent.index,
+        netns: netns.as_raw_fd(),
+        mac: network.kind.has_own_mac().then_some(endpoint.mac),
+        mtu: network.mtu,
+        kind: network.kind,
+    };
+    Link::create_sublink(&host, &new)?;
+    let inside = configure_inside(netns, endpoint)?;
+    link::settle(&inside, &[&endpoint.ifname])
+}
