@@ -140,6 +140,12 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE events_due (
         actor TEXT PRIMARY KEY
     ) WITHOUT ROWID;
+", "
+    CREATE TABLE user_networks (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        document TEXT NOT NULL
+    );
 "];
 
 /// Opens the database of the store in `root`, and creates it if there is none.

@@ -8,6 +8,7 @@ mod events;
 mod images;
 mod layers;
 mod leases;
+mod networks;
 mod packed;
 mod pods;
 mod volumes;
