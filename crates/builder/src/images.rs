@@ -178,7 +178,7 @@ impl<'a> ImageFinder<'a> {
             self.engine.pull(&remote.reference, platform, progress)
         })?;
         if !name.contains('@') {
-            self.engine.store().tag_image(&image.record.id, name)?;
+            self.engine.name_image(&image.record.id, name)?;
         }
         match before {
             Some(before) => self.settle_name(before, name),

@@ -6,6 +6,7 @@ mod archive;
 mod container;
 mod image;
 mod registry;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub use archive::*;
 pub use container::*;
 pub use image::*;
 pub use registry::*;
+pub use watch::*;
 
 /// A container runtime without a daemon
 #[derive(Debug, Parser)]
@@ -105,6 +107,8 @@ pub enum Command {
     Copy(CopyArgs),
     /// Serve the Kubernetes Container Runtime Interface to a kubelet
     Cri(CriArgs),
+    /// Get real time events
+    Events(EventsArgs),
     /// Manage image manifests and manifest lists
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Manifest {
@@ -183,6 +187,8 @@ pub enum ImageCommand {
 pub enum SystemCommand {
     /// Show disk usage
     Df(DfArgs),
+    /// Get real time events
+    Events(EventsArgs),
     /// Remove unused data
     Prune(SystemPruneArgs),
     /// Display system-wide information

@@ -6,6 +6,7 @@ use std::path::Path;
 use rctr_registry_client::{Platform, parse_reference};
 use rctr_store::{NewContainer, NewVolume, Tx};
 
+use crate::events::{self, ContainerEvent, VolumeEvent};
 use crate::image::Image;
 use crate::model::{Container, ResolvedMount, ResolvedProcess, State};
 use crate::options::{MountKind, MountSpec, NetworkMode, RunOptions};
@@ -114,7 +115,7 @@ impl Engine {
             {
                 tx.use_volume(volume, &container.id)?;
             }
-            Ok(())
+            Ok(events::container(tx, &container, ContainerEvent::Create)?)
         });
         if let Err(e) = inserted {
             self.store.remove_container_dir(&container.id)?;
@@ -229,7 +230,10 @@ fn resolve_mount(tx: &Tx<'_>, spec: MountSpec) -> Result<ResolvedMount> {
                 anonymous: spec.source.is_none(),
                 ..NewVolume::default()
             };
-            let (volume, _) = tx.ensure_volume(&new)?;
+            let (volume, made) = tx.ensure_volume(&new)?;
+            if made {
+                events::volume(tx, &name, VolumeEvent::Create)?;
+            }
             (Some(name), volume.path)
         }
     };

@@ -275,6 +275,14 @@ pub enum Error {
         /// Its value.
         value: String,
     },
+    /// A time from which on is after the one until which.
+    #[error("`since` time ({since}) cannot be after `until` time ({until})")]
+    SinceAfterUntil {
+        /// From when on, as given.
+        since: String,
+        /// Until when, as given.
+        until: String,
+    },
     /// The image's configuration or manifest cannot be understood.
     #[error("image {image}: {reason}")]
     BadImage {

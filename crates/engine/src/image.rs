@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use oci_spec::image::{Digest, ImageConfiguration};
 use rctr_registry_client::{Platform, parse_reference};
-use rctr_store::IdMatch;
+use rctr_store::{IdMatch, Tx};
 
+use crate::events::{self, ImageEvent};
 use crate::model::Container;
 use crate::{Engine, Error, Result};
 
@@ -144,14 +145,24 @@ impl Engine {
             });
         }
         let mut done = Vec::new();
+        let labels = events::labels_of(&self.store, &image.record.id);
+        let (id, tell) = (image.record.id.as_ref(), events::image);
         for name in gone {
-            self.store.untag(&name)?;
+            self.store.write(|tx| match tx.untag(&name)? {
+                Some(_) => tell(tx, ImageEvent::Untag, id, id, &labels),
+                None => Ok(()),
+            })?;
             done.push(ImageRemoval::Untagged(crate::familiar_name(&name)));
         }
         if last && !options.no_prune {
             for id in self.with_its_parts(&image)? {
                 let itself = id == image.record.id;
-                let deleted = match self.store.delete_image(&id, options.force && itself) {
+                let labels = events::labels_of(&self.store, &id);
+                let tell = |tx: &Tx<'_>| {
+                    events::image(tx, ImageEvent::Delete, id.as_ref(), id.as_ref(), &labels)
+                };
+                let forced = options.force && itself;
+                let deleted = match self.store.delete_image(&id, forced, tell) {
                     // A container was made of it.
                     Err(rctr_store::Error::ImageInUse { .. }) if !itself => continue,
                     other => other?.deleted,
@@ -192,7 +203,11 @@ impl Engine {
         };
         for id in self.with_its_parts(&image)? {
             let itself = id == image.record.id;
-            match self.store.delete_image(&id, itself) {
+            let labels = events::labels_of(&self.store, &id);
+            let tell = |tx: &Tx<'_>| {
+                events::image(tx, ImageEvent::Delete, id.as_ref(), id.as_ref(), &labels)
+            };
+            match self.store.delete_image(&id, itself, tell) {
                 Ok(_) | Err(rctr_store::Error::NoSuchImage { .. }) => {}
                 // A container was made of it.
                 Err(rctr_store::Error::ImageInUse { .. }) if !itself => {}

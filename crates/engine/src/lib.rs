@@ -10,6 +10,7 @@ mod copy;
 mod create;
 mod endpoint;
 mod error;
+mod events;
 mod exec;
 mod files;
 mod history;
@@ -54,6 +55,7 @@ pub use copy::{
 };
 pub use create::Created;
 pub use error::{Error, Result};
+pub use events::{ContainerEvent, Event, EventFilter, Events, ImageEvent};
 pub use exec::ExecSession;
 pub use history::HistoryLine;
 pub use image::{Image, ImageRemoval, ImageSummary, RemoveImage};

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rctr_runtime::{AttachStream, MonitorClient};
 use rctr_store::Tx;
 
+use crate::events::{self, ContainerEvent};
 use crate::lock::ContainerLock;
 use crate::model::{Container, Status};
 use crate::options::parse_signal;
@@ -119,6 +120,7 @@ impl Engine {
     pub fn kill(&self, name: &str, signal: &str) -> Result<()> {
         let signal = parse_signal(signal)?;
         let container = self.running(name)?;
+        self.tell(&container, ContainerEvent::Kill(signal))?;
         self.signal(&container.id, signal)
     }
 
@@ -140,12 +142,14 @@ impl Engine {
             .or(container.options.stop_timeout)
             .unwrap_or(STOP_TIMEOUT);
         let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
-        self.signal_if_running(&container.id, parse_signal(signal)?)?;
+        let signal = parse_signal(signal)?;
+        self.tell(&container, ContainerEvent::Kill(signal))?;
+        self.signal_if_running(&container.id, signal)?;
         if !self.wait_for_end(&container.id, patience)? {
             self.kill_and_wait(&container.id)?;
         }
         self.settle(&container.id)?;
-        Ok(())
+        self.tell(&container, ContainerEvent::Stop)
     }
 
     /// Blocks until a container has ended and gives its exit code.
@@ -193,7 +197,7 @@ impl Engine {
             };
             let container = self.refresh_locked(container, &lock)?;
             if !container.state.status.is_live() {
-                return self.remove_locked(&container, &lock, options.volumes);
+                return self.remove_locked(&container, &lock, options.volumes, |_, _| Ok(()));
             }
             if !options.force {
                 return Err(Error::RemoveRunning {
@@ -207,12 +211,13 @@ impl Engine {
     }
 
     /// Removes an ended container. The record goes before the directory, which carries the lock: what an interrupted
-    /// removal leaves is garbage, not half a container.
+    /// removal leaves is garbage, not half a container. `tell` records what else has happened to it.
     pub(crate) fn remove_locked(
         &self,
         container: &Container,
         _lock: &ContainerLock,
         volumes: bool,
+        tell: fn(&Tx<'_>, &Container) -> rctr_store::Result<()>,
     ) -> Result<()> {
         settle::discard_state_dir(&self.state_dir(&container.id))?;
         let anonymous: Vec<&str> = container
@@ -222,8 +227,12 @@ impl Engine {
             .filter_map(|m| m.volume.as_deref())
             .collect();
         let forget = || {
+            let tell = |tx: &Tx<'_>, volumes: &[&str]| {
+                tell(tx, container)?;
+                events::removed(tx, container, volumes)
+            };
             self.store
-                .remove_container_and_volumes(&container.id, &anonymous)
+                .remove_container_and_volumes(&container.id, &anonymous, tell)
         };
         match forget() {
             // What the container wrote may well be what fills it.
@@ -286,6 +295,9 @@ impl Engine {
 
     /// A monitor that does not tell of the end, although there has been one, is killed itself.
     fn kill_and_wait(&self, id: &str) -> Result<()> {
+        if let Some(container) = self.record(id)? {
+            self.tell(&container, ContainerEvent::Kill(libc::SIGKILL))?;
+        }
         self.signal_if_running(id, libc::SIGKILL)?;
         for patience in [MONITOR_PATIENCE, KILL_PATIENCE - MONITOR_PATIENCE] {
             if self.wait_for_end(id, Some(patience))?

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rctr_runtime::cgroup::Cgroup;
 
+use crate::events::{self, ContainerEvent};
 use crate::model::Status;
 use crate::{Engine, Error, Result, lifecycle, settle};
 
@@ -38,6 +39,13 @@ impl Engine {
             true => Status::Paused,
             false => Status::Running,
         };
-        self.store.write(|tx| lifecycle::save(tx, &container))
+        let event = match frozen {
+            true => ContainerEvent::Pause,
+            false => ContainerEvent::Unpause,
+        };
+        self.store.write(|tx| {
+            events::container(tx, &container, event)?;
+            lifecycle::save(tx, &container)
+        })
     }
 }

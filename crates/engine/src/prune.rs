@@ -59,6 +59,7 @@ impl Engine {
             }
             pruned.removed.extend(removed);
         }
+        self.tell_of_prune("image", pruned.bytes)?;
         Ok(pruned)
     }
 
@@ -82,6 +83,7 @@ impl Engine {
             pruned.bytes += bytes;
             pruned.removed.push(container.id);
         }
+        self.tell_of_prune("container", pruned.bytes)?;
         Ok(pruned)
     }
 }

@@ -10,7 +10,8 @@ use rctr_registry_client::{
 };
 use rctr_store::{ImageLayer, ImageRecord, LayerSpec, Lease, Store};
 
-use crate::{Engine, Error, Result};
+use crate::events::{self, ImageEvent};
+use crate::{Engine, Error, Result, familiar_name};
 
 /// What a pull brought.
 #[derive(Debug, Clone)]
@@ -130,8 +131,13 @@ impl Engine {
         let name = reference.whole();
         let before = self.store.find_image(&name)?;
         let tag = reference.digest().is_none().then_some(name.as_str());
-        self.store
-            .put_image(&record_of(&pulled), tag, Some(&repo_digest))?;
+        self.store.flush_build()?;
+        let labels = events::labels_of(&self.store, &id);
+        let (whole, short) = (familiar_name(&name), events::repository(&repo_digest));
+        self.store.write(|tx| {
+            tx.put_image(&record_of(&pulled), tag, Some(&repo_digest))?;
+            events::image(tx, ImageEvent::Pull, &whole, &short, &labels)
+        })?;
         Ok(PulledImage {
             already: before.is_some_and(|before| before.record.id == id),
             id: id.to_string(),

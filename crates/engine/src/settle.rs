@@ -11,10 +11,11 @@ use std::time::SystemTime;
 
 use rctr_runtime::ExitStatus;
 use rctr_runtime::cgroup::CgroupDriver;
+use rctr_store::Tx;
 
 use crate::lock::ContainerLock;
 use crate::model::{Container, State, Status, ZERO_TIME};
-use crate::{Engine, Error, Result, lifecycle, time};
+use crate::{Engine, Error, Result, events, lifecycle, time};
 
 /// Exit code of a container whose monitor was killed or whose machine went down: nobody saw its own.
 const UNKNOWN_EXIT: i32 = 255;
@@ -94,8 +95,12 @@ impl Engine {
             )?,
             Seen::Exited(_) | Seen::Killed => {}
         }
+        let tell = match seen {
+            Seen::Starting => events::not_started,
+            _ => events::ended,
+        };
         rctr_runtime::clean_up_dead(&self.state_dir(&container.id))?;
-        self.write_end(&mut container, lock)?;
+        self.write_end(&mut container, lock, tell)?;
         Ok(container)
     }
 
@@ -111,14 +116,20 @@ impl Engine {
         })
     }
 
-    fn write_end(&self, container: &mut Container, lock: &ContainerLock) -> Result<()> {
+    fn write_end(
+        &self,
+        container: &mut Container,
+        lock: &ContainerLock,
+        tell: fn(&Tx<'_>, &Container) -> rctr_store::Result<()>,
+    ) -> Result<()> {
         self.leave_network(container)?;
         if container.options.auto_remove {
-            return self.remove_locked(container, lock, true);
+            return self.remove_locked(container, lock, true, tell);
         }
         container.network = None;
         let written = self.store.write(|tx| -> Result<()> {
             tx.release_addresses(&container.id)?;
+            tell(tx, container)?;
             lifecycle::save(tx, container)
         });
         match written {

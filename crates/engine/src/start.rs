@@ -18,7 +18,9 @@ use crate::options::{NetworkMode, RunOptions, SeccompChoice};
 use crate::pod::{self, PodState};
 use crate::rootfs_view::RootfsView;
 use crate::user::Identity;
-use crate::{Engine, Error, Result, config::LogDriver, files, lifecycle, settle, spec, user};
+use crate::{
+    Engine, Error, Result, config::LogDriver, events, files, lifecycle, settle, spec, user,
+};
 
 /// Which of a container's standard streams a front door wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -148,10 +150,16 @@ impl Engine {
             }
             container.state.status = Status::Running;
             container.state.error.clear();
+            events::starting(tx, container, streams.any())?;
             lifecycle::save(tx, container)
         })?;
         let joined = self.join_network(container)?;
-        self.launch(container, lock, &state_dir, joined, &held, streams)
+        let started = self.launch(container, lock, &state_dir, joined, &held, streams)?;
+        // It runs already: whoever ends it tells of its start too, if this cannot.
+        if let Err(e) = self.store.write(|tx| events::started(tx, container)) {
+            tracing::warn!(container = container.id, error = %e, "its start is not told of yet");
+        }
+        Ok(started)
     }
 
     fn launch(
@@ -286,10 +294,11 @@ impl Engine {
             false => Status::Exited,
         };
         if container.options.auto_remove {
-            return self.remove_locked(&container, lock, true);
+            return self.remove_locked(&container, lock, true, events::not_started);
         }
         self.store.write(|tx| {
             tx.release_addresses(&container.id)?;
+            events::not_started(tx, &container)?;
             lifecycle::save(tx, &container)
         })
     }

@@ -1,8 +1,10 @@
 //! One more name for an image.
 
+use oci_spec::image::Digest;
 use rctr_registry_client::parse_reference;
 
-use crate::{Engine, Error, Result};
+use crate::events::{self, ImageEvent};
+use crate::{Engine, Error, Result, familiar_name};
 
 impl Engine {
     /// Gives the image `source` (a name or id) the name `target`, taking it from another image that has it.
@@ -21,6 +23,24 @@ impl Engine {
             return Err(Error::TagWithDigest);
         }
         let image = self.find_image(source)?;
-        Ok(self.store.tag_image(&image.record.id, &reference.whole())?)
+        self.name_image(&image.record.id, &reference.whole())
+    }
+
+    /// Gives an image one more canonical name, taking it from another image that has it.
+    ///
+    /// # Errors
+    /// The store cannot be written, or the image is not there.
+    pub fn name_image(&self, id: &Digest, name: &str) -> Result<()> {
+        let labels = events::labels_of(&self.store, id);
+        Ok(self.store.write(|tx| {
+            tx.tag_image(id, name)?;
+            events::image(
+                tx,
+                ImageEvent::Tag,
+                id.as_ref(),
+                &familiar_name(name),
+                &labels,
+            )
+        })?)
     }
 }

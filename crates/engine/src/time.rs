@@ -1,6 +1,6 @@
 //! Times as Docker writes them.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
@@ -19,10 +19,8 @@ pub(crate) fn format(time: SystemTime) -> String {
 /// duration counted back from now.
 pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse::<f64>() {
-        return std::time::Duration::try_from_secs_f64(seconds)
-            .ok()
-            .map(|d| SystemTime::UNIX_EPOCH + d);
+    if let Some(since) = seconds(text) {
+        return SystemTime::UNIX_EPOCH.checked_add(since);
     }
     if let Ok(timestamp) = text.parse::<Timestamp>() {
         return Some(timestamp.into());
@@ -37,6 +35,17 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
         .ok()
         .and_then(|ago| std::time::Duration::try_from(ago).ok())
         .and_then(|ago| SystemTime::now().checked_sub(ago))
+}
+
+/// `1700000000` or `1700000000.25`, to the nanosecond.
+fn seconds(text: &str) -> Option<Duration> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let nanoseconds = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    Some(Duration::new(whole.parse().ok()?, nanoseconds))
 }
 
 #[cfg(test)]
@@ -55,6 +64,8 @@ mod tests {
         ] {
             assert_eq!(parse(text), Some(expected), "{text}");
         }
+        let exact = expected + Duration::from_nanos(123_456_789);
+        assert_eq!(parse("1700000000.123456789"), Some(exact));
         let ago = parse("1h30m").unwrap();
         let distance = SystemTime::now().duration_since(ago).unwrap().as_secs();
         assert!((5400..5410).contains(&distance), "{distance}");

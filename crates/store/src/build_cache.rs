@@ -343,7 +343,10 @@ mod tests {
         );
         assert!(report.entries.iter().all(|u| u.shared && !u.in_use));
 
-        assert_eq!(store.delete_image(&id, false).unwrap().deleted, [id]);
+        assert_eq!(
+            store.delete_image(&id, false, |_| Ok(())).unwrap().deleted,
+            [id]
+        );
         assert!(store.gc().unwrap().layers.is_empty());
         let report = store.cache_list().unwrap();
         assert_eq!((report.size, report.reclaimable), (30, 30));

@@ -64,12 +64,18 @@ impl Store {
         Ok(report)
     }
 
-    /// Deletes an image with its names, and the blobs and layers nothing else needs.
+    /// Deletes an image with its names, and the blobs and layers nothing else needs. `also` is done in the same
+    /// transaction.
     ///
     /// # Errors
-    /// [`crate::Error::NoSuchImage`]; [`crate::Error::ImageInUse`] if a container uses it, unless `force`: then the
+    /// Those of `also`; [`crate::Error::NoSuchImage`]; [`crate::Error::ImageInUse`] if a container uses it, unless `force`: then the
     /// layers stay as long as the container. [`crate::Error::Io`], [`crate::Error::Database`].
-    pub fn delete_image(&self, id: &Digest, force: bool) -> Result<DeletedImage> {
+    pub fn delete_image(
+        &self,
+        id: &Digest,
+        force: bool,
+        also: impl FnOnce(&Tx<'_>) -> Result<()>,
+    ) -> Result<DeletedImage> {
         let trash = Trash::new(self)?;
         let deleted = self.write(|tx| {
             let image = tx.image(id)?;
@@ -77,6 +83,7 @@ impl Store {
                 untagged: tx.remove_image(id, force)?,
                 deleted: vec![id.clone()],
             };
+            also(tx)?;
             let Some(image) = image else {
                 return Ok(deleted);
             };

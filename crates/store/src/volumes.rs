@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::records::{NewVolume, Volume};
+use crate::records::{NewVolume, Tx, Volume};
 use crate::store::Store;
 use crate::{Error, Result, fs};
 
@@ -52,20 +52,27 @@ impl Store {
 
     /// Forgets a container as [`crate::Tx::remove_container`] does, and with it those of `volumes` that no other
     /// container uses. What is in them goes afterwards: if this process dies meanwhile, a garbage collection goes on.
+    /// `also` is done in the same transaction, and gets those volumes.
     ///
     /// # Errors
-    /// [`crate::Error::Mounted`], [`crate::Error::Io`], [`crate::Error::Database`].
-    pub fn remove_container_and_volumes(&self, id: &str, volumes: &[&str]) -> Result<()> {
+    /// Those of `also`; [`crate::Error::Mounted`], [`crate::Error::Io`], [`crate::Error::Database`].
+    pub fn remove_container_and_volumes(
+        &self,
+        id: &str,
+        volumes: &[&str],
+        also: impl FnOnce(&Tx<'_>, &[&str]) -> Result<()>,
+    ) -> Result<()> {
         let gone = self.write(|tx| {
             tx.remove_container(id)?;
             let mut gone = Vec::new();
             for volume in volumes {
                 match tx.delete_volume(volume) {
-                    Ok(()) => gone.push(volume),
+                    Ok(()) => gone.push(*volume),
                     Err(Error::NoSuchVolume { .. } | Error::VolumeInUse { .. }) => {}
                     Err(e) => return Err(e),
                 }
             }
+            also(tx, &gone)?;
             Ok::<_, Error>(gone)
         })?;
         for volume in gone {
@@ -74,14 +81,19 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a volume with all that is in it, unless a container uses it.
+    /// Removes a volume with all that is in it, unless a container uses it. `also` is done in the same transaction.
     ///
     /// # Errors
-    /// [`crate::Error::NoSuchVolume`], [`crate::Error::VolumeInUse`], [`crate::Error::Mounted`], [`crate::Error::Io`],
+    /// Those of `also`; [`crate::Error::NoSuchVolume`], [`crate::Error::VolumeInUse`], [`crate::Error::Mounted`], [`crate::Error::Io`],
     /// [`crate::Error::Database`].
-    pub fn remove_volume(&self, name: &str) -> Result<()> {
+    pub fn remove_volume(
+        &self,
+        name: &str,
+        also: impl FnOnce(&Tx<'_>) -> Result<()>,
+    ) -> Result<()> {
         let trash = self.write(|tx| {
             tx.delete_volume(name)?;
+            also(tx)?;
             // Within the transaction: nobody may make the volume anew meanwhile.
             self.trash(&self.volumes_dir().join(name))
         })?;

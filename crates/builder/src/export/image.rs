@@ -253,10 +253,10 @@ pub(super) fn to_store(
             status(&format!("exporting manifest list {}", index.digest), 0);
         }
         let record = &prepared.main().record;
-        store.put_image(record, wanted.names.first().map(String::as_str), None)?;
+        store.put_image(record, None, None)?;
         status(&format!("writing image {}", record.id), 0);
-        for name in wanted.names.iter().skip(1) {
-            store.tag_image(&record.id, name)?;
+        for name in &wanted.names {
+            solver.engine.name_image(&record.id, name)?;
         }
         for name in &wanted.names {
             status(&format!("naming to {name}"), 0);

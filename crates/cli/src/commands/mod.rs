@@ -8,6 +8,7 @@ mod copy;
 mod create;
 mod cri;
 mod df;
+mod events;
 mod exec;
 mod history;
 mod images;
@@ -67,6 +68,7 @@ pub fn run(args: Vec<OsString>) -> Result {
         Some(Command::Logout(args)) => login::logout(&args),
         Some(Command::Copy(args)) => copy::run(&app, "copy", &args),
         Some(Command::Cri(args)) => cri::run(&app, &args),
+        Some(Command::Events(args)) => events::run(&app, "events", &args),
         Some(Command::Builder { command }) => builder::run(&app, command),
         Some(Command::Manifest { command }) => manifest::run(&app, command),
         Some(Command::Images(args)) => images::run(&app, "images", &args),
@@ -79,6 +81,9 @@ pub fn run(args: Vec<OsString>) -> Result {
         Some(Command::System {
             command: SystemCommand::Df(args),
         }) => df::run(&app, &args),
+        Some(Command::System {
+            command: SystemCommand::Events(args),
+        }) => events::run(&app, "system events", &args),
         Some(Command::System {
             command: SystemCommand::Info(args),
         }) => info::run(&app, "system info", &args),

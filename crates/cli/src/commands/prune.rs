@@ -83,6 +83,7 @@ fn prune_cache(engine: &Engine, all: bool) -> Result<(Vec<String>, u64)> {
         .map(|usage| builder::short(&usage.entry.key));
     let ids = entries.chain(mounts.iter().map(|mount| builder::short(&mount.key)));
     let bytes = sum(mounts.iter().map(|mount| mount.size).chain([pruned.bytes]));
+    engine.tell_of_prune("builder", bytes)?;
     Ok((ids.collect(), bytes))
 }
 

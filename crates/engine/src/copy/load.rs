@@ -138,7 +138,7 @@ impl Engine {
                 continue;
             }
             let before = self.store.find_image(&whole)?.map(|image| image.record.id);
-            self.store.tag_image(&id, &whole)?;
+            self.name_image(&id, &whole)?;
             if let Some(before) = before.filter(|before| *before != id) {
                 loaded.taken.push((familiar.clone(), before.to_string()));
             }

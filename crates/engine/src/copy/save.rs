@@ -17,6 +17,7 @@ use super::files::blob_name;
 use super::layout::{LAYOUT, LayoutWriter, REF_NAME, index_entry};
 use super::tarball::Tarball;
 use super::target::Put;
+use crate::events::{self, ImageEvent};
 use crate::pull::parse_platform;
 use crate::push::{Document, Leaf, Node, Tree, repository_of};
 use crate::{Engine, Error, Result};
@@ -84,7 +85,17 @@ impl Engine {
                 tags.extend(reference.filter(|new| !tags.contains(new)));
             }
         }
-        self.archive_of(wanted, platform.as_ref())
+        let ids = wanted.iter().map(|(image, _)| image.record.id.clone());
+        let told: Vec<_> = ids
+            .map(|id| (events::labels_of(&self.store, &id), id))
+            .collect();
+        let archive = self.archive_of(wanted, platform.as_ref())?;
+        self.store.write(|tx| {
+            told.iter().try_for_each(|(labels, id)| {
+                events::image(tx, ImageEvent::Save, id.as_ref(), id.as_ref(), labels)
+            })
+        })?;
+        Ok(archive)
     }
 
     /// The same for an image whose configuration and manifest are in the store, but which need not have a record; with

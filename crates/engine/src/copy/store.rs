@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::source::Source;
+use crate::events::{self, ImageEvent};
 use crate::push::{Document, Node, Tree, repository_of};
 use crate::{Engine, Error, Result};
 
@@ -173,7 +174,21 @@ impl StoreWriter {
         });
         let tag = self.name.map(|name| name.whole());
         let repo_digest = self.repo_digest.as_deref();
-        self.store.put_image(&record, tag.as_deref(), repo_digest)?;
+        let id = record.id.as_ref();
+        // From a registry it was pulled, from elsewhere loaded.
+        let (event, actor, name) = match (repo_digest, &tag) {
+            (None, _) => (ImageEvent::Load, id.to_owned(), id.to_owned()),
+            (Some(digest), tag) => {
+                let actor = crate::familiar_name(tag.as_deref().unwrap_or(digest));
+                (ImageEvent::Pull, actor, events::repository(digest))
+            }
+        };
+        let labels = events::labels_of(&self.store, &record.id);
+        self.store.flush_build()?;
+        self.store.write(|tx| {
+            tx.put_image(&record, tag.as_deref(), repo_digest)?;
+            events::image(tx, event, &actor, &name, &labels)
+        })?;
         Ok(self.config)
     }
 }

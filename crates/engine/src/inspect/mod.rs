@@ -20,6 +20,7 @@ pub use container::{ContainerInspect, ContainerPaths, ContainerState, MountPoint
 pub use host_config::{HostConfig, LogConfig, RestartPolicy, UlimitJson};
 pub use image::{ImageFacts, ImageInspect, ImageMetadata, RootFs};
 pub use mount_request::{BindOptions, MountRequest, TmpfsOptions, VolumeOptions};
+pub(crate) use network::network_id;
 pub use network::{
     EndpointSettings, NetworkSettings, PortBinding, PortMap, port_map, published_ports,
 };

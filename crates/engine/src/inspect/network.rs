@@ -141,7 +141,7 @@ impl NetworkSettings {
         let state = &container.state;
         // As Docker: a container has a network's id from its first start on, even if that failed.
         if state.started_at != ZERO_TIME || !state.error.is_empty() {
-            endpoint.network_id = derived_id(&["network", &name]);
+            endpoint.network_id = network_id(&name);
         }
         if live {
             endpoint.endpoint_id = derived_id(&["endpoint", &container.id, &state.started_at]);
@@ -192,6 +192,11 @@ impl EndpointSettings {
             ..EndpointSettings::default()
         }
     }
+}
+
+/// The id of a network that is known by its name.
+pub(crate) fn network_id(name: &str) -> String {
+    derived_id(&["network", name])
 }
 
 /// 64 hex digits for a thing that is known by its names.

@@ -12,6 +12,7 @@ use rctr_registry_client::{Client, Platform, PushEvent, Pusher, familiar_name, p
 use rctr_store::{Compression, Image};
 
 use crate::copy::RegistryBlobs;
+use crate::events::{self, ImageEvent};
 use crate::pull::parse_platform;
 use crate::{Engine, Error, Result};
 pub(crate) use tree::{Document, Leaf, Node, StoreBlobs, Tree, is_index};
@@ -188,8 +189,13 @@ impl Engine {
         let repo_digest = format!("{}@{digest}", repository_of(reference));
         // It may have been removed meanwhile.
         if let Some(image) = self.store.image(&image.record.id)? {
-            self.store
-                .put_image(&image.record, None, Some(&repo_digest))?;
+            let labels = events::labels_of(&self.store, &image.record.id);
+            let (whole, short) = (familiar_name(reference), events::repository(&repo_digest));
+            self.store.flush_build()?;
+            self.store.write(|tx| {
+                tx.put_image(&image.record, None, Some(&repo_digest))?;
+                events::image(tx, ImageEvent::Push, &whole, &short, &labels)
+            })?;
         }
         Ok(PushedImage {
             reference: reference.whole(),

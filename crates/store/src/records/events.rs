@@ -6,9 +6,9 @@ use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::{Tx, from_json, to_json};
+use crate::Result;
 use crate::error::At;
 use crate::store::Store;
-use crate::{Error, Result};
 
 /// So many events are kept; older ones are forgotten.
 const KEPT: i64 = 10_000;
@@ -119,19 +119,12 @@ impl Tx<'_> {
 }
 
 impl Store {
-    /// The first events after the one with this number, in order; with 0 from the oldest that is kept.
+    /// The first events after the one with this number, in order; with 0 from the oldest that is kept. Whoever is writing
+    /// at this moment is waited for: all that a [`Watch`] has told of is there.
     ///
     /// # Errors
     /// [`Error::Document`], [`Error::Database`].
     pub fn events_after(&self, seq: i64) -> Result<Vec<Event>> {
-        self.read(|tx| tx.events_after(seq))
-    }
-
-    /// The same, once whoever is writing at this moment has finished: all that a [`Watch`] has told of is there.
-    ///
-    /// # Errors
-    /// [`Error::Document`], [`Error::Database`].
-    pub fn settled_events_after(&self, seq: i64) -> Result<Vec<Event>> {
         self.alone(|tx| tx.events_after(seq))
     }
 
@@ -163,7 +156,7 @@ impl Store {
 
 /// Tells that the records may have changed.
 ///
-/// What it tells of is being written and perhaps not yet to be seen: [`Store::settled_events_after`] waits for that.
+/// What it tells of is being written and perhaps not yet to be seen; [`Store::events_after`] waits for that.
 #[derive(Debug)]
 pub struct Watch {
     inotify: Inotify,
@@ -214,6 +207,7 @@ mod tests {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
+    use crate::Error;
     use crate::tests::store;
 
     fn add(store: &Store, actor: &str) {
@@ -305,7 +299,7 @@ mod tests {
         let mut seen = Vec::new();
         while seen.len() < 200 {
             let last = seen.last().map_or(0, |event: &Event| event.seq);
-            let new = store.settled_events_after(last).unwrap();
+            let new = store.events_after(last).unwrap();
             let none = new.is_empty();
             seen.extend(new);
             if none {

@@ -95,7 +95,7 @@ fn deleting_an_image_takes_only_what_is_its_own() {
         ..new("abc", "web")
     };
     store.insert_container(container, &0).unwrap();
-    match store.delete_image(&first.id, false) {
+    match store.delete_image(&first.id, false, |_| Ok(())) {
         Err(Error::ImageInUse { container, .. }) => assert_eq!(container, "abc"),
         other => panic!("{other:?}"),
     }
@@ -105,7 +105,7 @@ fn deleting_an_image_takes_only_what_is_its_own() {
         "nothing happened"
     );
 
-    let deleted = store.delete_image(&first.id, true).unwrap();
+    let deleted = store.delete_image(&first.id, true, |_| Ok(())).unwrap();
     assert_eq!(deleted.untagged.len(), 2);
     assert_eq!(
         deleted.deleted,
@@ -120,14 +120,14 @@ fn deleting_an_image_takes_only_what_is_its_own() {
     assert_eq!(report.layers, [first.layers[1].chain_id.clone()]);
     assert!(store.layer_paths(&second.chain_ids()).is_ok());
 
-    let deleted = store.delete_image(&second.id, false).unwrap();
+    let deleted = store.delete_image(&second.id, false, |_| Ok(())).unwrap();
     let chain = second.chain_ids();
     assert_eq!(
         deleted.deleted,
         [second.id.clone(), chain[1].clone(), chain[0].clone()]
     );
     assert!(matches!(
-        store.delete_image(&second.id, true),
+        store.delete_image(&second.id, true, |_| Ok(())),
         Err(Error::NoSuchImage { .. })
     ));
     assert!(fs::list(&store.blobs_dir()).unwrap().is_empty());

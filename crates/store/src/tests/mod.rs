@@ -403,7 +403,7 @@ fn volumes_outlive_containers_but_not_their_removal() {
         .unwrap();
     let missing = store.write(|tx| tx.use_volume("none", "abc"));
     assert!(matches!(missing, Err(Error::NoSuchVolume { .. })));
-    match store.remove_volume("data") {
+    match store.remove_volume("data", |_| Ok(())) {
         Err(Error::VolumeInUse { by, .. }) => assert_eq!(by, ["abc"]),
         other => panic!("{other:?}"),
     }
@@ -412,10 +412,10 @@ fn volumes_outlive_containers_but_not_their_removal() {
     store.remove_container("abc").unwrap();
     assert!(volume.path.join("file").exists());
     assert_eq!(store.volumes().unwrap(), std::slice::from_ref(&volume));
-    store.remove_volume("data").unwrap();
+    store.remove_volume("data", |_| Ok(())).unwrap();
     assert!(!store.volumes_dir().join("data").exists());
     assert!(matches!(
-        store.remove_volume("data"),
+        store.remove_volume("data", |_| Ok(())),
         Err(Error::NoSuchVolume { .. })
     ));
     assert!(fs::list(&store.tmp_dir()).unwrap().is_empty());
@@ -472,7 +472,10 @@ fn a_container_s_volumes_go_with_it_or_with_the_next_collection() {
         })
         .unwrap();
     store
-        .remove_container_and_volumes("c1", &[&own, &shared, &lost])
+        .remove_container_and_volumes("c1", &[&own, &shared, &lost], |_, gone| {
+            assert_eq!(gone, [own.as_str()]);
+            Ok(())
+        })
         .unwrap();
     assert!(store.container::<Value>("c1").unwrap().is_none());
     assert_eq!(paths.each_ref().map(|path| path.exists()), [false, true]);

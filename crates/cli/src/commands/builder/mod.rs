@@ -220,6 +220,7 @@ fn prune(app: &App, args: &BuilderPruneArgs) -> Result {
             gone.push(record);
         }
     }
+    engine.tell_of_prune("builder", freed)?;
 
     let mut out = io::stdout().lock();
     match args.verbose {

@@ -12,7 +12,8 @@ pub use data::LABELS_KEY;
 use data::{Shapes, convert};
 
 /// Maps whose keys are data: a missing one is no mistake in the template.
-const OPEN_MAPS: [&str; 8] = [
+const OPEN_MAPS: [&str; 9] = [
+    "Attributes",
     "Labels",
     "Ports",
     "Networks",
