@@ -194,6 +194,10 @@ pub enum Error {
         chain_id: Digest,
     },
 
+    /// Files could not be unpacked from an archive.
+    #[error(transparent)]
+    Unpack(#[from] crate::UnpackError),
+
     /// A file that a build made cannot be in a layer.
     #[error("{path:?} {problem}")]
     NotArchivable {

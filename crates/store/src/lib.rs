@@ -43,17 +43,19 @@ pub use build::{BuildStep, BuiltLayer, CommitOptions};
 pub use build_cache::{CacheFilter, CacheReport, CacheUsage, PrunedCache};
 pub use digest::{chain_id, sha256};
 pub use error::{ArchiveProblem, Error, MemberProblem, Result};
+pub use fs::{Found, Links, Trail};
 pub use gc::GcReport;
 pub use layer::{LayerIngest, LayerSpec};
 pub use pack::{
-    Compression, Estargz, PackedLayer, TreeToArchive, pack_archive, write_tree_archive,
-    write_tree_archives,
+    Compression, Estargz, PackedLayer, TreeToArchive, pack_archive, write_entry_archive,
+    write_tree_archive, write_tree_archives,
 };
 pub use records::{
     AddressPool, CacheEntry, Container, DeletedImage, Event, IdMatch, Image, ImageLayer,
     ImageRecord, Lease, NewCacheEntry, NewContainer, NewEvent, NewVolume, Tx, Volume, Watch,
 };
 pub use store::Store;
+pub use untar::{Owner, UnpackError, Unpacking, unpack_files};
 pub use usage::{
     BuildCacheUsage, ContainerUsage, DiskUsage, ImageUsage, VolumeUsage, sum, tree_size,
 };

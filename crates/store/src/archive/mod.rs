@@ -17,5 +17,5 @@ mod tests;
 
 pub(crate) use output::{HashSink, Hashed, Sink, WriteSink};
 pub(crate) use settle::{Lowers, Settle};
-pub(crate) use walk::{TreeArchive, archive};
+pub(crate) use walk::{TreeArchive, archive, archive_upper};
 pub(crate) use xattrs::{is_opaque, same_root};

@@ -61,12 +61,50 @@ pub(crate) fn archive(
     })
 }
 
+/// Archives an upper directory that is in use and stays as it is, but for what `skip` says of paths relative to it.
+pub(crate) fn archive_upper(
+    root: BorrowedFd<'_>,
+    skip: &dyn Fn(&[u8]) -> bool,
+    sink: &mut dyn Sink,
+) -> Result<(), ArchiveError> {
+    let mut walk = Walk::new(sink, None);
+    walk.skip = Some(skip);
+    if let Err(reason) = walk.run(root, true) {
+        return Err(ArchiveError {
+            path: walk.path,
+            reason,
+        });
+    }
+    walk.output.finish().map(drop).map_err(|e| ArchiveError {
+        path: Vec::new(),
+        reason: Reason::Sink(e),
+    })
+}
+
 /// An archive of several trees, none of which is a layer.
 pub(crate) struct TreeArchive<'a>(Walk<'a>);
 
 impl<'a> TreeArchive<'a> {
     pub fn new(sink: &'a mut dyn Sink) -> Self {
-        TreeArchive(Walk::new(sink, None))
+        let mut walk = Walk::new(sink, None);
+        walk.is_layer = false;
+        TreeArchive(walk)
+    }
+
+    /// Adds what is called `name` in a directory, with all that is in it, under another name.
+    pub fn entry(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &CStr,
+        called: &[u8],
+    ) -> Result<(), ArchiveError> {
+        let walk = &mut self.0;
+        walk.links.clear();
+        walk.path = called.to_vec();
+        walk.one(dir, name).map_err(|reason| ArchiveError {
+            path: self.0.path.clone(),
+            reason,
+        })
     }
 
     /// Adds a tree, beneath a directory unless that has no name. The time is the directory's.
@@ -137,6 +175,10 @@ impl<'a> TreeArchive<'a> {
 struct Walk<'a> {
     output: Output<'a>,
     settle: Option<Settle<'a>>,
+    /// Some names and devices tell what is gone.
+    is_layer: bool,
+    /// What is left out, by its path.
+    skip: Option<&'a dyn Fn(&[u8]) -> bool>,
     /// First name of each file with several.
     links: HashMap<(u64, u64), Vec<u8>>,
     /// Of what is being archived, relative to the root. Left as it is when there is an error.
@@ -170,6 +212,8 @@ impl<'a> Walk<'a> {
         Walk {
             output: Output::new(sink),
             settle,
+            is_layer: true,
+            skip: None,
             links: HashMap::new(),
             path: Vec::new(),
             names: Vec::new(),
@@ -189,6 +233,34 @@ impl<'a> Walk<'a> {
                 ..header(&root.stat, self.mtime(&root.stat))
             })?;
         }
+        self.levels(root, list_root)
+    }
+
+    /// Archives something in a directory under the present path.
+    fn one(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Reason> {
+        let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|e| Reason::System("look at", e))?;
+        let entry = Entry {
+            name: name.to_owned(),
+            kind: FileType::from_raw_mode(stat.st_mode),
+        };
+        let parent = Level {
+            dir: dir
+                .try_clone_to_owned()
+                .map_err(|_| Reason::System("open", Errno::MFILE))?,
+            stat,
+            entries: Vec::new().into_iter(),
+            path: 0,
+            merged: false,
+            marked_whiteouts: false,
+        };
+        match self.add(&parent, &entry)? {
+            Some(directory) => self.levels(directory, true),
+            None => Ok(()),
+        }
+    }
+
+    fn levels(&mut self, root: Level, list_root: bool) -> Result<(), Reason> {
         let mut levels = vec![root];
         while let Some(level) = levels.last_mut() {
             self.path.truncate(level.path);
@@ -224,9 +296,17 @@ impl<'a> Walk<'a> {
             self.path.push(b'/');
         }
         self.path.extend_from_slice(entry.name.to_bytes());
-        if entry.name.to_bytes().starts_with(WHITEOUT) {
+        if self.skip.is_some_and(|skip| skip(&self.path)) {
+            return Ok(None);
+        }
+        if self.is_layer && entry.name.to_bytes().starts_with(WHITEOUT) {
             return Err(Reason::Problem(ArchiveProblem::ReservedName));
         }
+        self.add(level, entry)
+    }
+
+    /// Archives an entry whose path is the present one.
+    fn add(&mut self, level: &Level, entry: &Entry) -> Result<Option<Level>, Reason> {
         match entry.kind {
             FileType::Directory => return self.directory(level, entry).map(Some),
             FileType::RegularFile => self.file(level, entry)?,
@@ -238,7 +318,7 @@ impl<'a> Walk<'a> {
     fn directory(&mut self, parent: &Level, entry: &Entry) -> Result<Level, Reason> {
         let mut level = self.level(parent.dir.as_fd(), &entry.name, parent.merged)?;
         let xattrs = self.xattrs(&level.dir)?;
-        let mut opaque = xattrs.opaque == Some(b'y');
+        let mut opaque = self.is_layer && xattrs.opaque == Some(b'y');
         level.merged &= !opaque;
         level.marked_whiteouts = xattrs.opaque == Some(b'x');
         if let Some(settle) = &self.settle {
@@ -317,7 +397,7 @@ impl<'a> Walk<'a> {
         let stat = statat(parent, &entry.name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|e| Reason::System("look at", e))?;
         let file_type = FileType::from_raw_mode(stat.st_mode);
-        if file_type == FileType::CharacterDevice && stat.st_rdev == 0 {
+        if self.is_layer && file_type == FileType::CharacterDevice && stat.st_rdev == 0 {
             return self.whiteout(&entry.name);
         }
         if file_type == FileType::Socket {

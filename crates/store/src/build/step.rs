@@ -1,3 +1,4 @@
+use std::io::BufReader;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -5,11 +6,12 @@ use oci_spec::image::Digest;
 use rustix::fs::Mode;
 
 use super::{BuiltLayer, CommitOptions};
-use crate::archive::{HashSink, Lowers, Settle, archive, same_root};
+use crate::archive::{HashSink, Lowers, Settle, WriteSink, archive, archive_upper, same_root};
 use crate::digest::chain_id;
 use crate::error::At;
 use crate::records::BuiltRow;
 use crate::store::Store;
+use crate::untar::untar;
 use crate::{Error, Result, fs};
 
 /// A step of a build: the directories for an overlay mount upon the layers below. Dropped without
@@ -57,6 +59,32 @@ impl BuildStep {
     /// The upper directory for the overlay.
     pub fn upper(&self) -> &Path {
         &self.upper
+    }
+
+    /// Makes the upper directory a copy of another one, which may be in use, without what `skip` says of paths relative
+    /// to it.
+    ///
+    /// # Errors
+    /// [`Error::NotArchivable`] for a file that no layer can hold, [`Error::Unpack`], [`Error::DiskFull`], [`Error::Io`].
+    pub fn fill_from(&self, other: &Path, skip: &dyn Fn(&[u8]) -> bool) -> Result<()> {
+        let from = fs::open_dir(other)?;
+        let to = fs::open_dir(&self.upper)?;
+        let (reader, writer) = std::io::pipe().map_err(|source| Error::Io {
+            action: "copy",
+            path: other.to_owned(),
+            source,
+        })?;
+        let (archived, unpacked) = std::thread::scope(|scope| {
+            // It sets its thread's umask.
+            let unpacking = scope.spawn(|| untar(BufReader::with_capacity(1 << 20, reader), to));
+            let archived = archive_upper(from.as_fd(), skip, &mut WriteSink(writer));
+            let unpacked = unpacking
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (archived, unpacked)
+        });
+        unpacked.map_err(|e| e.of_unpacking(&self.upper))?;
+        archived.map_err(|e| e.beneath(other))
     }
 
     /// The work directory for the overlay.

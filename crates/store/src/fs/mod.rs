@@ -4,6 +4,7 @@ mod lock;
 mod remove;
 mod size;
 mod sync;
+mod trail;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,6 +17,7 @@ pub(crate) use lock::{lock_dir, lock_file, try_lock_entry};
 pub(crate) use remove::remove_all;
 pub(crate) use size::tree_size;
 pub(crate) use sync::{SyncMark, Syncer};
+pub use trail::{Found, Links, Trail};
 
 use crate::error::At;
 use crate::{Error, Result};

@@ -9,6 +9,7 @@ mod toc;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::CStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -121,6 +122,25 @@ pub fn write_tree_archive(root: BorrowedFd<'_>, to: &mut dyn Write) -> Result<()
         time: 0,
     };
     write_tree_archives(&[tree], to)
+}
+
+/// Writes an archive of what is called `name` in a directory, with all that is in it, under the name `called`. A
+/// directory called `.` gives its entries names that begin with `./`.
+///
+/// # Errors
+/// As [`write_tree_archive`]; names in errors are those in the archive.
+pub fn write_entry_archive(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    called: &[u8],
+    to: &mut dyn Write,
+) -> Result<()> {
+    let mut sink = WriteSink(to);
+    let mut archive = TreeArchive::new(&mut sink);
+    archive
+        .entry(dir, name, called)
+        .and_then(|()| archive.finish())
+        .map_err(|e| e.beneath(Path::new("")))
 }
 
 /// The same for several trees in one archive.

@@ -1,8 +1,9 @@
 use std::io;
+use std::path::Path;
 
 use oci_spec::image::Digest;
 
-use crate::{Error, MemberProblem};
+use crate::{Error, MemberProblem, UnpackError};
 
 /// An error of unpacking, before it is known which layer it was.
 #[derive(Debug)]
@@ -28,6 +29,28 @@ impl UntarError {
     /// Whether the archive is to blame, and trying again is useless.
     pub fn is_content(&self) -> bool {
         matches!(self, UntarError::Archive { .. } | UntarError::Member { .. })
+    }
+
+    /// Says which directory it was that files were copied to.
+    pub fn of_unpacking(self, dir: &Path) -> UnpackError {
+        let text = |member: Vec<u8>| String::from_utf8_lossy(&member).into_owned();
+        match self {
+            UntarError::Read(source) => UnpackError::Read(source),
+            UntarError::Archive { problem, offset } => UnpackError::Archive { problem, offset },
+            UntarError::Member { member, problem } => UnpackError::Member {
+                member: text(member),
+                problem,
+            },
+            UntarError::Write {
+                member,
+                action,
+                source,
+            } => UnpackError::System {
+                action,
+                path: dir.join(text(member)),
+                source,
+            },
+        }
     }
 
     /// Says whose layer it was.

@@ -65,7 +65,14 @@ impl Extractor {
         members: &mut Members<R>,
     ) -> Result<(), UntarError> {
         match self.place(member).map_err(|fault| fault.of(&member.name))? {
-            Some(file) => self.fill(&file, member, members),
+            Some(file) => {
+                let size = fill(&file, member, members)?;
+                // Files with holes may be of any size.
+                self.size = self.size.saturating_add(size);
+                let attributes = &member.attributes;
+                apply(&file, attributes, Some(attributes.mode))
+                    .map_err(|e| Fault::System("set the attributes of", e).of(&member.name))
+            }
             None => Ok(()),
         }
     }
@@ -221,46 +228,6 @@ impl Extractor {
         }
     }
 
-    fn fill<R: BufRead>(
-        &mut self,
-        file: &OwnedFd,
-        member: &Member,
-        members: &mut Members<R>,
-    ) -> Result<(), UntarError> {
-        let fault = |action| move |e| Fault::System(action, e).of(&member.name);
-        let whole = [Segment {
-            offset: 0,
-            length: member.stored,
-        }];
-        let (segments, size) = match &member.sparse {
-            Some(sparse) => (&sparse.segments[..], sparse.size),
-            None => (&whole[..], member.stored),
-        };
-        let search = member.stored >= SEARCH_ZEROS;
-        let mut written = 0;
-        for segment in segments {
-            let (mut at, end) = (segment.offset, segment.offset + segment.length);
-            while at < end {
-                at += members.data(end - at, |data| {
-                    let reached = if search {
-                        write_without_zeros(file, data, at)
-                    } else {
-                        write_all(file, data, at)
-                    };
-                    written = reached.map_err(fault("write"))?.max(written);
-                    Ok(())
-                })?;
-            }
-        }
-        if written < size {
-            ftruncate(file, size).map_err(fault("write"))?;
-        }
-        // Files with holes may be of any size.
-        self.size = self.size.saturating_add(size);
-        let attributes = &member.attributes;
-        apply(file, attributes, Some(attributes.mode)).map_err(fault("set the attributes of"))
-    }
-
     /// Gives directories their attributes, now that nothing in them changes any more.
     fn finish(self) -> Result<Unpacked, UntarError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -294,6 +261,43 @@ impl Extractor {
 
 fn attribute(dir: &Dir, name: &[u8], attributes: &Attributes) -> Result<(), Fault> {
     apply_at(&dir.fd, name, attributes).map_err(|e| Fault::System("set the attributes of", e))
+}
+
+/// Writes a member's data to an empty file; the file's size.
+pub(super) fn fill<R: BufRead>(
+    file: &OwnedFd,
+    member: &Member,
+    members: &mut Members<R>,
+) -> Result<u64, UntarError> {
+    let fault = |action| move |e| Fault::System(action, e).of(&member.name);
+    let whole = [Segment {
+        offset: 0,
+        length: member.stored,
+    }];
+    let (segments, size) = match &member.sparse {
+        Some(sparse) => (&sparse.segments[..], sparse.size),
+        None => (&whole[..], member.stored),
+    };
+    let search = member.stored >= SEARCH_ZEROS;
+    let mut written = 0;
+    for segment in segments {
+        let (mut at, end) = (segment.offset, segment.offset + segment.length);
+        while at < end {
+            at += members.data(end - at, |data| {
+                let reached = if search {
+                    write_without_zeros(file, data, at)
+                } else {
+                    write_all(file, data, at)
+                };
+                written = reached.map_err(fault("write"))?.max(written);
+                Ok(())
+            })?;
+        }
+    }
+    if written < size {
+        ftruncate(file, size).map_err(fault("write"))?;
+    }
+    Ok(size)
 }
 
 /// Writes everything; where the writing ended.

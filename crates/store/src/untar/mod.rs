@@ -7,6 +7,7 @@
 
 mod error;
 mod extract;
+mod files;
 mod header;
 mod member;
 mod meta;
@@ -22,6 +23,7 @@ use std::io::BufRead;
 use std::os::fd::OwnedFd;
 
 pub(crate) use error::UntarError;
+pub use files::{Owner, UnpackError, Unpacking, unpack_files};
 pub(crate) use header::Members;
 pub(crate) use member::{Kind, Member};
 pub(crate) use meta::{copy_attributes, inherit, set_opaque};

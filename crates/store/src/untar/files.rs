@@ -1,0 +1,648 @@
+//! Unpacks an archive of files into a directory that is in use: no layer, so names such as `.wh.x` mean nothing.
+//!
+//! The directory is pinned ([`Trail`]), and so is every directory that a member lies in while the member is made there:
+//! whoever changes the tree meanwhile leads nothing out of the root.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{self, BufReader, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, chmod, chownat, fchown, fstat, linkat,
+    mkdirat, mknodat, openat, statat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::error::UntarError;
+use super::extract::fill;
+use super::header::Members;
+use super::member::{Attributes, Kind, Member};
+use super::meta::{apply, apply_at};
+use super::name::{clean, split};
+use crate::MemberProblem;
+use crate::fs::{Found, Links, Trail};
+use crate::layer::decompress;
+
+/// To whom unpacked files belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Whoever the archive names, by number.
+    Archived,
+    /// This process's user.
+    Caller,
+    /// This user and group.
+    Fixed(u32, u32),
+}
+
+/// How files are unpacked.
+#[derive(Debug, Clone, Copy)]
+pub struct Unpacking {
+    /// To whom they belong.
+    pub owner: Owner,
+    /// Links among the directories of a member's name.
+    pub links: Links,
+}
+
+/// Why files could not be unpacked. Its words are Docker's where Docker has some.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnpackError {
+    /// The archive could not be read or unpacked.
+    #[error("read the archive")]
+    Read(#[source] io::Error),
+    /// It is no archive, or a broken one.
+    #[error("malformed archive: {problem} at byte {offset}")]
+    Archive {
+        /// What is wrong.
+        problem: &'static str,
+        /// Where, in bytes of the unpacked archive.
+        offset: u64,
+    },
+    /// A name leads out of the directory.
+    #[error("{member:?} is outside of {dir:?}")]
+    Outside {
+        /// The member.
+        member: String,
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A hard link leads out of the directory.
+    #[error("invalid hardlink {member:?} -> {link:?}")]
+    LinkOutside {
+        /// The member.
+        member: String,
+        /// Where it leads.
+        link: String,
+    },
+    /// A member is refused.
+    #[error("member {member:?} of the archive {problem}")]
+    Member {
+        /// The member.
+        member: String,
+        /// Why.
+        problem: MemberProblem,
+    },
+    /// A file or link would take the place of a directory.
+    #[error("cannot overwrite directory {path:?} with non-directory {dir:?}")]
+    OntoDirectory {
+        /// What is there.
+        path: PathBuf,
+        /// Where the archive is unpacked.
+        dir: PathBuf,
+    },
+    /// A directory would take the place of something else.
+    #[error("cannot overwrite non-directory {path:?} with directory {dir:?}")]
+    OntoFile {
+        /// What is there.
+        path: PathBuf,
+        /// Where the archive is unpacked.
+        dir: PathBuf,
+    },
+    /// The kernel refuses.
+    #[error("{action} {}", path.display())]
+    System {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// What it was done to.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+}
+
+/// Unpacks an archive, plain or packed, into a directory, and reads on to its end. Directories that are there already
+/// are kept, and get the archive's attributes; files and links are replaced.
+///
+/// # Errors
+/// [`UnpackError`]; what was unpacked until then stays.
+pub fn unpack_files(
+    archive: impl Read,
+    into: &Trail,
+    how: Unpacking,
+) -> std::result::Result<(), UnpackError> {
+    let packed = BufReader::with_capacity(256 << 10, archive);
+    let plain = decompress(packed).map_err(UnpackError::Read)?;
+    let mut members = Members::new(BufReader::with_capacity(256 << 10, plain));
+    let mut unpacker = Unpacker {
+        into,
+        how,
+        last: None,
+        directories: BTreeMap::new(),
+    };
+    while let Some(member) = members.next().map_err(|e| unpacker.of_archive(e))? {
+        if let Some(file) = unpacker.place(&member)? {
+            let filled = fill(&file, &member, &mut members);
+            filled.map_err(|e| unpacker.of_archive(e))?;
+            unpacker.settle(file.as_fd(), &member.name, &member.attributes)?;
+        }
+    }
+    unpacker.finish()
+}
+
+/// A directory that gets its attributes at the end: what is put in it changes its time.
+struct Directory {
+    /// Device and number: it is told apart from one that took its place.
+    identity: (u64, u64),
+    attributes: Attributes,
+}
+
+struct Unpacker<'a> {
+    into: &'a Trail,
+    how: Unpacking,
+    /// The directory of the last member, by its cleaned name.
+    last: Option<(Vec<u8>, Trail)>,
+    /// By their cleaned names.
+    directories: BTreeMap<Vec<u8>, Directory>,
+}
+
+type Result<T, E = UnpackError> = std::result::Result<T, E>;
+
+impl Unpacker<'_> {
+    /// Makes a member; a regular file is given back to be filled.
+    fn place(&mut self, member: &Member) -> Result<Option<OwnedFd>> {
+        let path = clean(&member.name).map_err(|problem| self.refused(member, problem))?;
+        if path.is_empty() {
+            // The directory itself stays as it is, as with Docker.
+            return Ok(None);
+        }
+        let (parent, name) = split(&path);
+        let dir = self.parent(parent)?;
+        let there = self.look(&dir, name, &path)?;
+        let is_dir = |stat: &Stat| FileType::from_raw_mode(stat.st_mode).is_dir();
+        if member.kind == Kind::Directory {
+            match there {
+                Some(stat) if !is_dir(&stat) => {
+                    return Err(UnpackError::OntoFile {
+                        path: self.shown(&path),
+                        dir: self.into.path(),
+                    });
+                }
+                Some(_) => {}
+                None => self.at("create", &path, mkdirat(&dir, name, Mode::RWXU))?,
+            }
+            return self.directory(&dir, name, &path, member).map(|()| None);
+        }
+        if there.is_some_and(|stat| is_dir(&stat)) {
+            return Err(UnpackError::OntoDirectory {
+                path: self.shown(&path),
+                dir: self.into.path(),
+            });
+        }
+        match self.at("replace", &path, unlinked(&dir, name))? {
+            true => self.last = None,
+            false => {}
+        }
+        self.make(&dir, name, &path, member)
+    }
+
+    fn make(
+        &mut self,
+        dir: &Trail,
+        name: &[u8],
+        path: &[u8],
+        member: &Member,
+    ) -> Result<Option<OwnedFd>> {
+        match member.kind {
+            Kind::File => {
+                let flags = OFlags::WRONLY
+                    | OFlags::CREATE
+                    | OFlags::EXCL
+                    | OFlags::NOFOLLOW
+                    | OFlags::CLOEXEC;
+                let mode = Mode::RUSR | Mode::WUSR;
+                return self
+                    .at("create", path, openat(dir, name, flags, mode))
+                    .map(Some);
+            }
+            Kind::HardLink => return self.hard_link(dir, name, path, member).map(|()| None),
+            Kind::Symlink => {
+                let made = symlinkat(&member.link[..], dir, name);
+                self.at("create", path, made)?;
+            }
+            Kind::CharDevice(major, minor) => {
+                let device = rustix::fs::makedev(major, minor);
+                let made = mknodat(dir, name, FileType::CharacterDevice, Mode::RUSR, device);
+                self.at("create", path, made)?;
+            }
+            Kind::BlockDevice(major, minor) => {
+                let device = rustix::fs::makedev(major, minor);
+                let made = mknodat(dir, name, FileType::BlockDevice, Mode::RUSR, device);
+                self.at("create", path, made)?;
+            }
+            Kind::Fifo => {
+                let made = mknodat(dir, name, FileType::Fifo, Mode::RUSR, 0);
+                self.at("create", path, made)?;
+            }
+            // It has been made before.
+            Kind::Directory => return Ok(None),
+        }
+        let set = self.settle_at(dir, name, member);
+        self.at("set the attributes of", path, set)?;
+        Ok(None)
+    }
+
+    fn directory(&mut self, dir: &Trail, name: &[u8], path: &[u8], member: &Member) -> Result<()> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = openat(dir, name, flags, Mode::empty());
+        let opened = self.at("open", path, opened)?;
+        let stat = self.at("look at", path, fstat(&opened))?;
+        let mut trail = dir.clone();
+        trail.enter(opened, OsStr::from_bytes(name).to_owned());
+        self.directories.insert(
+            path.to_vec(),
+            Directory {
+                identity: (stat.st_dev, stat.st_ino),
+                attributes: member.attributes.clone(),
+            },
+        );
+        self.last = Some((path.to_vec(), trail));
+        Ok(())
+    }
+
+    fn hard_link(&self, dir: &Trail, name: &[u8], path: &[u8], member: &Member) -> Result<()> {
+        let outside = || UnpackError::LinkOutside {
+            member: text(&member.name),
+            link: text(&member.link),
+        };
+        let target = clean(&member.link).map_err(|_| outside())?;
+        let dangling = || UnpackError::Member {
+            member: text(&member.name),
+            problem: MemberProblem::LinkDangling,
+        };
+        let (parent, target) = split(&target);
+        let from = match self.find(parent) {
+            Ok(Found::Directory(from)) => from,
+            _ => return Err(dangling()),
+        };
+        match linkat(&from, target, dir, name, AtFlags::empty()) {
+            Err(Errno::NOENT) => Err(dangling()),
+            linked => self.at("link", path, linked),
+        }
+    }
+
+    /// The directory at a cleaned name, made with its parents where missing.
+    fn parent(&mut self, path: &[u8]) -> Result<Trail> {
+        if let Some((last, trail)) = &self.last
+            && last == path
+        {
+            return Ok(trail.clone());
+        }
+        let trail = match self.find(path) {
+            Ok(Found::Directory(trail)) => trail,
+            Ok(Found::Other { .. }) => return self.at("create", path, Err(Errno::NOTDIR)),
+            Ok(Found::Missing { .. }) | Err(Errno::NOENT) => self.make_parents(path)?,
+            Err(e) => return self.at("open", path, Err(e)),
+        };
+        self.last = Some((path.to_vec(), trail.clone()));
+        Ok(trail)
+    }
+
+    /// As root's, for the archive does not say whose they are.
+    fn make_parents(&self, path: &[u8]) -> Result<Trail> {
+        let mut at = self.into.clone();
+        for name in path.split(|&b| b == b'/') {
+            let links = match self.how.links {
+                Links::Refuse => Links::Refuse,
+                _ => Links::Follow,
+            };
+            at = match at.find(OsStr::from_bytes(name), links) {
+                Ok(Found::Directory(next)) => next,
+                Ok(Found::Missing { parent, name }) => {
+                    let mode = Mode::from_raw_mode(0o755);
+                    let made = mkdirat(&parent, &name, mode);
+                    self.at("create", path, made)?;
+                    let flags =
+                        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let opened = openat(&parent, &name, flags, Mode::empty());
+                    let opened = self.at("open", path, opened)?;
+                    let mut next = parent;
+                    next.enter(opened, name);
+                    next
+                }
+                Ok(Found::Other { .. }) => return self.at("create", path, Err(Errno::NOTDIR)),
+                Err(e) => return self.at("open", path, Err(e)),
+            };
+        }
+        Ok(at)
+    }
+
+    fn find(&self, path: &[u8]) -> rustix::io::Result<Found> {
+        match (
+            self.into.find(OsStr::from_bytes(path), self.how.links)?,
+            self.how.links,
+        ) {
+            // The last one of a parent's name is in the midst of a member's.
+            (Found::Other { stat, .. }, Links::Refuse)
+                if FileType::from_raw_mode(stat.st_mode).is_symlink() =>
+            {
+                Err(Errno::LOOP)
+            }
+            (found, _) => Ok(found),
+        }
+    }
+
+    fn look(&self, dir: &Trail, name: &[u8], path: &[u8]) -> Result<Option<Stat>> {
+        match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(None),
+            found => self.at("look at", path, found).map(Some),
+        }
+    }
+
+    /// Owner first: changing it drops setuid and setgid bits and capabilities.
+    fn settle(&self, file: BorrowedFd<'_>, path: &[u8], attributes: &Attributes) -> Result<()> {
+        let set = match self.owner(attributes) {
+            Some((uid, gid)) => fchown(file, Some(uid), Some(gid)),
+            None => Ok(()),
+        };
+        let set = set.and_then(|()| apply(file, &unowned(attributes), None));
+        self.at("set the attributes of", path, set)
+    }
+
+    /// The same for what cannot be opened for it, but was made just now; somebody may have put another in its place.
+    fn settle_at(&self, dir: &Trail, name: &[u8], member: &Member) -> rustix::io::Result<()> {
+        let attributes = &member.attributes;
+        if let Some((uid, gid)) = self.owner(attributes) {
+            chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        if member.kind != Kind::Symlink {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let pinned = openat(dir, name, flags, Mode::empty())?;
+            if FileType::from_raw_mode(fstat(&pinned)?.st_mode).is_symlink() {
+                return Err(Errno::LOOP);
+            }
+            let own = format!("/proc/self/fd/{}", pinned.as_raw_fd());
+            chmod(own, Mode::from_raw_mode(attributes.mode))?;
+        }
+        let dir = dir.as_fd().try_clone_to_owned().map_err(|_| Errno::MFILE)?;
+        apply_at(&dir, name, &unowned(attributes))
+    }
+
+    fn owner(&self, attributes: &Attributes) -> Option<(Uid, Gid)> {
+        let (uid, gid) = match self.how.owner {
+            Owner::Archived => (attributes.uid, attributes.gid),
+            Owner::Caller => return None,
+            Owner::Fixed(uid, gid) => (uid, gid),
+        };
+        Some((Uid::from_raw(uid), Gid::from_raw(gid)))
+    }
+
+    fn finish(self) -> Result<()> {
+        for (path, directory) in self.directories.iter().rev() {
+            // What took its place meanwhile is somebody else's.
+            let Ok(Found::Directory(trail)) = self.find(path) else {
+                continue;
+            };
+            let opened = self.at("open", path, trail.open())?;
+            let stat = self.at("look at", path, fstat(&opened))?;
+            if (stat.st_dev, stat.st_ino) == directory.identity {
+                self.settle(opened.as_fd(), path, &directory.attributes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn shown(&self, path: &[u8]) -> PathBuf {
+        self.into.path().join(OsStr::from_bytes(path))
+    }
+
+    fn at<T>(&self, action: &'static str, path: &[u8], result: rustix::io::Result<T>) -> Result<T> {
+        result.map_err(|e| UnpackError::System {
+            action,
+            path: self.shown(path),
+            source: e.into(),
+        })
+    }
+
+    fn refused(&self, member: &Member, problem: MemberProblem) -> UnpackError {
+        let name = text(&member.name);
+        match problem {
+            MemberProblem::Escapes => UnpackError::Outside {
+                member: name,
+                dir: self.into.path(),
+            },
+            problem => UnpackError::Member {
+                member: name,
+                problem,
+            },
+        }
+    }
+
+    fn of_archive(&self, error: UntarError) -> UnpackError {
+        error.of_unpacking(&self.into.path())
+    }
+}
+
+/// Owners are set apart: for whom nobody is to be set, 0 says to leave them.
+fn unowned(attributes: &Attributes) -> Attributes {
+    Attributes {
+        uid: 0,
+        gid: 0,
+        ..attributes.clone()
+    }
+}
+
+/// Takes away what is no directory; whether there was something.
+fn unlinked(dir: &Trail, name: &[u8]) -> rustix::io::Result<bool> {
+    match unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::path::Path;
+
+    use super::*;
+
+    const INWARD: Unpacking = Unpacking {
+        owner: Owner::Archived,
+        links: Links::Follow,
+    };
+    const OUTWARD: Unpacking = Unpacking {
+        owner: Owner::Caller,
+        links: Links::Refuse,
+    };
+
+    #[derive(Default)]
+    struct Tar(Vec<u8>);
+
+    impl Tar {
+        fn add(mut self, kind: u8, name: &str, link: &str, data: &str) -> Tar {
+            let mut header = tar::Header::new_ustar();
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link.as_bytes());
+            header.set_entry_type(tar::EntryType::new(kind));
+            header.set_size(data.len() as u64);
+            header.set_mode(0o644 | if kind == b'5' { 0o111 } else { 0 });
+            header.set_uid(7);
+            header.set_gid(8);
+            header.set_mtime(1_000_000);
+            header.set_device_major(1).unwrap();
+            header.set_device_minor(3).unwrap();
+            header.set_cksum();
+            self.0.extend_from_slice(header.as_bytes());
+            self.0.extend_from_slice(data.as_bytes());
+            self.0.resize(self.0.len().next_multiple_of(512), 0);
+            self
+        }
+
+        fn unpack(mut self, root: &Path, at: &str, how: Unpacking) -> Result<()> {
+            self.0.resize(self.0.len() + 1024, 0);
+            let root = Trail::root(fs::File::open(root).unwrap().into());
+            let Ok(Found::Directory(into)) = root.find(at, Links::Follow) else {
+                panic!("{at} is a directory");
+            };
+            unpack_files(&self.0[..], &into, how)
+        }
+    }
+
+    #[test]
+    fn owners_modes_and_times_are_as_asked_for() {
+        let tar = || {
+            Tar::default()
+                .add(b'5', "d/", "", "")
+                .add(b'0', "d/f", "", "hi")
+                .add(b'1', "d/g", "d/f", "")
+                .add(b'2', "l", "/d", "")
+                .add(b'6', "fifo", "", "")
+                .add(b'3', "null", "", "")
+        };
+        for (how, owner) in [
+            (INWARD, (7, 8)),
+            (OUTWARD, (0, 0)),
+            (
+                Unpacking {
+                    owner: Owner::Fixed(5, 6),
+                    ..INWARD
+                },
+                (5, 6),
+            ),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            tar().unpack(dir.path(), "/", how).unwrap();
+            for name in ["d", "d/f", "d/g", "l", "fifo", "null"] {
+                let meta = fs::symlink_metadata(dir.path().join(name)).unwrap();
+                assert_eq!((meta.uid(), meta.gid()), owner, "{name}");
+                assert_eq!(meta.mtime(), 1_000_000, "{name}");
+                let mode = match name {
+                    "d" => 0o755,
+                    "l" => 0o777,
+                    _ => 0o644,
+                };
+                assert_eq!(meta.mode() & 0o7777, mode, "{name}");
+            }
+            assert_eq!(fs::read(dir.path().join("d/g")).unwrap(), b"hi");
+        }
+    }
+
+    #[test]
+    fn nothing_leads_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("base/real")).unwrap();
+        fs::create_dir(dir.path().join("top")).unwrap();
+        symlink(outside.path(), dir.path().join("base/out")).unwrap();
+        symlink("../../../../../top", dir.path().join("base/up")).unwrap();
+        let unpack = |tar: Tar, how| tar.unpack(dir.path(), "base", how);
+        let file = |name: &str| Tar::default().add(b'0', name, "", "x");
+        let said = |tar: Tar, how| unpack(tar, how).unwrap_err().to_string();
+        assert_eq!(
+            said(file("../x"), INWARD),
+            "\"../x\" is outside of \"/base\""
+        );
+        assert_eq!(
+            said(file("real/../../x"), INWARD),
+            "\"real/../../x\" is outside of \"/base\""
+        );
+        let link = Tar::default().add(b'1', "h", "../../etc/passwd", "");
+        assert_eq!(
+            said(link, INWARD),
+            "invalid hardlink \"h\" -> \"../../etc/passwd\""
+        );
+        // What would be /tmp/… of the host is looked for in the root.
+        let parent = outside.path().strip_prefix("/").unwrap();
+        unpack(file("out/x"), INWARD).unwrap_err();
+        fs::create_dir_all(dir.path().join(parent)).unwrap();
+        unpack(file("out/x"), INWARD).unwrap();
+        assert!(dir.path().join(parent).join("x").is_file());
+        unpack(file("up/x"), INWARD).unwrap();
+        assert!(dir.path().join("top/x").is_file());
+        unpack(file("/etc/x"), INWARD).unwrap();
+        assert!(dir.path().join("base/etc/x").is_file());
+        for name in ["out/x", "up/y"] {
+            assert!(
+                said(file(name), OUTWARD).starts_with("open /base/"),
+                "{name}"
+            );
+        }
+        let planted = Tar::default()
+            .add(b'2', "l", "/", "")
+            .add(b'0', "l/planted", "", "x");
+        assert_eq!(said(planted, OUTWARD), "open /base/l");
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+        assert!(!Path::new("/planted").exists());
+    }
+
+    #[test]
+    fn files_and_directories_do_not_replace_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("d")).unwrap();
+        fs::write(dir.path().join("f"), "long content").unwrap();
+        symlink("f", dir.path().join("l")).unwrap();
+        let said = |tar: Tar| tar.unpack(dir.path(), "/", INWARD).unwrap_err().to_string();
+        assert_eq!(
+            said(Tar::default().add(b'0', "d", "", "x")),
+            "cannot overwrite directory \"/d\" with non-directory \"/\""
+        );
+        assert_eq!(
+            said(Tar::default().add(b'5', "f/", "", "")),
+            "cannot overwrite non-directory \"/f\" with directory \"/\""
+        );
+        let tar = Tar::default()
+            .add(b'0', "f", "", "x")
+            .add(b'0', "l", "", "own");
+        tar.unpack(dir.path(), "/", INWARD).unwrap();
+        assert_eq!(fs::read(dir.path().join("f")).unwrap(), b"x");
+        assert!(
+            !dir.path().join("l").is_symlink(),
+            "a link is replaced, not followed"
+        );
+        Tar::default()
+            .add(b'0', ".wh.f", "", "")
+            .unpack(dir.path(), "/", INWARD)
+            .unwrap();
+        assert!(dir.path().join("f").exists() && dir.path().join(".wh.f").exists());
+    }
+
+    #[test]
+    fn archives_may_be_packed_and_must_be_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Trail::root(fs::File::open(dir.path()).unwrap().into());
+        let mut tar = Tar::default().add(b'0', "f", "", "x").0;
+        tar.resize(tar.len() + 1024, 0);
+        let packed = zstd::encode_all(&tar[..], 1).unwrap();
+        unpack_files(&packed[..], &root, INWARD).unwrap();
+        assert!(dir.path().join("f").exists());
+        let cut = unpack_files(&tar[..700], &root, INWARD);
+        assert!(matches!(
+            cut,
+            Err(UnpackError::Archive { .. } | UnpackError::Read(_))
+        ));
+        let none = unpack_files(&b"this is no archive"[..], &root, INWARD);
+        assert!(matches!(
+            none,
+            Err(UnpackError::Archive { .. } | UnpackError::Read(_))
+        ));
+    }
+}
