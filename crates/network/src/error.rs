@@ -38,6 +38,18 @@ pub enum Error {
         /// Name of the interface.
         parent: String,
     },
+    /// The DNS server cannot listen in a container's namespace.
+    #[error("listen for DNS queries in a network namespace")]
+    DnsSocket {
+        /// Why not.
+        source: io::Error,
+    },
+    /// The DNS server cannot do its work, or does not answer.
+    #[error("DNS server: {reason}")]
+    Dns {
+        /// What hinders it.
+        reason: String,
+    },
     /// An interface has the bridge's name but is something else, e.g. a physical card.
     #[error("network interface {name} exists and is not a bridge")]
     NotABridge {

@@ -12,6 +12,7 @@ mod bridge;
 pub mod cni;
 mod config;
 mod conntrack;
+pub mod dns;
 mod error;
 mod host;
 mod legacy;

@@ -160,6 +160,18 @@ impl<'a, 'b> Expressions<'a, 'b> {
         self.push("counter", |_| {})
     }
 
+    /// Goes on only if the register holds this value.
+    pub(super) fn equals(&mut self, register: u32, value: &[u8]) -> &mut Self {
+        self.compare(libc::NFT_CMP_EQ, register, value)
+    }
+
+    pub(super) fn load_value(&mut self, register: u32, value: &[u8]) -> &mut Self {
+        self.push("immediate", |a| {
+            a.be32(NFTA_IMMEDIATE_DREG, register);
+            a.nest(NFTA_IMMEDIATE_DATA, |a| a.bytes(NFTA_DATA_VALUE, value));
+        })
+    }
+
     /// Goes on only with packets of this family.
     pub(super) fn family(&mut self, family: Family) -> &mut Self {
         self.load_meta(libc::NFT_META_NFPROTO, REG).compare(

@@ -21,6 +21,7 @@
 //! ```
 
 mod batch;
+mod dns;
 mod expression;
 mod firewall;
 mod ports;
@@ -32,6 +33,7 @@ use crate::netlink::{Answer, Requests, Socket, attribute, attributes, be32};
 use crate::{BridgeConfig, Error, Result};
 
 use batch::{Batch, nfgenmsg};
+pub(crate) use dns::redirect_dns;
 pub(crate) use ports::{publish, unpublish};
 
 const TABLE: &str = "rctr";

@@ -409,7 +409,10 @@ fn sets_of(bridge: &BridgeConfig, network: IpNet) -> Vec<&'static str> {
         IpNet::V6(_) => &NAMES_V6,
     };
     let masked = (!bridge.internal && !bridge.unmasked).then_some(names.masked);
-    [Some(names.networks), masked].into_iter().flatten().collect()
+    [Some(names.networks), masked]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// An interval is its first address and the first one after it; the last network of all has no end.
