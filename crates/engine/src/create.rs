@@ -12,7 +12,7 @@ use crate::model::{Container, ResolvedMount, ResolvedProcess, State};
 use crate::options::{MountKind, MountSpec, NetworkMode, RunOptions};
 use crate::pod::{self, PodMember};
 use crate::pull::parse_platform;
-use crate::{Engine, Error, Result, names, resolve, spec, time};
+use crate::{Engine, Error, Result, isolation, names, resolve, spec, time};
 
 /// What `create` gives.
 #[derive(Debug, Clone)]
@@ -57,12 +57,14 @@ impl Engine {
             // By id from now on, as Docker keeps it: names move.
             *other = self.find(other)?;
         }
+        self.settle_isolation(&mut options)?;
+        pod::check_devices(&options.devices.cdi_names())?;
         self.insert_record(NewRecord {
-            options,
             image,
             process,
             warnings,
-            cgroup_parent: None,
+            cgroup_parent: options.cgroup_parent.clone(),
+            options,
             pod: None,
         })
     }
@@ -106,6 +108,7 @@ impl Engine {
             // Within the transaction: a garbage collection takes a directory without a record for a leftover.
             self.store
                 .create_container_dir(&container.id, image.layers.last())?;
+            isolation::choose_ids(tx, &mut container.options)?;
             container.mounts = resolve_mounts(tx, &container)?;
             name_and_insert(tx, &mut container, &image)?;
             for volume in container

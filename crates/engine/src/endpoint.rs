@@ -10,7 +10,7 @@ use rctr_store::{AddressPool, Tx};
 
 use crate::model::{Container, EndpointState, PublishedPort, Status};
 use crate::options::{NetworkMode, PortSpec, Protocol};
-use crate::{Engine, Error, Result, names};
+use crate::{Engine, Error, Result, isolation, names};
 
 /// The network's name in `inspect` and in the store's address table.
 pub(crate) const DEFAULT_NETWORK: &str = "bridge";
@@ -29,6 +29,8 @@ pub(crate) struct Joined {
     pub netns: Option<OwnedFd>,
     /// One line each, for the user.
     pub warnings: Vec<String>,
+    /// The user namespace that the network namespace belongs to, if it is not the host's.
+    pub user: Option<OwnedFd>,
     /// The slow rest of publishing ports: to be dropped once the container runs.
     published: Option<Deferred>,
 }
@@ -171,10 +173,16 @@ impl Engine {
         };
         match &container.options.network {
             NetworkMode::Host => Ok(Joined::default()),
-            NetworkMode::None => Ok(alone(Some(rctr_network::new_netns()?))),
+            NetworkMode::None => {
+                let (netns, user) = isolation::new_netns(container)?;
+                let joined = alone(Some(netns));
+                Ok(Joined { user, ..joined })
+            }
             NetworkMode::Container(other) => Ok(alone(Some(self.namespace_of(other)?))),
             NetworkMode::Bridge => {
-                let mut joined = alone(Some(rctr_network::new_netns()?));
+                let (netns, user) = isolation::new_netns(container)?;
+                let mut joined = alone(Some(netns));
+                joined.user = user;
                 if let (Some(netns), Some(endpoint)) = (&joined.netns, &container.network) {
                     let (published, warnings) = self.plug_in(netns, endpoint)?;
                     joined.published = Some(published);

@@ -235,6 +235,52 @@ pub enum Error {
         /// The other container's id.
         id: String,
     },
+    /// `--ipc container:X` or `--pid container:X` where X does not run.
+    #[error("cannot join {namespace} of a non running container: {id}")]
+    JoinNamespace {
+        /// `IPC` or `PID`.
+        namespace: &'static str,
+        /// The other container's id.
+        id: String,
+    },
+    /// `--ipc container:X` where X shares its own with nobody.
+    #[error(
+        "cannot join IPC of container {id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+    )]
+    NotShareable {
+        /// The other container's id.
+        id: String,
+    },
+    /// `--userns auto` when all ids are taken.
+    #[error("no {size} user and group ids are left of {first} to {last} for user namespaces")]
+    NoIds {
+        /// How many were asked for.
+        size: u32,
+        /// The first that there is.
+        first: u32,
+        /// The last.
+        last: u32,
+    },
+    /// `--cgroup-parent` that systemd cannot have.
+    #[error("cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\"")]
+    CgroupParent,
+    /// `--storage-opt size=` on a filesystem that does not count.
+    #[error(
+        "--storage-opt is supported only on xfs and ext4 with project quotas (mount option prjquota): {}", path.display()
+    )]
+    NoQuota {
+        /// The container's directory.
+        path: PathBuf,
+        /// What the filesystem says.
+        #[source]
+        source: io::Error,
+    },
+    /// A log driver that cannot work here now.
+    #[error("failed to initialize logging driver: {reason}")]
+    LogDriver {
+        /// Why.
+        reason: String,
+    },
     /// A container is connected to the network.
     #[error("network {network} has active endpoints: container {container} is connected to it")]
     NetworkInUse {

@@ -18,6 +18,7 @@ mod image;
 mod image_fs;
 mod info;
 pub mod inspect;
+mod isolation;
 mod lifecycle;
 mod lock;
 pub mod login;

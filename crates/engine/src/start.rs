@@ -1,7 +1,7 @@
 //! Starting a container: addresses, bundle, monitor.
 
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -202,17 +202,29 @@ impl Engine {
             (Some(pod), Some(member)) => Some(self.in_pod(pod, member)?),
             _ => None,
         };
+        let joined_namespaces = self.join_namespaces(container)?;
+        let mut fds = Inherited::default();
         let mut output = spec::build(&spec::SpecInput {
             container,
             user: &identity,
             files: &files,
-            netns: network.netns.is_some().then(|| LaunchFds::path(0)),
+            netns: fds.path_of(network.netns.as_ref()),
+            joined: spec::JoinedPaths {
+                ipc: fds.path_of(joined_namespaces.ipc.as_ref()),
+                shm: fds.path_of(joined_namespaces.shm.as_ref()),
+                pid: fds.path_of(joined_namespaces.pid.as_ref()),
+                user: fds.path_of(network.user.as_ref()),
+            },
             monitor: self.monitor_path()?,
             facts: self.facts(),
             pod: in_pod.as_ref(),
         })?;
-        if let Some(member) = &container.pod {
-            pod::give_devices(&member.options.cdi_devices, &mut output.spec)?;
+        let named = match &container.pod {
+            Some(member) => member.options.cdi_devices.clone(),
+            None => container.options.devices.cdi_names(),
+        };
+        if !named.is_empty() {
+            pod::give_devices(&named, &mut output.spec)?;
         }
         let config = bundle.join("config.json");
         output.spec.save(&config).map_err(|e| Error::BadRecord {
@@ -245,18 +257,13 @@ impl Engine {
             exit_command: self.exit_command(&container.id)?,
             tethered: false,
         };
-        let inherited = network
-            .netns
-            .iter()
-            .chain(&held.sockets)
-            .map(AsFd::as_fd)
-            .collect();
+        fds.0.extend(held.sockets.iter().map(AsFd::as_fd));
         let attach = streams.any().then(|| streams.attach(true));
         let launched = rctr_runtime::launch(
             &self.monitor_path()?,
             &launch,
             LaunchFds {
-                inherited,
+                inherited: fds.0,
                 // If this process is killed now, the container is still being started.
                 lock: Some(lock.as_fd()),
                 attach,
@@ -386,6 +393,17 @@ impl Engine {
         }
         words.extend(["internal", "settle", id].map(String::from));
         Ok(words)
+    }
+}
+
+/// Descriptors that a monitor gets, and where it finds them.
+#[derive(Default)]
+struct Inherited<'a>(Vec<BorrowedFd<'a>>);
+
+impl<'a> Inherited<'a> {
+    fn path_of(&mut self, fd: Option<&'a OwnedFd>) -> Option<PathBuf> {
+        self.0.push(fd?.as_fd());
+        Some(LaunchFds::path(self.0.len() - 1))
     }
 }
 

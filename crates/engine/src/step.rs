@@ -294,6 +294,7 @@ impl StepRunner<'_> {
             container,
             user: &identity,
             files: &files,
+            joined: Default::default(),
             netns: netns.is_some().then(|| LaunchFds::path(0)),
             monitor: engine.monitor_path()?,
             facts: engine.facts(),

@@ -27,12 +27,13 @@ pub fn run(app: &App, command: &str, args: RunArgs) -> Result {
     let cidfile = CidFile::asked_for(&options)?;
     let engine = app.engine_for_run()?;
     pull_first(&engine, &options, quiet).map_err(Failure::inside_run)?;
+    let shown = options.attach;
     let streams = match args.detach {
         true => Streams::default(),
         false => Streams {
-            stdin: options.interactive,
-            stdout: true,
-            stderr: true,
+            stdin: options.interactive && shown.is_none_or(|to| to.stdin),
+            stdout: shown.is_none_or(|to| to.stdout),
+            stderr: shown.is_none_or(|to| to.stderr),
         },
     };
     // Signals are held back while it starts, but not while its image is fetched.
@@ -63,7 +64,7 @@ pub fn run(app: &App, command: &str, args: RunArgs) -> Result {
         return Ok(0);
     };
     let pump = Pump {
-        stdin: options.interactive,
+        stdin: streams.stdin,
         tty: options.tty,
         sig_proxy: args.sig_proxy,
         detach_keys,

@@ -1,9 +1,14 @@
 //! From the flags of a container to the engine's options.
 
+use std::str::FromStr;
+
 use rctr_engine::options::{
-    MountSpec, ParseError, PullPolicy, RunOptions, SecurityOptions, check_cpuset, parse_cpus,
-    parse_dns, parse_dns_search, parse_expose, parse_memory_swap, parse_name, parse_platform,
-    parse_signal, parse_size, parse_sysctl, resolve_env, resolve_labels,
+    AttachTo, BlockIo, DeviceFlag, Devices, Isolation, LogChoice, MountSpec, ParseError,
+    PullPolicy, RunOptions, SecurityOptions, check_cpuset, check_isolation, parse_annotation,
+    parse_cpus, parse_dns, parse_dns_search, parse_expose, parse_log_options, parse_memory_swap,
+    parse_name, parse_platform, parse_rate_bytes, parse_rate_operations, parse_signal, parse_size,
+    parse_storage_option, parse_sysctl, parse_uts, parse_weight_device, resolve_env,
+    resolve_labels,
 };
 
 use super::ContainerFlags;
@@ -25,6 +30,35 @@ impl ContainerFlags {
             .next()
             .ok_or_else(|| crate::usage::wrong_count(command, "requires at least 1 argument"))?;
         check.restart(self.restart.as_deref())?;
+        if !self.disable_content_trust {
+            let error = ParseError::ContentTrust;
+            let flag = "--disable-content-trust";
+            return Err(Failure::argument(command, "false", flag, &error));
+        }
+        check.one("--isolation", self.isolation, check_isolation)?;
+        let isolation = Isolation {
+            cgroupns: check.mode(self.cgroupns)?,
+            ipc: check.mode(self.ipc)?,
+            pid: check.mode(self.pid)?,
+            uts_host: match self.uts.as_deref().map(parse_uts) {
+                Some(uts) => uts.map_err(|e| check.files(&e))?,
+                None => false,
+            },
+            userns: check.mode(self.userns)?,
+        };
+        let mut devices = Devices {
+            rules: check.each("--device-cgroup-rule", &self.device_cgroup_rule, |text| {
+                text.parse()
+            })?,
+            gpus: check.one("--gpus", self.gpus, |text| text.parse())?,
+            ..Devices::default()
+        };
+        for device in check.each("--device", &self.device, |text| text.parse())? {
+            match device {
+                DeviceFlag::Node(node) => devices.nodes.push(node),
+                DeviceFlag::Cdi(name) => devices.cdi.push(name),
+            }
+        }
         let (mounts, warnings) = check.mounts(&self.volume, &self.mount, &self.tmpfs)?;
         let mut options = RunOptions {
             image,
@@ -79,6 +113,22 @@ impl ContainerFlags {
                 .one("--pull", self.pull, |text| text.parse::<PullPolicy>())?
                 .unwrap_or_default(),
             cidfile: self.cidfile,
+            attach: check.attach(&self.attach, detach)?,
+            annotations: check
+                .each("--annotation", &self.annotation, parse_annotation)?
+                .into_iter()
+                .collect(),
+            domainname: given(self.domainname),
+            cgroup_parent: given(self.cgroup_parent),
+            isolation,
+            devices,
+            log: LogChoice {
+                driver: given(self.log_driver),
+                options: parse_log_options(&self.log_opt),
+            },
+            storage_size: check
+                .each("--storage-opt", &self.storage_opt, parse_storage_option)?
+                .pop(),
             ..RunOptions::default()
         };
         if let Some(signal) = self.stop_signal {
@@ -97,6 +147,37 @@ impl ContainerFlags {
         limits.cpuset_mems = check.cpuset("mems", "--cpuset-mems", self.cpuset_mems)?;
         limits.pids_limit = self.pids_limit;
         limits.oom_score_adj = self.oom_score_adj;
+        limits.cpu_period = self.cpu_period;
+        limits.cpu_quota = self.cpu_quota;
+        limits.cpu_rt_period = self.cpu_rt_period;
+        limits.cpu_rt_runtime = self.cpu_rt_runtime;
+        limits.memory_swappiness = self.memory_swappiness.filter(|n| *n != -1);
+        limits.oom_kill_disable = self.oom_kill_disable;
+        limits.kernel_memory = check.one("--kernel-memory", self.kernel_memory, parse_size)?;
+        limits.block_io = BlockIo {
+            weight: self.blkio_weight.unwrap_or(0),
+            weight_devices: check.each(
+                "--blkio-weight-device",
+                &self.blkio_weight_device,
+                parse_weight_device,
+            )?,
+            read_bps: check.each("--device-read-bps", &self.device_read_bps, parse_rate_bytes)?,
+            write_bps: check.each(
+                "--device-write-bps",
+                &self.device_write_bps,
+                parse_rate_bytes,
+            )?,
+            read_iops: check.each(
+                "--device-read-iops",
+                &self.device_read_iops,
+                parse_rate_operations,
+            )?,
+            write_iops: check.each(
+                "--device-write-iops",
+                &self.device_write_iops,
+                parse_rate_operations,
+            )?,
+        };
         // Its warnings come again from the engine.
         options.validate().map_err(|e| check.files(&e))?;
         Ok(Parsed { options, warnings })
@@ -178,6 +259,31 @@ impl Checker<'_> {
                      only \"no\" is known"
                 ),
             )),
+        }
+    }
+
+    /// A mode of a namespace, whose error names its flag itself.
+    fn mode<T: FromStr<Err = ParseError> + Default>(&self, text: Option<String>) -> Result<T> {
+        match text {
+            Some(text) => text.parse().map_err(|e| self.files(&e)),
+            None => Ok(T::default()),
+        }
+    }
+
+    fn attach(&self, names: &[String], detach: bool) -> Result<Option<AttachTo>> {
+        let mut streams = AttachTo::default();
+        for one in self.each("-a, --attach", names, |text| text.parse::<AttachTo>())? {
+            streams.stdin |= one.stdin;
+            streams.stdout |= one.stdout;
+            streams.stderr |= one.stderr;
+        }
+        match names {
+            [] => Ok(None),
+            _ if detach => Err(Failure::new(
+                ENGINE,
+                "conflicting options: cannot specify both --attach and --detach",
+            )),
+            _ => Ok(Some(streams)),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::options::{MountKind, NetworkMode};
 pub struct ContainerConfig {
     /// Host name.
     pub hostname: String,
-    /// Always empty.
+    /// `--domainname`.
     pub domainname: String,
     /// `user[:group]`.
     pub user: String,
@@ -70,12 +70,14 @@ impl ContainerConfig {
         let options = &container.options;
         let process = &container.process;
         let attached = !options.detach;
+        let to = options.attach;
         ContainerConfig {
             hostname: hostname(container),
             user: process.user.clone(),
-            attach_stdin: attached && options.interactive,
-            attach_stdout: attached,
-            attach_stderr: attached,
+            domainname: options.domainname.clone().unwrap_or_default(),
+            attach_stdin: attached && options.interactive && to.is_none_or(|to| to.stdin),
+            attach_stdout: attached && to.is_none_or(|to| to.stdout),
+            attach_stderr: attached && to.is_none_or(|to| to.stderr),
             exposed_ports: exposed_ports(container),
             tty: options.tty,
             open_stdin: options.interactive,

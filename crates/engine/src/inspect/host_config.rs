@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::mount_request::{MountRequest, bind, mount_request};
 use super::{PortBinding, PortMap, none_if_empty};
 use crate::model::Container;
-use crate::options::{MountKind, NetworkMode, PortSpec, RunOptions, SecurityOptions};
+use crate::options::{
+    CgroupnsMode, DeviceLimit, DeviceSpec, Devices, MountKind, NetworkMode, PortSpec, RunOptions,
+    SecurityOptions,
+};
 
 /// Docker's default for `--shm-size`.
 const DEFAULT_SHM_SIZE: u64 = 64 << 20;
@@ -51,6 +54,8 @@ pub struct UlimitJson {
 #[serde(rename_all = "PascalCase")]
 #[allow(missing_docs)] // The names are Docker's, and https://docs.docker.com/reference/api/engine describes them.
 pub struct HostConfig {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
     pub binds: Option<Vec<String>>,
     #[serde(rename = "ContainerIDFile")]
     pub container_id_file: String,
@@ -70,7 +75,7 @@ pub struct HostConfig {
     pub dns_search: Vec<String>,
     pub extra_hosts: Option<Vec<String>>,
     pub group_add: Option<Vec<String>>,
-    pub ipc_mode: &'static str,
+    pub ipc_mode: String,
     pub cgroup: String,
     pub links: Option<Vec<String>>,
     pub oom_score_adj: i32,
@@ -142,6 +147,7 @@ impl HostConfig {
             false => Some(paths()),
         };
         HostConfig {
+            annotations: options.annotations.clone(),
             binds: none_if_empty(&options.mounts.iter().filter_map(bind).collect::<Vec<_>>()),
             container_id_file: options
                 .cidfile
@@ -164,17 +170,20 @@ impl HostConfig {
             console_size: [0, 0],
             cap_add: none_if_empty(&cap_add),
             cap_drop: none_if_empty(&cap_drop),
-            cgroupns_mode: "private",
+            cgroupns_mode: match options.isolation.cgroupns {
+                CgroupnsMode::Private => "private",
+                CgroupnsMode::Host => "host",
+            },
             dns: strings(&options.dns),
             dns_options: options.dns_options.clone(),
             dns_search: options.dns_search.clone(),
             extra_hosts: none_if_empty(&extra_hosts(options)),
             group_add: none_if_empty(&options.group_add),
-            ipc_mode: "private",
+            ipc_mode: options.isolation.ipc.to_string(),
             cgroup: String::new(),
             links: None,
             oom_score_adj: resources.oom_score_adj.unwrap_or(0),
-            pid_mode: String::new(),
+            pid_mode: options.isolation.pid.to_string(),
             privileged: options.privileged,
             publish_all_ports: options.publish_all,
             readonly_rootfs: options.read_only,
@@ -185,8 +194,13 @@ impl HostConfig {
                 .filter(|mount| mount.kind == MountKind::Tmpfs && !mount.by_mount_flag)
                 .map(|mount| (mount.target.clone(), mount.tmpfs_options.join(",")))
                 .collect(),
-            uts_mode: String::new(),
-            userns_mode: String::new(),
+            uts_mode: (if options.isolation.uts_host {
+                "host"
+            } else {
+                ""
+            })
+            .to_owned(),
+            userns_mode: options.isolation.userns.to_string(),
             shm_size: options.shm_size.unwrap_or(DEFAULT_SHM_SIZE),
             sysctls: options.sysctls.clone(),
             runtime: "rctr-monitor",
@@ -194,26 +208,26 @@ impl HostConfig {
             cpu_shares: resources.cpu_shares.unwrap_or(0),
             memory: resources.memory.unwrap_or(0),
             nano_cpus: resources.nano_cpus.unwrap_or(0),
-            cgroup_parent: String::new(),
-            blkio_weight: 0,
-            blkio_weight_device: Vec::new(),
-            blkio_device_read_bps: Vec::new(),
-            blkio_device_write_bps: Vec::new(),
-            blkio_device_read_iops: Vec::new(),
-            blkio_device_write_iops: Vec::new(),
-            cpu_period: 0,
-            cpu_quota: 0,
-            cpu_realtime_period: 0,
-            cpu_realtime_runtime: 0,
+            cgroup_parent: options.cgroup_parent.clone().unwrap_or_default(),
+            blkio_weight: resources.block_io.weight,
+            blkio_weight_device: device_limits(&resources.block_io.weight_devices, "Weight"),
+            blkio_device_read_bps: device_limits(&resources.block_io.read_bps, "Rate"),
+            blkio_device_write_bps: device_limits(&resources.block_io.write_bps, "Rate"),
+            blkio_device_read_iops: device_limits(&resources.block_io.read_iops, "Rate"),
+            blkio_device_write_iops: device_limits(&resources.block_io.write_iops, "Rate"),
+            cpu_period: resources.cpu_period.unwrap_or(0),
+            cpu_quota: resources.cpu_quota.unwrap_or(0),
+            cpu_realtime_period: resources.cpu_rt_period.unwrap_or(0),
+            cpu_realtime_runtime: resources.cpu_rt_runtime.unwrap_or(0),
             cpuset_cpus: resources.cpuset_cpus.clone().unwrap_or_default(),
             cpuset_mems: resources.cpuset_mems.clone().unwrap_or_default(),
-            devices: Vec::new(),
-            device_cgroup_rules: None,
-            device_requests: None,
+            devices: options.devices.nodes.iter().map(device).collect(),
+            device_cgroup_rules: none_if_empty(&strings(&options.devices.rules)),
+            device_requests: Some(device_requests(&options.devices)).filter(|all| !all.is_empty()),
             memory_reservation: resources.memory_reservation.unwrap_or(0),
             memory_swap: memory_swap(options),
-            memory_swappiness: None,
-            oom_kill_disable: None,
+            memory_swappiness: resources.memory_swappiness,
+            oom_kill_disable: resources.oom_kill_disable.then_some(true),
             pids_limit: resources.pids_limit,
             ulimits: ulimits(options),
             cpu_count: 0,
@@ -315,6 +329,30 @@ fn extra_hosts(options: &RunOptions) -> Vec<String> {
             None => format!("{}:host-gateway", host.name),
         })
         .collect()
+}
+
+fn device(device: &DeviceSpec) -> Value {
+    json!({
+        "PathOnHost": device.host,
+        "PathInContainer": device.container,
+        "CgroupPermissions": device.permissions,
+    })
+}
+
+fn device_requests(devices: &Devices) -> Vec<Value> {
+    let cdi = (!devices.cdi.is_empty()).then(|| {
+        json!({"Driver": "cdi", "Count": 0, "DeviceIDs": devices.cdi, "Capabilities": null, "Options": null})
+    });
+    let gpus = devices.gpus.as_ref().map(|gpus| {
+        let ids = none_if_empty(&gpus.ids);
+        json!({"Driver": "", "Count": gpus.count, "DeviceIDs": ids, "Capabilities": [["gpu"]], "Options": {}})
+    });
+    cdi.into_iter().chain(gpus).collect()
+}
+
+fn device_limits(limits: &[DeviceLimit], value: &str) -> Vec<Value> {
+    let limit = |limit: &DeviceLimit| json!({"Path": limit.path, value: limit.value});
+    limits.iter().map(limit).collect()
 }
 
 /// In the order of their names.

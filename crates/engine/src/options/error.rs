@@ -276,6 +276,127 @@ pub enum ParseError {
         /// The place in the container.
         target: String,
     },
+    /// `--attach` to something that is no stream.
+    #[error("valid streams are STDIN, STDOUT and STDERR")]
+    AttachStream,
+    /// `--annotation` without `=`, or without a name.
+    #[error("invalid annotation {value:?}: it is written NAME=VALUE")]
+    Annotation {
+        /// What was given.
+        value: String,
+    },
+    /// `--cgroupns`, `--pid`, `--uts` or `--userns` that makes no sense.
+    #[error("--{flag}: invalid {kind} mode")]
+    NamespaceMode {
+        /// The flag.
+        flag: &'static str,
+        /// Docker's word for the kind of namespace.
+        kind: &'static str,
+    },
+    /// `--ipc` that makes no sense.
+    #[error("invalid IPC mode: {value}")]
+    IpcMode {
+        /// What was given.
+        value: String,
+    },
+    /// A kernel parameter of a namespace that is the host's.
+    #[error("sysctl '{name}' not allowed in host {namespace} namespace")]
+    SysctlHostNamespace {
+        /// The parameter.
+        name: String,
+        /// Which namespace.
+        namespace: &'static str,
+    },
+    /// `--privileged` with `--userns`.
+    #[error(
+        "privileged mode is incompatible with user namespaces. You must run the container in the host namespace when running privileged mode"
+    )]
+    PrivilegedUserns,
+    /// `--device`, or a limit on a device, that cannot be read.
+    #[error("{reason}")]
+    Device {
+        /// Docker's words for what is wrong.
+        reason: String,
+    },
+    /// `--device-cgroup-rule` that cannot be read.
+    #[error("invalid device cgroup format '{value}'")]
+    DeviceRule {
+        /// What was given.
+        value: String,
+    },
+    /// `--gpus` that cannot be read.
+    #[error("{reason}")]
+    Gpus {
+        /// What is wrong.
+        reason: String,
+    },
+    /// `--blkio-weight` out of range.
+    #[error("Range of blkio weight is from 10 to 1000")]
+    BlkioWeight,
+    /// `--memory-swappiness` out of range.
+    #[error("Invalid value: {value}, valid memory swappiness range is 0-100")]
+    Swappiness {
+        /// What was given.
+        value: i64,
+    },
+    /// `--cpus` with `--cpu-period` or `--cpu-quota`.
+    #[error("Conflicting options: Nano CPUs and CPU {other} cannot both be set")]
+    NanoCpus {
+        /// `Period` or `Quota`.
+        other: &'static str,
+    },
+    /// `--cpu-period` out of range.
+    #[error(
+        "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"
+    )]
+    CpuPeriod,
+    /// `--cpu-quota` too small.
+    #[error("CPU cfs quota can not be less than 1ms (i.e. 1000)")]
+    CpuQuota,
+    /// `--cpu-rt-runtime` above `--cpu-rt-period`.
+    #[error("cpu real-time runtime cannot be higher than cpu real-time period")]
+    CpuRealtime,
+    /// `--isolation` other than `default`.
+    #[error("invalid isolation {value:?} - linux only supports 'default'")]
+    Isolation {
+        /// What was given.
+        value: String,
+    },
+    /// `--log-driver` that nobody knows.
+    #[error("logger: no log driver named '{name}' is registered")]
+    LogDriver {
+        /// What was given.
+        name: String,
+    },
+    /// `--log-driver` that Docker has.
+    #[error("log driver {name} is not supported: use fluentd, syslog or journald")]
+    LogDriverElsewhere {
+        /// What was given.
+        name: String,
+    },
+    /// `--log-opt` that the driver does not have.
+    #[error("unknown log opt '{key}' for {name} log driver")]
+    LogOption {
+        /// The option.
+        key: String,
+        /// The driver.
+        name: String,
+    },
+    /// `--log-opt` with a value that cannot be.
+    #[error("{reason}")]
+    LogValue {
+        /// What is wrong.
+        reason: String,
+    },
+    /// `--storage-opt` other than `size=`.
+    #[error("invalid storage option: {value}")]
+    StorageOption {
+        /// What was given.
+        value: String,
+    },
+    /// `--disable-content-trust=false`.
+    #[error("images are verified by their digests; signatures of Docker Content Trust are not")]
+    ContentTrust,
     /// `--security-opt` nobody knows, or one this version does not have.
     #[error("invalid --security-opt: {value:?}")]
     SecurityOpt {
@@ -410,6 +531,21 @@ impl ParseError {
                 | E::ReservationMinimum
                 | E::OomScoreAdj { .. }
                 | E::OutOfRange { .. }
+                | E::IpcMode { .. }
+                | E::SysctlHostNamespace { .. }
+                | E::PrivilegedUserns
+                | E::BlkioWeight
+                | E::Swappiness { .. }
+                | E::NanoCpus { .. }
+                | E::CpuPeriod
+                | E::CpuQuota
+                | E::CpuRealtime
+                | E::Isolation { .. }
+                | E::LogDriver { .. }
+                | E::LogDriverElsewhere { .. }
+                | E::LogOption { .. }
+                | E::LogValue { .. }
+                | E::StorageOption { .. }
                 | E::Conflict { .. }
                 | E::Volume { .. }
                 | E::VolumeMode { .. }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{AddHost, NetworkMode, ParseError, PullPolicy, SeccompChoice, SecurityOptions, Ulimit};
+use super::{AddHost, AttachTo, NetworkMode, ParseError, PullPolicy, SeccompChoice, SecurityOptions, Ulimit};
 
 /// The resource limits that `--ulimit` knows.
 pub(crate) const ULIMIT_NAMES: [&str; 15] = [
@@ -89,13 +89,22 @@ impl SecurityOptions {
                 self.apparmor = Some(profile.to_owned())
             }
             ("systempaths", Some("unconfined")) => self.systempaths_unconfined = true,
-            // There are no labels to switch off.
+            ("writable-cgroups", None | Some("true" | "1")) => self.writable_cgroups = true,
+            ("writable-cgroups", Some("false" | "0")) => self.writable_cgroups = false,
+            // As Docker without SELinux: there is nothing to label, or to leave without a label.
             ("label", Some("disable")) => {}
+            ("label", Some(label)) if is_label(label) => {}
             _ => return Err(fail()),
         }
         self.raw.push(text.to_owned());
         Ok(())
     }
+}
+
+fn is_label(text: &str) -> bool {
+    let kinds = ["user", "role", "type", "level", "filetype"];
+    let pair = text.split_once(':');
+    text == "nested" || pair.is_some_and(|(kind, value)| kinds.contains(&kind) && !value.is_empty())
 }
 
 fn read_profile(file: &Path) -> Result<SeccompChoice, ParseError> {
@@ -166,6 +175,72 @@ impl FromStr for NetworkMode {
                 }),
             },
         }
+    }
+}
+
+impl FromStr for AttachTo {
+    type Err = ParseError;
+
+    /// Reads `stdin`, `stdout` or `stderr`, in either case.
+    fn from_str(text: &str) -> Result<AttachTo, ParseError> {
+        let mut streams = AttachTo::default();
+        match text.to_ascii_lowercase().as_str() {
+            "stdin" => streams.stdin = true,
+            "stdout" => streams.stdout = true,
+            "stderr" => streams.stderr = true,
+            _ => return Err(ParseError::AttachStream),
+        }
+        Ok(streams)
+    }
+}
+
+/// `--annotation NAME=VALUE`.
+///
+/// # Errors
+/// [`ParseError::Annotation`] with the text.
+pub fn parse_annotation(text: &str) -> Result<(String, String), ParseError> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(ParseError::Annotation {
+            value: text.to_owned(),
+        }),
+    }
+}
+
+/// `--isolation`, which has one value on Linux.
+///
+/// # Errors
+/// [`ParseError::Isolation`] with the text.
+pub fn check_isolation(text: &str) -> Result<(), ParseError> {
+    match text {
+        "" | "default" => Ok(()),
+        _ => Err(ParseError::Isolation { value: text.into() }),
+    }
+}
+
+/// `--uts`; whether it is the host's.
+///
+/// # Errors
+/// [`ParseError::NamespaceMode`].
+pub fn parse_uts(text: &str) -> Result<bool, ParseError> {
+    match text {
+        "" => Ok(false),
+        "host" => Ok(true),
+        _ => Err(ParseError::NamespaceMode {
+            flag: "uts",
+            kind: "UTS",
+        }),
+    }
+}
+
+/// `--storage-opt size=…`, in bytes.
+///
+/// # Errors
+/// [`ParseError::StorageOption`], [`ParseError::Size`].
+pub fn parse_storage_option(text: &str) -> Result<u64, ParseError> {
+    match text.split_once('=') {
+        Some(("size", size)) => super::parse_size(size),
+        _ => Err(ParseError::StorageOption { value: text.into() }),
     }
 }
 
@@ -303,7 +378,8 @@ mod tests {
             "seccomp",
             "seccomp=",
             "no-new-privileges=maybe",
-            "label=type:x",
+            "label=kind:x",
+            "writable-cgroups=maybe",
             "",
         ] {
             let message = SecurityOptions::parse(&[text]).unwrap_err().to_string();

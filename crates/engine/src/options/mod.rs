@@ -10,8 +10,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod device;
 mod env;
 mod error;
+mod isolation;
+mod log;
 mod misc;
 mod mount;
 mod mount_flag;
@@ -21,9 +24,18 @@ mod signal;
 mod size;
 mod validate;
 
+pub use device::{
+    BlockIo, DeviceFlag, DeviceLimit, DeviceRule, DeviceSpec, Devices, GpuRequest,
+    parse_rate_bytes, parse_rate_operations, parse_weight_device,
+};
 pub use env::{parse_sysctl, resolve_env, resolve_labels};
 pub use error::ParseError;
-pub use misc::parse_platform;
+pub use isolation::{AUTO_IDS, CgroupnsMode, IpcMode, Isolation, PidMode, UsernsMode};
+pub(crate) use log::Reader as LogOptionReader;
+pub use log::{LogChoice, LogDriver, LogPlan, parse_log_options};
+pub use misc::{
+    check_isolation, parse_annotation, parse_platform, parse_storage_option, parse_uts,
+};
 pub(crate) use mount::clean_path;
 pub use name::{check_hostname, check_volume_name, parse_dns, parse_dns_search, parse_name};
 pub use port::parse_expose;
@@ -108,6 +120,30 @@ pub struct RunOptions {
     /// `--pull`.
     #[serde(default)]
     pub pull: PullPolicy,
+    /// `--attach`: the streams that are shown; `None` is all of them, unless it is started in the background.
+    #[serde(default)]
+    pub attach: Option<AttachTo>,
+    /// `--annotation`.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// `--domainname`.
+    #[serde(default)]
+    pub domainname: Option<String>,
+    /// `--cgroup-parent`.
+    #[serde(default)]
+    pub cgroup_parent: Option<String>,
+    /// `--cgroupns`, `--ipc`, `--pid`, `--uts`, `--userns`.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// `--device`, `--device-cgroup-rule`, `--gpus`.
+    #[serde(default)]
+    pub devices: Devices,
+    /// `--log-driver` and `--log-opt`; in a container's record, with the configuration's where nothing was said.
+    #[serde(default)]
+    pub log: LogChoice,
+    /// `--storage-opt size=…`, bytes.
+    #[serde(default)]
+    pub storage_size: Option<u64>,
     /// `--cidfile` is the front door's; the engine only records it for `inspect`.
     pub cidfile: Option<PathBuf>,
 }
@@ -123,6 +159,17 @@ pub enum PullPolicy {
     Missing,
     /// Fail if the image is not here.
     Never,
+}
+
+/// `--attach`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachTo {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
 }
 
 /// Transport protocol of a port.
@@ -254,6 +301,24 @@ pub struct Resources {
     /// Processor time in a period, in microseconds; 0 and negative are unlimited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_quota: Option<i64>,
+    /// `--cpu-rt-period`, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_rt_period: Option<u64>,
+    /// `--cpu-rt-runtime`, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_rt_runtime: Option<i64>,
+    /// `--memory-swappiness`, 0 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_swappiness: Option<i64>,
+    /// `--oom-kill-disable`.
+    #[serde(default)]
+    pub oom_kill_disable: bool,
+    /// `--kernel-memory`, bytes: no kernel keeps it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_memory: Option<u64>,
+    /// `--blkio-weight`, `--device-read-bps` and the like.
+    #[serde(default)]
+    pub block_io: BlockIo,
     /// Bytes of huge pages by their size (`2MB`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hugepages: BTreeMap<String, u64>,
@@ -271,6 +336,9 @@ pub struct SecurityOptions {
     pub seccomp: SeccompChoice,
     /// `apparmor=NAME|unconfined`.
     pub apparmor: Option<String>,
+    /// `writable-cgroups[=true|false]`.
+    #[serde(default)]
+    pub writable_cgroups: bool,
     /// `systempaths=unconfined`: neither masked nor read-only paths.
     pub systempaths_unconfined: bool,
     /// As written, for `inspect`.

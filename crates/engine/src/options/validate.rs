@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    MountKind, NetworkMode, ParseError, RunOptions, check_cpuset, check_hostname, parse_dns_search,
-    parse_name, parse_platform, parse_signal,
+    MountKind, NetworkMode, ParseError, Resources, RunOptions, check_cpuset, check_hostname,
+    parse_dns_search, parse_name, parse_platform, parse_signal,
 };
 
 /// Below this no container starts.
@@ -43,7 +43,8 @@ impl RunOptions {
         if let Some(platform) = &self.platform {
             parse_platform(platform)?;
         }
-        self.check_resources()?;
+        self.check_resources(&mut warnings)?;
+        super::isolation::check(self)?;
         self.check_network(&mut warnings)?;
         self.check_mounts()?;
         self.check_nul()?;
@@ -53,8 +54,19 @@ impl RunOptions {
         Ok(warnings)
     }
 
-    fn check_resources(&self) -> Result<(), ParseError> {
+    fn check_resources(&self, warnings: &mut Vec<String>) -> Result<(), ParseError> {
         let r = &self.resources;
+        r.check_processor()?;
+        super::device::check_weight(r.block_io.weight)?;
+        if let Some(value) = r.memory_swappiness.filter(|v| !(-1..=100).contains(v)) {
+            return Err(ParseError::Swappiness { value });
+        }
+        if r.kernel_memory.is_some_and(|limit| limit != 0) {
+            warnings.push(
+                "Kernels do not limit kernel memory by itself any more. Kernel memory limit discarded."
+                    .to_owned(),
+            );
+        }
         if r.memory.is_some_and(|m| m != 0 && m < MINIMUM_MEMORY) {
             return Err(ParseError::MemoryMinimum);
         }
@@ -203,9 +215,34 @@ impl RunOptions {
     }
 }
 
+impl Resources {
+    fn check_processor(&self) -> Result<(), ParseError> {
+        let given = |n: Option<u64>| n.is_some_and(|n| n != 0);
+        let quota = self.cpu_quota.unwrap_or(0);
+        match (given(self.nano_cpus), given(self.cpu_period), quota > 0) {
+            (true, true, _) => return Err(ParseError::NanoCpus { other: "Period" }),
+            (true, _, true) => return Err(ParseError::NanoCpus { other: "Quota" }),
+            _ => {}
+        }
+        let period = self.cpu_period.unwrap_or(0);
+        if period != 0 && !(1000..=1_000_000).contains(&period) {
+            return Err(ParseError::CpuPeriod);
+        }
+        if (1..1000).contains(&quota) {
+            return Err(ParseError::CpuQuota);
+        }
+        match (self.cpu_rt_period, self.cpu_rt_runtime) {
+            (Some(period), Some(runtime)) if period != 0 && runtime > period as i64 => {
+                Err(ParseError::CpuRealtime)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{MountSpec, Resources};
+    use super::super::MountSpec;
     use super::*;
 
     fn resources(change: impl FnOnce(&mut Resources)) -> Result<Vec<String>, ParseError> {

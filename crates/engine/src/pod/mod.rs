@@ -15,7 +15,7 @@ mod pause;
 mod stats;
 
 pub use cdi::CdiError;
-pub(crate) use cdi::give_devices;
+pub(crate) use cdi::{check_devices, give_devices, is_cdi_name};
 pub(crate) use container::{identity, must_be_ready};
 pub use model::*;
 pub use options::*;

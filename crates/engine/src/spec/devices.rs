@@ -9,6 +9,7 @@ use oci_spec::runtime::{
 };
 
 use super::SpecError;
+use crate::options::Devices;
 
 /// What is under /dev but no device of the host's to pass on.
 const SKIPPED: [&str; 9] = [
@@ -44,13 +45,45 @@ pub(super) fn of_host(dir: &Path) -> Result<Vec<LinuxDevice>, SpecError> {
     Ok(devices)
 }
 
+/// What `--device` and `--device-cgroup-rule` ask for: nodes, and rules that let them be used.
+pub(super) fn custom(
+    wanted: &Devices,
+) -> Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgroup>), SpecError> {
+    let (mut nodes, mut rules): (Vec<LinuxDevice>, Vec<_>) = Default::default();
+    for device in &wanted.nodes {
+        let (more, allow) = passed_on(&device.host, &device.container, &device.permissions)?;
+        // As with Docker, the last of two at one place is the one.
+        nodes.retain(|node| !more.iter().any(|new| new.path() == node.path()));
+        nodes.extend(more);
+        rules.extend(allow);
+    }
+    for rule in &wanted.rules {
+        let mut built = LinuxDeviceCgroupBuilder::default()
+            .allow(true)
+            .typ(match rule.kind {
+                'b' => LinuxDeviceType::B,
+                'c' => LinuxDeviceType::C,
+                _ => LinuxDeviceType::A,
+            })
+            .access(rule.access.clone());
+        if let Some(major) = rule.major {
+            built = built.major(major);
+        }
+        if let Some(minor) = rule.minor {
+            built = built.minor(minor);
+        }
+        rules.push(built.build()?);
+    }
+    Ok((nodes, rules))
+}
+
 /// A device of the host, or all below a directory of devices, at another path; and the rules that let them be used.
 pub(super) fn passed_on(
     host: &Path,
     inside: &Path,
     permissions: &str,
 ) -> Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgroup>), SpecError> {
-    let fail = |source| SpecError::Devices {
+    let fail = |source| SpecError::CustomDevice {
         path: host.into(),
         source,
     };
@@ -58,11 +91,16 @@ pub(super) fn passed_on(
     let host = host.canonicalize().map_err(fail)?;
     let mut found = Vec::new();
     match host.is_dir() {
-        true => collect(&host, &[], &mut found)?,
+        true => {
+            collect(&host, &[], &mut found)?;
+            if found.is_empty() {
+                return Err(fail(std::io::Error::other("not a device node")));
+            }
+        }
         false => {
             let metadata = host.metadata().map_err(fail)?;
             let device = node(&host, &metadata)?;
-            found.push(device.ok_or_else(|| fail(std::io::Error::other("it is no device")))?);
+            found.push(device.ok_or_else(|| fail(std::io::Error::other("not a device node")))?);
         }
     }
     let mut rules = Vec::new();

@@ -41,6 +41,21 @@ pub(crate) struct Limits {
     pub(crate) cpu: bool,
     pub(crate) cpuset: bool,
     pub(crate) pids: bool,
+    /// How readily memory of a single cgroup is swapped.
+    pub(crate) swappiness: bool,
+    /// That processes wait for memory instead of being killed.
+    pub(crate) oom_kill_disable: bool,
+    /// Time of real-time processes.
+    pub(crate) cpu_realtime: bool,
+    pub(crate) block_io: BlockIoLimits,
+}
+
+/// The limits on block devices that can be kept here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct BlockIoLimits {
+    pub(crate) weight: bool,
+    pub(crate) weight_device: bool,
+    pub(crate) throttle: bool,
 }
 
 const RESOURCES: [(&str, Resource); 15] = [
@@ -153,12 +168,52 @@ impl Limits {
             cpu: has("cpu"),
             cpuset: has("cpuset"),
             pids: has("pids"),
+            swappiness: v1_has(hierarchies, "memory", "memory.swappiness"),
+            oom_kill_disable: v1_has(hierarchies, "memory", "memory.oom_control"),
+            cpu_realtime: v1_has(hierarchies, "cpu", "cpu.rt_runtime_us"),
+            block_io: BlockIoLimits::of(hierarchies),
         }
+    }
+}
+
+impl BlockIoLimits {
+    fn of(hierarchies: Option<&Hierarchies>) -> BlockIoLimits {
+        let v1 = |file| v1_has(hierarchies, "blkio", file);
+        match hierarchies {
+            Some(Hierarchies::V2 { root }) => {
+                let io = hierarchies.is_some_and(|h| h.has_controller("io"));
+                let bfq = io && any_child_has(root, "io.bfq.weight");
+                BlockIoLimits {
+                    weight: bfq || io && any_child_has(root, "io.weight"),
+                    weight_device: bfq,
+                    throttle: io,
+                }
+            }
+            _ => BlockIoLimits {
+                weight: v1("blkio.weight") || v1("blkio.bfq.weight"),
+                weight_device: v1("blkio.weight_device"),
+                throttle: v1("blkio.throttle.read_bps_device"),
+            },
+        }
+    }
+}
+
+/// Whether a controller of v1 has a file; all but a few are there in the root, too.
+fn v1_has(hierarchies: Option<&Hierarchies>, controller: &str, file: &str) -> bool {
+    match hierarchies {
+        Some(v1 @ Hierarchies::V1 { .. }) => v1
+            .mount_of(controller)
+            .is_some_and(|mount| mount.join(file).exists() || any_child_has(mount, file)),
+        _ => false,
     }
 }
 
 /// The root cgroup has no swap files, so any other tells; without any other the kernel is taken to be a usual one.
 fn v2_swap(root: &Path) -> bool {
+    any_child_has(root, "memory.swap.max")
+}
+
+fn any_child_has(root: &Path, file: &str) -> bool {
     let Ok(entries) = fs::read_dir(root) else {
         return false;
     };
@@ -166,7 +221,7 @@ fn v2_swap(root: &Path) -> bool {
         .flatten()
         .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
         .peekable();
-    children.peek().is_none() || children.any(|child| child.path().join("memory.swap.max").exists())
+    children.peek().is_none() || children.any(|child| child.path().join(file).exists())
 }
 
 fn read(path: &Path) -> String {

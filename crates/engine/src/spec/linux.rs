@@ -9,7 +9,7 @@ use oci_spec::runtime::{
 use rctr_runtime::defaults;
 
 use super::{SpecError, SpecInput, devices, resources};
-use crate::options::NetworkMode;
+use crate::options::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UsernsMode};
 
 pub(super) fn build(input: &SpecInput, warnings: &mut Vec<String>) -> Result<Linux, SpecError> {
     let options = &input.container.options;
@@ -30,30 +30,68 @@ pub(super) fn build(input: &SpecInput, warnings: &mut Vec<String>) -> Result<Lin
             Vec::new()
         })
         .build()?;
-    linux.set_devices(match options.privileged {
-        true => Some(devices::of_host(Path::new("/dev"))?),
-        false => None,
-    });
+    let mut nodes = match options.privileged {
+        true => devices::of_host(Path::new("/dev"))?,
+        false => Vec::new(),
+    };
+    let (custom, rules) = devices::custom(&options.devices)?;
+    nodes.retain(|node| !custom.iter().any(|new| new.path() == node.path()));
+    nodes.extend(custom);
+    linux.set_devices(Some(nodes).filter(|nodes| !nodes.is_empty()));
+    if let Some(resources) = linux
+        .resources_mut()
+        .as_mut()
+        .filter(|_| !options.privileged)
+    {
+        let mut all = resources.devices().clone().unwrap_or_default();
+        all.extend(rules);
+        resources.set_devices(Some(all));
+    }
+    if let Some(mappings) = options.isolation.userns.mappings() {
+        linux.set_uid_mappings(Some(super::pod::id_mappings(&mappings.uids)?));
+        linux.set_gid_mappings(Some(super::pod::id_mappings(&mappings.gids)?));
+    }
     // The monitor loads a compiled filter of its own choice: see `SpecOutput::seccomp`.
     linux.set_seccomp(None);
     Ok(linux)
 }
 
 fn namespaces(input: &SpecInput) -> Result<Vec<LinuxNamespace>, SpecError> {
-    use LinuxNamespaceType::{Cgroup, Ipc, Mount, Network, Pid, Uts};
+    use LinuxNamespaceType::{Cgroup, Ipc, Mount, Network, Pid, User, Uts};
+    let shared = &input.container.options.isolation;
+    let joined = &input.joined;
+    // New ones, and then those that exist.
+    let own = [
+        (Mount, true),
+        (Uts, !shared.uts_host),
+        (Ipc, shared.ipc != IpcMode::Host && joined.ipc.is_none()),
+        (Pid, shared.pid == PidMode::Private),
+        (Cgroup, shared.cgroupns == CgroupnsMode::Private),
+    ];
+    let existing = [
+        (Network, &input.netns),
+        (Ipc, &joined.ipc),
+        (Pid, &joined.pid),
+        (User, &joined.user),
+    ];
     let mut namespaces = Vec::new();
-    for typ in [Mount, Uts, Ipc, Pid, Cgroup] {
+    for (typ, _) in own.into_iter().filter(|(_, wanted)| *wanted) {
         namespaces.push(LinuxNamespaceBuilder::default().typ(typ).build()?);
     }
-    if let Some(path) = &input.netns {
-        namespaces.push(
-            LinuxNamespaceBuilder::default()
-                .typ(Network)
-                .path(path.clone())
-                .build()?,
-        );
+    for (typ, path) in existing {
+        if let Some(path) = path {
+            let namespace = LinuxNamespaceBuilder::default().typ(typ).path(path.clone());
+            namespaces.push(namespace.build()?);
+        }
     }
     Ok(namespaces)
+}
+
+/// The kernel's last, or the last that is there in a user namespace.
+fn last_group(userns: &UsernsMode) -> u32 {
+    let groups = userns.mappings().map(|mappings| &mappings.gids);
+    let first = groups.and_then(|maps| maps.iter().find(|map| map.container == 0));
+    first.map_or(i32::MAX as u32, |map| map.length - 1)
 }
 
 /// As Docker does, a container with a network of its own may ping and use any port without privileges.
@@ -67,7 +105,7 @@ fn sysctls(input: &SpecInput) -> HashMap<String, String> {
         );
         sysctls.insert(
             "net.ipv4.ping_group_range".to_owned(),
-            "0 2147483647".to_owned(),
+            format!("0 {}", last_group(&options.isolation.userns)),
         );
     }
     sysctls.extend(options.sysctls.clone());

@@ -3,6 +3,7 @@
 //! [`build`] is a function of its input alone, but for the host's devices, which a privileged container gets as they
 //! are at that moment.
 
+mod block_io;
 pub(crate) mod caps;
 mod devices;
 mod facts;
@@ -71,6 +72,27 @@ pub enum SpecError {
         #[source]
         source: std::io::Error,
     },
+    /// `--device` that is not there, or is no device.
+    #[error("error gathering device information while adding custom device \"{}\"", path.display())]
+    CustomDevice {
+        /// The device.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A device with a limit that is not there.
+    #[error("stat {}", path.display())]
+    Stat {
+        /// The device.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// `--cpu-rt-runtime` or `--cpu-rt-period` without the means to keep it.
+    #[error("Your kernel does not support CPU real-time scheduler")]
+    CpuRealtime,
     /// The parts do not make an OCI configuration.
     #[error("OCI configuration")]
     Oci(#[from] OciSpecError),
@@ -87,12 +109,27 @@ pub(crate) struct SpecInput<'a> {
     pub(crate) files: &'a EtcFiles,
     /// The network namespace; `None` is the host's.
     pub(crate) netns: Option<PathBuf>,
+    /// Other namespaces that it joins.
+    pub(crate) joined: JoinedPaths,
     /// The monitor's binary, which serves as `--init`.
     pub(crate) monitor: PathBuf,
     /// The host.
     pub(crate) facts: &'a HostFacts,
     /// What the container's pod makes of it.
     pub(crate) pod: Option<&'a InPod>,
+}
+
+/// Where the namespaces are found that a container joins; what is not named is as its options say.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct JoinedPaths {
+    /// Another container's IPC namespace.
+    pub(crate) ipc: Option<PathBuf>,
+    /// Another container's /dev/shm.
+    pub(crate) shm: Option<PathBuf>,
+    /// Another container's PID namespace.
+    pub(crate) pid: Option<PathBuf>,
+    /// The user namespace that was made for it.
+    pub(crate) user: Option<PathBuf>,
 }
 
 /// A configuration.
@@ -137,6 +174,15 @@ pub(crate) fn build(input: &SpecInput) -> Result<SpecOutput, SpecError> {
         .linux(linux::build(input, &mut warnings)?)
         .process(process)
         .build()?;
+    if options.isolation.uts_host {
+        spec.set_hostname(None);
+    }
+    if options.domainname.is_some() {
+        spec.set_domainname(options.domainname.clone());
+    }
+    if !options.annotations.is_empty() {
+        spec.set_annotations(Some(options.annotations.clone().into_iter().collect()));
+    }
     if let Some(in_pod) = input.pod {
         pod::adjust(&mut spec, input, in_pod, &mut warnings)?;
     }

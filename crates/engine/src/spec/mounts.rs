@@ -7,11 +7,13 @@ use rctr_runtime::defaults;
 
 use super::{SpecError, SpecInput};
 use crate::model::ResolvedMount;
-use crate::options::{MountKind, parse_size};
+use crate::options::{IpcMode, MountKind, parse_size};
 
 const DEFAULT_SHM_SIZE: u64 = 64 << 20;
 
 const CGROUP_DIR: &str = "/sys/fs/cgroup";
+
+const SHM_DIR: &str = "/dev/shm";
 
 /// Docker's mounts without those that the user replaces, then the user's and the files under /etc, parents first.
 pub(super) fn build(input: &SpecInput) -> Result<Vec<Mount>, SpecError> {
@@ -22,8 +24,12 @@ pub(super) fn build(input: &SpecInput) -> Result<Vec<Mount>, SpecError> {
         options.privileged,
     ) {
         let is_cgroups = mount.destination() == Path::new(CGROUP_DIR);
-        if !is_cgroups || input.facts.hierarchies.is_some() {
-            mounts.push(mount);
+        let is_shm = mount.destination() == Path::new(SHM_DIR);
+        match () {
+            _ if is_cgroups && input.facts.hierarchies.is_none() => {}
+            _ if is_cgroups && options.security.writable_cgroups => mounts.push(writable(mount)),
+            _ if is_shm => mounts.extend(shm(mount, input)?),
+            _ => mounts.push(mount),
         }
     }
     mounts.retain(|mount| {
@@ -64,9 +70,41 @@ pub(super) fn build(input: &SpecInput) -> Result<Vec<Mount>, SpecError> {
             "rprivate",
         )?);
     }
+    if let Some(mappings) = options.isolation.userns.mappings() {
+        for mount in own.iter_mut().filter(|m| is_own_bind(m)) {
+            mount.set_uid_mappings(Some(super::pod::id_mappings(&mappings.uids)?));
+            mount.set_gid_mappings(Some(super::pod::id_mappings(&mappings.gids)?));
+        }
+    }
     own.sort_by_key(|mount| mount.destination().components().count());
     mounts.extend(own);
     Ok(mounts)
+}
+
+/// What is root's on the host is root's in a user namespace; the program behind `--init` needs not be anybody's.
+fn is_own_bind(mount: &Mount) -> bool {
+    mount.typ().as_deref() == Some("bind") && *mount.destination() != defaults::init_path()
+}
+
+fn writable(mut mount: Mount) -> Mount {
+    let options = mount.options().iter().flatten();
+    let options = options.map(|option| if option == "ro" { "rw" } else { option });
+    let options = options.map(str::to_owned).collect();
+    mount.set_options(Some(options));
+    mount
+}
+
+/// /dev/shm as `--ipc` has it.
+fn shm(own: Mount, input: &SpecInput) -> Result<Option<Mount>, SpecError> {
+    let source = match (&input.container.options.isolation.ipc, &input.joined.shm) {
+        (_, Some(joined)) => joined.as_path(),
+        (IpcMode::Host, _) => Path::new(SHM_DIR),
+        (IpcMode::None, _) => return Ok(None),
+        _ => return Ok(Some(own)),
+    };
+    let options = ["rbind", "rprivate", "rw", "nosuid", "nodev", "noexec"];
+    let options = options.map(str::to_owned).to_vec();
+    build_mount(SHM_DIR, "bind", source, options).map(Some)
 }
 
 /// Whether a user's mount takes the place of a default one: the same place, or one above /dev or the cgroups.

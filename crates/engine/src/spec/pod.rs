@@ -184,7 +184,7 @@ fn kubelets(mount: &InPodMount) -> Result<Mount, SpecError> {
     Ok(built)
 }
 
-fn id_mappings(maps: &[IdMap]) -> Result<Vec<LinuxIdMapping>, SpecError> {
+pub(super) fn id_mappings(maps: &[IdMap]) -> Result<Vec<LinuxIdMapping>, SpecError> {
     let map = |map: &IdMap| {
         LinuxIdMappingBuilder::default()
             .container_id(map.container)

@@ -7,7 +7,7 @@ use oci_spec::runtime::{
     LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
 };
 
-use super::{HostFacts, SpecError, SpecInput, devices};
+use super::{HostFacts, SpecError, SpecInput, block_io, devices};
 use crate::model::Container;
 use crate::options::Resources;
 
@@ -61,6 +61,11 @@ pub(super) fn limits(
             false => discard(warnings, "PIDs limit capabilities", "PIDs limit discarded"),
         }
     }
+    resources.set_block_io(block_io::limits(
+        &wanted.block_io,
+        &facts.limits.block_io,
+        warnings,
+    )?);
     resources.set_hugepage_limits(hugepages(wanted, facts, warnings)?);
     let mut unified: HashMap<String, String> = HashMap::new();
     match facts.cgroup_v2() {
@@ -132,7 +137,8 @@ fn memory(
             .map(|size| i64::try_from(size).unwrap_or(i64::MAX))
     };
     let (limit, reservation) = (bytes(wanted.memory), bytes(wanted.memory_reservation));
-    if limit.is_none() && reservation.is_none() {
+    let (swappiness, no_oom_kill) = oom_and_swap(wanted, facts, warnings);
+    if limit.is_none() && reservation.is_none() && swappiness.is_none() && !no_oom_kill {
         return Ok(None);
     }
     if !facts.limits.memory {
@@ -168,7 +174,39 @@ fn memory(
     memory.set_limit(limit);
     memory.set_swap(swap.filter(|_| facts.limits.swap));
     memory.set_reservation(reservation);
+    memory.set_swappiness(swappiness);
+    memory.set_disable_oom_killer(no_oom_kill.then_some(true));
     Ok(Some(memory))
+}
+
+/// `--memory-swappiness` and `--oom-kill-disable`, as far as this host can.
+fn oom_and_swap(
+    wanted: &Resources,
+    facts: &HostFacts,
+    warnings: &mut Vec<String>,
+) -> (Option<u64>, bool) {
+    let mut swappiness = wanted.memory_swappiness.and_then(|s| u64::try_from(s).ok());
+    if swappiness.is_some() && !facts.limits.swappiness {
+        discard(
+            warnings,
+            "memory swappiness capabilities",
+            "Memory swappiness discarded",
+        );
+        swappiness = None;
+    }
+    if !wanted.oom_kill_disable {
+        return (swappiness, false);
+    }
+    if !facts.limits.oom_kill_disable {
+        let gone = "Your kernel does not support OomKillDisable. OomKillDisable discarded.";
+        warnings.push(gone.to_owned());
+    } else if wanted.memory.is_none() {
+        warnings.push(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources."
+                .to_owned(),
+        );
+    }
+    (swappiness, facts.limits.oom_kill_disable)
 }
 
 fn cpu(
@@ -196,8 +234,22 @@ fn cpu(
                 cpu.set_period(period);
                 cpu.set_quota(wanted.cpu_quota.filter(|quota| *quota != 0));
             }
-            false => discard(warnings, "CPU CFS quotas", "Quota discarded"),
+            false => warnings.push(
+                "Your kernel does not support CPU CFS scheduler. CPU period/quota discarded."
+                    .to_owned(),
+            ),
         }
+    }
+    let realtime = (
+        wanted.cpu_rt_period.filter(|n| *n != 0),
+        wanted.cpu_rt_runtime.filter(|n| *n != 0),
+    );
+    if realtime != (None, None) {
+        if !facts.limits.cpu_realtime {
+            return Err(SpecError::CpuRealtime);
+        }
+        cpu.set_realtime_period(realtime.0);
+        cpu.set_realtime_runtime(realtime.1);
     }
     if let Some(shares) = wanted.cpu_shares.filter(|shares| *shares != 0) {
         match facts.limits.cpu {
@@ -261,7 +313,7 @@ fn numbers(list: &str) -> BTreeSet<u16> {
     ranges.flatten().collect()
 }
 
-fn discard(warnings: &mut Vec<String>, what: &str, consequence: &str) {
+pub(super) fn discard(warnings: &mut Vec<String>, what: &str, consequence: &str) {
     warnings.push(format!(
         "Your kernel does not support {what} or the cgroup is not mounted. {consequence}."
     ));

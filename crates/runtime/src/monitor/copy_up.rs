@@ -13,6 +13,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::user::UserNamespace;
 use crate::error::StartError;
 use crate::spec::CopyUp;
 
@@ -20,12 +21,24 @@ use crate::spec::CopyUp;
 const OVERLAY_XATTRS: [&str; 2] = ["trusted.overlay.", "user.overlay."];
 
 /// Copies the directory `target` of the root filesystem into the volume, with owners, modes, times, links and
-/// extended attributes, if the volume is empty.
+/// extended attributes, if the volume is empty. Of a container in a user namespace it gets the owners that are seen
+/// inside, as it is shown there.
 ///
 /// # Errors
 /// [`StartError::Rootfs`] naming the volume.
-pub(super) fn copy_up(root: BorrowedFd<'_>, request: &CopyUp) -> Result<(), StartError> {
-    fill(root, &request.target, &request.volume).map_err(|e| StartError::Rootfs {
+pub(super) fn copy_up(
+    root: BorrowedFd<'_>,
+    request: &CopyUp,
+    user: Option<&UserNamespace>,
+) -> Result<(), StartError> {
+    let owner = |stat: &Stat| match user {
+        None => owner(stat),
+        Some(user) => {
+            let (uid, gid) = user.inside(stat.st_uid, stat.st_gid);
+            (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+        }
+    };
+    fill(root, &request.target, &request.volume, &owner).map_err(|e| StartError::Rootfs {
         step: format!(
             "copy {} into the volume {}",
             request.target.display(),
@@ -35,7 +48,10 @@ pub(super) fn copy_up(root: BorrowedFd<'_>, request: &CopyUp) -> Result<(), Star
     })
 }
 
-fn fill(root: BorrowedFd<'_>, target: &Path, volume: &Path) -> io::Result<()> {
+/// Whose a copy is to be.
+type Owner<'a> = &'a dyn Fn(&Stat) -> (Option<Uid>, Option<Gid>);
+
+fn fill(root: BorrowedFd<'_>, target: &Path, volume: &Path, owner: Owner<'_>) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let source = match openat2(root, target, flags, Mode::empty(), within) {
@@ -47,7 +63,7 @@ fn fill(root: BorrowedFd<'_>, target: &Path, volume: &Path) -> io::Result<()> {
     if !is_empty(&volume)? {
         return Ok(());
     }
-    copy_tree(&source, &volume)
+    copy_tree(&source, &volume, owner)
 }
 
 fn is_empty(dir: &OwnedFd) -> io::Result<bool> {
@@ -64,17 +80,17 @@ fn is_dot(name: &CStr) -> bool {
 }
 
 /// The content first, then the directory's own attributes: copying into it changes its times.
-fn copy_tree(source: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+fn copy_tree(source: &OwnedFd, target: &OwnedFd, owner: Owner<'_>) -> io::Result<()> {
     for entry in Dir::read_from(source)? {
         let entry = entry?;
         if !is_dot(entry.file_name()) {
-            copy_entry(source, target, entry.file_name())?;
+            copy_entry(source, target, entry.file_name(), owner)?;
         }
     }
-    copy_attributes(source, target)
+    copy_attributes(source, target, owner)
 }
 
-fn copy_entry(source: &OwnedFd, target: &OwnedFd, name: &CStr) -> io::Result<()> {
+fn copy_entry(source: &OwnedFd, target: &OwnedFd, name: &CStr, owner: Owner<'_>) -> io::Result<()> {
     let stat = statat(source, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let kind = FileType::from_raw_mode(stat.st_mode);
     let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -83,28 +99,29 @@ fn copy_entry(source: &OwnedFd, target: &OwnedFd, name: &CStr) -> io::Result<()>
             mkdirat(target, name, Mode::RWXU)?;
             let flags = read | OFlags::DIRECTORY;
             let from = openat(source, name, flags, Mode::empty())?;
-            copy_tree(&from, &openat(target, name, flags, Mode::empty())?)
+            let to = openat(target, name, flags, Mode::empty())?;
+            copy_tree(&from, &to, owner)
         }
         FileType::RegularFile => {
             let mut from = std::fs::File::from(openat(source, name, read, Mode::empty())?);
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let mut to = std::fs::File::from(openat(target, name, flags, Mode::RUSR | Mode::WUSR)?);
             io::copy(&mut from, &mut to)?;
-            copy_attributes(&from.into(), &to.into())
+            copy_attributes(&from.into(), &to.into(), owner)
         }
         FileType::Symlink => {
             symlinkat(&readlinkat(source, name, Vec::new())?, target, name)?;
-            own(target, name, &stat)
+            own(target, name, &stat, owner)
         }
         _ => {
             mknodat(target, name, kind, permissions(&stat), stat.st_rdev)?;
-            own(target, name, &stat)
+            own(target, name, &stat, owner)
         }
     }
 }
 
 /// Owner and times of something that cannot be opened for it.
-fn own(dir: &OwnedFd, name: &CStr, stat: &Stat) -> io::Result<()> {
+fn own(dir: &OwnedFd, name: &CStr, stat: &Stat, owner: Owner<'_>) -> io::Result<()> {
     let (uid, gid) = owner(stat);
     chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(utimensat(
@@ -116,7 +133,7 @@ fn own(dir: &OwnedFd, name: &CStr, stat: &Stat) -> io::Result<()> {
 }
 
 /// The owner first: changing it clears the set-user-id bit and file capabilities.
-fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+fn copy_attributes(from: &OwnedFd, to: &OwnedFd, owner: Owner<'_>) -> io::Result<()> {
     let stat = fstat(from)?;
     let (uid, gid) = owner(&stat);
     fchown(to, uid, gid)?;
@@ -201,7 +218,7 @@ mod tests {
             volume: volume.clone(),
         };
         let root_fd = fs::File::open(&root).unwrap();
-        copy_up(root_fd.as_fd(), &request).unwrap();
+        copy_up(root_fd.as_fd(), &request, None).unwrap();
         let top = fs::metadata(&volume).unwrap();
         assert_eq!(
             (top.uid(), top.gid(), top.mode() & 0o7777),
@@ -218,7 +235,7 @@ mod tests {
         );
 
         fs::remove_file(volume.join("link")).unwrap();
-        copy_up(root_fd.as_fd(), &request).unwrap();
+        copy_up(root_fd.as_fd(), &request, None).unwrap();
         assert!(
             !volume.join("link").is_symlink(),
             "a volume with content was filled again"
@@ -236,7 +253,7 @@ mod tests {
             target: "/data".into(),
             volume: volume.clone(),
         };
-        copy_up(fs::File::open(&root).unwrap().as_fd(), &request).unwrap();
+        copy_up(fs::File::open(&root).unwrap().as_fd(), &request, None).unwrap();
         assert_eq!(fs::read_dir(&volume).unwrap().count(), 0);
     }
 }

@@ -218,7 +218,7 @@ fn prepare_bundle(
         Some(user) => user.as_root(prepare_root)?,
     }
     for request in &launch.copy_up {
-        copy_up(root.as_fd(), request)?;
+        copy_up(root.as_fd(), request, user)?;
     }
     match user {
         None => mounts.mount_dev(root.as_fd())?,

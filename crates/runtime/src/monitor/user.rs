@@ -108,6 +108,16 @@ impl UserNamespace {
         })
     }
 
+    /// User and group inside for those of the host; nobody's become the kernel's nobody.
+    pub(super) fn inside(&self, uid: u32, gid: u32) -> (u32, u32) {
+        const NOBODY: u32 = 65534;
+        let inside = |maps, id| crate::namespaces::inside_id(maps, id).unwrap_or(NOBODY);
+        (
+            inside(&self.mappings.uids, uid),
+            inside(&self.mappings.gids, gid),
+        )
+    }
+
     /// The host's group for one inside.
     pub(super) fn group(&self, id: u32) -> Option<u32> {
         crate::namespaces::host_id(&self.mappings.gids, id)

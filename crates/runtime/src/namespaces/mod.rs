@@ -16,11 +16,15 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{
+    AtFlags, CWD, FlockOperation, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags,
+};
+use rustix::mount::OpenTreeFlags;
 use serde::{Deserialize, Serialize};
 
 use self::user::Member;
 use crate::error::{Error, Result};
+
 
 /// The name of the directory that all pods' directories are in, beside the containers' state directories.
 pub const DIRECTORY: &str = ".pods";
@@ -68,11 +72,64 @@ impl IdMappings {
     }
 }
 
+/// A new user namespace and, if it is wanted, a new network namespace that belongs to it.
+///
+/// # Errors
+/// [`Error::System`], [`Error::File`]: the kernel takes no such mappings, or makes no user namespaces.
+pub fn new_user(mappings: &IdMappings, net: bool) -> Result<(OwnedFd, Option<OwnedFd>)> {
+    let mut others = CloneFlags::empty();
+    others.set(CloneFlags::CLONE_NEWNET, net);
+    let member = Member::new(mappings, others)?;
+    let net = match net {
+        true => Some(member.namespace("net")?),
+        false => None,
+    };
+    Ok((member.namespace("user")?, net))
+}
+
+/// A copy, attached nowhere, of what is mounted at a place in a process's mount namespace. Nothing but a mount point
+/// will do, and no link on the way to it. Safe to call from a process with threads.
+///
+/// # Errors
+/// [`Error::File`], [`Error::System`].
+pub fn copy_mount(process: i32, path: &Path) -> Result<OwnedFd> {
+    let namespace = PathBuf::from(format!("/proc/{process}/ns/mnt"));
+    let opened = fs::File::open(&namespace).map_err(|e| Error::file("open", &namespace, e))?;
+    in_thread(|| {
+        // Or it could not change its mount namespace alone.
+        unshare(CloneFlags::CLONE_FS).map_err(|e| Error::system("unshare", e))?;
+        setns(&opened, CloneFlags::CLONE_NEWNS).map_err(|e| Error::system("setns", e))?;
+        copy_here(path).map_err(|e| Error::file("copy the mount", path, e))
+    })
+}
+
+fn copy_here(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let place = rustix::fs::openat2(CWD, path, flags, Mode::empty(), links)?;
+    let stat = rustix::fs::statx(&place, "", AtFlags::EMPTY_PATH, StatxFlags::TYPE)?;
+    if !stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        return Err(rustix::io::Errno::INVAL);
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(&place, "", flags)
+}
+
 /// The host's id for one inside.
 pub(crate) fn host_id(maps: &[IdMap], id: u32) -> Option<u32> {
     maps.iter().find_map(|map| {
         let offset = id.checked_sub(map.container)?;
         (offset < map.length).then(|| map.host.checked_add(offset))?
+    })
+}
+
+/// The id inside for one of the host.
+pub(crate) fn inside_id(maps: &[IdMap], id: u32) -> Option<u32> {
+    maps.iter().find_map(|map| {
+        let offset = id.checked_sub(map.host)?;
+        (offset < map.length).then(|| map.container.checked_add(offset))?
     })
 }
 
@@ -323,6 +380,8 @@ mod tests {
         assert_eq!(host_id(&maps, 9), Some(100_009));
         assert_eq!(host_id(&maps, 10), Some(7));
         assert_eq!(host_id(&maps, 11), None);
+        assert_eq!(inside_id(&maps, 100_009), Some(9));
+        assert_eq!((inside_id(&maps, 7), inside_id(&maps, 8)), (Some(10), None));
         let none = IdMappings::default();
         assert_eq!(none.root(), None);
     }

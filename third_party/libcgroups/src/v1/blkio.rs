@@ -40,7 +40,6 @@ const BLKIO_BFQ_WEIGHT: &str = "blkio.bfq.weight";
 // Specifies the relative proportion of block I/O access for specific devices available
 // to the cgroup. This overrides the the blkio.weight value for the specified device
 // Format: Major:Minor weight (weight can range from 100 to 1000)
-#[allow(dead_code)]
 const BLKIO_WEIGHT_DEVICE: &str = "blkio.weight_device";
 
 // Common parameters which may be used for either policy but seem to be used only for
@@ -131,6 +130,16 @@ impl Blkio {
                 } else {
                     common::write_cgroup_file(root_path.join(BLKIO_BFQ_WEIGHT), blkio_weight)?;
                 }
+            }
+        }
+
+        // rctr: weights of single devices.
+        for device in blkio.weight_device().iter().flatten() {
+            if let Some(weight) = device.weight() {
+                common::write_cgroup_file_str(
+                    root_path.join(BLKIO_WEIGHT_DEVICE),
+                    &format!("{}:{} {}", device.major(), device.minor(), weight),
+                )?;
             }
         }
 

@@ -270,6 +270,19 @@ fn split(name: &str) -> Option<(&str, &str)> {
     good.then_some((kind, device))
 }
 
+/// Whether a text is written as a device's name.
+pub(crate) fn is_cdi_name(text: &str) -> bool {
+    split(text).is_some()
+}
+
+/// Looks these devices up.
+///
+/// # Errors
+/// [`CdiError`].
+pub(crate) fn check_devices(names: &[String]) -> Result<(), CdiError> {
+    edits(names, &dirs()).map(drop)
+}
+
 /// Gives a container the devices of these names.
 ///
 /// # Errors

@@ -58,6 +58,10 @@ fn limits_without_a_controller_are_discarded_with_dockers_warning() {
         cpu: false,
         cpuset: false,
         pids: false,
+        swappiness: false,
+        oom_kill_disable: false,
+        cpu_realtime: false,
+        block_io: Default::default(),
     };
     let mut c = container();
     c.options.resources.memory = Some(64 << 20);

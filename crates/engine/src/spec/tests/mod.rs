@@ -25,6 +25,14 @@ pub(crate) fn facts() -> HostFacts {
         cpu: true,
         cpuset: true,
         pids: true,
+        swappiness: false,
+        oom_kill_disable: false,
+        cpu_realtime: false,
+        block_io: facts::BlockIoLimits {
+            weight: true,
+            weight_device: false,
+            throttle: true,
+        },
     };
     facts.capabilities = rctr_runtime::defaults::capabilities();
     for name in ["NET_ADMIN", "SYS_ADMIN", "SYS_RESOURCE", "SYS_PTRACE"] {
@@ -107,6 +115,7 @@ fn try_make(container: &Container, user: &Identity, facts: &HostFacts) -> Result
         user,
         files: &files(),
         netns,
+        joined: Default::default(),
         monitor: "/usr/libexec/m".into(),
         facts,
         pod: None,
@@ -366,6 +375,7 @@ fn exec() {
         user: &user,
         files: &files(),
         netns: None,
+        joined: Default::default(),
         monitor: "/m".into(),
         facts: &facts(),
         pod: None,

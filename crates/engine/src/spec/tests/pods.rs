@@ -41,6 +41,7 @@ fn make_in(change: impl FnOnce(&mut InPod)) -> Built {
         user: &identity(),
         files: &files(),
         netns: None,
+        joined: Default::default(),
         monitor: "/m".into(),
         facts: &facts(),
         pod: Some(&in_pod),

@@ -1,16 +1,20 @@
-//! /sys/fs/cgroup, as the container's cgroup namespace shows it.
+//! /sys/fs/cgroup, as the container's cgroup namespace shows it. In the host's it is all of v2's tree, as the kernel
+//! has it, and the container's own part of v1's.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use rustix::fs::{Mode, mkdirat, symlinkat};
+use oci_spec::runtime::Spec;
+use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat2, symlinkat};
+use rustix::mount::UnmountFlags;
 
+use super::has_cgroup_namespace;
 use super::options::Options;
 use super::target::{self, Kind, mount_at, mount_on};
-use super::tree::set_attributes;
+use super::tree::{attach, copy, set_attributes};
 use crate::cgroup::{Hierarchies, V1_CONTROLLERS};
 use crate::error::StartError;
 
@@ -23,6 +27,8 @@ pub(super) enum Cgroups {
     V1 {
         flags: libc::c_ulong,
         hierarchies: Vec<Hierarchy>,
+        /// In the host's cgroup namespace: the part of each that is shown.
+        part: Option<PathBuf>,
     },
 }
 
@@ -38,40 +44,45 @@ pub(super) struct Hierarchy {
 }
 
 impl Cgroups {
-    /// For a mount of type `cgroup`; the container must not be in the host's cgroup namespace, which would show all.
+    /// For a mount of type `cgroup`.
     pub(super) fn new(
         spec: &Spec,
         options: &Options,
         hierarchies: &Hierarchies,
     ) -> Result<Self, StartError> {
-        let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
-        if !namespaces
-            .into_iter()
-            .flatten()
-            .any(|n| n.typ() == LinuxNamespaceType::Cgroup)
-        {
-            return Err(StartError::Config {
-                reason: "a mount of type cgroup needs a cgroup namespace".to_owned(),
-            });
-        }
+        let path = spec.linux().as_ref().and_then(|l| l.cgroups_path().clone());
+        let part = match (has_cgroup_namespace(spec), path) {
+            (true, _) => None,
+            (false, Some(path)) => Some(path),
+            (false, None) => {
+                return Err(StartError::Config {
+                    reason: "a mount of type cgroup needs a cgroup namespace".to_owned(),
+                });
+            }
+        };
         let flags = options.flags;
         Ok(match hierarchies {
             Hierarchies::V2 { .. } => Self::V2 { flags },
             Hierarchies::V1 { mounts } => Self::V1 {
                 flags,
                 hierarchies: mounts.iter().filter_map(Hierarchy::new).collect(),
+                part,
             },
         })
     }
 
     /// Mounts it on `path`, in the container.
     pub(super) fn mount(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-        let (flags, hierarchies) = match self {
+        let (flags, hierarchies, part) = match self {
             Self::V2 { flags } => {
                 let what = (c"cgroup", c"cgroup2");
                 return mount_at(root, path, Kind::System, what, *flags, c"");
             }
-            Self::V1 { flags, hierarchies } => (*flags, hierarchies),
+            Self::V1 {
+                flags,
+                hierarchies,
+                part,
+            } => (*flags, hierarchies, part),
         };
         let writable = flags & !libc::MS_RDONLY;
         let what = (c"tmpfs", c"tmpfs");
@@ -80,6 +91,9 @@ impl Cgroups {
         let directory = target::open(root, path, Kind::System)?;
         for hierarchy in hierarchies {
             hierarchy.mount(directory.as_fd(), flags)?;
+            if let Some(part) = part {
+                hierarchy.show_part(directory.as_fd(), part, flags)?;
+            }
         }
         if flags & libc::MS_RDONLY != 0 {
             set_attributes(directory.as_fd(), libc::MS_RDONLY, 0, 0, false)?;
@@ -127,6 +141,40 @@ impl Hierarchy {
         Ok(())
     }
 }
+
+impl Hierarchy {
+    /// Puts a part of the hierarchy in the place of all of it. Changes the working directory.
+    fn show_part(
+        &self,
+        parent: BorrowedFd<'_>,
+        part: &Path,
+        flags: libc::c_ulong,
+    ) -> io::Result<()> {
+        let open = |at: BorrowedFd<'_>, path: &Path| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+            openat2(at, path, flags, Mode::empty(), within)
+        };
+        let name = Path::new(OsStr::from_bytes(self.directory.to_bytes()));
+        let whole = open(parent, name)?;
+        let part = copy(open(whole.as_fd(), part)?.as_fd(), Path::new(""), false)?;
+        drop(whole);
+        rustix::process::fchdir(parent)?;
+        rustix::mount::unmount(self.directory.as_c_str(), UnmountFlags::DETACH)?;
+        attach(part.as_fd(), open(parent, name)?.as_fd())?;
+        set_attributes(
+            part.as_fd(),
+            flags & MOUNT_FLAGS,
+            0,
+            libc::MS_PRIVATE,
+            false,
+        )
+    }
+}
+
+/// What of a mount's flags is the mount's own, and not its filesystem's.
+const MOUNT_FLAGS: libc::c_ulong =
+    libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_RELATIME;
 
 #[cfg(test)]
 mod tests {

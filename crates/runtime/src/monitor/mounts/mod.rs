@@ -18,7 +18,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Mount, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use serde::{Deserialize, Serialize};
 
@@ -271,6 +271,12 @@ impl Mounts {
     }
 }
 
+pub(super) fn has_cgroup_namespace(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
+    let mut namespaces = namespaces.into_iter().flatten();
+    namespaces.any(|n| n.typ() == LinuxNamespaceType::Cgroup)
+}
+
 fn is(path: &Path, other: &str) -> bool {
     // Compared by component: a slash at the end does not matter.
     path == Path::new(other)
@@ -437,6 +443,9 @@ mod tests {
             _ => panic!("accepted"),
         };
         let mut host_cgroups = spec(&[], defaults::mounts(1, false));
+        let mut linux = host_cgroups.linux().clone().unwrap();
+        linux.set_cgroups_path(None);
+        host_cgroups.set_linux(Some(linux));
         assert_eq!(
             refused(&mut host_cgroups),
             "a mount of type cgroup needs a cgroup namespace"

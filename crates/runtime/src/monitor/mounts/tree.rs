@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
@@ -32,7 +32,14 @@ impl Tree {
             must_be_shared(source, propagation)?;
         }
         let take = || -> io::Result<Self> {
-            let mount = copy(CWD, source, options.rbind)?;
+            let mount = match copy(CWD, source, options.rbind) {
+                // A mount that is attached nowhere, and so nobody else's, need not be copied.
+                Err(Errno::INVAL) if source.starts_with("/proc/self/fd") => {
+                    let flags = OFlags::PATH | OFlags::CLOEXEC;
+                    rustix::fs::open(source, flags, Mode::empty())?
+                }
+                copied => copied?,
+            };
             if let Some(namespace) = owners {
                 show_owners(mount.as_fd(), namespace, options.recursive_idmap)?;
             }
