@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+pub use rctr_engine::chain;
 use rctr_engine::options::ParseError;
 
 /// Exit code of a usage error, and of an engine error in `run`.
@@ -161,25 +162,6 @@ impl From<io::Error> for Failure {
             _ => Failure::new(GENERAL, format!("write: {error}")),
         }
     }
-}
-
-/// An error and its causes on one line; a cause that the line says already is left out.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.contains(&text) {
-            line = format!("{line}: {text}");
-        }
-        cause = error.source();
-    }
-    // One line: what a registry or a file says may have several.
-    line.split('\n')
-        .map(str::trim_end)
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join("; ")
 }
 
 /// Does the same to every name: prints each failure, goes on, and fails at the end if one did.

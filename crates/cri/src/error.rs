@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use rctr_engine::Error as EngineError;
+pub(crate) use rctr_engine::chain;
 use rctr_registry_client::Error as RegistryError;
 use tonic::{Code, Status};
 
@@ -101,20 +102,6 @@ fn registry_code(error: &RegistryError) -> Code {
         E::Mirrors { upstream, .. } => registry_code(upstream),
         _ => Code::Unknown,
     }
-}
-
-/// An error and its causes on one line; a cause that the line says already is left out.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.contains(&text) {
-            line = format!("{line}: {text}");
-        }
-        cause = error.source();
-    }
-    line
 }
 
 #[cfg(test)]

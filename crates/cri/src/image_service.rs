@@ -59,7 +59,7 @@ impl ImageService for Service {
                 });
                 answer.info.insert("info".into(), info.to_string());
             }
-            answer.image = Some(complete(image));
+            answer.image = Some(image.into());
         }
         Ok(Response::new(answer))
     }
@@ -125,10 +125,10 @@ impl Service {
             .map(|image| image.image)
             .filter(|name| !name.is_empty());
         self.blocking(move |engine| match name {
-            None => Ok(engine.images()?.into_iter().map(brief).collect()),
+            None => Ok(engine.images()?.into_iter().map(Into::into).collect()),
             Some(name) => match engine.image(&name) {
                 Err(rctr_engine::Error::NoSuchImage { .. }) => Ok(Vec::new()),
-                found => Ok(vec![complete(found?)]),
+                found => Ok(vec![found?.into()]),
             },
         })
         .await
@@ -143,39 +143,40 @@ fn named(image: Option<api::ImageSpec>) -> Result<String, Status> {
     }
 }
 
-fn brief(image: ImageSummary) -> api::Image {
-    let (uid, username) = user(&image.user);
-    api::Image {
-        spec: Some(spec(&image.id)),
-        id: image.id,
-        repo_tags: image.tags,
-        repo_digests: image.digests,
-        size: image.size,
-        uid,
-        username,
-        pinned: false,
+impl From<ImageSummary> for api::Image {
+    fn from(image: ImageSummary) -> Self {
+        message(image.id, image.tags, image.digests, image.size, &image.user)
     }
 }
 
-fn complete(image: Image) -> api::Image {
-    let config = image.config.config().as_ref();
-    let (uid, username) = user(config.and_then(|c| c.user().as_deref()).unwrap_or_default());
-    api::Image {
-        spec: Some(spec(&image.id)),
-        id: image.id,
-        repo_tags: image.tags,
-        repo_digests: image.digests,
-        size: image.size,
-        uid,
-        username,
-        pinned: false,
+impl From<Image> for api::Image {
+    fn from(image: Image) -> Self {
+        let config = image.config.config().as_ref();
+        let user = config.and_then(|c| c.user().clone()).unwrap_or_default();
+        message(image.id, image.tags, image.digests, image.size, &user)
     }
 }
 
-fn spec(id: &str) -> api::ImageSpec {
-    api::ImageSpec {
-        image: id.into(),
-        ..Default::default()
+fn message(
+    id: String,
+    repo_tags: Vec<String>,
+    repo_digests: Vec<String>,
+    size: u64,
+    user: &str,
+) -> api::Image {
+    let (uid, username) = self::user(user);
+    api::Image {
+        spec: Some(api::ImageSpec {
+            image: id.clone(),
+            ..Default::default()
+        }),
+        id,
+        repo_tags,
+        repo_digests,
+        size,
+        uid,
+        username,
+        pinned: false,
     }
 }
 

@@ -11,6 +11,7 @@ mod events;
 mod front;
 mod image_service;
 mod join;
+mod layers;
 mod metrics;
 mod monitoring;
 mod runtime_service;

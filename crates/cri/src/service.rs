@@ -1,17 +1,23 @@
 //! What all requests share, and how blocking work is done beside the async ones.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rctr_engine::Engine;
+use rctr_engine::pod::Features;
 use tonic::Status;
 
 use crate::events::Events;
 use crate::join::Joins;
+use crate::layers::Layers;
 use crate::runtime_service::stats::Rates;
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::status::Network;
 use crate::{Error, error, streaming};
+
+/// How long a streaming session may be silent, as a kubelet has it by default.
+const SILENCE: Duration = Duration::from_secs(4 * 3600);
 
 /// The state of the service. Cheap to clone.
 #[derive(Clone)]
@@ -29,7 +35,10 @@ pub(crate) struct Inner {
     pub snapshots: Arc<Snapshots>,
     pub events: Events,
     pub rates: Rates,
+    pub layers: Layers,
     pub network: Network,
+    /// What the kernel can do for pods, once it was asked.
+    pub features: OnceLock<Features>,
     pub streams: streaming::Server,
 }
 
@@ -38,7 +47,7 @@ impl Service {
     pub async fn start(engine: Arc<Engine>) -> Result<Service, Error> {
         let sessions = Arc::new(streaming::EngineSessions::new(Arc::clone(&engine)));
         let address = engine.config().settings.cri.stream_address;
-        let streams = streaming::Server::bind(address, sessions)
+        let streams = streaming::Server::bind(address, SILENCE, sessions)
             .await
             .map_err(Error::Streaming)?;
         let snapshots = Arc::<Snapshots>::default();
@@ -51,7 +60,9 @@ impl Service {
                 snapshots,
                 events,
                 rates: Rates::default(),
+                layers: Layers::default(),
                 network: Network::default(),
+                features: OnceLock::new(),
                 streams,
             }),
         })
@@ -79,11 +90,14 @@ impl Service {
             .await
     }
 
-    /// Tells something of the pods and containers that there are now.
+    /// Tells something of the pods and containers that there are now; at once, if that is known.
     pub async fn look<T: Send + 'static>(
         &self,
         tell: impl FnOnce(&Snapshot) -> rctr_engine::Result<T> + Send + 'static,
     ) -> Result<T, Status> {
+        if let Some(snapshot) = self.snapshots.remembered(&self.engine) {
+            return tell(&snapshot).map_err(|e| error::status(&e));
+        }
         let snapshots = Arc::clone(&self.snapshots);
         self.blocking(move |engine| tell(&*snapshots.now(engine)?))
             .await

@@ -1,7 +1,8 @@
 //! All pods and containers as they were at one moment, remembered for as long as nothing has changed.
 //!
 //! A kubelet asks for everything every second, and almost always nothing has happened. The store tells when a record
-//! changed; ends of containers are settled, and so recorded, the moment they come ([`crate::events`]).
+//! changed; ends of containers are settled, and so recorded, the moment they come ([`crate::events`]). Only that a
+//! start is over is told by no record: while one is under way, nothing is remembered.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,20 +12,25 @@ use rctr_engine::model::Container;
 use rctr_engine::pod::Pod;
 use rctr_engine::{Engine, Error, Result};
 
-/// For what no record tells, such as a container that somebody else has just started.
+/// For what no record tells, such as a pod whose namespaces somebody has unmounted.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Pods and their containers.
 pub(crate) struct Snapshot {
     pub pods: Vec<Pod>,
     pub containers: Vec<Container>,
+    /// Whether a container is being started.
+    starting: bool,
 }
 
 impl Snapshot {
     fn take(engine: &Engine) -> Result<Snapshot> {
+        let pods = engine.pods()?;
+        let (containers, starting) = engine.pod_containers_in_flux()?;
         Ok(Snapshot {
-            pods: engine.pods()?,
-            containers: engine.pod_containers()?,
+            pods,
+            containers,
+            starting,
         })
     }
 
@@ -65,6 +71,13 @@ struct Remembered {
     taken: Instant,
 }
 
+impl Remembered {
+    fn still_true(&self, moment: Moment) -> Option<Arc<Snapshot>> {
+        let same = self.of == moment && !self.snapshot.starting && self.taken.elapsed() < LONGEST;
+        same.then(|| Arc::clone(&self.snapshot))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Moment {
     generation: (i64, u64),
@@ -86,16 +99,20 @@ fn only<'a, T>(all: &'a [T], prefix: &str, id: fn(&T) -> &String) -> Option<Resu
 }
 
 impl Snapshots {
+    /// Those remembered, if nothing has changed and that can be told without waiting for anybody.
+    pub fn remembered(&self, engine: &Engine) -> Option<Arc<Snapshot>> {
+        let newest = self.newest.try_lock().ok()?;
+        let generation = engine.generation_now()?;
+        newest.as_ref()?.still_true(self.moment(generation))
+    }
+
     /// Pods and containers as they are now.
     pub fn now(&self, engine: &Engine) -> Result<Arc<Snapshot>> {
         // Held while a new one is taken: who asks meanwhile waits for that one.
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let moment = self.moment(engine)?;
-        if let Some(remembered) = &*newest
-            && remembered.of == moment
-            && remembered.taken.elapsed() < LONGEST
-        {
-            return Ok(Arc::clone(&remembered.snapshot));
+        let moment = self.moment(engine.generation()?);
+        if let Some(snapshot) = newest.as_ref().and_then(|newest| newest.still_true(moment)) {
+            return Ok(snapshot);
         }
         let snapshot = Arc::new(Snapshot::take(engine)?);
         *newest = Some(Remembered {
@@ -112,10 +129,10 @@ impl Snapshots {
         self.outdated.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn moment(&self, engine: &Engine) -> Result<Moment> {
-        Ok(Moment {
-            generation: engine.generation()?,
+    fn moment(&self, generation: (i64, u64)) -> Moment {
+        Moment {
+            generation,
             outdated: self.outdated.load(Ordering::SeqCst),
-        })
+        }
     }
 }

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rctr_engine::Engine;
 use rctr_engine::config::CriSettings;
+use rctr_engine::pod::Features;
 use rctr_runtime::cgroup::CgroupDriver;
 
+use crate::service::Inner;
 use crate::{api, error};
 
 /// Name of the built-in handler: what a pod without RuntimeClass runs on.
@@ -41,7 +43,9 @@ pub(crate) fn runtime_config(engine: &Engine) -> api::RuntimeConfigResponse {
 }
 
 /// Conditions, handlers and features. Whoever can be answered finds the runtime ready: it is this process.
-pub(crate) fn status(engine: &Engine, network: &Network, verbose: bool) -> api::StatusResponse {
+pub(crate) fn status(service: &Inner, verbose: bool) -> api::StatusResponse {
+    let (engine, network) = (&service.engine, &service.network);
+    let features = *service.features.get_or_init(|| engine.pod_features());
     let settings = &engine.config().settings.cri;
     let mut answer = api::StatusResponse {
         status: Some(api::RuntimeStatus {
@@ -50,7 +54,7 @@ pub(crate) fn status(engine: &Engine, network: &Network, verbose: bool) -> api::
                 condition("NetworkReady", network.trouble(engine)),
             ],
         }),
-        runtime_handlers: handlers(settings),
+        runtime_handlers: handlers(settings, features),
         features: Some(api::RuntimeFeatures {
             supplemental_groups_policy: true,
             user_namespaces_host_network: false,
@@ -82,15 +86,15 @@ fn condition(kind: &str, trouble: Option<String>) -> api::RuntimeCondition {
 }
 
 /// Those that pods can have: one that names another program cannot be, as rctr calls none.
-fn handlers(settings: &CriSettings) -> Vec<api::RuntimeHandler> {
+fn handlers(settings: &CriSettings, features: Features) -> Vec<api::RuntimeHandler> {
     let built_in = settings.handlers.iter().filter(|(_, h)| h.path.is_none());
     let names = std::iter::once(DEFAULT_HANDLER).chain(built_in.map(|(name, _)| name.as_str()));
     names
         .map(|name| api::RuntimeHandler {
             name: name.into(),
             features: Some(api::RuntimeHandlerFeatures {
-                recursive_read_only_mounts: true,
-                user_namespaces: true,
+                recursive_read_only_mounts: features.recursive_read_only,
+                user_namespaces: features.user_namespaces,
             }),
         })
         .collect()

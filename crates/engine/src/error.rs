@@ -429,3 +429,22 @@ impl Error {
         }
     }
 }
+
+/// An error and its causes on one line; a cause that the line says already is left out.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    // What a registry or a file says may have several.
+    line.split('\n')
+        .map(str::trim_end)
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
+}

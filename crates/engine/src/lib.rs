@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod exec;
 mod files;
+mod first_process;
 mod history;
 mod image;
 mod image_fs;
@@ -55,7 +56,7 @@ pub use copy::{
     LoadedImage,
 };
 pub use create::Created;
-pub use error::{Error, Result};
+pub use error::{Error, Result, chain};
 pub use events::{ContainerEvent, Event, EventFilter, Events, ImageEvent};
 pub use exec::ExecSession;
 pub use history::HistoryLine;

@@ -10,7 +10,7 @@ use crate::lock::ContainerLock;
 use crate::model::{Container, Status};
 use crate::options::parse_signal;
 use crate::start::Streams;
-use crate::{Engine, Error, Result, settle};
+use crate::{Engine, Error, Result, first_process, settle};
 
 /// Seconds that a container gets between the stop signal and SIGKILL, if nobody says otherwise.
 const STOP_TIMEOUT: i64 = 10;
@@ -20,6 +20,10 @@ const KILL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a monitor may take to tell of its container's end.
 const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a program that cannot be told to end yet is looked at: soon at first, then seldom.
+const SHORTEST_LOOK: Duration = Duration::from_millis(2);
+const LONGEST_LOOK: Duration = Duration::from_millis(100);
 
 /// How to stop.
 #[derive(Debug, Clone, Default)]
@@ -72,6 +76,12 @@ impl Engine {
     /// The store cannot be read.
     pub fn generation(&self) -> Result<(i64, u64)> {
         Ok(self.store.generation()?)
+    }
+
+    /// The same where nobody may wait: `None` while this process does something else with the records, or if they
+    /// cannot be read.
+    pub fn generation_now(&self) -> Option<(i64, u64)> {
+        self.store.generation_now()
     }
 
     /// The id behind a name, an id or the beginning of one.
@@ -144,8 +154,7 @@ impl Engine {
         let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
         let signal = parse_signal(signal)?;
         self.tell(&container, ContainerEvent::Kill(signal))?;
-        self.signal_if_running(&container.id, signal)?;
-        if !self.wait_for_end(&container.id, patience)? {
+        if !self.ask_to_end(&container, signal, patience)? {
             self.kill_and_wait(&container.id)?;
         }
         self.settle(&container.id)?;
@@ -310,6 +319,34 @@ impl Engine {
             id: id.into(),
             seconds: KILL_PATIENCE.as_secs(),
         })
+    }
+
+    /// Sends a signal and tells whether the container ended in time. One that the kernel dropped, as the program was not
+    /// ready for it, is sent again as soon as it is.
+    fn ask_to_end(
+        &self,
+        container: &Container,
+        signal: i32,
+        patience: Option<Duration>,
+    ) -> Result<bool> {
+        let (id, pid) = (&container.id, container.state.pid);
+        let deadline = patience.map(|patience| Instant::now() + patience);
+        let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        self.signal_if_running(id, signal)?;
+        let mut pause = SHORTEST_LOOK;
+        while first_process::drops(pid, signal) {
+            if left().is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+            if self.wait_for_end(id, Some(left().map_or(pause, |left| left.min(pause))))? {
+                return Ok(true);
+            }
+            if first_process::handles(pid, signal) {
+                self.signal_if_running(id, signal)?;
+            }
+            pause = (pause * 2).min(LONGEST_LOOK);
+        }
+        self.wait_for_end(id, left())
     }
 
     /// Whether it ended in time.

@@ -101,11 +101,15 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub fn generation(&self) -> Result<(i64, u64)> {
-        let conn = self.connection();
-        let others = conn
-            .pragma_query_value(None, "data_version", |row| row.get(0))
-            .map_err(|e| Error::database(&self.root().join("store.db"), e))?;
-        Ok((others, conn.total_changes()))
+        generation(&self.connection())
+            .map_err(|e| Error::database(&self.root().join("store.db"), e))
+    }
+
+    /// The same where nobody may wait: `None` while this process does something else with the records, or if they
+    /// cannot be read.
+    pub fn generation_now(&self) -> Option<(i64, u64)> {
+        let conn = self.inner.db.try_lock().ok()?;
+        generation(&conn).ok()
     }
 
     /// Runs `work` upon one unchanging view of the records.
@@ -179,4 +183,9 @@ fn make_private_dirs(root: &Path, path: &str) -> Result<()> {
         fs::make_dirs(&at, if searchable { 0o711 } else { 0o700 })?;
     }
     Ok(())
+}
+
+fn generation(conn: &Connection) -> rusqlite::Result<(i64, u64)> {
+    let others = conn.pragma_query_value(None, "data_version", |row| row.get(0))?;
+    Ok((others, conn.total_changes()))
 }

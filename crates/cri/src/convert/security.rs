@@ -197,7 +197,8 @@ fn seccomp(profile: Option<api::SecurityProfile>, old: &str) -> Result<PodSeccom
 fn apparmor(profile: Option<api::SecurityProfile>, old: &str) -> Result<PodApparmor, Status> {
     let Some(profile) = profile else {
         return match old {
-            "" | "runtime/default" => Ok(PodApparmor::RuntimeDefault),
+            "" => Ok(PodApparmor::Unnamed),
+            "runtime/default" => Ok(PodApparmor::RuntimeDefault),
             "unconfined" => Ok(PodApparmor::Unconfined),
             other => match other.strip_prefix("localhost/") {
                 Some(name) => Ok(PodApparmor::Localhost(localhost(name)?)),

@@ -102,7 +102,11 @@ impl Service {
 }
 
 fn refused(error: crate::streaming::Error) -> Status {
-    Status::invalid_argument(error::chain(&error))
+    let code = match error {
+        crate::streaming::Error::TooManyRequests { .. } => tonic::Code::ResourceExhausted,
+        _ => tonic::Code::InvalidArgument,
+    };
+    Status::new(code, error::chain(&error))
 }
 
 fn not_running(id: &str) -> Status {

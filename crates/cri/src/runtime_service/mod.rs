@@ -246,7 +246,7 @@ impl RuntimeService for Service {
         let verbose = request.into_inner().verbose;
         let service = self.clone();
         let answer = self
-            .engine_work(move |engine| Ok(status::status(engine, &service.network, verbose)))
+            .engine_work(move |_| Ok(status::status(&service, verbose)))
             .await?;
         Ok(Response::new(answer))
     }

@@ -1,13 +1,12 @@
 //! What containers and pods use: for the kubelet's decisions, and as metrics.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use rctr_engine::Engine;
 use rctr_engine::model::Container;
 use rctr_engine::pod::{InterfaceStats, Pod, PodState};
 use rctr_runtime::cgroup::{Cgroup, CgroupDriver};
@@ -19,6 +18,7 @@ use crate::convert::stats::{Reading, boxed, cpu, io, memory, swap};
 use crate::convert::{pod, time};
 use crate::metrics::{self, Disk, Interface, Processes, Subject};
 use crate::service::Service;
+use crate::snapshot::Snapshot;
 use crate::{api, error};
 
 /// The last readings of processor time, by container or pod.
@@ -37,9 +37,9 @@ impl Rates {
     }
 
     /// Forgets all but these.
-    fn keep(&self, ids: &dyn Fn(&str) -> bool) {
+    fn keep(&self, known: impl Fn(&String) -> bool) {
         let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
-        readings.retain(|id, _| ids(id));
+        readings.retain(|id, _| known(id));
     }
 }
 
@@ -48,11 +48,13 @@ impl Service {
         &self,
         request: api::ContainerStatsRequest,
     ) -> Result<api::ContainerStatsResponse, Status> {
-        let rates = self.rates.clone();
+        let service = self.clone();
         self.engine_work(move |engine| {
             let container = member(engine, &request.container_id)?;
-            let stats = of_container(engine, &rates, &container).map_err(|e| error::status(&e))?;
-            Ok(api::ContainerStatsResponse { stats })
+            let stats = service.of_container(&container);
+            Ok(api::ContainerStatsResponse {
+                stats: stats.map_err(|e| error::status(&e))?,
+            })
         })
         .await
     }
@@ -61,12 +63,12 @@ impl Service {
         &self,
         filter: Option<api::ContainerStatsFilter>,
     ) -> Result<Vec<api::ContainerStats>, Status> {
-        let rates = self.rates.clone();
+        let service = self.clone();
         let filter = filter.unwrap_or_default();
         self.blocking(move |engine| {
             let mut all = Vec::new();
-            for container in engine.pod_containers()? {
-                let Some(member) = Member::of(&container) else {
+            for container in &service.snapshots.now(engine)?.containers {
+                let Some(member) = Member::of(container) else {
                     continue;
                 };
                 let wanted = container.state.status.is_live()
@@ -74,7 +76,7 @@ impl Service {
                     && member.pod().starts_with(&filter.pod_sandbox_id)
                     && crate::convert::selects(&filter.label_selector, &member.options().labels);
                 if wanted {
-                    all.extend(of_container(engine, &rates, &container)?);
+                    all.extend(unless_gone(service.of_container(container))?.flatten());
                 }
             }
             Ok(all)
@@ -86,11 +88,12 @@ impl Service {
         &self,
         request: api::PodSandboxStatsRequest,
     ) -> Result<api::PodSandboxStatsResponse, Status> {
-        let rates = self.rates.clone();
+        let service = self.clone();
         self.blocking(move |engine| {
-            let pod = engine.pod(&request.pod_sandbox_id)?;
+            let snapshot = service.snapshots.now(engine)?;
+            let pod = snapshot.pod(&request.pod_sandbox_id)?;
             Ok(api::PodSandboxStatsResponse {
-                stats: Some(of_pod(engine, &rates, &pod)?),
+                stats: Some(service.of_pod(pod, &snapshot)?),
             })
         })
         .await
@@ -100,28 +103,23 @@ impl Service {
         &self,
         filter: Option<api::PodSandboxStatsFilter>,
     ) -> Result<Vec<api::PodSandboxStats>, Status> {
-        let rates = self.rates.clone();
+        let service = self.clone();
         let filter = filter.unwrap_or_default();
         self.blocking(move |engine| {
             let mut all = Vec::new();
-            for pod in ready_pods(engine)? {
+            let snapshot = service.snapshots.now(engine)?;
+            for pod in ready_pods(&snapshot) {
                 if pod.id.starts_with(&filter.id)
                     && crate::convert::selects(&filter.label_selector, &pod.options.labels)
                 {
-                    all.extend(unless_gone(of_pod(engine, &rates, &pod))?);
+                    all.extend(unless_gone(service.of_pod(pod, &snapshot))?);
                 }
             }
-            let known: Vec<&str> = all
-                .iter()
-                .flat_map(|stats| {
-                    let linux = stats.linux.iter().flat_map(|linux| &linux.containers);
-                    let containers = linux.filter_map(|c| c.attributes.as_ref());
-                    let pod = stats.attributes.iter().map(|a| a.id.as_str());
-                    pod.chain(containers.map(|a| a.id.as_str()))
-                })
-                .collect();
             if filter.id.is_empty() && filter.label_selector.is_empty() {
-                rates.keep(&|id| known.contains(&id));
+                let pods = snapshot.pods.iter().map(|pod| &pod.id);
+                let containers = snapshot.containers.iter().map(|container| &container.id);
+                let known: HashSet<&String> = pods.chain(containers).collect();
+                service.rates.keep(|id| known.contains(id));
             }
             Ok(all)
         })
@@ -129,21 +127,171 @@ impl Service {
     }
 
     pub(super) async fn metrics_of_pods(&self) -> Result<Vec<api::PodSandboxMetrics>, Status> {
-        self.blocking(|engine| {
+        let service = self.clone();
+        self.blocking(move |engine| {
             let mut all = Vec::new();
             let disk = disk_of(&engine.config().root);
-            for pod in ready_pods(engine)? {
-                all.extend(unless_gone(metrics_of_pod(engine, &pod, &disk))?);
+            let snapshot = service.snapshots.now(engine)?;
+            for pod in ready_pods(&snapshot) {
+                all.extend(unless_gone(service.metrics_of_pod(pod, &snapshot, &disk))?);
             }
             Ok(all)
         })
         .await
     }
+
+    fn of_container(
+        &self,
+        container: &Container,
+    ) -> rctr_engine::Result<Option<api::ContainerStats>> {
+        let Some(member) = Member::of(container) else {
+            return Ok(None);
+        };
+        let used = self.engine.stats_of(container)?;
+        let layer = self.layers.of(&self.engine, &container.id)?;
+        let at = time::of(used.at);
+        let live = container.state.status.is_live();
+        let rate = self.rates.of(&container.id, used.stats.cpu_nanos);
+        Ok(Some(api::ContainerStats {
+            attributes: Some(member.attributes()),
+            cpu: live.then(|| cpu(at, &used.stats, rate)),
+            memory: live.then(|| memory(at, &used.stats)),
+            swap: live.then(|| swap(at, &used.stats)),
+            io: live.then(|| io(at, &used.stats)),
+            writable_layer: Some(api::FilesystemUsage {
+                timestamp: time::of(layer.at),
+                fs_id: Some(api::FilesystemIdentifier {
+                    mountpoint: self.engine.config().root.to_string_lossy().into_owned(),
+                }),
+                used_bytes: boxed(layer.bytes),
+                inodes_used: boxed(layer.inodes),
+            }),
+        }))
+    }
+
+    fn of_pod(&self, pod: &Pod, snapshot: &Snapshot) -> rctr_engine::Result<api::PodSandboxStats> {
+        let members = running(pod, snapshot);
+        let used = self.engine.stats_of_pod(pod, &members)?;
+        let at = time::of(used.at);
+        let mut containers = Vec::new();
+        for container in members {
+            containers.extend(self.of_container(container)?);
+        }
+        let mut interfaces = used.interfaces.iter().map(interface);
+        // A kubelet takes it for granted that there is a default interface where there is a network: without one, none.
+        let network = interfaces.next().map(|default| api::NetworkUsage {
+            timestamp: at,
+            default_interface: Some(default),
+            interfaces: interfaces.collect(),
+        });
+        let rate = self.rates.of(&pod.id, used.stats.cpu_nanos);
+        Ok(api::PodSandboxStats {
+            attributes: Some(pod::attributes(pod)),
+            linux: Some(api::LinuxPodSandboxStats {
+                cpu: Some(cpu(at, &used.stats, rate)),
+                memory: Some(memory(at, &used.stats)),
+                io: Some(io(at, &used.stats)),
+                network,
+                process: Some(api::ProcessUsage {
+                    timestamp: at,
+                    process_count: boxed(used.process_count),
+                }),
+                containers,
+            }),
+        })
+    }
+
+    fn metrics_of_pod(
+        &self,
+        pod: &Pod,
+        snapshot: &Snapshot,
+        disk: &Disk,
+    ) -> rctr_engine::Result<api::PodSandboxMetrics> {
+        let members = running(pod, snapshot);
+        let used = self.engine.stats_of_pod(pod, &members)?;
+        let mut container_metrics = Vec::new();
+        for container in members {
+            let subject = self.container_subject(pod, container, disk)?;
+            container_metrics.push(api::ContainerMetrics {
+                container_id: container.id.clone(),
+                metrics: metrics::samples(&subject),
+            });
+        }
+        let options = &pod.options;
+        let subject = Subject {
+            labels: [
+                pod.cgroup.clone().unwrap_or_default(),
+                pod.id.clone(),
+                String::new(),
+                // What cAdvisor calls the container that stands for the pod.
+                "POD".into(),
+                options.name.clone(),
+                options.namespace.clone(),
+            ],
+            at: time::of(used.at),
+            started_at: time::nanos(&pod.created),
+            limits: options.resources.clone().unwrap_or_default(),
+            processes: Processes {
+                count: used.process_count,
+                ..Processes::default()
+            },
+            interfaces: used
+                .interfaces
+                .iter()
+                .map(|i| (i.name.clone(), traffic(i)))
+                .collect(),
+            stats: used.stats,
+            disk: None,
+        };
+        Ok(api::PodSandboxMetrics {
+            pod_sandbox_id: pod.id.clone(),
+            metrics: metrics::samples(&subject),
+            container_metrics,
+        })
+    }
+
+    fn container_subject(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        disk: &Disk,
+    ) -> rctr_engine::Result<Subject> {
+        let used = self.engine.stats_of(container)?;
+        let layer = self.layers.of(&self.engine, &container.id)?;
+        let options = container.pod.as_ref().map(|member| &member.options);
+        Ok(Subject {
+            labels: [
+                container.cgroup_path.clone(),
+                container.id.clone(),
+                container.image_name.clone(),
+                options.map(|o| o.name.clone()).unwrap_or_default(),
+                pod.options.name.clone(),
+                pod.options.namespace.clone(),
+            ],
+            at: time::of(used.at),
+            started_at: time::nanos(&container.state.started_at),
+            limits: options.map(|o| o.resources.clone()).unwrap_or_default(),
+            processes: processes(container, used.process_count),
+            stats: used.stats,
+            disk: Some(Disk {
+                used_bytes: layer.bytes,
+                ..disk.clone()
+            }),
+            ..Subject::default()
+        })
+    }
 }
 
-fn ready_pods(engine: &Engine) -> rctr_engine::Result<impl Iterator<Item = Pod>> {
-    let pods = engine.pods()?.into_iter();
-    Ok(pods.filter(|pod| pod.state == PodState::Ready))
+fn ready_pods(snapshot: &Snapshot) -> impl Iterator<Item = &Pod> {
+    let pods = snapshot.pods.iter();
+    pods.filter(|pod| pod.state == PodState::Ready)
+}
+
+fn running<'a>(pod: &Pod, snapshot: &'a Snapshot) -> Vec<&'a Container> {
+    let members = snapshot.containers_of(&pod.id);
+    members
+        .filter(|container| container.state.status.is_live())
+        .collect()
 }
 
 /// Something that was stopped while the others were looked at is left out.
@@ -155,68 +303,6 @@ fn unless_gone<T>(looked: rctr_engine::Result<T>) -> rctr_engine::Result<Option<
     }
 }
 
-fn of_container(
-    engine: &Engine,
-    rates: &Rates,
-    container: &Container,
-) -> rctr_engine::Result<Option<api::ContainerStats>> {
-    let Some(member) = Member::of(container) else {
-        return Ok(None);
-    };
-    let used = engine.stats_of(container)?;
-    let at = time::of(used.at);
-    let live = container.state.status.is_live();
-    let rate = rates.of(&container.id, used.stats.cpu_nanos);
-    Ok(Some(api::ContainerStats {
-        attributes: Some(member.attributes()),
-        cpu: live.then(|| cpu(at, &used.stats, rate)),
-        memory: live.then(|| memory(at, &used.stats)),
-        swap: live.then(|| swap(at, &used.stats)),
-        io: live.then(|| io(at, &used.stats)),
-        writable_layer: Some(api::FilesystemUsage {
-            timestamp: at,
-            fs_id: Some(api::FilesystemIdentifier {
-                mountpoint: engine.config().root.to_string_lossy().into_owned(),
-            }),
-            used_bytes: boxed(used.writable_bytes),
-            inodes_used: boxed(used.writable_inodes),
-        }),
-    }))
-}
-
-fn of_pod(engine: &Engine, rates: &Rates, pod: &Pod) -> rctr_engine::Result<api::PodSandboxStats> {
-    let used = engine.pod_stats(&pod.id)?;
-    let at = time::of(used.at);
-    let mut containers = Vec::new();
-    for container in engine.containers_of(&pod.id)? {
-        if container.state.status.is_live() {
-            containers.extend(of_container(engine, rates, &container)?);
-        }
-    }
-    let mut interfaces = used.interfaces.iter().map(interface);
-    // A kubelet takes it for granted that there is a default interface where there is a network: without one, none.
-    let network = interfaces.next().map(|default| api::NetworkUsage {
-        timestamp: at,
-        default_interface: Some(default),
-        interfaces: interfaces.collect(),
-    });
-    let rate = rates.of(&pod.id, used.stats.cpu_nanos);
-    Ok(api::PodSandboxStats {
-        attributes: Some(pod::attributes(pod)),
-        linux: Some(api::LinuxPodSandboxStats {
-            cpu: Some(cpu(at, &used.stats, rate)),
-            memory: Some(memory(at, &used.stats)),
-            io: Some(io(at, &used.stats)),
-            network,
-            process: Some(api::ProcessUsage {
-                timestamp: at,
-                process_count: boxed(used.process_count),
-            }),
-            containers,
-        }),
-    })
-}
-
 fn interface(from: &InterfaceStats) -> api::NetworkInterfaceUsage {
     api::NetworkInterfaceUsage {
         name: from.name.clone(),
@@ -225,85 +311,6 @@ fn interface(from: &InterfaceStats) -> api::NetworkInterfaceUsage {
         tx_bytes: boxed(from.tx_bytes),
         tx_errors: boxed(from.tx_errors),
     }
-}
-
-fn metrics_of_pod(
-    engine: &Engine,
-    pod: &Pod,
-    disk: &Disk,
-) -> rctr_engine::Result<api::PodSandboxMetrics> {
-    let used = engine.pod_stats(&pod.id)?;
-    let mut container_metrics = Vec::new();
-    for container in engine.containers_of(&pod.id)? {
-        if container.state.status.is_live() {
-            let subject = container_subject(engine, pod, &container, disk)?;
-            container_metrics.push(api::ContainerMetrics {
-                container_id: container.id.clone(),
-                metrics: metrics::samples(&subject),
-            });
-        }
-    }
-    let options = &pod.options;
-    let subject = Subject {
-        labels: [
-            pod.cgroup.clone().unwrap_or_default(),
-            pod.id.clone(),
-            String::new(),
-            // What cAdvisor calls the container that stands for the pod.
-            "POD".into(),
-            options.name.clone(),
-            options.namespace.clone(),
-        ],
-        at: time::of(used.at),
-        started_at: time::nanos(&pod.created),
-        limits: options.resources.clone().unwrap_or_default(),
-        processes: Processes {
-            count: used.process_count,
-            ..Processes::default()
-        },
-        interfaces: used
-            .interfaces
-            .iter()
-            .map(|i| (i.name.clone(), traffic(i)))
-            .collect(),
-        stats: used.stats,
-        disk: None,
-    };
-    Ok(api::PodSandboxMetrics {
-        pod_sandbox_id: pod.id.clone(),
-        metrics: metrics::samples(&subject),
-        container_metrics,
-    })
-}
-
-fn container_subject(
-    engine: &Engine,
-    pod: &Pod,
-    container: &Container,
-    disk: &Disk,
-) -> rctr_engine::Result<Subject> {
-    let used = engine.stats_of(container)?;
-    let options = container.pod.as_ref().map(|member| &member.options);
-    Ok(Subject {
-        labels: [
-            container.cgroup_path.clone(),
-            container.id.clone(),
-            container.image_name.clone(),
-            options.map(|o| o.name.clone()).unwrap_or_default(),
-            pod.options.name.clone(),
-            pod.options.namespace.clone(),
-        ],
-        at: time::of(used.at),
-        started_at: time::nanos(&container.state.started_at),
-        limits: options.map(|o| o.resources.clone()).unwrap_or_default(),
-        processes: processes(container, used.process_count),
-        stats: used.stats,
-        disk: Some(Disk {
-            used_bytes: used.writable_bytes,
-            ..disk.clone()
-        }),
-        ..Subject::default()
-    })
 }
 
 fn traffic(from: &InterfaceStats) -> Interface {

@@ -70,6 +70,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Nobody has said anything for so long that nobody can be meant to be there.
+    #[error("nothing was sent for {seconds} s")]
+    Silent {
+        /// How long.
+        seconds: u64,
+    },
     /// The client did not open the streams it had asked for.
     #[error("the client did not open all of its streams in time")]
     StreamsMissing,

@@ -16,6 +16,7 @@ mod error;
 mod forward;
 mod negotiate;
 mod server;
+mod silence;
 mod spdy;
 mod status;
 mod stream;

@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::sync::CancellationToken;
 
 use super::negotiate::{self, ACCEPTED_PROTOCOLS, CommandProtocol, ForwardProtocol, Transport};
+use super::silence;
 use super::spdy::{self, Connection};
 use super::tokens::{Registered, Tokens};
 use super::websocket;
@@ -43,22 +44,29 @@ struct Shared {
     address: SocketAddr,
     tokens: Tokens,
     sessions: Arc<dyn Sessions>,
+    silence: Duration,
     ending: CancellationToken,
 }
 
 impl Server {
     /// Listens on an address (a port of 0 is chosen by the kernel) and serves clients in the background,
-    /// until [`Server::shut_down`]. Call it on a tokio runtime.
+    /// until [`Server::shut_down`]; a session ends when neither side has sent anything for as long as `silence`. Call it
+    /// on a tokio runtime.
     ///
     /// # Errors
     /// [`Error::Listen`].
-    pub async fn bind(address: SocketAddr, sessions: Arc<dyn Sessions>) -> Result<Server> {
+    pub async fn bind(
+        address: SocketAddr,
+        silence: Duration,
+        sessions: Arc<dyn Sessions>,
+    ) -> Result<Server> {
         let failed = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let shared = Arc::new(Shared {
             address: listener.local_addr().map_err(failed)?,
             tokens: Tokens::default(),
             sessions,
+            silence,
             ending: CancellationToken::new(),
         });
         tokio::spawn(accept(listener, shared.clone()));
@@ -310,8 +318,15 @@ async fn run(upgraded: OnUpgrade, work: Work, shared: Arc<Shared>) {
         return;
     };
     let ending = shared.ending.clone();
+    let silent = silence::of(&connection, shared.silence);
     let served = serve(connection, read_ahead, work, shared.sessions.clone());
-    if let Some(Err(error)) = ending.run_until_cancelled(served).await {
+    let outcome = async {
+        tokio::select! {
+            served = served => served,
+            () = silent => Err(Error::Silent { seconds: shared.silence.as_secs() }),
+        }
+    };
+    if let Some(Err(error)) = ending.run_until_cancelled(outcome).await {
         tracing::debug!("streaming: {}", chain(&error));
     }
 }

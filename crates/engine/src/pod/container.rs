@@ -9,10 +9,10 @@ use rctr_store::Tx;
 
 use super::{
     GroupsPolicy, MemberIdentity, NamespaceScope, PidScope, Pod, PodApparmor, PodContainerOptions,
-    PodMember, PodMountSource, PodSeccomp, PodState, cdi,
+    PodMember, PodMountSource, PodSeccomp, PodState, cdi, profiles,
 };
 use crate::create::{Created, NewRecord};
-use crate::model::Container;
+use crate::model::{Container, Status};
 use crate::options::{NetworkMode, Resources, RunOptions, SeccompChoice, SecurityOptions};
 use crate::rootfs_view::RootfsView;
 use crate::spec::{InPod, InPodMount};
@@ -30,6 +30,7 @@ impl Engine {
         if pod.state != PodState::Ready {
             return Err(Error::PodNotReady { id: pod.id });
         }
+        profiles::check(&options.security, self.facts())?;
         self.store.require_space()?;
         let image = self.image(&options.image)?;
         let run = run_options(&pod, options)?;
@@ -96,12 +97,24 @@ impl Engine {
     /// # Errors
     /// Whatever hinders reading.
     pub fn pod_containers(&self) -> Result<Vec<Container>> {
+        Ok(self.pod_containers_in_flux()?.0)
+    }
+
+    /// The same, and whether one of them is being started: then no record will tell when it runs.
+    ///
+    /// # Errors
+    /// Whatever hinders reading.
+    pub fn pod_containers_in_flux(&self) -> Result<(Vec<Container>, bool)> {
         let members = self.records()?.into_iter().filter(|c| c.pod.is_some());
-        let mut containers = Vec::new();
-        for container in members {
-            containers.extend(self.refresh(container)?);
+        let (mut containers, mut starting) = (Vec::new(), false);
+        for record in members {
+            let was_live = record.state.status.is_live();
+            if let Some(container) = self.refresh(record)? {
+                starting |= was_live && container.state.status == Status::Created;
+                containers.push(container);
+            }
         }
-        Ok(containers)
+        Ok((containers, starting))
     }
 
     /// The containers of one pod, newest first, their live state filled in.
@@ -244,15 +257,11 @@ fn run_options(pod: &Pod, options: &PodContainerOptions) -> Result<RunOptions> {
         "k8s_{}_{}_{}_{}_{}",
         options.name, of.name, of.namespace, of.uid, options.attempt
     );
-    let env = options
-        .env
-        .iter()
-        .map(|(name, value)| match std::str::from_utf8(value) {
-            Ok(value) => Ok(format!("{name}={value}")),
-            Err(_) => Err(Error::PodOption {
-                what: format!("environment variable {name}: its value is not UTF-8"),
-            }),
-        });
+    let env = options.env.iter().map(|(name, value)| {
+        rctr_runtime::variable(name, value).ok_or_else(|| Error::PodOption {
+            what: format!("environment variable {name:?}: a NUL byte, or `=` in its name"),
+        })
+    });
     Ok(RunOptions {
         image: options.image_name.clone(),
         entrypoint: (!options.command.is_empty()).then(|| options.command.clone()),
@@ -276,7 +285,7 @@ fn run_options(pod: &Pod, options: &PodContainerOptions) -> Result<RunOptions> {
             no_new_privileges: security.no_new_privileges,
             seccomp: seccomp(&security.seccomp)?,
             apparmor: match &security.apparmor {
-                PodApparmor::RuntimeDefault => None,
+                PodApparmor::Unnamed | PodApparmor::RuntimeDefault => None,
                 PodApparmor::Unconfined => Some("unconfined".into()),
                 PodApparmor::Localhost(name) => Some(name.clone()),
             },

@@ -174,16 +174,10 @@ impl Engine {
     /// # Errors
     /// Whatever hinders it; what is left is the next attempt's.
     pub fn stop_pod(&self, id: &str) -> Result<()> {
-        let Some(id) = self.find_pod(id)? else {
-            return Ok(());
-        };
-        let _lock = self.lock_pod(&id)?;
-        let Some(mut pod) = self.pod_record(&id)? else {
-            return self.remove_pod_files(&id);
-        };
-        self.tear_down(&mut pod)?;
-        pod.state = PodState::NotReady;
-        self.save_pod(&pod)
+        self.end_pod(id, |pod| {
+            pod.state = PodState::NotReady;
+            self.save_pod(pod)
+        })
     }
 
     /// Stops a pod and removes it with its containers. One that is not there is fine.
@@ -191,6 +185,11 @@ impl Engine {
     /// # Errors
     /// Whatever hinders it; what is left is the next attempt's.
     pub fn remove_pod(&self, id: &str) -> Result<()> {
+        self.end_pod(id, |pod| self.forget_pod(pod))
+    }
+
+    /// Takes a pod apart, and does what is left to do with it then.
+    fn end_pod(&self, id: &str, then: impl FnOnce(&mut Pod) -> Result<()>) -> Result<()> {
         let Some(id) = self.find_pod(id)? else {
             return Ok(());
         };
@@ -199,7 +198,7 @@ impl Engine {
             return self.remove_pod_files(&id);
         };
         self.tear_down(&mut pod)?;
-        self.forget_pod(&pod)
+        then(&mut pod)
     }
 
     /// The whole id of a pod that is there: only such a one ever becomes part of a path.
@@ -347,6 +346,11 @@ impl Engine {
             tell(&pod.id, &warnings);
         }
         self.save_pod(&pod)
+    }
+
+    /// What this host can do for pods; found out by trying, so better remembered.
+    pub fn pod_features(&self) -> namespaces::Features {
+        namespaces::features(&self.config.root)
     }
 
     /// The pod's cgroup as the runtime names it: a path, or a slice.

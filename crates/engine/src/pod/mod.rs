@@ -12,6 +12,7 @@ mod model;
 mod network;
 mod options;
 mod pause;
+mod profiles;
 mod stats;
 
 pub use cdi::CdiError;
@@ -19,4 +20,5 @@ pub(crate) use cdi::{check_devices, give_devices, is_cdi_name};
 pub(crate) use container::{identity, must_be_ready};
 pub use model::*;
 pub use options::*;
-pub use stats::{ContainerStats, InterfaceStats, PodStats};
+pub use rctr_runtime::namespaces::Features;
+pub use stats::{ContainerStats, InterfaceStats, LayerStats, PodStats};

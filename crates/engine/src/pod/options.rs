@@ -275,8 +275,10 @@ pub enum PodSeccomp {
 /// An AppArmor profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PodApparmor {
-    /// Whatever the host has for containers: nothing, as rctr has no profile of its own.
+    /// Nobody named one: none, as rctr has no profile of its own.
     #[default]
+    Unnamed,
+    /// That of the runtime: refused, as there is none.
     RuntimeDefault,
     /// None.
     Unconfined,

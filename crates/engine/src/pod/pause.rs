@@ -18,9 +18,8 @@ impl Engine {
     /// Starts it; it is no container that anybody sees.
     pub(super) fn start_pause(&self, pod: &Pod) -> Result<()> {
         let bundle = self.pod_files(&pod.id).join("pause");
-        let rootfs = bundle.join("rootfs");
         let state_dir = self.pause_dir(&pod.id);
-        make_dir(&rootfs)?;
+        make_dir(&bundle)?;
         make_dir(&state_dir)?;
         let monitor = self.monitor_path()?;
         let own = self.config.settings.cgroup.parent.as_deref();
@@ -35,7 +34,7 @@ impl Engine {
             id: pod.id.clone(),
             bundle,
             state_dir,
-            rootfs: Rootfs::Directory(rootfs),
+            rootfs: Rootfs::Empty,
             copy_up: Vec::new(),
             log: None,
             stdio: StdioConfig::default(),

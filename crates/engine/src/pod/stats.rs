@@ -20,10 +20,17 @@ pub struct ContainerStats {
     pub stats: Stats,
     /// Processes, without their threads.
     pub process_count: u64,
-    /// Bytes of the writable layer.
-    pub writable_bytes: u64,
-    /// Files and directories of the writable layer.
-    pub writable_inodes: u64,
+}
+
+/// What a container has written to its own layer.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerStats {
+    /// When it was looked at.
+    pub at: SystemTime,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Files and directories.
+    pub inodes: u64,
 }
 
 /// What a pod uses.
@@ -63,7 +70,7 @@ pub struct InterfaceStats {
 }
 
 impl Engine {
-    /// What a container uses now. One that does not run uses its writable layer only.
+    /// What a container uses now: nothing, if it does not run.
     ///
     /// # Errors
     /// [`Error::NoSuchContainer`]; whatever hinders reading.
@@ -77,8 +84,6 @@ impl Engine {
     /// # Errors
     /// Whatever hinders reading.
     pub fn stats_of(&self, container: &Container) -> Result<ContainerStats> {
-        let upper = self.store.container_dir(&container.id)?.join("upper");
-        let (writable_bytes, writable_inodes) = tree(&upper);
         let at = SystemTime::now();
         let (stats, process_count) = match container.state.status.is_live() {
             true => self.cgroup_stats(container)?,
@@ -88,9 +93,18 @@ impl Engine {
             at,
             stats,
             process_count,
-            writable_bytes,
-            writable_inodes,
         })
+    }
+
+    /// What a container has written. All its files are looked at.
+    ///
+    /// # Errors
+    /// Whatever hinders finding them.
+    pub fn layer_stats(&self, id: &str) -> Result<LayerStats> {
+        let upper = self.store.container_dir(id)?.join("upper");
+        let at = SystemTime::now();
+        let (bytes, inodes) = tree(&upper);
+        Ok(LayerStats { at, bytes, inodes })
     }
 
     fn cgroup_stats(&self, container: &Container) -> Result<(Stats, u64)> {
@@ -103,24 +117,21 @@ impl Engine {
         }
     }
 
-    /// What a pod uses now.
+    /// What a pod uses now, with its running containers.
     ///
     /// # Errors
-    /// [`Error::NoSuchPod`]; whatever hinders reading.
-    pub fn pod_stats(&self, id: &str) -> Result<PodStats> {
-        let pod = self.pod(id)?;
+    /// [`Error::PodNotReady`]; whatever hinders reading.
+    pub fn stats_of_pod(&self, pod: &Pod, running: &[&Container]) -> Result<PodStats> {
         if pod.state != PodState::Ready {
-            return Err(Error::PodNotReady { id: pod.id });
+            return Err(Error::PodNotReady { id: pod.id.clone() });
         }
         let at = SystemTime::now();
         let mut process_count = 0;
         let mut total = Stats::default();
-        for container in self.containers_of(&pod.id)? {
-            if container.state.status.is_live() {
-                let (stats, count) = self.cgroup_stats(&container)?;
-                process_count += count;
-                add(&mut total, &stats);
-            }
+        for container in running {
+            let (stats, count) = self.cgroup_stats(container)?;
+            process_count += count;
+            add(&mut total, &stats);
         }
         if let Some(path) = &pod.cgroup {
             let cgroup = Cgroup::open(self.cgroup_driver(), Path::new(path))?;
@@ -132,7 +143,7 @@ impl Engine {
             at,
             stats: total,
             process_count,
-            interfaces: self.interfaces(&pod)?,
+            interfaces: self.interfaces(pod)?,
         })
     }
 

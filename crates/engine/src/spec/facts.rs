@@ -31,6 +31,8 @@ pub(crate) struct HostFacts {
     pub(crate) mems: String,
     /// Whether AppArmor profiles are enforced.
     pub(crate) apparmor: bool,
+    /// Whether the kernel labels processes as SELinux does.
+    pub(crate) selinux: bool,
 }
 
 /// The limits that the kernel's cgroup controllers can keep here.
@@ -113,6 +115,7 @@ impl HostFacts {
                 "/sys/devices/system/node/online",
             ),
             apparmor: read(Path::new("/sys/module/apparmor/parameters/enabled")).starts_with('Y'),
+            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
             hierarchies,
         }
     }

@@ -93,7 +93,7 @@ pub(super) fn adjust(
         .as_ref()
         .is_some_and(|label| *label != Default::default())
     {
-        warnings.push("SELinux labels are not supported. Label discarded.".to_owned());
+        warnings.push("SELinux is not enabled on this host. Label discarded.".to_owned());
     }
     Ok(())
 }

@@ -28,6 +28,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+pub(crate) use self::mounts::{set_attributes, show_owners};
 use crate::error::StartError;
 use crate::launch::{CONFIG_FD, Handover, LAUNCHER_FD, adopt};
 use crate::protocol::{FrameType, Reply, json_frame, read_all, send_with_fds};

@@ -4,6 +4,7 @@
 //! unmounted in other mount namespaces too, on every host: none keeps a namespace that is over. The monitors of pods'
 //! containers do without it.
 
+mod features;
 mod sysctl;
 mod user;
 
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use self::user::Member;
 use crate::error::{Error, Result};
 
+pub use features::{Features, features};
 
 /// The name of the directory that all pods' directories are in, beside the containers' state directories.
 pub const DIRECTORY: &str = ".pods";

@@ -94,16 +94,27 @@ impl Cpu {
             }
         }
 
-        if let Some(cpu_period) = cpu.period() {
-            if cpu_period != 0 {
-                common::write_cgroup_file(root_path.join(CGROUP_CPU_PERIOD), cpu_period)?;
+        // rctr: the kernel compares each value by itself with the parent's, so a new period may be refused because of
+        // the old quota. It is then tried again once the new quota is set.
+        let quota = cpu.quota().filter(|quota| *quota != 0);
+        let mut refused_period = None;
+        if let Some(cpu_period) = cpu.period().filter(|period| *period != 0) {
+            match common::write_cgroup_file(root_path.join(CGROUP_CPU_PERIOD), cpu_period) {
+                Err(err)
+                    if quota.is_some() && err.inner().raw_os_error() == Some(nix::libc::EINVAL) =>
+                {
+                    refused_period = Some(cpu_period);
+                }
+                other => other?,
             }
         }
 
-        if let Some(cpu_quota) = cpu.quota() {
-            if cpu_quota != 0 {
-                common::write_cgroup_file(root_path.join(CGROUP_CPU_QUOTA), cpu_quota)?;
-            }
+        if let Some(cpu_quota) = quota {
+            common::write_cgroup_file(root_path.join(CGROUP_CPU_QUOTA), cpu_quota)?;
+        }
+
+        if let Some(cpu_period) = refused_period {
+            common::write_cgroup_file(root_path.join(CGROUP_CPU_PERIOD), cpu_period)?;
         }
 
         if let Some(cpu_burst) = cpu.burst() {

@@ -17,6 +17,9 @@ use tokio::sync::mpsc;
 use self::fake::{Fake, Said};
 use super::*;
 
+/// Longer than any test.
+const SILENCE: std::time::Duration = std::time::Duration::from_secs(3600);
+
 /// A server with its fake sessions.
 struct Bench {
     server: Server,
@@ -32,7 +35,7 @@ impl Bench {
             said,
             sent: sent.clone(),
         };
-        let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into(), Arc::new(fake))
+        let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into(), SILENCE, Arc::new(fake))
             .await
             .unwrap();
         Bench {

@@ -26,14 +26,15 @@ use self::cgroups::Cgroups;
 use self::filesystem::Filesystem;
 use self::hidden::{Masks, make_read_only};
 use self::options::Options;
-use self::tree::{Tree, is_proc, set_attributes};
+use self::tree::{Tree, is_proc};
 use super::user::{UserNamespace, mappings};
 use crate::cgroup::Hierarchies;
 use crate::error::StartError;
 use crate::namespaces::IdMappings;
 
 pub(super) use self::target::{Kind, open as open_target};
-pub(super) use self::tree::{copy, show_owners};
+pub(super) use self::tree::copy;
+pub(crate) use self::tree::{set_attributes, show_owners};
 
 /// The files in /proc that a user may cover, as with runc.
 const COVERABLE: [&str; 10] = [

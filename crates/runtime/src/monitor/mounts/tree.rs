@@ -112,7 +112,7 @@ pub(super) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> rustix::i
 }
 
 /// Sets and clears flags (`MS_*`) of a mount, and its propagation unless that is 0.
-pub(super) fn set_attributes(
+pub(crate) fn set_attributes(
     mount: BorrowedFd<'_>,
     set: libc::c_ulong,
     clear: libc::c_ulong,
@@ -134,7 +134,7 @@ pub(super) fn set_attributes(
 }
 
 /// Makes a mount that is attached nowhere show the owners of a user namespace: who is 0 on the disk is its root.
-pub(in super::super) fn show_owners(
+pub(crate) fn show_owners(
     mount: BorrowedFd<'_>,
     namespace: BorrowedFd<'_>,
     recursive: bool,

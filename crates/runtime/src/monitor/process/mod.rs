@@ -29,12 +29,15 @@ use super::caps::CapabilitySets;
 use super::mounts::Mounts;
 use crate::client::set_window_size;
 use crate::defaults;
+use crate::environment::bytes_of;
 use crate::error::StartError;
 use crate::seccomp::Program;
 use crate::spec::WindowSize;
 
 pub(super) use self::report::ExecReport;
 pub(super) use self::steps::{ended_child, reset_signals};
+
+const NUL: &str = "a NUL byte in an argument or variable";
 
 /// What a process becomes, with everything prepared that needs memory.
 #[derive(Clone)]
@@ -90,7 +93,7 @@ impl ProcessExecutor {
             candidates: candidates(&command, &env).map_err(config)?,
             searched: !command.contains('/'),
             args: c_strings(args).map_err(config)?,
-            env: c_strings(env).map_err(config)?,
+            env: variables(&env).map_err(config)?,
             cwd: process.cwd().clone(),
             uid: process.user().uid(),
             gid: process.user().gid(),
@@ -241,7 +244,14 @@ fn candidates(command: &str, env: &[String]) -> Result<Vec<CString>, String> {
 fn c_strings(strings: Vec<String>) -> Result<Vec<CString>, String> {
     strings
         .into_iter()
-        .map(|s| CString::new(s).map_err(|_| "a NUL byte in an argument or variable".to_owned()))
+        .map(|s| CString::new(s).map_err(|_| NUL.to_owned()))
+        .collect()
+}
+
+fn variables(entries: &[String]) -> Result<Vec<CString>, String> {
+    entries
+        .iter()
+        .map(|entry| bytes_of(entry).ok_or_else(|| NUL.to_owned()))
         .collect()
 }
 
