@@ -18,7 +18,7 @@ BUILD_PACKAGES := gcc libc6-dev libseccomp-dev pkg-config ca-certificates curl
 DEMO_PACKAGES := $(BUILD_PACKAGES) busybox-static docker-registry python3 util-linux
 TEST_PACKAGES := $(DEMO_PACKAGES) mmdebstrap skopeo nftables iptables iproute2 procps zstd \
 	qemu-system-x86 kmod cpio e2fsprogs passwd systemd-sysv dbus git openssl xz-utils bzip2 openssh-client \
-	containernetworking-plugins
+	containernetworking-plugins strace
 BENCH_PACKAGES := $(TEST_PACKAGES) docker.io containerd podman runc crun buildah umoci python3-venv iperf3
 
 .DELETE_ON_ERROR:
@@ -86,7 +86,7 @@ place:
 	$(BUILT)/rctr completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/rctr
 	$(BUILT)/rctr completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rctr
 	$(BUILT)/rctr completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/rctr.fish
-	for unit in rctr.service rctr@.service rctr-cri.service rctr-cri.socket; do \
+	for unit in rctr.service rctr@.service rctr-restart.service rctr-cri.service rctr-cri.socket; do \
 		sed 's|@PREFIX@|$(PREFIX)|' dist/$$unit > $(DESTDIR)$(SYSTEMD_UNIT_DIR)/$$unit || exit 1; done
 
 clean:

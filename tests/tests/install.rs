@@ -65,6 +65,7 @@ fn a_staged_installation_is_all_below_destdir_and_names_its_prefix_only() {
             "opt/rctr/bin/rctr",
             "opt/rctr/lib/systemd/system/rctr-cri.service",
             "opt/rctr/lib/systemd/system/rctr-cri.socket",
+            "opt/rctr/lib/systemd/system/rctr-restart.service",
             "opt/rctr/lib/systemd/system/rctr.service",
             "opt/rctr/lib/systemd/system/rctr@.service",
             "opt/rctr/libexec/rctr/rctr-monitor",
@@ -75,9 +76,14 @@ fn a_staged_installation_is_all_below_destdir_and_names_its_prefix_only() {
         ]
     );
     let text = |name: &str| fs::read_to_string(stage.join("opt/rctr").join(name)).expect("a file");
-    for unit in ["rctr.service", "rctr@.service", "rctr-cri.service"] {
+    for unit in [
+        "rctr.service",
+        "rctr@.service",
+        "rctr-restart.service",
+        "rctr-cri.service",
+    ] {
         let unit = text(&format!("lib/systemd/system/{unit}"));
-        assert!(unit.contains("ExecStart=/opt/rctr/bin/rctr "), "{unit}");
+        assert!(unit.contains("/opt/rctr/bin/rctr "), "{unit}");
         assert!(!unit.contains("@PREFIX@"), "{unit}");
     }
     assert!(text("share/zsh/site-functions/_rctr").starts_with("#compdef rctr"));

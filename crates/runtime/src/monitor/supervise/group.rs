@@ -38,7 +38,7 @@ fn further_members(known: &BTreeSet<i32>, leader: i32, cgroup: &Cgroup) -> Resul
     Ok(found)
 }
 
-fn send(pid: i32, signal: i32) {
+pub(super) fn send(pid: i32, signal: i32) {
     // SAFETY: kill takes integers. A process that has ended meanwhile is what we want.
     unsafe { libc::kill(pid, signal) };
 }

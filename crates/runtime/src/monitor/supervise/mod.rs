@@ -2,6 +2,7 @@
 //! and the deaths of children, until the container has ended and everybody knows.
 
 mod group;
+mod health;
 mod requests;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -15,6 +16,8 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::io::Errno;
 
+pub(super) use self::health::Checker;
+use self::health::milliseconds_until;
 use super::input::Input;
 use super::memory;
 use super::peer::{Peer, Role};
@@ -61,6 +64,7 @@ pub(super) struct Container {
     pub user: Option<UserNamespace>,
     /// Where the mounts of all pods are.
     pub pods: Option<PathBuf>,
+    pub health: Option<Checker>,
 }
 
 impl Container {
@@ -141,6 +145,7 @@ enum Source {
     Memory,
     Output(Stream),
     Input,
+    Probe,
     Peer(usize),
 }
 
@@ -154,6 +159,7 @@ impl Supervisor {
             if self.is_finished() {
                 return;
             }
+            self.look_after_health();
             let ready = self.poll();
             // Deaths last: output written before comes first.
             for &(source, events) in ready.iter().rev() {
@@ -199,6 +205,10 @@ impl Supervisor {
                 );
             }
         }
+        let checker = self.container.health.as_ref();
+        if let Some(pipe) = checker.and_then(Checker::pipe) {
+            add(Source::Probe, pipe, libc::POLLIN);
+        }
         let mut input_full = false;
         if let Some(input) = &self.container.input {
             input_full = input.is_full();
@@ -216,10 +226,13 @@ impl Supervisor {
             }
             add(Source::Peer(index), peer.as_fd().as_raw_fd(), events);
         }
-        let timeout = if self.idle { -1 } else { SETTLING_MS };
+        let settling = (!self.idle).then_some(SETTLING_MS);
+        let due = checker.filter(|_| self.ended.is_none());
+        let due = due.and_then(Checker::due).map(milliseconds_until);
+        let timeout = settling.into_iter().chain(due).min().unwrap_or(-1);
         // SAFETY: passes a slice with its length.
         let count = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
-        if count == 0 && !self.idle {
+        if count == 0 && timeout == SETTLING_MS {
             self.idle = true;
             if let Some(directory) = self.container.pods.take() {
                 pinned::hide(&directory);
@@ -252,6 +265,11 @@ impl Supervisor {
                 self.read_output(stream);
             }
             Source::Input => self.with_input(Input::flush),
+            Source::Probe => {
+                if let Some(checker) = &mut self.container.health {
+                    checker.read();
+                }
+            }
             Source::Peer(index) => {
                 if events & libc::POLLOUT != 0 {
                     self.peers[index].flush();
@@ -345,6 +363,9 @@ impl Supervisor {
                 self.container_ended(code);
                 continue;
             }
+            if self.probe_ended(pid, code) {
+                continue;
+            }
             let executed = |peer: &&mut Peer| peer.role == Role::Exec(pid);
             if let Some(peer) = self.peers.iter_mut().find(executed) {
                 peer.reply(&Reply::ExecExit(code));
@@ -428,13 +449,13 @@ impl Supervisor {
         }
         self.handed_over = true;
         if !self.settled {
-            run_exit_command(&self.container.exit_command, &self.container.host_mounts);
+            run_on_host(&self.container.exit_command, &self.container.host_mounts);
         }
     }
 }
 
-/// Starts the exit command in the host's mount namespace and lets it go.
-fn run_exit_command(command: &[String], host_mounts: &OwnedFd) {
+/// Starts a command of the engine's in the host's mount namespace and lets it go.
+fn run_on_host(command: &[String], host_mounts: &OwnedFd) {
     let Some((program, arguments)) = command.split_first() else {
         return;
     };
@@ -453,9 +474,10 @@ fn run_exit_command(command: &[String], host_mounts: &OwnedFd) {
         command.pre_exec(move || {
             reset_signals();
             libc::setsid();
+            crate::rootless::pass_on();
             return_to(&host_mounts)
         });
     }
-    // If it cannot be started, the next rctr command that looks settles this end.
+    // If it cannot be started, the next rctr command that looks at the container sees what there is to see.
     let _ = command.spawn();
 }
