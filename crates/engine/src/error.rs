@@ -187,6 +187,15 @@ pub enum Error {
         /// Id of the container that has it.
         by: String,
     },
+    /// A container is to get the name that it has.
+    #[error("Renaming a container with the same name as its current name")]
+    SameName,
+    /// The host's `ps` does not list what was asked for.
+    #[error("{reason}")]
+    Ps {
+        /// What it says, or what is wrong with its arguments.
+        reason: String,
+    },
     /// A container uses the image.
     #[error(
         "conflict: unable to remove repository reference \"{image}\" ({how}) - container {container} is using its referenced image {id}"

@@ -216,7 +216,7 @@ fn os_name() -> String {
     name.unwrap_or("Linux").trim_matches('"').to_string()
 }
 
-fn memory_total() -> u64 {
+pub(crate) fn memory_total() -> u64 {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     total

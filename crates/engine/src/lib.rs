@@ -34,14 +34,17 @@ pub mod pod;
 mod prune;
 mod pull;
 mod push;
+mod rename;
 mod resolve;
 mod rootfs_view;
 mod settle;
 mod spec;
 mod start;
+mod stats;
 mod step;
 mod tag;
 mod time;
+mod top;
 mod user;
 
 use std::path::PathBuf;
@@ -75,7 +78,9 @@ pub use rctr_runtime::logs::{LogEntry, Stream as LogStream, format_time};
 pub use rctr_runtime::{AttachEvent, AttachStream, ExitStatus, WindowSize};
 pub use rctr_store::{CacheFilter, CacheUsage, Compression, sum};
 pub use start::{RunError, Started, Streams};
+pub use stats::Sample;
 pub use step::{Step, StepEnd, StepRunner};
+pub use top::Top;
 
 /// One root directory with its images and containers.
 pub struct Engine {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{FormatFlag, ListFlags};
+use super::{FormatFlag, ListFlags, PortArgs, RenameArgs, StatsArgs, TopArgs};
 use crate::flags::ContainerFlags;
 
 #[derive(Debug, Subcommand)]
@@ -28,6 +28,14 @@ pub enum ContainerVerb {
     Wait(NamesArgs),
     /// Fetch the logs of a container
     Logs(LogsArgs),
+    /// List port mappings or a specific mapping for the container
+    Port(PortArgs),
+    /// Rename a container
+    Rename(RenameArgs),
+    /// Display a live stream of container(s) resource usage statistics
+    Stats(StatsArgs),
+    /// Display the running processes of a container
+    Top(TopArgs),
     /// Attach local standard input, output, and error streams to a running container
     Attach(AttachArgs),
 }

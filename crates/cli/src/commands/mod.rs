@@ -22,19 +22,23 @@ mod load;
 mod login;
 mod logs;
 mod manifest;
+mod port;
 mod prune;
 mod ps;
 mod ps_filter;
 mod pull;
 mod push;
+mod rename;
 mod rm;
 mod rmi;
 mod run;
 mod save;
 mod stand_in;
 mod start;
+mod stats;
 mod stop;
 mod tag;
+mod top;
 mod version;
 mod wait;
 
@@ -133,6 +137,10 @@ fn on_containers(app: &App, group: &str, verb: ContainerVerb) -> Result {
         ContainerVerb::Rm(args) => rm::run(app, &name("rm"), &args),
         ContainerVerb::Wait(args) => wait::run(app, &name("wait"), &args),
         ContainerVerb::Logs(args) => logs::run(app, &name("logs"), &args),
+        ContainerVerb::Port(args) => port::run(app, &name("port"), &args),
+        ContainerVerb::Rename(args) => rename::run(app, &name("rename"), &args),
+        ContainerVerb::Stats(args) => stats::run(app, &args),
+        ContainerVerb::Top(args) => top::run(app, &name("top"), &args),
         ContainerVerb::Attach(args) => attach::run(app, &name("attach"), &args),
     }
 }

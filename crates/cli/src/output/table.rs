@@ -5,11 +5,16 @@ use std::io::{self, Write};
 const MIN_WIDTH: usize = 10;
 const PADDING: usize = 3;
 
-/// Writes lines whose cells are separated by tabs with the cells aligned.
+/// Writes lines whose cells are separated by tabs with the cells aligned, at least ten wide.
+pub fn write_aligned(out: &mut impl Write, text: &str) -> io::Result<()> {
+    write_columns(out, text, MIN_WIDTH)
+}
+
+/// The same with columns of at least this width.
 ///
 /// As with Go's `text/tabwriter`, the text after the last tab of a line belongs to no column, and a column ends
 /// at a line that has no cell in it.
-pub fn write_aligned(out: &mut impl Write, text: &str) -> io::Result<()> {
+pub fn write_columns(out: &mut impl Write, text: &str, at_least: usize) -> io::Result<()> {
     let lines: Vec<Vec<&str>> = text
         .lines()
         .map(|line| line.split('\t').collect())
@@ -26,7 +31,7 @@ pub fn write_aligned(out: &mut impl Write, text: &str) -> io::Result<()> {
             let width = lines[line..line + block]
                 .iter()
                 .map(|cells| cells[column].chars().count() + PADDING)
-                .fold(MIN_WIDTH, usize::max);
+                .fold(at_least, usize::max);
             for row in &mut widths[line..line + block] {
                 row[column] = width;
             }

@@ -21,4 +21,5 @@ pub(crate) use container::{identity, must_be_ready};
 pub use model::*;
 pub use options::*;
 pub use rctr_runtime::namespaces::Features;
+pub(crate) use stats::parse as parse_traffic;
 pub use stats::{ContainerStats, InterfaceStats, LayerStats, PodStats};

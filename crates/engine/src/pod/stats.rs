@@ -107,7 +107,7 @@ impl Engine {
         Ok(LayerStats { at, bytes, inodes })
     }
 
-    fn cgroup_stats(&self, container: &Container) -> Result<(Stats, u64)> {
+    pub(crate) fn cgroup_stats(&self, container: &Container) -> Result<(Stats, u64)> {
         let driver = settle::driver_of(container);
         let cgroup = Cgroup::open(driver, Path::new(&container.cgroup_path))?;
         // It may end at any moment, and its cgroup with it.
@@ -175,7 +175,7 @@ fn add(total: &mut Stats, one: &Stats) {
 }
 
 /// /proc/net/dev without the loopback.
-fn parse(text: &str) -> Vec<InterfaceStats> {
+pub(crate) fn parse(text: &str) -> Vec<InterfaceStats> {
     let line = |line: &str| -> Option<InterfaceStats> {
         let (name, rest) = line.split_once(':')?;
         let numbers: Vec<u64> = rest
