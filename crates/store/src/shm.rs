@@ -38,18 +38,23 @@ impl Prepared {
             .open(&path);
         let file = match file {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => ManuallyDrop::new(other.at("open", &path)?),
+            other => other.at("open", &path)?,
         };
-        match lock(&file, libc::F_WRLCK, false) {
-            Ok(()) => empty(&file).at("write", &path)?,
+        // From here on its end gives back whatever is locked: a second attempt must not wait for this one.
+        let prepared = Prepared {
+            file: ManuallyDrop::new(file),
+        };
+        let file = &prepared.file;
+        match lock(file, libc::F_WRLCK, false) {
+            Ok(()) => empty(file).at("write", &path)?,
             Err(Errno::EAGAIN | Errno::EACCES) => {}
             Err(e) => return Err(std::io::Error::from(e)).at("lock", &path),
         }
         // Of the exclusive lock, or when whoever has that is done.
-        lock(&file, libc::F_RDLCK, true)
+        lock(file, libc::F_RDLCK, true)
             .map_err(std::io::Error::from)
             .at("lock", &path)?;
-        Ok(Some(Prepared { file }))
+        Ok(Some(prepared))
     }
 }
 
