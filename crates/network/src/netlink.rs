@@ -260,8 +260,16 @@ impl Socket {
 
     /// For nftables and connection tracking.
     pub(crate) fn netfilter() -> Result<Self> {
-        Self::open(SockProtocol::NetlinkNetFilter).map_err(|_| Error::NoNftables {
-            operation: "open a netfilter socket".to_owned(),
+        let operation = "open a netfilter socket".to_owned();
+        Self::open(SockProtocol::NetlinkNetFilter).map_err(|errno| match errno {
+            nix::Error::EPROTONOSUPPORT | nix::Error::EAFNOSUPPORT => {
+                Error::NoNftables { operation }
+            }
+            other => Error::Netlink {
+                operation,
+                kernel_message: None,
+                source: other.into(),
+            },
         })
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oci_spec::runtime::Process;
+use rustix::io::Errno;
 
 use crate::attach::AttachStream;
 use crate::error::{Error, Result};
@@ -33,17 +34,21 @@ impl Connection {
 
     fn open(state_dir: &Path) -> Result<Self> {
         // Through the directory's descriptor, since a socket address holds 107 bytes and a path may be longer.
-        let gone = || Error::NotRunning {
-            state_dir: state_dir.to_owned(),
+        let refused = |errno| match errno {
+            Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR => Error::NotRunning {
+                state_dir: state_dir.to_owned(),
+            },
+            other => Error::file("reach the monitor of", state_dir, other),
         };
         let directory = rustix::fs::open(
             state_dir,
             rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
             rustix::fs::Mode::empty(),
         )
-        .map_err(|_| gone())?;
+        .map_err(refused)?;
         let path: PathBuf = format!("/proc/self/fd/{}/{SOCKET_FILE}", directory.as_raw_fd()).into();
-        let socket = UnixStream::connect(path).map_err(|_| gone())?;
+        let socket = UnixStream::connect(path)
+            .map_err(|e| refused(Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
         Ok(Self::new(socket))
     }
 

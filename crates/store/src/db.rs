@@ -151,7 +151,18 @@ const MIGRATIONS: &[&str] = &["
 /// Opens the database of the store in `root`, and creates it if there is none.
 pub(crate) fn open(root: &Path) -> Result<Connection> {
     let path = root.join("store.db");
-    let wrap = |e| Error::database(&path, e);
+    let wrap = |e: rusqlite::Error| match e.sqlite_error_code() {
+        // SQLite tries again to read only, and then has forgotten why it had to.
+        Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::CannotOpen) => {
+            let again = std::fs::File::options().read(true).write(true).open(&path);
+            // Never closed, see [`shm`].
+            match again.map(std::mem::ManuallyDrop::new).at("open", &path) {
+                Err(reason) => reason,
+                Ok(_) => Error::database(&path, e),
+            }
+        }
+        _ => Error::database(&path, e),
+    };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;

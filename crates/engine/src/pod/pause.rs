@@ -26,10 +26,8 @@ impl Engine {
         let driver = self.cgroup_driver();
         let cgroup = spec::cgroup_path(driver, pod.cgroup.as_deref().or(own), &pod.id);
         let config = bundle.join("config.json");
-        let made = configuration(pod, &monitor, &cgroup).and_then(|spec| spec.save(&config));
-        made.map_err(|e| Error::BadRecord {
-            what: format!("{}: {e}", config.display()),
-        })?;
+        let made = configuration(pod, &monitor, &cgroup).map_err(spec::SpecError::from)?;
+        spec::save(&made, &config)?;
         let launch = Launch {
             id: pod.id.clone(),
             bundle,
@@ -43,6 +41,8 @@ impl Engine {
             seccomp_cache: self.config.root.join("seccomp"),
             exit_command: Vec::new(),
             tethered: false,
+            forward: Vec::new(),
+            health: None,
         };
         rctr_runtime::launch(&monitor, &launch, LaunchFds::default()).map_err(|e| e.error)?;
         Ok(())

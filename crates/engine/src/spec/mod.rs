@@ -15,7 +15,7 @@ mod resources;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{LinuxResources, LinuxSeccomp, RootBuilder, Spec, SpecBuilder};
@@ -29,6 +29,7 @@ use crate::files::EtcFiles;
 use crate::model::Container;
 use crate::options::{ParseError, Resources, SeccompChoice};
 use crate::user::Identity;
+use crate::{Error, Result};
 
 /// What was asked for cannot be had on this host.
 #[derive(Debug, thiserror::Error)]
@@ -223,4 +224,12 @@ pub(crate) fn cgroup_path(driver: CgroupDriver, parent: Option<&str>, id: &str) 
     rctr_runtime::cgroup::cgroups_path(driver, parent, id)
         .to_string_lossy()
         .into_owned()
+}
+
+/// Writes the configuration into a bundle.
+pub(crate) fn save(spec: &Spec, path: &Path) -> Result<()> {
+    let text = serde_json::to_vec(spec).map_err(|e| Error::BadRecord {
+        what: format!("{}: {e}", path.display()),
+    })?;
+    std::fs::write(path, text).map_err(Error::file("write", path))
 }

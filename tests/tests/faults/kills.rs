@@ -1,0 +1,137 @@
+//! Killed before each call.
+
+use rctr_tests::Env;
+
+use crate::{DURABLE, Traced, can_trace, check};
+
+const KILL: &str = "signal=SIGKILL";
+
+/// Kills `args` before each of its calls. Before each time `prepare` makes what it needs; afterwards the same command
+/// is given again and must work, or say with one of `done` that the killed one had finished; then `undo` takes
+/// everything away.
+fn sweep(prepare: &[&[&str]], args: &[&str], done: &[&str], undo: &[&[&str]]) {
+    if !can_trace() {
+        return;
+    }
+    let env = Env::new();
+    env.rctr(["pull", "-q", "busybox"]).ok();
+    let make = || prepare.iter().for_each(|words| drop(env.rctr(*words).ok()));
+    make();
+    let calls = Traced::new(&env, args).at_every_call(&DURABLE, KILL, |call, killed| {
+        let when = format!("{} killed before its {call}", args.join(" "));
+        if killed.status() != 0 {
+            let again = env.rctr(args);
+            let said = again.stderr();
+            assert!(
+                again.status() == 0 || done.iter().any(|text| said.contains(text)),
+                "{when}, then: {said}"
+            );
+        }
+        check(&env, &when);
+        undo.iter().for_each(|words| drop(env.rctr(*words).ok()));
+        env.assert_no_leftovers();
+        check(&env, &when);
+        make();
+    });
+    undo.iter().for_each(|words| drop(env.rctr(*words).ok()));
+    println!("{}: {calls} calls", args.join(" "));
+    assert!(calls > 0, "{} changes nothing", args.join(" "));
+}
+
+const SLEEPER: [&str; 6] = ["--name", "cc", "-p", "80", "busybox", "sleep"];
+
+fn words<'a>(first: &'a [&'a str], rest: &[&'a str]) -> Vec<&'a str> {
+    [first, rest].concat()
+}
+
+#[test]
+fn create() {
+    let args = words(&["create", "-v", "vv:/data", "-v", "/anon"], &words(&SLEEPER, &["1000"]));
+    let undo: &[&[&str]] = &[&["rm", "-f", "-v", "cc"], &["volume", "rm", "-f", "vv"]];
+    sweep(&[], &args, &["already in use"], undo);
+}
+
+#[test]
+fn run() {
+    let args = words(&["run", "-d", "-v", "vv:/data"], &words(&SLEEPER, &["1000"]));
+    let undo: &[&[&str]] = &[&["rm", "-f", "-v", "cc"], &["volume", "rm", "-f", "vv"]];
+    sweep(&[], &args, &["already in use"], undo);
+}
+
+#[test]
+fn start() {
+    let create = words(&["create"], &words(&SLEEPER, &["1000"]));
+    sweep(&[&create], &["start", "cc"], &[], &[&["rm", "-f", "-v", "cc"]]);
+}
+
+#[test]
+fn stop() {
+    let run = words(&["run", "-d"], &words(&SLEEPER, &["1000"]));
+    sweep(&[&run], &["stop", "-t", "0", "cc"], &[], &[&["rm", "-f", "-v", "cc"]]);
+}
+
+#[test]
+fn restart() {
+    let run = words(&["run", "-d"], &words(&SLEEPER, &["1000"]));
+    sweep(&[&run], &["restart", "-t", "0", "cc"], &[], &[&["rm", "-f", "-v", "cc"]]);
+}
+
+#[test]
+fn remove() {
+    let create = words(&["create", "-v", "/anon"], &words(&SLEEPER, &["1000"]));
+    sweep(&[&create], &["rm", "-v", "cc"], &["No such container"], &[]);
+}
+
+#[test]
+fn remove_by_force() {
+    let run = words(&["run", "-d", "-v", "/anon"], &words(&SLEEPER, &["1000"]));
+    sweep(&[&run], &["rm", "-f", "-v", "cc"], &[], &[]);
+}
+
+#[test]
+fn rename() {
+    let create = words(&["create"], &words(&SLEEPER, &["1000"]));
+    let undo: &[&[&str]] = &[&["rm", "-f", "cc"], &["rm", "-f", "dd"]];
+    sweep(&[&create], &["rename", "cc", "dd"], &["No such container"], undo);
+}
+
+#[test]
+fn commit() {
+    let create = words(&["run", "-d"], &words(&SLEEPER, &["1000"]));
+    let undo: &[&[&str]] = &[&["rm", "-f", "cc"], &["rmi", "-f", "kept"]];
+    sweep(&[&create], &["commit", "cc", "kept"], &[], undo);
+}
+
+#[test]
+fn volumes() {
+    let undo: &[&[&str]] = &[&["volume", "rm", "-f", "vv"]];
+    sweep(&[], &["volume", "create", "vv"], &[], undo);
+    sweep(&[&["volume", "create", "vv"]], &["volume", "rm", "vv"], &["no such volume"], &[]);
+}
+
+#[test]
+fn networks() {
+    let undo: &[&[&str]] = &[&["network", "rm", "-f", "nn"]];
+    sweep(&[], &["network", "create", "nn"], &["already exists"], undo);
+    sweep(&[&["network", "create", "nn"]], &["network", "rm", "nn"], &["not found"], &[]);
+}
+
+#[test]
+fn network_connections() {
+    let run = words(&["run", "-d"], &words(&SLEEPER, &["1000"]));
+    let prepare: &[&[&str]] = &[&["network", "create", "nn"], &run];
+    let undo: &[&[&str]] = &[&["rm", "-f", "cc"], &["network", "rm", "nn"]];
+    sweep(prepare, &["network", "connect", "nn", "cc"], &["already exists"], undo);
+    let prepare: &[&[&str]] = &[prepare[0], prepare[1], &["network", "connect", "nn", "cc"]];
+    sweep(prepare, &["network", "disconnect", "nn", "cc"], &["is not connected"], undo);
+}
+
+#[test]
+fn garbage_collection() {
+    let prepare: &[&[&str]] = &[
+        &["pull", "-q", "busybox"],
+        &["create", "--name", "cc", "-v", "/anon", "busybox"],
+        &["rm", "cc"],
+    ];
+    sweep(prepare, &["system", "prune", "-a", "-f", "--volumes"], &[], &[]);
+}
