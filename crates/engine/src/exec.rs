@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use oci_spec::runtime::{Process, Spec};
 use rctr_runtime::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WindowSize};
 
-use crate::model::Container;
+use crate::model::{Container, Status};
 use crate::options::{ExecOptions, ParseError};
 use crate::rootfs_view::RootfsView;
 use crate::{Engine, Error, Result, spec, user};
@@ -76,6 +76,9 @@ impl Engine {
     /// [`Error::NotRunning`]; [`Error::exit_code`] tells a missing command (127) and one that cannot be executed (126).
     pub fn exec(&self, name: &str, options: &ExecOptions) -> Result<ExecSession> {
         let container = self.running(name)?;
+        if container.state.status == Status::Paused {
+            return Err(Error::ExecPaused { id: container.id });
+        }
         if let Some(path) = options
             .working_dir
             .as_ref()

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rctr_runtime::restart::end_timer;
 use rctr_runtime::{AttachStream, MonitorClient};
 use rctr_store::Tx;
 
@@ -9,7 +10,8 @@ use crate::events::{self, ContainerEvent};
 use crate::lock::ContainerLock;
 use crate::model::{Container, Status};
 use crate::options::parse_signal;
-use crate::start::Streams;
+use crate::restart::{self, Asked};
+use crate::start::{Started, Streams};
 use crate::{Engine, Error, Result, first_process, settle};
 
 /// Seconds that a container gets between the stop signal and SIGKILL, if nobody says otherwise.
@@ -123,18 +125,30 @@ impl Engine {
             .collect())
     }
 
-    /// Sends a signal to a container's first process.
+    /// Sends a signal to a container's first process. One that is between two runs stays ended.
     ///
     /// # Errors
     /// [`Error::NotRunning`], or a signal that does not exist.
     pub fn kill(&self, name: &str, signal: &str) -> Result<()> {
         let signal = parse_signal(signal)?;
-        let container = self.running(name)?;
+        let container = match self.running(name) {
+            Err(Error::Restarting { id }) if self.end_restart(&id, Asked::Stop)? => return Ok(()),
+            other => other?,
+        };
+        let stops = restart::is_stop(&container, signal);
+        if stops {
+            Asked::Stop.say(&self.state_dir(&container.id))?;
+        }
         self.tell(&container, ContainerEvent::Kill(signal))?;
-        self.signal(&container.id, signal)
+        self.signal(&container.id, signal)?;
+        if stops {
+            self.thaw(&container)?;
+        }
+        Ok(())
     }
 
-    /// Asks a container to end, and kills it when its time is up. One that does not run is fine.
+    /// Asks a container to end, and kills it when its time is up. One that does not run is fine; one that is between two
+    /// runs stays ended.
     ///
     /// # Errors
     /// [`Error::WillNotDie`] if not even SIGKILL ended it.
@@ -143,6 +157,44 @@ impl Engine {
         if !container.state.status.is_live() {
             return Ok(());
         }
+        self.end_run(&container.id, options, Asked::Stop)?;
+        self.tell(&container, ContainerEvent::Stop)
+    }
+
+    /// Stops a container, if it runs, and starts it.
+    ///
+    /// # Errors
+    /// Those of [`Engine::stop`] and [`Engine::start`].
+    pub fn restart(&self, name: &str, options: &StopOptions) -> Result<Started> {
+        let id = self.find(name)?;
+        if self.container(&id)?.state.status.is_live() {
+            self.end_run(&id, options, Asked::Restart)?;
+            self.tell(&self.load(&id)?, ContainerEvent::Stop)?;
+        }
+        let started = self.start(&id, Streams::default())?;
+        self.tell(&self.load(&id)?, ContainerEvent::Restart)?;
+        Ok(started)
+    }
+
+    /// Ends the present run of a container, and no policy starts another one.
+    pub(crate) fn end_run(&self, id: &str, options: &StopOptions, asked: Asked) -> Result<()> {
+        loop {
+            let container = match self.container(id) {
+                // It was to be removed at its end.
+                Err(Error::NoSuchContainer { .. }) => return Ok(()),
+                other => other?,
+            };
+            match container.state.status {
+                Status::Restarting if self.end_restart(id, asked)? => return Ok(()),
+                // It has been started meanwhile.
+                Status::Restarting => {}
+                status if status.is_live() => self.stop_once(&container, options, asked)?,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn stop_once(&self, container: &Container, options: &StopOptions, asked: Asked) -> Result<()> {
         let signal = options
             .signal
             .as_deref()
@@ -153,40 +205,13 @@ impl Engine {
             .unwrap_or(STOP_TIMEOUT);
         let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
         let signal = parse_signal(signal)?;
-        self.tell(&container, ContainerEvent::Kill(signal))?;
-        if !self.ask_to_end(&container, signal, patience)? {
+        asked.say(&self.state_dir(&container.id))?;
+        self.tell(container, ContainerEvent::Kill(signal))?;
+        if !self.ask_to_end(container, signal, patience)? {
             self.kill_and_wait(&container.id)?;
         }
         self.settle(&container.id)?;
-        self.tell(&container, ContainerEvent::Stop)
-    }
-
-    /// Blocks until a container has ended and gives its exit code.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchContainer`].
-    pub fn wait(&self, name: &str) -> Result<i32> {
-        let id = self.find(name)?;
-        loop {
-            let container = self.container(&id)?;
-            if !container.state.status.is_live() {
-                return Ok(container.state.exit_code);
-            }
-            let seen = MonitorClient::connect(&self.state_dir(&id)).and_then(MonitorClient::wait);
-            let settled = self.settle(&id)?;
-            match (seen, settled) {
-                (Ok(exit), _) => return Ok(exit.code),
-                (
-                    Err(rctr_runtime::Error::NotRunning { .. } | rctr_runtime::Error::MonitorLost),
-                    None,
-                ) => {}
-                (
-                    Err(rctr_runtime::Error::NotRunning { .. } | rctr_runtime::Error::MonitorLost),
-                    Some(code),
-                ) => return Ok(code),
-                (Err(e), _) => return Err(e.into()),
-            }
-        }
+        Ok(())
     }
 
     /// Removes a container.
@@ -214,6 +239,11 @@ impl Engine {
                     status: container.state.status,
                 });
             }
+            if container.state.status == Status::Restarting {
+                end_timer(&self.state_dir(&id))?;
+                return self.remove_locked(&container, &lock, options.volumes, |_, _| Ok(()));
+            }
+            Asked::Stop.say(&self.state_dir(&id))?;
             drop(lock);
             self.kill_and_wait(&id)?;
         }
@@ -272,6 +302,7 @@ impl Engine {
         let container = self.container(name)?;
         match container.state.status {
             Status::Running | Status::Paused => Ok(container),
+            Status::Restarting => Err(Error::Restarting { id: container.id }),
             _ => Err(Error::NotRunning { id: container.id }),
         }
     }
@@ -308,6 +339,9 @@ impl Engine {
             self.tell(&container, ContainerEvent::Kill(libc::SIGKILL))?;
         }
         self.signal_if_running(id, libc::SIGKILL)?;
+        if let Some(container) = self.record(id)? {
+            self.thaw(&container)?;
+        }
         for patience in [MONITOR_PATIENCE, KILL_PATIENCE - MONITOR_PATIENCE] {
             if self.wait_for_end(id, Some(patience))?
                 || rctr_runtime::kill_hung_monitor(&self.state_dir(id))?
@@ -333,6 +367,7 @@ impl Engine {
         let deadline = patience.map(|patience| Instant::now() + patience);
         let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         self.signal_if_running(id, signal)?;
+        self.thaw(container)?;
         let mut pause = SHORTEST_LOOK;
         while first_process::drops(pid, signal) {
             if left().is_some_and(|left| left.is_zero()) {
@@ -373,7 +408,7 @@ pub(crate) fn save(tx: &Tx<'_>, container: &Container) -> Result<()> {
 }
 
 /// Waits until a descriptor is readable or closed, or patience ends.
-fn readable(fd: &impl std::os::fd::AsFd, patience: Option<Duration>) -> Result<bool> {
+pub(crate) fn readable(fd: &impl std::os::fd::AsFd, patience: Option<Duration>) -> Result<bool> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let deadline = patience.map(|patience| Instant::now() + patience);
     loop {

@@ -5,36 +5,57 @@ use std::path::Path;
 use rctr_runtime::cgroup::Cgroup;
 
 use crate::events::{self, ContainerEvent};
-use crate::model::Status;
+use crate::model::{Container, Status};
 use crate::{Engine, Error, Result, lifecycle, settle};
 
 impl Engine {
-    /// Freezes all processes of a running container; one that is frozen is fine.
+    /// Freezes all processes of a running container.
     ///
     /// # Errors
-    /// [`Error::NotRunning`].
+    /// [`Error::NotRunning`], [`Error::Restarting`], [`Error::AlreadyPaused`].
     pub fn pause(&self, name: &str) -> Result<()> {
         self.freeze(name, true)
     }
 
-    /// Lets a frozen container go on; one that is not frozen is fine.
+    /// Lets a frozen container go on.
     ///
     /// # Errors
-    /// [`Error::NotRunning`].
+    /// [`Error::NotPaused`].
     pub fn unpause(&self, name: &str) -> Result<()> {
         self.freeze(name, false)
+    }
+
+    /// Lets a container that was sent a deadly signal while it was frozen die of it.
+    pub(crate) fn thaw(&self, container: &Container) -> Result<()> {
+        if container.state.status != Status::Paused {
+            return Ok(());
+        }
+        match self.unpause(&container.id) {
+            Err(Error::NotPaused { .. } | Error::NoSuchContainer { .. }) => Ok(()),
+            other => other,
+        }
     }
 
     fn freeze(&self, name: &str, frozen: bool) -> Result<()> {
         let id = self.find(name)?;
         let lock = self.lock(&id)?;
         let mut container = self.refresh_locked(self.load(&id)?, &lock)?;
-        if !matches!(container.state.status, Status::Running | Status::Paused) {
-            return Err(Error::NotRunning { id });
-        }
-        let driver = settle::driver_of(&container);
+        let cgroup = Cgroup::open(
+            settle::driver_of(&container),
+            Path::new(&container.cgroup_path),
+        )?;
         // Whatever the record says: the last attempt may have been interrupted before it was written.
-        Cgroup::open(driver, Path::new(&container.cgroup_path))?.freeze(frozen)?;
+        match (container.state.status, frozen) {
+            (Status::Running, false) if !cgroup.is_frozen() => return Err(Error::NotPaused { id }),
+            (Status::Paused, true) if cgroup.is_frozen() => {
+                return Err(Error::AlreadyPaused { id });
+            }
+            (Status::Running | Status::Paused, _) => {}
+            (_, false) => return Err(Error::NotPaused { id }),
+            (Status::Restarting, true) => return Err(Error::Restarting { id }),
+            (_, true) => return Err(Error::NotRunning { id }),
+        }
+        cgroup.freeze(frozen)?;
         container.state.status = match frozen {
             true => Status::Paused,
             false => Status::Running,

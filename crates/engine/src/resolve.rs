@@ -57,11 +57,21 @@ pub(crate) fn resolve(
         labels: labels(config, options),
         exposed_ports: exposed_ports(config, options)?,
         volumes: volumes(config)?,
-        healthcheck: raw
-            .pointer("/config/Healthcheck")
-            .filter(|h| !h.is_null())
-            .cloned(),
+        healthcheck: healthcheck(raw, options),
     })
+}
+
+/// The image's check is kept as it is, unless a flag says something.
+fn healthcheck(raw: &Value, options: &RunOptions) -> Option<Value> {
+    let image = raw
+        .pointer("/config/Healthcheck")
+        .filter(|check| !check.is_null());
+    let Some(flags) = options.health.clone() else {
+        return image.cloned();
+    };
+    let image = image.and_then(|check| serde_json::from_value(check.clone()).ok());
+    // A structure of plain fields always serialises.
+    serde_json::to_value(flags.over(image.unwrap_or_default())).ok()
 }
 
 type Words = Option<Vec<String>>;

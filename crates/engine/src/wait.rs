@@ -31,7 +31,7 @@ impl Engine {
         let id = self.find(name)?;
         let changes = match condition {
             WaitCondition::NotRunning => None,
-            _ => Some(self.changes(&id)?),
+            _ => Some(self.watch_container(&id)?),
         };
         let mut last: Option<State> = None;
         loop {
@@ -91,7 +91,7 @@ impl Engine {
     }
 
     /// Told of whenever the container is started or removed.
-    fn changes(&self, id: &str) -> Result<Inotify> {
+    fn watch_container(&self, id: &str) -> Result<Inotify> {
         let dir = self.store.container_dir(id)?;
         let watch = || {
             let watch = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;

@@ -102,6 +102,8 @@ fn prepare(base: &Path, state: &Path, round: usize) -> Result<Launch, Box<dyn Er
         seccomp_cache: base.join("seccomp"),
         exit_command: Vec::new(),
         tethered: false,
+        forward: Vec::new(),
+        health: None,
     };
     fs::create_dir_all(&launch.state_dir)?;
     fs::write(

@@ -12,14 +12,18 @@ mod client;
 pub mod defaults;
 mod environment;
 mod error;
+mod health;
 mod launch;
 pub mod logs;
 pub mod monitor;
 pub mod namespaces;
 pub mod overlay;
 mod protocol;
+pub mod rootless;
+pub mod restart;
 pub mod seccomp;
 mod signal;
+mod sources;
 mod spec;
 mod state;
 
@@ -28,10 +32,13 @@ pub use cgroup::{await_release, clean_up_dead};
 pub use client::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WaitHandle};
 pub use environment::variable;
 pub use error::{Error, Result, StartError};
+pub use health::{Health, HealthCheck, HealthStatus, KEPT_OUTPUT, KEPT_PROBES, Probe, health};
+pub use monitor::oci;
 pub use launch::{LaunchError, Launched, launch, reap_ended};
 pub use signal::{kill_hung_monitor, signal};
+pub use sources::{Source, ViewMount, ViewSource, assemble, open_source, root_of};
 pub use spec::{
-    AttachOptions, CopyUp, Launch, LaunchFds, LogConfig, LowerDir, Rootfs, SeccompPolicy,
-    StdioConfig, WindowSize,
+    AttachOptions, CopyUp, Forward, Launch, LaunchFds, LogConfig, LowerDir, Rootfs, SeccompPolicy,
+    StdioConfig, Transport, WindowSize,
 };
 pub use state::{ExitStatus, Status, status};

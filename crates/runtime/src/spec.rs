@@ -1,5 +1,6 @@
 //! What the engine hands a monitor besides the OCI bundle itself.
 
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::path::PathBuf;
 
@@ -7,6 +8,7 @@ use oci_spec::runtime::LinuxSeccomp;
 use serde::{Deserialize, Serialize};
 
 pub use crate::cgroup::CgroupDriver;
+use crate::health::HealthCheck;
 
 /// Everything a monitor needs to run one container; crosses over as JSON in a memfd.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +42,33 @@ pub struct Launch {
     /// The container belongs to whoever launches it with [`LaunchFds::attach`]: it is killed when that attach stream
     /// ends before it does, and `state_dir` goes with the monitor.
     pub tethered: bool,
+    /// Ports of the host that lead into the network of an ordinary user ([`crate::rootless`]), while the container runs.
+    #[serde(default)]
+    pub forward: Vec<Forward>,
+    /// A command that is executed in the container from time to time; what comes of it is had from
+    /// [`crate::health()`].
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
+}
+
+/// A port of the host that leads into the user's network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// Which of [`LaunchFds::inherited`] is the bound socket.
+    pub socket: usize,
+    /// What it is a socket of.
+    pub transport: Transport,
+    /// Where what comes there goes, in that namespace.
+    pub to: SocketAddr,
+}
+
+/// What [`Forward`] can forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Transport {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
 }
 
 /// What a root filesystem is made of.

@@ -126,10 +126,19 @@ fn parse_stat(stat: &[u8]) -> Option<(u8, u64)> {
 
 /// A process's parent and session.
 pub(crate) fn parent_and_session(pid: i32) -> Option<(i32, i32)> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let mut numbers = fields(&stat)?.skip(1).map(str::parse);
+    numbers(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn numbers(stat: &[u8]) -> Option<(i32, i32)> {
+    let mut numbers = fields(stat)?.skip(1).map(str::parse);
     let (parent, session) = (numbers.next()?.ok()?, numbers.nth(1)?.ok()?);
     Some((parent, session))
+}
+
+/// The calling process's, as the mounted /proc knows them.
+pub(crate) fn parent_and_session_of_self() -> Option<(i32, i32)> {
+    let stat = fs::read("/proc/self/stat").ok()?;
+    numbers(&stat)
 }
 
 /// The content of `state.json`.
@@ -194,7 +203,7 @@ pub fn status(state_dir: &Path) -> Result<Status> {
     })
 }
 
-fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -209,7 +218,7 @@ fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 }
 
 /// Replaces a file atomically. State lives on tmpfs and need not survive a crash of the machine: no fsync.
-fn save(path: &Path, value: &impl Serialize) -> Result<()> {
+pub(crate) fn save(path: &Path, value: &impl Serialize) -> Result<()> {
     let json = serde_json::to_vec(value).map_err(|e| Error::Corrupt {
         path: path.to_owned(),
         reason: e.to_string(),

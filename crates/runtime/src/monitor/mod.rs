@@ -8,10 +8,13 @@ mod adapt;
 mod caps;
 mod copy_up;
 mod error_log;
+mod forward;
+mod hooks;
 mod init;
 mod input;
 mod memory;
-mod mounts;
+pub(crate) mod mounts;
+pub mod oci;
 mod pause;
 mod peer;
 mod pinned;
@@ -20,11 +23,12 @@ mod rootfs;
 mod runtime;
 mod start;
 mod supervise;
+mod timer;
 mod user;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -32,9 +36,14 @@ pub(crate) use self::mounts::{set_attributes, show_owners};
 use crate::error::StartError;
 use crate::launch::{CONFIG_FD, Handover, LAUNCHER_FD, adopt};
 use crate::protocol::{FrameType, Reply, json_frame, read_all, send_with_fds};
+use crate::spec::LaunchFds;
+
+pub(crate) use self::memory::release as release_memory;
+pub(crate) use self::process::reset_signals;
 
 /// The whole program: a monitor, or, under the name `docker-init`, a container's init, or, under the name `pause`,
-/// the first process of a PID namespace that several containers share. Gives the exit code.
+/// the first process of a PID namespace that several containers share, or, as `restart-timer`, what
+/// [`crate::restart::start_timer`] starts. Gives the exit code.
 /// Meant for the `rctr-monitor` binary alone: it takes over descriptors, signals and the mount namespace.
 pub fn main() -> i32 {
     let mut arguments = std::env::args_os();
@@ -46,6 +55,12 @@ pub fn main() -> i32 {
     }
     if name == "pause" {
         return pause::main();
+    }
+    if name == crate::rootless::KEEPER {
+        return crate::rootless::keep(arguments);
+    }
+    if name == crate::restart::TIMER_NAME {
+        return timer::main(arguments.collect());
     }
     if std::env::args_os().len() > 1 || !was_launched() {
         return 125;
@@ -79,8 +94,10 @@ fn monitor() -> i32 {
             return refuse(&launcher, error, Vec::new());
         }
     };
+    let session = take_session(&handover);
     match start::start(&handover) {
-        Ok((container, warnings)) => {
+        Ok((container, mut warnings)) => {
+            warnings.extend(forward_ports(&handover, &container, session.as_ref()));
             let launched = Reply::Launched {
                 pid: container.pid(),
                 warnings,
@@ -90,6 +107,29 @@ fn monitor() -> i32 {
         }
         Err(failure) => refuse(&launcher, failure.error, failure.warnings),
     }
+}
+
+/// The network namespace of an ordinary user's session, which lasts while this process does.
+fn take_session(handover: &Handover) -> Option<OwnedFd> {
+    if !handover.session {
+        return None;
+    }
+    let first = LaunchFds::FIRST + (handover.inherited + usize::from(handover.lock)) as RawFd;
+    crate::rootless::hold(first + 1);
+    // SAFETY: the launcher put this descriptor there for us, and this is the only place that takes it.
+    Some(unsafe { adopt(first) })
+}
+
+/// Leads an ordinary user's ports to the container; gives what the user should be told.
+fn forward_ports(
+    handover: &Handover,
+    container: &supervise::Container,
+    session: Option<&OwnedFd>,
+) -> Option<String> {
+    let forwards = &handover.launch.forward;
+    let namespace = session.filter(|_| !forwards.is_empty())?;
+    let started = forward::start(forwards, &container.inherited, namespace.as_fd());
+    started.err().map(|e| e.to_string())
 }
 
 fn refuse(launcher: &UnixStream, error: StartError, warnings: Vec<String>) -> i32 {

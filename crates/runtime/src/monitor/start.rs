@@ -17,13 +17,13 @@ use super::mounts::Mounts;
 use super::pinned::Pinned;
 use super::rootfs;
 use super::runtime::{ContainerRuntime, Libcontainer, ProcessStdio};
-use super::supervise::{Container, Output};
+use super::supervise::{Checker, Container, Output};
 use super::user::UserNamespace;
-use crate::cgroup::{Cgroup, Hierarchies, OomWatch, attach_device_filter};
+use crate::cgroup::{Cgroup, CgroupDriver, Hierarchies, OomWatch, attach_device_filter};
 use crate::error::StartError;
 use crate::launch::{Handover, adopt};
 use crate::logs::{LogWriter, Stream};
-use crate::seccomp;
+use crate::{rootless, seccomp};
 use crate::spec::{Launch, LaunchFds, StdioConfig};
 use crate::state::{EXIT_FILE, ProcessId, SOCKET_FILE, STATE_FILE, State};
 
@@ -74,7 +74,10 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     // Whoever finds us dead can then clean up after us.
     save_state(&state, launch)?;
 
-    let hierarchies = Hierarchies::detect().map_err(cgroup_failed)?;
+    let hierarchies = match launch.cgroup {
+        CgroupDriver::None => Hierarchies::V1 { mounts: Vec::new() },
+        _ => Hierarchies::detect().map_err(cgroup_failed)?,
+    };
     let host_mounts = File::open("/proc/self/ns/mnt")
         .map_err(|e| monitor_failed("open the mount namespace", e))?;
     let pinned = Pinned::take_from(&mut spec, &launch.state_dir)?;
@@ -85,7 +88,9 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     warnings.extend(adapted.warnings.iter().cloned());
 
     let program = seccomp::program(&launch.seccomp, &adapted.process, &launch.seccomp_cache)?;
-    let mut runtime = Libcontainer::new(&launch.state_dir, launch.cgroup, program, user.as_ref())
+    let joined = user.as_ref().map(UserNamespace::joined).transpose();
+    let joined = joined.map_err(|e| monitor_failed("duplicate the user namespace", e))?;
+    let mut runtime = Libcontainer::new(&launch.state_dir, launch.cgroup, program, joined)
         .map_err(|e| monitor_failed("set up logging", e))?;
     let log = open_log(launch)?;
     let listener = listen(launch)?;
@@ -103,7 +108,8 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     if let Some(score) = adapted.oom_score_adj {
         warnings.extend(set_oom_score(created.pid, score));
     }
-    if cgroup.is_v2() {
+    // Only the machine's root may load one; another's devices are protected by their owners and modes.
+    if cgroup.is_v2() && rootless::in_initial_namespace() {
         attach_device_filter(&cgroup, &adapted.device_rules).map_err(cgroup_failed)?;
     }
     let oom = OomWatch::new(&cgroup);
@@ -133,6 +139,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         inherited,
         user,
         pods,
+        health: launch.health.clone().map(Checker::new),
     })
 }
 
@@ -253,7 +260,7 @@ fn listen(launch: &Launch) -> Result<UnixListener, StartError> {
     listen().map_err(|e| monitor_failed("make the monitor's socket", e))
 }
 
-fn has_own_pid_namespace(spec: &Spec) -> bool {
+pub(super) fn has_own_pid_namespace(spec: &Spec) -> bool {
     spec.linux()
         .as_ref()
         .and_then(|linux| linux.namespaces().as_ref())

@@ -75,6 +75,8 @@ impl Bundle {
             seccomp_cache: std::env::temp_dir().join("rctr-test-seccomp"),
             exit_command: vec![],
             tethered: false,
+            forward: Vec::new(),
+            health: None,
         };
         let spec = spec(&id, args);
         Self { dir, launch, spec }
