@@ -4,7 +4,9 @@
 
 mod archive;
 mod container;
+mod files;
 mod image;
+mod network;
 mod registry;
 mod watch;
 
@@ -16,7 +18,9 @@ use tracing::level_filters::LevelFilter;
 
 pub use archive::*;
 pub use container::*;
+pub use files::*;
 pub use image::*;
+pub use network::*;
 pub use registry::*;
 pub use watch::*;
 
@@ -37,23 +41,13 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Directory of images, containers and volumes
-    #[arg(
-        long,
-        env = "RCTR_ROOT",
-        value_name = "DIR",
-        default_value = "/var/lib/rctr"
-    )]
-    pub root: PathBuf,
-    /// Directory of what does not outlive a reboot
-    #[arg(
-        long,
-        env = "RCTR_STATE",
-        value_name = "DIR",
-        default_value = "/run/rctr"
-    )]
-    pub state: PathBuf,
-    /// Configuration file (default: /etc/rctr/config.toml)
+    /// Directory of images, containers and volumes (default: /var/lib/rctr; without root ~/.local/share/rctr)
+    #[arg(long, env = "RCTR_ROOT", value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Directory of what does not outlive a reboot (default: /run/rctr; without root $XDG_RUNTIME_DIR/rctr)
+    #[arg(long, env = "RCTR_STATE", value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Configuration file (default: /etc/rctr/config.toml; without root first ~/.config/rctr/config.toml)
     #[arg(long, env = "RCTR_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Log what is done to standard error
@@ -123,6 +117,12 @@ pub enum Command {
     Logout(LogoutArgs),
     /// Return low-level information on containers and images
     Inspect(InspectArgs),
+    /// Manage networks
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Network {
+        #[command(subcommand)]
+        command: NetworkCommand,
+    },
     /// Remove one or more images
     Rmi(RmiArgs),
     /// Display system-wide information
@@ -146,6 +146,12 @@ pub enum Command {
     System {
         #[command(subcommand)]
         command: SystemCommand,
+    },
+    /// Manage volumes
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Volume {
+        #[command(subcommand)]
+        command: VolumeCommand,
     },
     /// Print a completion script for a shell
     Completion(CompletionArgs),
@@ -216,9 +222,25 @@ pub struct InstallNodeArgs {
 pub enum InternalCommand {
     /// What a monitor calls when its container has ended and nobody else looks after it
     Settle { id: String },
+    /// What becomes of a timer that was left behind when a container with a restart policy ended
+    Restart { id: String },
+    /// What a monitor calls when the health of its container has become another one
+    Health { id: String, status: String },
+    /// Start the containers whose restart policy says so; for the unit that does it at boot
+    StartAfterBoot,
+    /// Stop all containers as nobody by hand; for the unit that does it before the machine goes down
+    StopForShutdown,
+    /// Answer names of containers for those on users' networks, until the last of them has ended
+    Dns {
+        /// Watch the server of this process id instead
+        #[arg(long, value_name = "PID")]
+        guard: Option<i32>,
+    },
+    /// What a monitor calls when a process that `exec` started has ended and nobody waits for it
+    ExecEnded { id: String, exec: String, code: i32 },
     /// Remove what interrupted commands have left in the store
     Gc,
-    /// Remove the configured bridge and its firewall rules
+    /// Remove the bridges and their firewall rules
     NetworkRemove,
     /// Write the manual pages
     Man { dir: PathBuf },
@@ -289,6 +311,9 @@ pub struct FormatArgs {
 
 #[derive(Debug, Args)]
 pub struct DfArgs {
+    /// Show detailed information on space usage
+    #[arg(short, long)]
+    pub verbose: bool,
     /// Format output: table, "table TEMPLATE", json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,

@@ -1,5 +1,6 @@
 //! Flags that several commands share: those of `run` and `create`, which make a container, and `--platform`.
 
+mod health;
 mod options;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use rctr_engine::options::parse_platform;
 
 use crate::failure::{Failure, Result};
 
+pub use health::HealthFlags;
 pub use options::{Parsed, host_variable};
 
 /// `--platform` of the commands that move images.
@@ -126,6 +128,8 @@ pub struct ContainerFlags {
     /// Add additional groups to join
     #[arg(long, value_name = "GROUP")]
     pub group_add: Vec<String>,
+    #[command(flatten)]
+    pub health: HealthFlags,
     /// Container host name
     #[arg(short = 'h', long, value_name = "NAME")]
     pub hostname: Option<String>,
@@ -174,12 +178,30 @@ pub struct ContainerFlags {
     /// Assign a name to the container
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Connect a container to a network: bridge, none, host, container:NAME
+    /// Connect a container to a network: NAME, bridge, none, host, container:NAME
     #[arg(long, alias = "net", value_name = "NETWORK")]
-    pub network: Option<String>,
+    pub network: Vec<String>,
+    /// Add network-scoped alias for the container
+    #[arg(long, alias = "net-alias", value_name = "NAME")]
+    pub network_alias: Vec<String>,
+    /// IPv4 address
+    #[arg(long, value_name = "IP")]
+    pub ip: Option<String>,
+    /// IPv6 address
+    #[arg(long, value_name = "IP")]
+    pub ip6: Option<String>,
+    /// Container IPv4/IPv6 link-local addresses
+    #[arg(long, value_name = "IP")]
+    pub link_local_ip: Vec<String>,
+    /// Container MAC address
+    #[arg(long, value_name = "MAC")]
+    pub mac_address: Option<String>,
     /// Disable OOM Killer
     #[arg(long)]
     pub oom_kill_disable: bool,
+    /// Disable any container-specified HEALTHCHECK
+    #[arg(long)]
+    pub no_healthcheck: bool,
     /// Tune host's OOM preferences (-1000 to 1000)
     #[arg(long, value_name = "N")]
     pub oom_score_adj: Option<i32>,
@@ -210,7 +232,7 @@ pub struct ContainerFlags {
     /// Mount the container's root filesystem as read only
     #[arg(long)]
     pub read_only: bool,
-    /// Restart policy to apply when a container exits (only "no" for now)
+    /// Restart policy to apply when a container exits: no, on-failure[:max-retries], always, unless-stopped
     #[arg(long, value_name = "POLICY")]
     pub restart: Option<String>,
     /// Automatically remove the container and its associated anonymous volumes when it exits
@@ -255,6 +277,12 @@ pub struct ContainerFlags {
     /// Bind mount a volume
     #[arg(short, long, value_name = "VOLUME")]
     pub volume: Vec<String>,
+    /// Optional volume driver for the container
+    #[arg(long, value_name = "DRIVER")]
+    pub volume_driver: Option<String>,
+    /// Mount volumes from the specified container(s)
+    #[arg(long, value_name = "CONTAINER[:ro|rw]")]
+    pub volumes_from: Vec<String>,
     /// Working directory inside the container
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<String>,

@@ -77,7 +77,7 @@ fn flag_manners(arg: Arg) -> Arg {
             .default_value("false")
             .default_missing_value("true")
             .value_parser(parse_bool),
-        ArgAction::Set if ["sig_proxy", "human", "disable_content_trust"].contains(&arg.get_id().as_str()) => arg
+        ArgAction::Set if ["sig_proxy", "human", "pause", "disable_content_trust", "ipv4"].contains(&arg.get_id().as_str()) => arg
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true")

@@ -1,26 +1,28 @@
-//! A container's place in the network: addresses and ports before it starts, the cable when it does.
+//! A container's places on networks: addresses and ports before it starts, the cables when it does.
+
+mod firewall;
+mod ports;
 
 use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rctr_network::{BridgeConfig, Deferred, Endpoint};
 use rctr_store::{AddressPool, Tx};
 
-use crate::model::{Container, EndpointState, PublishedPort, Status};
-use crate::options::{NetworkMode, PortSpec, Protocol};
-use crate::{Engine, Error, Result, isolation, names};
+use crate::model::{Connection, Container, EndpointState, PublishedPort, Status};
+use crate::network::{Network, Pool};
+use crate::options::{EndpointRequest, NetworkMode};
+use crate::{Engine, Error, Result, isolation, names, rootless};
+
+pub(crate) use ports::{HeldPorts, network_protocol, published};
 
 /// The network's name in `inspect` and in the store's address table.
 pub(crate) const DEFAULT_NETWORK: &str = "bridge";
 
-/// Ports held for a container: what was published, and the sockets that keep others away from them.
-#[derive(Default)]
-pub(crate) struct HeldPorts {
-    pub ports: Vec<PublishedPort>,
-    pub sockets: Vec<OwnedFd>,
-}
+/// A connection of a container that is about to start, and the network it leads to.
+pub(crate) type Planned = (Connection, Network);
 
 /// A network that is ready for its container.
 #[derive(Default)]
@@ -31,8 +33,10 @@ pub(crate) struct Joined {
     pub warnings: Vec<String>,
     /// The user namespace that the network namespace belongs to, if it is not the host's.
     pub user: Option<OwnedFd>,
+    /// What the monitor holds open for as long as the container lives.
+    pub held: Vec<OwnedFd>,
     /// The slow rest of publishing ports: to be dropped once the container runs.
-    published: Option<Deferred>,
+    published: Vec<Deferred>,
 }
 
 impl Engine {
@@ -56,16 +60,20 @@ impl Engine {
             return Ok(self.bridge_with(configured));
         }
         let before = tx.subnet(DEFAULT_NETWORK)?;
-        let chosen = rctr_network::choose_subnet(&settings.bridge, before, &[])?;
+        let others = self.spoken_for(tx, Some(DEFAULT_NETWORK))?;
+        let chosen = rctr_network::choose_subnet(&settings.bridge, before, &others)?;
         if before != Some(chosen) {
             tx.set_subnet(DEFAULT_NETWORK, chosen)?;
         }
         Ok(self.bridge_with(chosen))
     }
 
-    /// The default bridge as a container knows it.
-    fn bridge_of(&self, state: &EndpointState) -> Result<BridgeConfig> {
-        Ok(self.bridge_with(endpoint(state)?.address.trunc()))
+    /// The bridge behind an endpoint, if there is one: the default one as the container knows it.
+    pub(crate) fn bridge_of(&self, state: &EndpointState) -> Result<Option<BridgeConfig>> {
+        if state.network == DEFAULT_NETWORK {
+            return Ok(Some(self.bridge_with(wire(state)?.address.trunc())));
+        }
+        Ok(self.network_of(state)?.and_then(|network| network.bridge()))
     }
 
     fn bridge_with(&self, subnet: Ipv4Net) -> BridgeConfig {
@@ -77,7 +85,7 @@ impl Engine {
         }
     }
 
-    fn subnet_v6(&self) -> Option<Ipv6Net> {
+    pub(crate) fn subnet_v6(&self) -> Option<Ipv6Net> {
         let settings = &self.config.settings.network;
         settings.subnet_v6.or_else(|| {
             rctr_network::host_has_ipv6()
@@ -85,70 +93,157 @@ impl Engine {
         })
     }
 
-    /// Takes the host ports of a container, choosing random ones where it may.
-    pub(crate) fn hold_ports(&self, container: &Container) -> Result<HeldPorts> {
-        let mut held = HeldPorts::default();
-        if container.options.network != NetworkMode::Bridge {
-            return Ok(held);
-        }
-        let v6 = self.subnet_v6().is_some() && rctr_network::kernel_has_ipv6();
-        for spec in wanted_ports(container)? {
-            for (inner, host) in spec.expand() {
-                hold(&mut held, &spec, host, inner, v6)?;
-            }
-        }
-        Ok(held)
+    /// The networks of a container that is about to start.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchNetwork`] if one was removed since the container was connected to it.
+    pub(crate) fn plan_networks(&self, container: &Container) -> Result<Vec<Planned>> {
+        let connections = container.connections().into_owned().into_iter();
+        connections
+            .map(|connection| {
+                let network = self
+                    .network(&connection.network_id)
+                    .map_err(|error| match error {
+                        Error::NoSuchNetwork { .. } => Error::NoSuchNetwork {
+                            name: connection.request.network.clone(),
+                        },
+                        other => other,
+                    })?;
+                Ok((connection, network))
+            })
+            .collect()
     }
 
-    /// Takes one host port.
-    pub(crate) fn hold_port(&self, held: &mut HeldPorts, spec: &PortSpec) -> Result<()> {
-        let v6 = self.subnet_v6().is_some() && rctr_network::kernel_has_ipv6();
-        for (inner, host) in spec.expand() {
-            hold(held, spec, host, inner, v6)?;
+    /// Takes addresses on all networks of a container that is about to start; `ports` are published by the way out.
+    pub(crate) fn allocate_all(
+        &self,
+        tx: &Tx<'_>,
+        container: &mut Container,
+        plan: &[Planned],
+        ports: Vec<PublishedPort>,
+    ) -> Result<()> {
+        tx.release_addresses(&container.id)?;
+        container.networks.clear();
+        for (connection, network) in plan {
+            let mut state = self.allocate_on(tx, &container.id, network, &connection.request)?;
+            state.ifname = free_interface(container, network);
+            container.networks.push(state);
+        }
+        let way_out = container.way_out().map(|state| state.network.clone());
+        let mut states = container.networks.iter_mut();
+        if let Some(state) = states.find(|state| Some(&state.network) == way_out.as_ref()) {
+            state.ports = ports;
         }
         Ok(())
     }
 
-    /// Allocates addresses for the default bridge.
+    /// Takes addresses on the default bridge.
     pub(crate) fn allocate(
         &self,
         tx: &Tx<'_>,
         id: &str,
         ports: Vec<PublishedPort>,
     ) -> Result<EndpointState> {
-        let bridge = self.settle_bridge(tx)?;
-        let take = |subnet: IpNet, gateway: IpAddr| {
-            let pool = AddressPool {
-                network: DEFAULT_NETWORK,
-                subnet,
-                range: None,
-                reserved: &[gateway],
+        let network = self.network(DEFAULT_NETWORK)?;
+        let state = self.allocate_on(tx, id, &network, &EndpointRequest::on(DEFAULT_NETWORK))?;
+        Ok(EndpointState { ports, ..state })
+    }
+
+    /// Takes addresses on a network.
+    pub(crate) fn allocate_on(
+        &self,
+        tx: &Tx<'_>,
+        id: &str,
+        network: &Network,
+        request: &EndpointRequest,
+    ) -> Result<EndpointState> {
+        let pools = match network.name == DEFAULT_NETWORK {
+            true => pools_of(&self.settle_bridge(tx)?),
+            false => network.pools.clone(),
+        };
+        let key = address_key(network);
+        let (mut v4, mut v6) = (None, None);
+        for pool in &pools {
+            let wanted = match pool.subnet {
+                IpNet::V4(_) => request.ip.map(IpAddr::from),
+                IpNet::V6(_) => request.ip6.map(IpAddr::from),
             };
-            tx.allocate_address(&pool, id, None)
-        };
-        let address = take(bridge.subnet.into(), bridge.gateway().into())?;
-        let v6 = match (bridge.subnet_v6, bridge.gateway_v6()) {
-            (Some(subnet), Some(gateway)) => {
-                let address = take(subnet.into(), gateway.into())?;
-                Some((address, subnet.prefix_len(), IpAddr::V6(gateway)))
+            let address = take(tx, key, id, pool, wanted)?;
+            let place = (address, pool.subnet.prefix_len(), pool.gateway);
+            match address {
+                IpAddr::V4(_) => v4 = Some(place),
+                IpAddr::V6(_) => v6 = Some(place),
             }
-            _ => None,
-        };
-        let mac = match address {
-            IpAddr::V4(address) => rctr_network::mac_for(address),
-            IpAddr::V6(_) => [2, 0x42, 0, 0, 0, 0],
+        }
+        let (address, prefix_len, gateway) = v4.ok_or_else(|| Error::BadRecord {
+            what: format!("network {}: it has no IPv4 subnet", network.name),
+        })?;
+        let unset = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let mac = match (&request.mac, address) {
+            (Some(mac), _) => mac.clone(),
+            (None, IpAddr::V4(v4)) => {
+                let bytes = rctr_network::mac_for(v4);
+                bytes.map(|byte| format!("{byte:02x}")).join(":")
+            }
+            (None, IpAddr::V6(_)) => String::new(),
         };
         Ok(EndpointState {
-            network: DEFAULT_NETWORK.into(),
+            network: network.name.clone(),
+            network_id: network.id.clone(),
+            driver: network.driver,
+            endpoint_id: names::new_id(),
+            ifname: format!("{}0", network.interface_prefix()),
+            leads_out: network.leads_out(),
+            gw_priority: request.gw_priority,
+            link_local: request.link_local.clone(),
             // Not the container's id: the kernel may still be removing the interface of its last run.
             host_ifname: format!("rv{}", &names::new_id()[..10]),
-            mac: mac.map(|byte| format!("{byte:02x}")).join(":"),
+            mac,
             address,
-            prefix_len: bridge.subnet.prefix_len(),
-            gateway: bridge.gateway().into(),
-            v6,
-            ports,
+            prefix_len,
+            gateway: gateway.unwrap_or(unset),
+            v6: v6.map(|(address, len, gateway)| (address, len, gateway.unwrap_or(unset))),
+            ports: Vec::new(),
         })
+    }
+
+    /// Gives back a container's addresses, but those that were asked for: they stay its own while it exists.
+    pub(crate) fn release_addresses(
+        &self,
+        tx: &Tx<'_>,
+        container: &Container,
+    ) -> rctr_store::Result<()> {
+        tx.release_addresses(&container.id)?;
+        for connection in container.connections().iter() {
+            self.reserve_static(tx, &container.id, connection)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the addresses that were asked for.
+    pub(crate) fn reserve_static(
+        &self,
+        tx: &Tx<'_>,
+        id: &str,
+        connection: &Connection,
+    ) -> rctr_store::Result<()> {
+        let request = &connection.request;
+        if request.ip.is_none() && request.ip6.is_none() {
+            return Ok(());
+        }
+        let found: Vec<Network> = tx.find_networks(&connection.network_id)?;
+        for network in found.iter().filter(|n| n.id == connection.network_id) {
+            for pool in &network.pools {
+                let wanted = match pool.subnet {
+                    IpNet::V4(_) => request.ip.map(IpAddr::from),
+                    IpNet::V6(_) => request.ip6.map(IpAddr::from),
+                };
+                if wanted.is_some() {
+                    take(tx, &network.id, id, pool, wanted)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The network namespace the container gets, connected and published.
@@ -167,120 +262,114 @@ impl Engine {
                 ..Joined::default()
             });
         }
-        let alone = |netns| Joined {
-            netns,
-            ..Joined::default()
-        };
         match &container.options.network {
             NetworkMode::Host => Ok(Joined::default()),
-            NetworkMode::None => {
+            NetworkMode::Container(other) => Ok(Joined {
+                netns: Some(self.namespace_of(other)?),
+                ..Joined::default()
+            }),
+            NetworkMode::None | NetworkMode::Bridge | NetworkMode::User(_) => {
                 let (netns, user) = isolation::new_netns(container)?;
-                let joined = alone(Some(netns));
-                Ok(Joined { user, ..joined })
-            }
-            NetworkMode::Container(other) => Ok(alone(Some(self.namespace_of(other)?))),
-            NetworkMode::Bridge => {
-                let (netns, user) = isolation::new_netns(container)?;
-                let mut joined = alone(Some(netns));
-                joined.user = user;
-                if let (Some(netns), Some(endpoint)) = (&joined.netns, &container.network) {
-                    let (published, warnings) = self.plug_in(netns, endpoint)?;
-                    joined.published = Some(published);
-                    joined.warnings = warnings;
+                let mut joined = Joined {
+                    user,
+                    ..Joined::default()
+                };
+                for state in &container.networks {
+                    let (published, warnings) =
+                        self.plug_in(&netns, state, routes(container, state))?;
+                    joined.published.push(published);
+                    joined.warnings.extend(warnings);
                 }
+                if container.has_names() {
+                    joined.held.push(self.serve_names(&container.id, &netns)?);
+                }
+                joined.netns = Some(netns);
                 Ok(joined)
             }
         }
     }
 
+    /// Connects a namespace and publishes the endpoint's ports; `routes` are the gateways that take what leaves the
+    /// network.
     pub(crate) fn plug_in(
         &self,
         netns: &OwnedFd,
         state: &EndpointState,
+        routes: Vec<IpAddr>,
     ) -> Result<(Deferred, Vec<String>)> {
-        let bridge = self.bridge_of(state)?;
+        let mut endpoint = wire(state)?;
+        endpoint.default_via = routes;
+        let Some(bridge) = self.bridge_of(state)? else {
+            return self.hang_on(netns, state, &endpoint);
+        };
+        let outside = rootless::lead_outside()?;
         let outcome = rctr_network::ensure_bridge(&bridge)?;
         if outcome.publish_again {
+            self.restore_others(&bridge)?;
             self.publish_all(&bridge)?;
         }
-        rctr_network::connect(netns.as_fd(), &bridge, &endpoint(state)?)?;
+        rctr_network::connect(netns.as_fd(), &bridge, &endpoint)?;
         let deferred = rctr_network::publish(&bridge, &published(state))?;
-        Ok((
-            deferred,
-            outcome.warnings.iter().map(ToString::to_string).collect(),
-        ))
+        let of_bridge = outcome.warnings.iter().map(ToString::to_string);
+        Ok((deferred, outside.into_iter().chain(of_bridge).collect()))
     }
 
-    /// The firewall table was made anew: every running container's ports go into it again.
-    fn publish_all(&self, bridge: &BridgeConfig) -> Result<()> {
-        for container in self.records()? {
-            if let (Status::Running | Status::Paused, Some(state)) =
-                (container.state.status, &container.network)
-            {
-                drop(rctr_network::publish(bridge, &published(state))?);
-            }
-        }
-        for state in self.ready_endpoints()? {
-            drop(rctr_network::publish(bridge, &published(&state))?);
-        }
-        Ok(())
-    }
-
-    /// Rules that somebody flushed are put back by any command that looks at a running container; there is no daemon
-    /// that could notice sooner. A command that only looks does not fail for it.
-    pub(crate) fn restore_firewall(&self, seen: &[Container]) {
-        let mut live = seen.iter().filter(|c| c.state.status.is_live());
-        if let Some(state) = live.find_map(|c| c.network.as_ref()) {
-            self.restore_rules(state);
-        }
-    }
-
-    /// Puts all rules back if they are gone; `state` is of one who needs them.
-    pub(crate) fn restore_rules(&self, state: &EndpointState) {
-        let restore = || -> Result<()> {
-            let bridge = self.bridge_of(state)?;
-            let lost = rctr_network::firewall_lost(&bridge)?;
-            if lost && rctr_network::ensure_bridge(&bridge)?.publish_again {
-                self.publish_all(&bridge)?;
-            }
-            Ok(())
+    /// The same where an interface of the host is the network.
+    fn hang_on(
+        &self,
+        netns: &OwnedFd,
+        state: &EndpointState,
+        endpoint: &Endpoint,
+    ) -> Result<(Deferred, Vec<String>)> {
+        let missing = || Error::NoSuchNetwork {
+            name: state.network.clone(),
         };
-        if let Err(e) = restore() {
-            tracing::warn!(error = %e, "published ports may be closed");
-        }
+        let network = self.network_of(state)?.ok_or_else(missing)?;
+        let link = network.sub_link().ok_or_else(missing)?;
+        network.ensure_parent()?;
+        rctr_network::connect_sublink(netns.as_fd(), &link, endpoint)?;
+        Ok((Deferred::default(), Vec::new()))
     }
 
-    /// Removes the default bridge and its rules; the next container that needs them makes them again.
+    /// Removes the bridges of all networks and their rules; the next container that needs one makes it again.
     ///
     /// # Errors
-    /// [`Error::NetworkInUse`] while a container is connected to it.
+    /// [`Error::NetworkInUse`] while a container is connected to one.
     pub fn remove_network(&self) -> Result<()> {
-        let user = self.containers()?.into_iter().find(|c| c.network.is_some());
-        let pod = self.pods()?.into_iter().find(|pod| {
-            let network = pod.network.as_ref();
-            network.is_some_and(|network| network.endpoint.is_some())
+        let user = self.containers()?.into_iter();
+        let user = user.map(|c| (c.networks.first().map(|e| e.network.clone()), c.name));
+        let pods = self.pods()?.into_iter().map(|pod| {
+            let endpoint = pod.network.and_then(|network| network.endpoint);
+            (endpoint.map(|e| e.network), pod.options.name)
         });
-        if let Some(container) = user.map(|c| c.name).or(pod.map(|pod| pod.options.name)) {
-            return Err(Error::NetworkInUse {
-                network: DEFAULT_NETWORK,
-                container,
-            });
+        let used = user.chain(pods).find_map(|(network, name)| Some((network?, name)));
+        if let Some((network, container)) = used {
+            return Err(Error::NetworkInUse { network, container });
+        }
+        for network in self.networks()? {
+            if network.is_custom() {
+                self.remove_links(&network)?;
+            }
         }
         Ok(rctr_network::remove_bridge(&self.bridge()?)?)
     }
 
-    /// Takes a container's ports out of the firewall; its cable ends with its namespace.
+    /// Takes a container's ports out of the firewall; its cables end with its namespace.
     pub(crate) fn leave_network(&self, container: &Container) -> Result<()> {
-        container
-            .network
-            .as_ref()
-            .map_or(Ok(()), |state| self.unplug(state))
+        for state in &container.networks {
+            self.unplug(state)?;
+        }
+        Ok(())
     }
 
     /// Takes an endpoint's ports out of the firewall.
     pub(crate) fn unplug(&self, state: &EndpointState) -> Result<()> {
-        let bridge = self.bridge_of(state)?;
-        drop(rctr_network::unpublish(&bridge, &published(state))?);
+        if state.ports.is_empty() {
+            return Ok(());
+        }
+        if let Some(bridge) = self.bridge_of(state)? {
+            drop(rctr_network::unpublish(&bridge, &published(state))?);
+        }
         Ok(())
     }
 
@@ -289,99 +378,84 @@ impl Engine {
         if other.state.status != Status::Running {
             return Err(Error::JoinNotRunning { id: other.id });
         }
-        let path = format!("/proc/{}/ns/net", other.state.pid);
-        Ok(File::open(&path)
-            .map_err(Error::file("open", path.as_ref()))?
-            .into())
+        open_netns(other.state.pid)
     }
 }
 
-/// `-p`, and with `-P` every exposed port that no `-p` names.
-fn wanted_ports(container: &Container) -> Result<Vec<PortSpec>> {
-    let mut wanted = container.options.publish.clone();
-    if container.options.publish_all {
-        for exposed in &container.process.exposed_ports {
-            let spec: PortSpec = exposed.parse()?;
-            let named = wanted
-                .iter()
-                .any(|w| w.protocol == spec.protocol && w.container_ports == spec.container_ports);
-            if !named {
-                wanted.push(spec);
-            }
-        }
-    }
-    Ok(wanted)
+/// The network namespace of a process.
+pub(crate) fn open_netns(pid: i32) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/net");
+    Ok(File::open(&path)
+        .map_err(Error::file("open", path.as_ref()))?
+        .into())
 }
 
-fn hold(
-    held: &mut HeldPorts,
-    spec: &PortSpec,
-    host: Option<(u16, u16)>,
-    inner: u16,
-    v6: bool,
-) -> Result<()> {
-    let any = [
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    ];
-    let host_ips = match spec.host_ip {
-        Some(ip) => vec![ip],
-        None if v6 => any.to_vec(),
-        None => vec![any[0]],
+/// The gateways that an endpoint leads to the world by: those of the families for which it is the way out.
+pub(crate) fn routes(container: &Container, state: &EndpointState) -> Vec<IpAddr> {
+    let is = |way: Option<&EndpointState>| way.is_some_and(|way| way.network == state.network);
+    let v4 = is(container.way_out()).then_some(state.gateway);
+    let v6 = is(container.way_out_v6()).then_some(state.v6.map(|(_, _, gateway)| gateway));
+    [v4, v6.flatten()]
+        .into_iter()
+        .flatten()
+        .filter(|gateway| !gateway.is_unspecified())
+        .collect()
+}
+
+/// The gateways of an endpoint that is its owner's only one.
+pub(crate) fn own_routes(state: &EndpointState) -> Vec<IpAddr> {
+    let gateways = [Some(state.gateway), state.v6.map(|(_, _, gateway)| gateway)];
+    gateways.into_iter().flatten().collect()
+}
+
+/// The next interface's name.
+pub(crate) fn free_interface(container: &Container, network: &Network) -> String {
+    let taken = |name: &String| container.networks.iter().any(|state| state.ifname == *name);
+    let mut names = (0..).map(|n: u32| format!("{}{n}", network.interface_prefix()));
+    names.find(|name| !taken(name)).unwrap_or_default()
+}
+
+/// The network's name in the store's address table.
+pub(crate) fn address_key(network: &Network) -> &str {
+    match network.name == DEFAULT_NETWORK {
+        true => DEFAULT_NETWORK,
+        false => &network.id,
+    }
+}
+
+fn pools_of(bridge: &BridgeConfig) -> Vec<Pool> {
+    let pool = |subnet, gateway| Pool {
+        subnet,
+        gateway: Some(gateway),
+        range: None,
+        aux: Default::default(),
+        chosen: true,
     };
-    let range = host.map(|(low, high)| low..=high);
-    check_family(
-        spec,
-        range.as_ref().map_or(inner, |range| *range.start()),
-        v6,
-    )?;
-    let protocol = network_protocol(spec.protocol);
-    let (port, sockets) = match range {
-        Some(range) if range.start() == range.end() => {
-            let reserve = |&ip| rctr_network::reserve(ip, *range.start(), protocol);
-            (
-                *range.start(),
-                host_ips
-                    .iter()
-                    .map(reserve)
-                    .collect::<rctr_network::Result<Vec<_>>>()?,
-            )
-        }
-        range => rctr_network::free_port(&host_ips, protocol, range)?,
+    let v6 = bridge.subnet_v6.zip(bridge.gateway_v6());
+    let v6 = v6.map(|(subnet, gateway)| pool(IpNet::from(subnet), IpAddr::from(gateway)));
+    let v4 = pool(bridge.subnet.into(), bridge.gateway().into());
+    [Some(v4), v6].into_iter().flatten().collect()
+}
+
+fn take(
+    tx: &Tx<'_>,
+    network: &str,
+    id: &str,
+    pool: &Pool,
+    wanted: Option<IpAddr>,
+) -> rctr_store::Result<IpAddr> {
+    let reserved: Vec<IpAddr> = pool.gateway.iter().chain(pool.aux.values()).copied().collect();
+    let pool = AddressPool {
+        network,
+        subnet: pool.subnet,
+        range: pool.range,
+        reserved: &reserved,
     };
-    held.sockets.extend(sockets);
-    held.ports
-        .extend(host_ips.into_iter().map(|host_ip| PublishedPort {
-            host_ip,
-            host_port: port,
-            container_port: inner,
-            protocol: spec.protocol,
-        }));
-    Ok(())
+    tx.allocate_address(&pool, id, wanted)
 }
 
-/// An IPv6 address can be published on only where containers have one to lead it to.
-fn check_family(spec: &PortSpec, port: u16, v6: bool) -> Result<()> {
-    match spec.host_ip {
-        Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) => {
-            Err(rctr_network::Error::Ipv6Loopback { port }.into())
-        }
-        Some(host_ip @ IpAddr::V6(_)) if !v6 => {
-            Err(rctr_network::Error::NoIpv6ToPublish { host_ip, port }.into())
-        }
-        _ => Ok(()),
-    }
-}
-
-pub(crate) fn network_protocol(protocol: Protocol) -> rctr_network::Protocol {
-    match protocol {
-        Protocol::Tcp => rctr_network::Protocol::Tcp,
-        Protocol::Udp => rctr_network::Protocol::Udp,
-        Protocol::Sctp => rctr_network::Protocol::Sctp,
-    }
-}
-
-fn endpoint(state: &EndpointState) -> Result<Endpoint> {
+/// The endpoint as the network wants it, without routes.
+pub(crate) fn wire(state: &EndpointState) -> Result<Endpoint> {
     let corrupt = || Error::BadRecord {
         what: format!("network endpoint {}", state.host_ifname),
     };
@@ -400,35 +474,11 @@ fn endpoint(state: &EndpointState) -> Result<Endpoint> {
     }
     Ok(Endpoint {
         host_ifname: state.host_ifname.clone(),
-        ifname: "eth0".into(),
+        ifname: state.ifname.clone(),
         mac,
         address: Ipv4Net::new(address, state.prefix_len).map_err(|_| corrupt())?,
         address_v6,
-        link_local: Vec::new(),
-        default_via: [Some(state.gateway), state.v6.map(|(_, _, gateway)| gateway)]
-            .into_iter()
-            .flatten()
-            .collect(),
+        link_local: state.link_local.clone(),
+        default_via: Vec::new(),
     })
-}
-
-/// The firewall's view of the published ports: each leads to the container's address of the same family.
-fn published(state: &EndpointState) -> Vec<rctr_network::PublishedPort> {
-    state
-        .ports
-        .iter()
-        .filter_map(|port| {
-            let container_ip = match port.host_ip {
-                IpAddr::V4(_) => state.address,
-                IpAddr::V6(_) => state.v6?.0,
-            };
-            Some(rctr_network::PublishedPort {
-                host_ip: port.host_ip,
-                host_port: port.host_port,
-                container_ip,
-                container_port: port.container_port,
-                protocol: network_protocol(port.protocol),
-            })
-        })
-        .collect()
 }

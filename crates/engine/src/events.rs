@@ -311,11 +311,17 @@ pub(crate) fn volume(tx: &Tx<'_>, name: &str, event: VolumeEvent<'_>) -> Stored 
     add(tx, "volume", action, name, &attributes)
 }
 
-/// Records what happens to a network of this name and driver.
+/// Records what happens to a network of this id, name and driver.
 ///
 /// # Errors
 /// The store cannot be written.
-pub(crate) fn network(tx: &Tx<'_>, name: &str, driver: &str, event: NetworkEvent<'_>) -> Stored {
+pub(crate) fn network(
+    tx: &Tx<'_>,
+    id: &str,
+    name: &str,
+    driver: &str,
+    event: NetworkEvent<'_>,
+) -> Stored {
     let mut attributes = Attributes::from([
         ("name".to_owned(), name.to_owned()),
         ("type".to_owned(), driver.to_owned()),
@@ -329,7 +335,7 @@ pub(crate) fn network(tx: &Tx<'_>, name: &str, driver: &str, event: NetworkEvent
     if let Some(container) = container {
         attributes.insert("container".into(), container.into());
     }
-    add(tx, "network", action, &network_id(name), &attributes)
+    add(tx, "network", action, id, &attributes)
 }
 
 /// Records that what nobody used of `kind` was removed, and how many bytes that freed.
@@ -349,8 +355,8 @@ pub(crate) fn starting(tx: &Tx<'_>, of: &Container, attached: bool) -> Stored {
     if attached {
         container(tx, of, ContainerEvent::Attach)?;
     }
-    for (name, driver) in networks(of) {
-        network(tx, name, driver, NetworkEvent::Connect(&of.id))?;
+    for (id, name, driver) in networks(of) {
+        network(tx, &id, &name, driver, NetworkEvent::Connect(&of.id))?;
     }
     for mount in &of.mounts {
         if let Some(name) = &mount.volume {
@@ -377,6 +383,22 @@ pub(crate) fn started(tx: &Tx<'_>, of: &Container) -> Stored {
     }
 }
 
+/// What is due of a process beside a container's first.
+pub(crate) fn exec_due(container: &str, exec: &str) -> String {
+    format!("{container}/{exec}")
+}
+
+/// A process beside a container's first has ended, unless that was told already.
+///
+/// # Errors
+/// The store cannot be written.
+pub(crate) fn exec_ended(tx: &Tx<'_>, of: &Container, exec: &str, code: i32) -> Stored {
+    match tx.pay_event(&exec_due(&of.id, exec))? {
+        true => container(tx, of, ContainerEvent::ExecDie { id: exec, code }),
+        false => Ok(()),
+    }
+}
+
 /// A container has ended as its record says.
 ///
 /// # Errors
@@ -384,6 +406,10 @@ pub(crate) fn started(tx: &Tx<'_>, of: &Container) -> Stored {
 pub(crate) fn ended(tx: &Tx<'_>, of: &Container) -> Stored {
     // Whoever started it was killed before it could tell.
     started(tx, of)?;
+    // Whatever ran beside the first process has been killed with it.
+    for exec in tx.events_due(&exec_due(&of.id, ""))? {
+        exec_ended(tx, of, &exec, 128 + libc::SIGKILL)?;
+    }
     if of.state.oom_killed {
         container(tx, of, ContainerEvent::Oom)?;
     }
@@ -416,23 +442,28 @@ pub(crate) fn removed(tx: &Tx<'_>, of: &Container, volumes: &[&str]) -> Stored {
 }
 
 fn let_go(tx: &Tx<'_>, of: &Container) -> Stored {
-    for (name, driver) in networks(of) {
-        network(tx, name, driver, NetworkEvent::Disconnect(&of.id))?;
+    for (id, name, driver) in networks(of) {
+        network(tx, &id, &name, driver, NetworkEvent::Disconnect(&of.id))?;
     }
     let event = VolumeEvent::Unmount { container: &of.id };
     let mut volumes = of.mounts.iter().filter_map(|mount| mount.volume.as_deref());
     volumes.try_for_each(|name| volume(tx, name, event))
 }
 
-/// Names and drivers of the networks that a container takes part in while it runs.
-fn networks(container: &Container) -> Vec<(&str, &str)> {
+/// Ids, names and drivers of the networks that a container takes part in while it runs.
+fn networks(container: &Container) -> Vec<(String, String, &'static str)> {
     if container.pod.is_some() {
         return Vec::new();
     }
     match &container.options.network {
-        NetworkMode::Bridge => vec![("bridge", "bridge")],
-        NetworkMode::Host => vec![("host", "host")],
-        NetworkMode::None => vec![("none", "null")],
+        NetworkMode::Bridge | NetworkMode::User(_) => {
+            let connections = container.connections().into_owned().into_iter();
+            connections
+                .map(|c| (c.network_id, c.request.network, c.driver.as_str()))
+                .collect()
+        }
+        NetworkMode::Host => vec![(network_id("host"), "host".into(), "host")],
+        NetworkMode::None => vec![(network_id("none"), "none".into(), "null")],
         NetworkMode::Container(_) => Vec::new(),
     }
 }

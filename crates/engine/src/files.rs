@@ -72,7 +72,7 @@ pub(crate) fn write(
     } else {
         HOSTS.to_owned()
     };
-    let v6 = host || container.network.as_ref().is_some_and(|n| n.v6.is_some());
+    let v6 = host || container.networks.iter().any(|n| n.v6.is_some());
     put(&files.hostname, &format!("{}\n", files.name))?;
     put(
         &files.hosts,
@@ -80,7 +80,10 @@ pub(crate) fn write(
     )?;
     put(
         &files.resolv_conf,
-        &resolv_conf(&host_resolv_conf(host), &container.options, !host, v6),
+        &match container.has_names() {
+            true => resolv_conf_with_names(&host_resolv_conf(host), &container.options),
+            false => resolv_conf(&host_resolv_conf(host), &container.options, !host, v6),
+        },
     )?;
     Ok(files)
 }
@@ -166,7 +169,7 @@ fn hosts(mut text: String, container: &Container, name: &str, gateway: IpAddr) -
         Some((short, _)) if !short.is_empty() => format!("{name} {short}"),
         _ => name.to_owned(),
     };
-    if let Some(network) = &container.network {
+    for network in &container.networks {
         for address in [
             Some(network.address),
             network.v6.map(|(address, _, _)| address),
@@ -202,12 +205,31 @@ fn resolv_conf(host: &str, options: &RunOptions, filter: bool, v6: bool) -> Stri
             .collect(),
     };
     if servers.is_empty() && filter {
-        servers = ["8.8.8.8", "8.8.4.4"].map(str::to_owned).to_vec();
-        if v6 {
+        let own = crate::rootless::name_server();
+        servers = match &own {
+            Some(server) => vec![server.to_string()],
+            None => ["8.8.8.8", "8.8.4.4"].map(str::to_owned).to_vec(),
+        };
+        if v6 && own.is_none() {
             servers.extend(["2001:4860:4860::8888", "2001:4860:4860::8844"].map(str::to_owned));
         }
     }
-    let search: Vec<String> = match options.dns_search.is_empty() {
+    lines_of(&servers, &search_of(host, options), &options_of(host, options))
+}
+
+/// With names of other containers: our server, which asks the others. As with Docker, a name without a dot is asked as it
+/// is, too, wherever the search list leads.
+fn resolv_conf_with_names(host: &str, options: &RunOptions) -> String {
+    let mut words = options_of(host, options);
+    if !words.iter().any(|word| word.starts_with("ndots:")) {
+        words.push("ndots:0".to_owned());
+    }
+    let server = rctr_network::dns::ADDRESS.to_string();
+    lines_of(&[server], &search_of(host, options), &words)
+}
+
+fn search_of(host: &str, options: &RunOptions) -> Vec<String> {
+    match options.dns_search.is_empty() {
         false => options
             .dns_search
             .iter()
@@ -226,8 +248,11 @@ fn resolv_conf(host: &str, options: &RunOptions, filter: bool, v6: bool) -> Stri
                     .collect()
             })
             .unwrap_or_default(),
-    };
-    let dns_options: Vec<String> = match options.dns_options.is_empty() {
+    }
+}
+
+fn options_of(host: &str, options: &RunOptions) -> Vec<String> {
+    match options.dns_options.is_empty() {
         false => options.dns_options.clone(),
         true => host
             .lines()
@@ -235,12 +260,15 @@ fn resolv_conf(host: &str, options: &RunOptions, filter: bool, v6: bool) -> Stri
             .flat_map(str::split_whitespace)
             .map(str::to_owned)
             .collect(),
-    };
+    }
+}
+
+fn lines_of(servers: &[String], search: &[String], words: &[String]) -> String {
     let mut text: String = servers
         .iter()
         .map(|s| format!("nameserver {s}\n"))
         .collect();
-    for (word, list) in [("search", search), ("options", dns_options)] {
+    for (word, list) in [("search", search), ("options", words)] {
         if !list.is_empty() {
             text += &format!("{word} {}\n", list.join(" "));
         }

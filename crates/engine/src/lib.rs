@@ -6,20 +6,14 @@
 #![deny(missing_docs)]
 
 pub mod config;
-mod changes;
-mod commit;
-mod container_files;
 mod copy;
-mod cp;
 mod create;
-mod dns;
 mod endpoint;
 mod error;
 mod events;
 mod exec;
 mod files;
 mod first_process;
-mod health;
 mod history;
 mod image;
 mod image_fs;
@@ -32,9 +26,7 @@ pub mod login;
 mod logs;
 pub mod manifest;
 pub mod model;
-mod mounts;
 mod names;
-pub mod network;
 mod new_file;
 pub mod options;
 mod pause;
@@ -44,9 +36,7 @@ mod pull;
 mod push;
 mod rename;
 mod resolve;
-mod restart;
 mod rootfs_view;
-pub mod rootless;
 mod settle;
 mod spec;
 mod start;
@@ -55,9 +45,8 @@ mod step;
 mod tag;
 mod time;
 mod top;
+mod update;
 mod user;
-mod volumes;
-mod wait;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -65,14 +54,11 @@ use std::sync::OnceLock;
 use rctr_runtime::cgroup::CgroupDriver;
 use rctr_store::Store;
 
-pub use changes::{Change, ChangeKind};
-pub use commit::{CommitRequest, ImportRequest};
 pub use config::Config;
 pub use copy::{
     ArchiveFormat, CachePlace, CopyOptions, ImageArchive, KeptCache, LoadOptions, LoadSource,
     LoadedImage,
 };
-pub use cp::{Copied, CopyFlags, CopySource, CopyTarget, check_output};
 pub use create::Created;
 pub use error::{Error, Result, chain};
 pub use events::{ContainerEvent, Event, EventFilter, Events, ImageEvent};
@@ -93,11 +79,10 @@ pub use rctr_runtime::logs::{LogEntry, Stream as LogStream, format_time};
 pub use rctr_runtime::{AttachEvent, AttachStream, ExitStatus, WindowSize};
 pub use rctr_store::{CacheFilter, CacheUsage, Compression, sum};
 pub use start::{RunError, Started, Streams};
-pub use wait::WaitCondition;
 pub use stats::Sample;
-pub use volumes::{PrunedVolumes, Volume, VolumeRequest};
 pub use step::{Step, StepEnd, StepRunner};
 pub use top::Top;
+pub use update::Update;
 
 /// One root directory with its images and containers.
 pub struct Engine {
@@ -138,20 +123,17 @@ impl Engine {
 
     /// `rctr-monitor`: beside this program, or in `../libexec/rctr` of it.
     fn monitor_path(&self) -> Result<PathBuf> {
-        monitor_path()
-    }
-}
-
-fn monitor_path() -> Result<PathBuf> {
-    let exe = std::env::current_exe().map_err(Error::file("find", "/proc/self/exe".as_ref()))?;
-    let dir = exe.parent().unwrap_or("/".as_ref());
-    let looked = vec![
-        dir.join("rctr-monitor"),
-        dir.join("../libexec/rctr/rctr-monitor"),
-    ];
-    match looked.iter().find(|path| path.exists()) {
-        Some(path) => Ok(path.clone()),
-        None => Err(Error::MonitorMissing { looked }),
+        let exe =
+            std::env::current_exe().map_err(Error::file("find", "/proc/self/exe".as_ref()))?;
+        let dir = exe.parent().unwrap_or("/".as_ref());
+        let looked = vec![
+            dir.join("rctr-monitor"),
+            dir.join("../libexec/rctr/rctr-monitor"),
+        ];
+        match looked.iter().find(|path| path.exists()) {
+            Some(path) => Ok(path.clone()),
+            None => Err(Error::MonitorMissing { looked }),
+        }
     }
 }
 

@@ -15,8 +15,7 @@ use rctr_store::Tx;
 
 use crate::lock::ContainerLock;
 use crate::model::{Container, State, Status, ZERO_TIME};
-use crate::restart::{self, Asked};
-use crate::{Engine, Error, Result, events, health, lifecycle, time};
+use crate::{Engine, Error, Result, events, lifecycle, time};
 
 /// Exit code of a container whose monitor was killed or whose machine went down: nobody saw its own.
 const UNKNOWN_EXIT: i32 = 255;
@@ -50,27 +49,16 @@ impl Engine {
         if !container.state.status.is_live() {
             return Ok(Some(container));
         }
-        let restarting = container.state.status == Status::Restarting;
-        if restarting && self.has_timer(&container.id)? {
-            return Ok(Some(container));
-        }
         let seen = self.look(&container.id)?;
-        if let (Seen::Running { .. }, false) = (&seen, restarting) {
+        if let Seen::Running { .. } = seen {
             seen.fill_in(&mut container.state);
-            health::fill_in(&mut container.state, &self.state_dir(&container.id))?;
             return Ok(Some(container));
         }
         let lock = match self.try_lock(&container.id) {
             Ok(Some(lock)) => lock,
             // Somebody is starting, settling or removing it at this moment.
             Ok(None) => {
-                match seen {
-                    Seen::Running { .. } => seen.fill_in(&mut container.state),
-                    _ if restarting || container.restart_count > 0 => {
-                        container.state.status = Status::Restarting;
-                    }
-                    _ => seen.fill_in(&mut container.state),
-                }
+                seen.fill_in(&mut container.state);
                 return Ok(Some(container));
             }
             Err(Error::NoSuchContainer { .. }) => return Ok(None),
@@ -91,14 +79,11 @@ impl Engine {
         mut container: Container,
         lock: &ContainerLock,
     ) -> Result<Container> {
-        match container.state.status {
-            Status::Restarting => return self.mend_restart(container, lock),
-            status if !status.is_live() => return Ok(container),
-            _ => {}
+        if !container.state.status.is_live() {
+            return Ok(container);
         }
         let seen = self.look(&container.id)?;
         seen.fill_in(&mut container.state);
-        health::fill_in(&mut container.state, &self.state_dir(&container.id))?;
         match seen {
             Seen::Running { .. } => return Ok(container),
             // The lock was free: nobody works on it.
@@ -115,8 +100,7 @@ impl Engine {
             _ => events::ended,
         };
         rctr_runtime::clean_up_dead(&self.state_dir(&container.id))?;
-        let rebooted = matches!(seen, Seen::Rebooted);
-        self.write_end(&mut container, lock, rebooted, tell)?;
+        self.write_end(&mut container, lock, tell)?;
         Ok(container)
     }
 
@@ -136,23 +120,15 @@ impl Engine {
         &self,
         container: &mut Container,
         lock: &ContainerLock,
-        rebooted: bool,
         tell: fn(&Tx<'_>, &Container) -> rctr_store::Result<()>,
     ) -> Result<()> {
         self.leave_network(container)?;
-        let asked = Asked::of(&self.state_dir(&container.id))?;
-        if container.options.auto_remove && asked != Some(Asked::Restart) {
+        if container.options.auto_remove {
             return self.remove_locked(container, lock, true, tell);
         }
-        container.networks.clear();
-        container.restarts.stopped |= asked == Some(Asked::Stop);
-        // A boot starts what is to be started, once everything is there.
-        let delay = match (asked, rebooted) {
-            (None, false) => restart::after_end(container),
-            _ => None,
-        };
+        container.network = None;
         let written = self.store.write(|tx| -> Result<()> {
-            self.release_addresses(tx, container)?;
+            tx.release_addresses(&container.id)?;
             tell(tx, container)?;
             lifecycle::save(tx, container)
         });
@@ -160,14 +136,10 @@ impl Engine {
             // The state directory still has it, for a later command to write down.
             Err(Error::Store(e)) if e.is_disk_full() => {
                 tracing::warn!(container = container.id, error = %e, "the end is not recorded yet");
-                return Ok(());
+                Ok(())
             }
-            other => other?,
+            other => other,
         }
-        if let Some(delay) = delay {
-            self.leave_timer(&container.id, delay);
-        }
-        Ok(())
     }
 }
 

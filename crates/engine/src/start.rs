@@ -7,18 +7,20 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::image::Digest;
 use rctr_runtime::{
-    AttachOptions, AttachStream, Launch, LaunchFds, LogConfig, LowerDir, Rootfs,
+    AttachOptions, AttachStream, CopyUp, Launch, LaunchFds, LogConfig, LowerDir, Rootfs,
     SeccompPolicy, StdioConfig,
 };
 
 use crate::endpoint::{HeldPorts, Joined};
 use crate::lock::ContainerLock;
-use crate::model::{Container, Status, ZERO_TIME};
+use crate::model::{Container, ResolvedMount, Status, ZERO_TIME};
 use crate::options::{NetworkMode, RunOptions, SeccompChoice};
 use crate::pod::{self, PodState};
 use crate::rootfs_view::RootfsView;
 use crate::user::Identity;
-use crate::{Engine, Error, Result, config::LogDriver, events, files, health, lifecycle, rootless, settle, spec, user};
+use crate::{
+    Engine, Error, Result, config::LogDriver, events, files, lifecycle, settle, spec, user,
+};
 
 /// Which of a container's standard streams a front door wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -103,10 +105,7 @@ impl Engine {
     pub fn start(&self, name: &str, streams: Streams) -> Result<Started> {
         let id = self.find(name)?;
         let lock = self.lock(&id)?;
-        let mut container = self.refresh_locked(self.load(&id)?, &lock)?;
-        if container.state.status == Status::Paused {
-            return Err(Error::StartPaused);
-        }
+        let container = self.refresh_locked(self.load(&id)?, &lock)?;
         if container.state.status.is_live() {
             let attach = match streams.any() {
                 true => Some(self.attach(&id, streams)?),
@@ -118,11 +117,10 @@ impl Engine {
                 attach,
             });
         }
-        container.forget_restarts();
         self.start_locked(container, &lock, streams)
     }
 
-    pub(crate) fn start_locked(
+    fn start_locked(
         &self,
         mut container: Container,
         lock: &ContainerLock,
@@ -145,14 +143,13 @@ impl Engine {
     ) -> Result<Started> {
         self.store.require_space()?;
         let state_dir = self.fresh_state_dir(&container.id)?;
-        let plan = self.plan_networks(container)?;
-        let held = self.hold_ports(container, &plan)?;
+        let held = self.hold_ports(container)?;
         self.store.write(|tx| -> Result<()> {
-            self.allocate_all(tx, container, &plan, held.ports.clone())?;
+            if container.options.network == NetworkMode::Bridge {
+                container.network = Some(self.allocate(tx, &container.id, held.ports.clone())?);
+            }
             container.state.status = Status::Running;
             container.state.error.clear();
-            container.restarts.due.clear();
-            health::starting(container);
             events::starting(tx, container, streams.any())?;
             lifecycle::save(tx, container)
         })?;
@@ -198,7 +195,7 @@ impl Engine {
                 &bundle,
                 container,
                 joined.as_deref(),
-                self.gateway_for(container)?,
+                self.bridge()?.gateway(),
             )?,
         };
         let in_pod = match (&pod, &container.pod) {
@@ -206,11 +203,9 @@ impl Engine {
             _ => None,
         };
         let joined_namespaces = self.join_namespaces(container)?;
-        let opened = self.open_mounts(container)?;
         let mut fds = Inherited::default();
-        let (shown, copy_up) = opened.show(container, |fd| fds.add(fd));
         let mut output = spec::build(&spec::SpecInput {
-            container: &shown,
+            container,
             user: &identity,
             files: &files,
             netns: fds.path_of(network.netns.as_ref()),
@@ -232,7 +227,9 @@ impl Engine {
             pod::give_devices(&named, &mut output.spec)?;
         }
         let config = bundle.join("config.json");
-        spec::save(&output.spec, &config)?;
+        output.spec.save(&config).map_err(|e| Error::BadRecord {
+            what: format!("{}: {e}", config.display()),
+        })?;
 
         let launch = Launch {
             id: container.id.clone(),
@@ -244,7 +241,7 @@ impl Engine {
                 work: bundle.join("work"),
                 volatile: false,
             },
-            copy_up,
+            copy_up: copy_up(container),
             log: self.log_config(container, &bundle)?,
             stdio: StdioConfig {
                 terminal: container.options.tty.then(Default::default),
@@ -259,11 +256,8 @@ impl Engine {
             seccomp_cache: self.config.root.join("seccomp"),
             exit_command: self.exit_command(&container.id)?,
             tethered: false,
-            forward: rootless::forwards(held, fds.0.len())?,
-            health: self.health_check(container, output.spec.process().as_ref(), &identity)?,
         };
         fds.0.extend(held.sockets.iter().map(AsFd::as_fd));
-        fds.0.extend(network.held.iter().map(AsFd::as_fd));
         let attach = streams.any().then(|| streams.attach(true));
         let launched = rctr_runtime::launch(
             &self.monitor_path()?,
@@ -295,7 +289,7 @@ impl Engine {
     ) -> Result<()> {
         self.leave_network(&container)?;
         settle::discard_state_dir(&self.state_dir(&container.id))?;
-        container.networks.clear();
+        container.network = None;
         container.state.error = error.to_string();
         container.state.exit_code = match error.exit_code() {
             // Docker's code for a start that failed before there was a command to blame.
@@ -310,7 +304,7 @@ impl Engine {
             return self.remove_locked(&container, lock, true, events::not_started);
         }
         self.store.write(|tx| {
-            self.release_addresses(tx, &container)?;
+            tx.release_addresses(&container.id)?;
             events::not_started(tx, &container)?;
             lifecycle::save(tx, &container)
         })
@@ -383,11 +377,6 @@ impl Engine {
 
     /// What the monitor runs when the container ended and nobody waits.
     fn exit_command(&self, id: &str) -> Result<Vec<String>> {
-        self.own_command(&["internal", "settle", id])
-    }
-
-    /// This program with this engine's directories, as a command line.
-    pub(crate) fn own_command(&self, rest: &[&str]) -> Result<Vec<String>> {
         let exe =
             std::env::current_exe().map_err(Error::file("find", Path::new("/proc/self/exe")))?;
         let path = |p: &Path| p.to_string_lossy().into_owned();
@@ -402,7 +391,7 @@ impl Engine {
         if config.file.exists() {
             words.extend(["--config".into(), path(&config.file)]);
         }
-        words.extend(rest.iter().copied().map(String::from));
+        words.extend(["internal", "settle", id].map(String::from));
         Ok(words)
     }
 }
@@ -413,13 +402,22 @@ struct Inherited<'a>(Vec<BorrowedFd<'a>>);
 
 impl<'a> Inherited<'a> {
     fn path_of(&mut self, fd: Option<&'a OwnedFd>) -> Option<PathBuf> {
-        Some(self.add(fd?))
+        self.0.push(fd?.as_fd());
+        Some(LaunchFds::path(self.0.len() - 1))
     }
+}
 
-    fn add(&mut self, fd: &'a OwnedFd) -> PathBuf {
-        self.0.push(fd.as_fd());
-        LaunchFds::path(self.0.len() - 1)
-    }
+/// The image fills empty volumes, once: before the first start.
+fn copy_up(container: &Container) -> Vec<CopyUp> {
+    let fills = |mount: &&ResolvedMount| mount.volume.is_some() && mount.spec.copy;
+    let first = container.state.started_at == ZERO_TIME;
+    let mounts = container.mounts.iter().filter(|_| first).filter(fills);
+    mounts
+        .map(|mount| CopyUp {
+            target: PathBuf::from(&mount.spec.target),
+            volume: mount.source.clone(),
+        })
+        .collect()
 }
 
 pub(crate) fn seccomp_policy(

@@ -237,10 +237,8 @@ impl StepRunner<'_> {
             mounts: step.mounts.clone(),
             created: time::now(),
             state: State::created(),
-            networks: Vec::new(),
-            connections: Some(Vec::new()),
+            network: None,
             restart_count: 0,
-            restarts: Default::default(),
             pod: None,
             id,
         }
@@ -252,8 +250,7 @@ impl StepRunner<'_> {
             NetworkMode::Host => Ok(None),
             NetworkMode::None => Ok(Some(rctr_network::new_netns()?)),
             NetworkMode::Container(other) => self.engine.namespace_of(other).map(Some),
-            // A build has no networks of users: the command line refuses them.
-            NetworkMode::Bridge | NetworkMode::User(_) => {
+            NetworkMode::Bridge => {
                 if let Some(used) = lock(&self.networks).pop() {
                     return Ok(Some(used));
                 }
@@ -264,8 +261,7 @@ impl StepRunner<'_> {
                     .write(|tx| self.engine.allocate(tx, &owner, Vec::new()))?;
                 let netns = rctr_network::new_netns()?;
                 // Nothing is published.
-                let routes = crate::endpoint::own_routes(&endpoint);
-                drop(self.engine.plug_in(&netns, &endpoint, routes)?.0);
+                drop(self.engine.plug_in(&netns, &endpoint)?.0);
                 Ok(Some(netns))
             }
         }
@@ -305,7 +301,9 @@ impl StepRunner<'_> {
             pod: None,
         })?;
         let config = step.dir.join("config.json");
-        spec::save(&output.spec, &config)?;
+        output.spec.save(&config).map_err(|e| Error::BadRecord {
+            what: format!("{}: {e}", config.display()),
+        })?;
         let launch = Launch {
             id: container.id.clone(),
             bundle: step.dir.into(),
@@ -324,8 +322,6 @@ impl StepRunner<'_> {
             seccomp_cache: engine.config.root.join("seccomp"),
             exit_command: Vec::new(),
             tethered: true,
-            forward: Vec::new(),
-            health: None,
         };
         let fds = LaunchFds {
             inherited: netns.iter().map(|fd| fd.as_fd()).collect(),

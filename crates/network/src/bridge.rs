@@ -8,6 +8,7 @@ use nix::net::if_::if_nametoindex;
 
 use crate::config::check_interface_name;
 use crate::conntrack::StaleFlows;
+use crate::home::at_home;
 use crate::link::{self, Addressing, Link, VethPair};
 use crate::netlink::Socket;
 use crate::{
@@ -50,6 +51,10 @@ pub enum Warning {
 /// [`Error::InvalidName`], [`Error::SubnetTooSmall`], [`Error::SubnetInUse`] and [`Error::NotABridge`] for a
 /// configuration that cannot work; [`Error::NoNftables`]; [`Error::Netlink`] and [`Error::Sysctl`] without CAP_NET_ADMIN.
 pub fn ensure_bridge(bridge: &BridgeConfig) -> Result<EnsureOutcome> {
+    at_home(|| ensure_bridge_here(bridge))
+}
+
+fn ensure_bridge_here(bridge: &BridgeConfig) -> Result<EnsureOutcome> {
     bridge.validate()?;
     let mut outcome = EnsureOutcome::default();
     let effective = &possible(bridge);
@@ -74,8 +79,10 @@ pub fn ensure_bridge(bridge: &BridgeConfig) -> Result<EnsureOutcome> {
 /// # Errors
 /// [`Error::NoNftables`]; [`Error::Netlink`].
 pub fn firewall_lost(bridge: &BridgeConfig) -> Result<bool> {
-    let there = Link::find(&Socket::route()?, &bridge.name)?.is_some();
-    Ok(there && !nft::is_complete(&possible(bridge))?)
+    at_home(|| {
+        let there = Link::find(&Socket::route()?, &bridge.name)?.is_some();
+        Ok(there && !nft::is_complete(&possible(bridge))?)
+    })
 }
 
 /// The bridge as this kernel can have it.
@@ -139,6 +146,10 @@ fn check_subnets(socket: &Socket, bridge: &BridgeConfig) -> Result<()> {
 /// # Errors
 /// [`Error::Netlink`].
 pub fn reached_by(network: IpNet) -> Result<Option<(String, IpNet)>> {
+    at_home(|| reached_by_here(network))
+}
+
+fn reached_by_here(network: IpNet) -> Result<Option<(String, IpNet)>> {
     let socket = Socket::route()?;
     let family = match network {
         IpNet::V4(_) => libc::AF_INET,
@@ -163,6 +174,14 @@ fn overlap(one: IpNet, other: IpNet) -> bool {
 /// # Errors
 /// [`Error::NoFreeSubnet`]; [`Error::Netlink`].
 pub fn choose_subnet(
+    bridge: &str,
+    current: Option<Ipv4Net>,
+    spoken_for: &[IpNet],
+) -> Result<Ipv4Net> {
+    at_home(|| choose_subnet_here(bridge, current, spoken_for))
+}
+
+fn choose_subnet_here(
     bridge: &str,
     current: Option<Ipv4Net>,
     spoken_for: &[IpNet],
@@ -222,6 +241,14 @@ fn ensure_parameters(bridge: &BridgeConfig) -> Result<()> {
 /// [`Error::InterfaceExists`] if the host end's name is taken: call again with another;
 /// [`Error::NoSuchBridge`] if [`ensure_bridge`] was not called; [`Error::Netlink`], [`Error::Namespace`], [`Error::Sysctl`].
 pub fn connect(netns: BorrowedFd<'_>, bridge: &BridgeConfig, endpoint: &Endpoint) -> Result<()> {
+    at_home(|| connect_here(netns, bridge, endpoint))
+}
+
+fn connect_here(
+    netns: BorrowedFd<'_>,
+    bridge: &BridgeConfig,
+    endpoint: &Endpoint,
+) -> Result<()> {
     check_interface_name(&endpoint.host_ifname)?;
     check_interface_name(&endpoint.ifname)?;
     let host = Socket::route()?;
@@ -328,9 +355,11 @@ pub fn publish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<Deferre
     if ports.is_empty() {
         return Ok(Deferred(None));
     }
-    let socket = Socket::netfilter()?;
-    nft::publish(&socket, bridge, ports)?;
-    Ok(Deferred(Some(StaleFlows::new(socket, ports, true))))
+    at_home(|| {
+        let socket = Socket::netfilter()?;
+        nft::publish(&socket, bridge, ports)?;
+        Ok(Deferred(Some(StaleFlows::new(socket, ports, true))))
+    })
 }
 
 /// Takes published ports back; those that are not published, or lead elsewhere by now, are left alone.
@@ -343,9 +372,11 @@ pub fn unpublish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<Defer
     if ports.is_empty() {
         return Ok(Deferred(None));
     }
-    let socket = Socket::netfilter()?;
-    nft::unpublish(&socket, bridge, ports)?;
-    Ok(Deferred(Some(StaleFlows::new(socket, ports, false))))
+    at_home(|| {
+        let socket = Socket::netfilter()?;
+        nft::unpublish(&socket, bridge, ports)?;
+        Ok(Deferred(Some(StaleFlows::new(socket, ports, false))))
+    })
 }
 
 /// The slow rest of [`publish`] or [`unpublish`], done when this is dropped: keep it until nobody waits.
@@ -354,7 +385,7 @@ pub fn unpublish(bridge: &BridgeConfig, ports: &[PublishedPort]) -> Result<Defer
 /// flows (some 20 ms, for UDP ports only). After `unpublish` it also may take 10 ms to close the socket, as the
 /// kernel then waits until what was removed is freed.
 #[must_use = "dropping it may take 20 ms: do so when nobody waits any more"]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Deferred(#[expect(dead_code, reason = "held for its drop")] Option<StaleFlows>);
 
 /// Removes the bridge, what it added to nftables and to the firewall, and with the last bridge the table.
@@ -364,6 +395,10 @@ pub struct Deferred(#[expect(dead_code, reason = "held for its drop")] Option<St
 /// # Errors
 /// [`Error::NotABridge`]; [`Error::Netlink`]. A bridge that is not there is none.
 pub fn remove_bridge(bridge: &BridgeConfig) -> Result<()> {
+    at_home(|| remove_bridge_here(bridge))
+}
+
+fn remove_bridge_here(bridge: &BridgeConfig) -> Result<()> {
     let socket = Socket::route()?;
     let link = Link::find(&socket, &bridge.name)?;
     if link.is_some_and(|link| !link.is_bridge) {

@@ -104,7 +104,11 @@ impl BridgeConfig {
         gateways
     }
 
-    pub(crate) fn validate(&self) -> Result<()> {
+    /// Whether such a bridge can be.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::SubnetTooSmall`].
+    pub fn validate(&self) -> Result<()> {
         check_interface_name(&self.name)?;
         let too_small = |subnet| Error::SubnetTooSmall {
             bridge: self.name.clone(),

@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use rctr_engine::config::LogDriver;
-use rctr_engine::inspect::{ContainerInspect, ContainerPaths, ImageFacts, ImageInspect};
+use rctr_engine::inspect::{ContainerInspect, ContainerPaths, ImageFacts, ImageInspect, NetworkInspect};
 use rctr_engine::{Engine, Error, familiar_name};
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::app::App;
-use crate::cli::{ContainerInspectArgs, ImageInspectArgs, InspectArgs};
+use crate::cli::{ContainerInspectArgs, ImageInspectArgs, InspectArgs, NetworkInspectArgs};
 use crate::failure::{Failure, GENERAL, Result, TEMPLATE};
 use crate::output::template::{Functions, Names, Template};
 use crate::usage::require_names;
@@ -21,6 +21,7 @@ enum Kind {
     Any,
     Container,
     Image,
+    Network,
 }
 
 /// `inspect`.
@@ -29,8 +30,9 @@ pub fn any(app: &App, args: &InspectArgs) -> Result {
         None | Some("") => Kind::Any,
         Some("container") => Kind::Container,
         Some("image") => Kind::Image,
+        Some("network") => Kind::Network,
         Some(other) => {
-            let message = format!("unknown type: {other:?}: must be \"container\" or \"image\"");
+            let message = format!("unknown type: {other:?}: must be \"container\", \"image\" or \"network\"");
             return Err(Failure::new(GENERAL, message));
         }
     };
@@ -51,6 +53,18 @@ pub fn containers(app: &App, args: &ContainerInspectArgs) -> Result {
         "container inspect",
         Kind::Container,
         args.size,
+        args.format.format.as_deref(),
+        &args.names,
+    )
+}
+
+/// `network inspect`.
+pub fn networks(app: &App, args: &NetworkInspectArgs) -> Result {
+    run(
+        app,
+        "network inspect",
+        Kind::Network,
+        false,
         args.format.format.as_deref(),
         &args.names,
     )
@@ -79,10 +93,29 @@ fn run(
     require_names(command, names)?;
     let shape = Shape::new(format)?;
     let engine = app.engine()?;
+    show(&shape, names, |name| look_up(&engine, kind, size, name))
+}
+
+/// Shows what `look_up` finds by names, in the same way for everything that can be inspected.
+pub fn documents(
+    command: &str,
+    format: Option<&str>,
+    names: &[String],
+    look_up: impl FnMut(&str) -> Result<Json>,
+) -> Result {
+    require_names(command, names)?;
+    show(&Shape::new(format)?, names, look_up)
+}
+
+fn show(
+    shape: &Shape,
+    names: &[String],
+    mut look_up: impl FnMut(&str) -> Result<Json>,
+) -> Result {
     let mut found = Vec::new();
     let mut failures = Vec::new();
     for name in names {
-        match look_up(&engine, kind, size, name) {
+        match look_up(name) {
             Ok(document) => found.push(document),
             Err(failure) => failures.push(failure),
         }
@@ -152,6 +185,14 @@ fn indented(documents: &[Json]) -> String {
 }
 
 fn look_up(engine: &Engine, kind: Kind, size: bool, name: &str) -> Result<Json> {
+    if kind == Kind::Network {
+        return match network(engine, name) {
+            Err(Error::NoSuchNetwork { .. }) => {
+                Err(Failure::new(GENERAL, format!("network {name} not found")))
+            }
+            other => Ok(other?),
+        };
+    }
     if kind != Kind::Image {
         match container(engine, name, size) {
             Err(Error::NoSuchContainer { .. }) if kind == Kind::Any => {}
@@ -160,7 +201,10 @@ fn look_up(engine: &Engine, kind: Kind, size: bool, name: &str) -> Result<Json> 
         }
     }
     match image(engine, name) {
-        Err(Error::NoSuchImage { .. }) if kind == Kind::Any => Err(not_found("object", name)),
+        Err(Error::NoSuchImage { .. }) if kind == Kind::Any => match network(engine, name) {
+            Err(Error::NoSuchNetwork { .. }) => Err(not_found("object", name)),
+            other => Ok(other?),
+        },
         Err(Error::NoSuchImage { .. }) => Err(not_found("image", name)),
         other => Ok(other?),
     }
@@ -184,6 +228,12 @@ fn container(engine: &Engine, name: &str, size: bool) -> rctr_engine::Result<Jso
     Ok(json(&ContainerInspect::new(
         &container, &paths, driver, size,
     )))
+}
+
+fn network(engine: &Engine, name: &str) -> rctr_engine::Result<Json> {
+    let network = engine.network(name)?;
+    let members = engine.network_members(&network)?;
+    Ok(json(&NetworkInspect::new(&network, &members)))
 }
 
 fn image(engine: &Engine, name: &str) -> rctr_engine::Result<Json> {

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use clap::CommandFactory;
+use rctr_engine::Error;
 
 use crate::app::App;
 use crate::cli::Cli;
-use crate::failure::{Failure, GENERAL, Result};
+use crate::failure::{Failure, GENERAL, Result, chain};
 
 /// Writes down the end of a container, and removes it if it was to be removed.
 pub fn settle(app: &App, id: &str) -> Result {
@@ -14,9 +15,63 @@ pub fn settle(app: &App, id: &str) -> Result {
     Ok(0)
 }
 
+/// Starts a container that has waited long enough since its end.
+pub fn restart(app: &App, id: &str) -> Result {
+    app.engine()?.restart_now(id)?;
+    Ok(0)
+}
+
+/// Records that the health of a container has become another one.
+pub fn health(app: &App, id: &str, status: &str) -> Result {
+    app.engine()?.tell_of_health(id, status)?;
+    Ok(0)
+}
+
+/// Starts the containers whose restart policy says so.
+pub fn start_after_boot(app: &App) -> Result {
+    Ok(report(app.engine()?.start_after_boot()?))
+}
+
+/// Stops all containers; their restart policies hold after the next boot.
+pub fn stop_for_shutdown(app: &App) -> Result {
+    Ok(report(app.engine()?.stop_for_shutdown()?))
+}
+
+fn report(failed: Vec<(String, Error)>) -> u8 {
+    for (name, error) in &failed {
+        eprintln!("rctr: {name}: {}", chain(error));
+    }
+    if failed.is_empty() { 0 } else { GENERAL }
+}
+
+/// Tells of the end of a process that `exec` started.
+pub fn exec_ended(app: &App, id: &str, exec: &str, code: i32) -> Result {
+    app.engine()?.exec_ended(id, exec, code)?;
+    Ok(0)
+}
+
 /// Removes the configured bridge and what it added to the firewall.
 pub fn network_remove(app: &App) -> Result {
     app.engine()?.remove_network()?;
+    Ok(0)
+}
+
+/// Serves names of containers, or watches who does. Whoever started it reads its standard output: nothing and the end of
+/// it mean that it is ready.
+pub fn dns(app: &App, guard: Option<i32>) -> Result {
+    let engine = app.engine()?;
+    let served = match guard {
+        Some(server) => engine.guard_dns(server),
+        None => engine.serve_dns(|| {
+            if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+                let _ = nix::unistd::dup2_stdout(&null);
+            }
+        }),
+    };
+    served.map_err(|error| {
+        println!("{}", chain(&error));
+        Failure::silent(GENERAL)
+    })?;
     Ok(0)
 }
 

@@ -3,16 +3,22 @@
 mod attach;
 mod build;
 mod builder;
+mod commit;
 mod completion;
 mod copy;
+mod cp;
 mod create;
 mod cri;
 mod df;
+mod df_verbose;
+mod diff;
 mod events;
 mod exec;
+mod export;
 mod history;
 mod images;
 mod images_tree;
+mod import;
 mod info;
 mod inspect;
 mod install_node;
@@ -22,12 +28,15 @@ mod load;
 mod login;
 mod logs;
 mod manifest;
+mod network;
+mod pause;
 mod port;
 mod prune;
 mod ps;
 mod ps_filter;
 mod pull;
 mod push;
+mod restart;
 mod rename;
 mod rm;
 mod rmi;
@@ -39,7 +48,9 @@ mod stats;
 mod stop;
 mod tag;
 mod top;
+mod update;
 mod version;
+mod volume;
 mod wait;
 
 use std::ffi::OsString;
@@ -75,6 +86,7 @@ pub fn run(args: Vec<OsString>) -> Result {
         Some(Command::Events(args)) => events::run(&app, "events", &args),
         Some(Command::Builder { command }) => builder::run(&app, command),
         Some(Command::Manifest { command }) => manifest::run(&app, command),
+        Some(Command::Network { command }) => network::run(&app, command),
         Some(Command::Images(args)) => images::run(&app, "images", &args),
         Some(Command::Inspect(args)) => inspect::any(&app, &args),
         Some(Command::Rmi(args)) => rmi::run(&app, "rmi", &args),
@@ -97,10 +109,28 @@ pub fn run(args: Vec<OsString>) -> Result {
         Some(Command::System {
             command: SystemCommand::InstallNode(args),
         }) => install_node::run(&args),
+        Some(Command::Volume { command }) => volume::run(&app, command),
         Some(Command::Completion(args)) => completion::run(&args),
         Some(Command::Internal {
             command: InternalCommand::Settle { id },
         }) => internal::settle(&app, &id),
+        Some(Command::Internal {
+            command: InternalCommand::Restart { id },
+        }) => internal::restart(&app, &id),
+        Some(Command::Internal {
+            command: InternalCommand::Health { id, status },
+        }) => internal::health(&app, &id, &status),
+        Some(Command::Internal {
+            command: InternalCommand::StartAfterBoot,
+        }) => internal::start_after_boot(&app),
+        Some(Command::Internal {
+            command: InternalCommand::StopForShutdown,
+        }) => internal::stop_for_shutdown(&app),
+        Some(Command::Internal {
+            command: InternalCommand::Dns { guard },
+        }) => internal::dns(&app, guard),
+            command: InternalCommand::ExecEnded { id, exec, code },
+        }) => internal::exec_ended(&app, &id, &exec, code),
         Some(Command::Internal {
             command: InternalCommand::Gc,
         }) => internal::collect_garbage(&app),
@@ -130,17 +160,25 @@ fn on_containers(app: &App, group: &str, verb: ContainerVerb) -> Result {
     match verb {
         ContainerVerb::Run(args) => run::run(app, &name("run"), *args),
         ContainerVerb::Exec(args) => exec::run(app, &name("exec"), args),
+        ContainerVerb::Commit(args) => commit::run(app, &name("commit"), &args),
+        ContainerVerb::Cp(args) => cp::run(app, &name("cp"), &args),
+        ContainerVerb::Diff(args) => diff::run(app, &name("diff"), &args),
+        ContainerVerb::Export(args) => export::run(app, &name("export"), &args),
         ContainerVerb::Create(args) => create::run(app, &name("create"), *args),
         ContainerVerb::Start(args) => start::run(app, &name("start"), &args),
         ContainerVerb::Stop(args) => stop::run(app, &name("stop"), &args),
         ContainerVerb::Kill(args) => kill::run(app, &name("kill"), &args),
         ContainerVerb::Rm(args) => rm::run(app, &name("rm"), &args),
         ContainerVerb::Wait(args) => wait::run(app, &name("wait"), &args),
+        ContainerVerb::Restart(args) => restart::run(app, &name("restart"), &args),
+        ContainerVerb::Pause(args) => pause::pause(app, &name("pause"), &args),
+        ContainerVerb::Unpause(args) => pause::unpause(app, &name("unpause"), &args),
         ContainerVerb::Logs(args) => logs::run(app, &name("logs"), &args),
         ContainerVerb::Port(args) => port::run(app, &name("port"), &args),
         ContainerVerb::Rename(args) => rename::run(app, &name("rename"), &args),
         ContainerVerb::Stats(args) => stats::run(app, &args),
         ContainerVerb::Top(args) => top::run(app, &name("top"), &args),
+        ContainerVerb::Update(args) => update::run(app, &name("update"), &args),
         ContainerVerb::Attach(args) => attach::run(app, &name("attach"), &args),
     }
 }
@@ -161,6 +199,7 @@ fn on_images(app: &App, group: &str, verb: ImageVerb) -> Result {
     match verb {
         ImageVerb::Build(args) => build::run(app, &name("build"), &args),
         ImageVerb::History(args) => history::run(app, &name("history"), &args),
+        ImageVerb::Import(args) => import::run(app, &name("import"), &args),
         ImageVerb::Load(args) => load::run(app, &name("load"), &args),
         ImageVerb::Pull(args) => pull::run(app, &name("pull"), &args),
         ImageVerb::Push(args) => push::run(app, &name("push"), &args),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rctr_engine::Engine;
-use rctr_engine::model::{Container, State, Status};
+use rctr_engine::model::{Container, Health, HealthStatus, State, Status};
 use rctr_engine::options::{MountKind, NetworkMode};
 
 use super::ps_filter::Filters;
@@ -314,13 +314,21 @@ fn name(container: &Container) -> String {
     }
 }
 
+/// The names of its networks.
 fn network(container: &Container) -> String {
-    match (&container.options.network, &container.network) {
-        (_, Some(endpoint)) => endpoint.network.clone(),
-        (NetworkMode::Bridge, None) => "bridge".to_owned(),
-        (NetworkMode::None, None) => "none".to_owned(),
-        (NetworkMode::Host, None) => "host".to_owned(),
-        (NetworkMode::Container(_), None) => String::new(),
+    match &container.options.network {
+        NetworkMode::Bridge | NetworkMode::User(_) => {
+            let connections = container.connections();
+            let mut names: Vec<&str> = connections
+                .iter()
+                .map(|connection| connection.request.network.as_str())
+                .collect();
+            names.sort_unstable();
+            names.join(",")
+        }
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::Container(_) => String::new(),
     }
 }
 
@@ -330,12 +338,22 @@ fn status(state: &State, now: Timestamp) -> String {
     let finished = || duration::since(&state.finished_at, now);
     match state.status {
         Status::Created => "Created".to_owned(),
-        Status::Running => format!("Up {}", started()),
+        Status::Running => match &state.health {
+            None => format!("Up {}", started()),
+            Some(health) => format!("Up {} ({})", started(), health_word(health)),
+        },
         Status::Paused => format!("Up {} (Paused)", started()),
         Status::Restarting => format!("Restarting ({}) {} ago", state.exit_code, finished()),
         Status::Removing => "Removal In Progress".to_owned(),
         Status::Exited => format!("Exited ({}) {} ago", state.exit_code, finished()),
         Status::Dead => "Dead".to_owned(),
+    }
+}
+
+fn health_word(health: &Health) -> &'static str {
+    match health.status {
+        HealthStatus::Starting => "health: starting",
+        known => known.as_str(),
     }
 }
 
@@ -364,8 +382,10 @@ pub mod tests {
             mounts: Vec::new(),
             created: "2026-11-21T12:00:00.5Z".to_owned(),
             state: State::created(),
-            network: None,
+            networks: Vec::new(),
+            connections: None,
             restart_count: 0,
+            restarts: Default::default(),
             pod: None,
             cgroup_driver: "cgroupfs".to_owned(),
             cgroup_path: String::new(),
@@ -392,8 +412,23 @@ pub mod tests {
         state.started_at = "2026-11-21T12:00:00Z".to_owned();
         state.status = Status::Running;
         assert_eq!(status(&state, now()), "Up 2 hours");
+        for (health, word) in [
+            (HealthStatus::Starting, "health: starting"),
+            (HealthStatus::Healthy, "healthy"),
+            (HealthStatus::Unhealthy, "unhealthy"),
+        ] {
+            state.health = Some(Health {
+                status: health,
+                ..Health::default()
+            });
+            assert_eq!(status(&state, now()), format!("Up 2 hours ({word})"));
+        }
         state.status = Status::Paused;
         assert_eq!(status(&state, now()), "Up 2 hours (Paused)");
+        state.status = Status::Restarting;
+        state.exit_code = 7;
+        state.finished_at = "2026-11-21T13:59:57Z".to_owned();
+        assert_eq!(status(&state, now()), "Restarting (7) 3 seconds ago");
         state.status = Status::Exited;
         state.exit_code = 137;
         state.finished_at = "2026-11-21T13:59:55Z".to_owned();

@@ -170,11 +170,17 @@ impl Filter {
     pub fn matches(&self, container: &Container) -> bool {
         let status = container.state.status;
         let with_slash = format!("/{}", container.name);
-        let network = match &container.options.network {
-            NetworkMode::Bridge => "bridge",
-            NetworkMode::None => "none",
-            NetworkMode::Host => "host",
-            NetworkMode::Container(_) => "",
+        let on = |wanted: &String| match &container.options.network {
+            NetworkMode::Bridge | NetworkMode::User(_) => {
+                let connections = container.connections();
+                connections.iter().any(|connection| {
+                    connection.request.network == *wanted
+                        || !wanted.is_empty() && connection.network_id.starts_with(wanted.as_str())
+                })
+            }
+            NetworkMode::None => wanted == "none",
+            NetworkMode::Host => wanted == "host",
+            NetworkMode::Container(_) => wanted.is_empty(),
         };
         any(&self.ids, |pattern| pattern.matches(&container.id))
             && any(&self.names, |pattern| {
@@ -185,8 +191,11 @@ impl Filter {
                 .iter()
                 .all(|label| has_label(&container.process.labels, label))
             && any(&self.states, |state| state == status.as_str())
-            // Nobody checks a container's health yet, and there is no swarm whose task it could be.
-            && any(&self.health, |health| health == "none")
+            && any(&self.health, |wanted| {
+                let health = container.state.health.as_ref();
+                wanted == health.map_or("none", |health| health.status.as_str())
+            })
+            // There is no swarm whose task it could be.
             && any(&self.tasks, |task| matches!(task.as_str(), "false" | "0"))
             && any(&self.exited, |code| {
                 !status.is_live()
@@ -197,7 +206,7 @@ impl Filter {
                 *image == container.image_id || *image == container.image_name
             })
             && any(&self.volumes, |wanted| uses_volume(container, wanted))
-            && any(&self.networks, |wanted| wanted == network)
+            && any(&self.networks, on)
             && self
                 .publish
                 .as_ref()

@@ -3,12 +3,13 @@
 use std::str::FromStr;
 
 use rctr_engine::options::{
+    EndpointFlags, EndpointRequest, combine_networks, parse_ip4, parse_ip6, parse_link_local, parse_mac,
     AttachTo, BlockIo, DeviceFlag, Devices, Isolation, LogChoice, MountSpec, ParseError,
-    PullPolicy, RunOptions, SecurityOptions, check_cpuset, check_isolation, parse_annotation,
-    parse_cpus, parse_dns, parse_dns_search, parse_expose, parse_log_options, parse_memory_swap,
-    parse_name, parse_platform, parse_rate_bytes, parse_rate_operations, parse_signal, parse_size,
-    parse_storage_option, parse_sysctl, parse_uts, parse_weight_device, resolve_env,
-    resolve_labels,
+    PullPolicy, RestartPolicy, RunOptions, SecurityOptions, check_cpuset, check_isolation,
+    parse_annotation, parse_cpus, parse_dns, parse_dns_search, parse_expose, parse_log_options,
+    parse_memory_swap, parse_name, parse_platform, parse_rate_bytes, parse_rate_operations,
+    parse_signal, parse_size, parse_storage_option, parse_sysctl, parse_uts, parse_weight_device,
+    resolve_env, resolve_labels,
 };
 
 use super::ContainerFlags;
@@ -29,7 +30,10 @@ impl ContainerFlags {
         let image = words
             .next()
             .ok_or_else(|| crate::usage::wrong_count(command, "requires at least 1 argument"))?;
-        check.restart(self.restart.as_deref())?;
+        let restart: RestartPolicy = match self.restart.as_deref() {
+            Some(text) => text.parse().map_err(|e| check.files(&e))?,
+            None => RestartPolicy::default(),
+        };
         if !self.disable_content_trust {
             let error = ParseError::ContentTrust;
             let flag = "--disable-content-trust";
@@ -59,8 +63,22 @@ impl ContainerFlags {
                 DeviceFlag::Cdi(name) => devices.cdi.push(name),
             }
         }
+        let places = EndpointFlags {
+            aliases: self.network_alias,
+            ip: check.one("--ip", given(self.ip), parse_ip4)?,
+            ip6: check.one("--ip6", given(self.ip6), parse_ip6)?,
+            mac: check.one("--mac-address", given(self.mac_address), parse_mac)?,
+            link_local: check.each("--link-local-ip", &self.link_local_ip, parse_link_local)?,
+        };
+        for text in &self.network {
+            check.one("--network", Some(text.clone()), |text| text.parse::<EndpointRequest>())?;
+        }
+        let (network, endpoints) =
+            combine_networks(&self.network, places).map_err(|e| check.files(&e))?;
         let (mounts, warnings) = check.mounts(&self.volume, &self.mount, &self.tmpfs)?;
         let mut options = RunOptions {
+            restart,
+            health: self.health.into_config(command, self.no_healthcheck)?,
             image,
             cmd: words.collect(),
             entrypoint: self.entrypoint.map(|word| {
@@ -81,6 +99,8 @@ impl ContainerFlags {
             env: resolve_env(&self.env, &self.env_file, host_variable)
                 .map_err(|e| check.files(&e))?,
             mounts,
+            volumes_from: check.each("--volumes-from", &self.volumes_from, |text| text.parse())?,
+            volume_driver: given(self.volume_driver),
             working_dir: given(self.workdir),
             user: self.user,
             group_add: self.group_add,
@@ -89,9 +109,8 @@ impl ContainerFlags {
             dns: check.each("--dns", &self.dns, parse_dns)?,
             dns_search: check.each("--dns-search", &self.dns_search, parse_dns_search)?,
             dns_options: self.dns_option,
-            network: check
-                .one("--network", self.network, |text| text.parse())?
-                .unwrap_or_default(),
+            network,
+            endpoints,
             cap_add: self.cap_add,
             cap_drop: self.cap_drop,
             privileged: self.privileged,
@@ -246,20 +265,6 @@ impl Checker<'_> {
         specs.extend(self.each("--mount", mounts, MountSpec::from_mount)?);
         specs.extend(self.each("--tmpfs", tmpfs, MountSpec::from_tmpfs)?);
         Ok((specs, warnings.into_iter().flatten().collect()))
-    }
-
-    fn restart(&self, policy: Option<&str>) -> Result<()> {
-        match policy {
-            None | Some("no" | "") => Ok(()),
-            Some(policy) => Err(Failure::usage(
-                ENGINE,
-                self.command,
-                format!(
-                    "invalid argument {policy:?} for \"--restart\" flag: restart policies arrive in a later release; \
-                     only \"no\" is known"
-                ),
-            )),
-        }
     }
 
     /// A mode of a namespace, whose error names its flag itself.
@@ -428,16 +433,28 @@ mod tests {
                 "invalid argument \"80:x\" for \"-p, --publish\" flag: ",
             ),
             (
-                &["--network", "mesh", "i"],
-                "invalid argument \"mesh\" for \"--network\" flag: ",
+                &["--network", "name=mesh,colour=red", "i"],
+                "invalid argument \"name=mesh,colour=red\" for \"--network\" flag: invalid field key colour",
+            ),
+            (
+                &["--mac-address", "x", "i"],
+                "invalid argument \"x\" for \"--mac-address\" flag: x is not a valid mac address",
             ),
             (
                 &["--pull", "often", "i"],
                 "invalid argument \"often\" for \"--pull\" flag: ",
             ),
             (
-                &["--restart", "always", "i"],
-                "invalid argument \"always\" for \"--restart\" flag: restart policies arrive",
+                &["--restart", "often", "i"],
+                "invalid restart policy: unknown policy 'often'; use one of ",
+            ),
+            (
+                &["--rm", "--restart", "always", "i"],
+                "conflicting options: cannot specify both --restart and --rm",
+            ),
+            (
+                &["--health-timeout=-1s", "i"],
+                "--health-timeout cannot be negative",
             ),
             (
                 &["--stop-signal", "SIGFOO", "i"],

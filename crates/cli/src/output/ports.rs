@@ -30,7 +30,7 @@ pub fn of(container: &Container) -> String {
         protocol: port.protocol.as_str().to_owned(),
     });
     let mut ports: Vec<Port> = published.collect();
-    if container.state.status.is_live() && container.network.is_some() {
+    if container.state.status.is_live() && !container.networks.is_empty() {
         let exposed = container
             .process
             .exposed_ports

@@ -10,6 +10,7 @@ mod host_config;
 mod image;
 mod mount_request;
 mod network;
+mod user_network;
 
 use std::collections::BTreeMap;
 
@@ -20,10 +21,11 @@ pub use container::{ContainerInspect, ContainerPaths, ContainerState, MountPoint
 pub use host_config::{HostConfig, LogConfig, RestartPolicy, UlimitJson};
 pub use image::{ImageFacts, ImageInspect, ImageMetadata, RootFs};
 pub use mount_request::{BindOptions, MountRequest, TmpfsOptions, VolumeOptions};
-pub(crate) use network::network_id;
+pub(crate) use network::{derived_id, network_id};
 pub use network::{
-    EndpointSettings, NetworkSettings, PortBinding, PortMap, port_map, published_ports,
+    EndpointSettings, IpamConfig, NetworkSettings, PortBinding, PortMap, port_map, published_ports,
 };
+pub use user_network::{Ipam, IpamPool, Member, NetworkInspect};
 
 /// An object without content, `{}`: how Docker writes sets as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

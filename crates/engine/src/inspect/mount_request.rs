@@ -1,8 +1,10 @@
 //! Mounts as they were asked for: `HostConfig.Binds` and `HostConfig.Mounts`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use crate::options::{MountKind, MountSpec, parse_size};
+use crate::options::{BindRecursion, MountKind, MountSpec, parse_size};
 
 /// One of `HostConfig.Mounts`: a `--mount` as asked for.
 #[derive(Debug, Clone, Serialize)]
@@ -24,29 +26,71 @@ pub struct MountRequest {
     /// What only a volume has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume_options: Option<VolumeOptions>,
+    /// What only an image has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_options: Option<ImageOptions>,
     /// What only a tmpfs has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tmpfs_options: Option<TmpfsOptions>,
 }
 
 /// `BindOptions` of a [`MountRequest`].
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct BindOptions {
     /// Mount propagation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub propagation: Option<String>,
+    /// Nothing of what is mounted below the source.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub non_recursive: bool,
     /// Make a missing source.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub create_mountpoint: bool,
+    /// What is mounted below the source can be written although the bind cannot.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub read_only_non_recursive: bool,
+    /// What is mounted below the source surely cannot be written either.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub read_only_force_recursive: bool,
 }
 
 /// `VolumeOptions` of a [`MountRequest`].
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct VolumeOptions {
     /// Leave an empty volume empty.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_copy: bool,
+    /// Labels of a volume that is not there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Not the whole volume.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subpath: String,
+    /// How a volume that is not there is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver_config: Option<DriverConfig>,
+}
+
+/// `DriverConfig` of [`VolumeOptions`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DriverConfig {
+    /// The driver.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Its options.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
+}
+
+/// `ImageOptions` of a [`MountRequest`].
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ImageOptions {
+    /// Not the whole image.
+    pub subpath: String,
 }
 
 /// `TmpfsOptions` of a [`MountRequest`].
@@ -79,18 +123,36 @@ pub(super) fn mount_request(mount: &MountSpec) -> Option<MountRequest> {
     }
     let bind_options = BindOptions {
         propagation: mount.propagation.clone(),
+        non_recursive: mount.recursion == BindRecursion::Disabled,
         create_mountpoint: mount.create_source,
+        read_only_non_recursive: mount.recursion == BindRecursion::Writable,
+        read_only_force_recursive: mount.recursion == BindRecursion::Readonly,
     };
-    let has_bind_options = bind_options.propagation.is_some() || bind_options.create_mountpoint;
+    let has_bind_options = bind_options != BindOptions::default();
+    let subpath = mount.subpath.clone().unwrap_or_default();
+    let driver = mount.volume_driver.is_some() || !mount.volume_options.is_empty();
+    let volume_options = VolumeOptions {
+        // Docker copies nothing into a part of a volume, and does not say so.
+        no_copy: !mount.copy && subpath.is_empty(),
+        labels: mount.volume_labels.clone(),
+        subpath: subpath.clone(),
+        driver_config: driver.then(|| DriverConfig {
+            name: mount.volume_driver.clone().unwrap_or_default(),
+            options: mount.volume_options.clone(),
+        }),
+    };
+    let has_volume_options =
+        mount.kind == MountKind::Volume && volume_options != VolumeOptions::default();
+    let of_image = mount.kind == MountKind::Image && !subpath.is_empty();
     let tmpfs_options = tmpfs_options(&mount.tmpfs_options);
     Some(MountRequest {
         r#type: mount.kind.as_str(),
         source: mount.source.clone(),
         target: mount.target.clone(),
-        read_only: mount.read_only,
+        read_only: mount.read_only && mount.kind != MountKind::Image,
         bind_options: has_bind_options.then_some(bind_options),
-        volume_options: (mount.kind == MountKind::Volume && !mount.copy)
-            .then_some(VolumeOptions { no_copy: true }),
+        volume_options: has_volume_options.then_some(volume_options),
+        image_options: of_image.then_some(ImageOptions { subpath }),
         tmpfs_options: (tmpfs_options != TmpfsOptions::default()).then_some(tmpfs_options),
     })
 }

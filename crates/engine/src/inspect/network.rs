@@ -6,9 +6,8 @@ use std::net::IpAddr;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::Empty;
-use crate::model::{Container, EndpointState, PublishedPort, ZERO_TIME};
-use crate::options::NetworkMode;
+use crate::model::{Connection, Container, EndpointState, PublishedPort, ZERO_TIME};
+use crate::options::{EndpointRequest, NetworkMode};
 
 /// Where on the host a port is reached.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -81,9 +80,9 @@ pub struct NetworkSettings {
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct EndpointSettings {
-    /// Unused.
+    /// The addresses that were asked for.
     #[serde(rename = "IPAMConfig")]
-    pub ipam_config: Option<Empty>,
+    pub ipam_config: Option<IpamConfig>,
     /// Unused.
     pub links: Option<Vec<String>>,
     /// Other names in this network.
@@ -92,7 +91,7 @@ pub struct EndpointSettings {
     pub mac_address: String,
     /// Unused.
     pub driver_opts: Option<BTreeMap<String, String>>,
-    /// Unused.
+    /// Of several networks the one with the highest leads to the world.
     pub gw_priority: i64,
     /// The network's id, from the first start on.
     #[serde(rename = "NetworkID")]
@@ -122,30 +121,39 @@ pub struct EndpointSettings {
     pub dns_names: Option<Vec<String>>,
 }
 
+/// The addresses that a container asked for on a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct IpamConfig {
+    /// IPv4.
+    #[serde(rename = "IPv4Address", skip_serializing_if = "String::is_empty")]
+    pub ipv4_address: String,
+    /// IPv6.
+    #[serde(rename = "IPv6Address", skip_serializing_if = "String::is_empty")]
+    pub ipv6_address: String,
+    /// Those of the link besides.
+    #[serde(rename = "LinkLocalIPs", skip_serializing_if = "Vec::is_empty")]
+    pub link_local_ips: Vec<String>,
+}
+
 impl NetworkSettings {
     /// That of a container; addresses and ports are there while it runs.
     pub fn new(container: &Container) -> NetworkSettings {
-        let name = match &container.options.network {
-            NetworkMode::Bridge => "bridge",
-            NetworkMode::None => "none",
-            NetworkMode::Host => "host",
-            NetworkMode::Container(_) => return NetworkSettings::default(),
-        };
         let live = container.state.status.is_live();
-        let endpoint = container.network.as_ref().filter(|_| live);
-        let name = endpoint
-            .map_or(name, |endpoint| &endpoint.network)
-            .to_owned();
-        let connected = endpoint.is_some();
-        let mut endpoint = endpoint.map(EndpointSettings::new).unwrap_or_default();
-        let state = &container.state;
-        // As Docker: a container has a network's id from its first start on, even if that failed.
-        if state.started_at != ZERO_TIME || !state.error.is_empty() {
-            endpoint.network_id = network_id(&name);
-        }
-        if live {
-            endpoint.endpoint_id = derived_id(&["endpoint", &container.id, &state.started_at]);
-        }
+        let networks: BTreeMap<String, EndpointSettings> = match &container.options.network {
+            NetworkMode::None => shared(container, "none"),
+            NetworkMode::Host => shared(container, "host"),
+            NetworkMode::Container(_) => return NetworkSettings::default(),
+            NetworkMode::Bridge | NetworkMode::User(_) => {
+                let connections = container.connections();
+                let settings = connections.iter().map(|connection| {
+                    let name = connection.request.network.clone();
+                    (name, EndpointSettings::new(container, connection))
+                });
+                settings.collect()
+            }
+        };
+        // As with Docker, what stands outside `Networks` is of the default bridge alone.
+        let default = networks.get("bridge").cloned().unwrap_or_default();
         NetworkSettings {
             sandbox_id: if live {
                 container.id.clone()
@@ -158,39 +166,94 @@ impl NetworkSettings {
                 String::new()
             },
             ports: port_map(container),
-            endpoint_id: match connected {
-                true => endpoint.endpoint_id.clone(),
-                false => String::new(),
-            },
-            gateway: endpoint.gateway.clone(),
-            global_ipv6_address: endpoint.global_ipv6_address.clone(),
-            global_ipv6_prefix_len: endpoint.global_ipv6_prefix_len,
-            ip_address: endpoint.ip_address.clone(),
-            ip_prefix_len: endpoint.ip_prefix_len,
-            ipv6_gateway: endpoint.ipv6_gateway.clone(),
-            mac_address: endpoint.mac_address.clone(),
-            networks: BTreeMap::from([(name, endpoint)]),
+            endpoint_id: default.endpoint_id,
+            gateway: default.gateway,
+            global_ipv6_address: default.global_ipv6_address,
+            global_ipv6_prefix_len: default.global_ipv6_prefix_len,
+            ip_address: default.ip_address,
+            ip_prefix_len: default.ip_prefix_len,
+            ipv6_gateway: default.ipv6_gateway,
+            mac_address: default.mac_address,
+            networks,
             ..NetworkSettings::default()
         }
     }
 }
 
+/// As Docker: a container has a network's id from its first start on, even if that failed.
+fn has_been_started(container: &Container) -> bool {
+    let state = &container.state;
+    state.started_at != ZERO_TIME || !state.error.is_empty()
+}
+
+/// A place where there are no addresses.
+fn shared(container: &Container, name: &str) -> BTreeMap<String, EndpointSettings> {
+    let state = &container.state;
+    let mut settings = EndpointSettings::default();
+    if has_been_started(container) {
+        settings.network_id = network_id(name);
+    }
+    if state.status.is_live() {
+        settings.endpoint_id = derived_id(&["endpoint", &container.id, &state.started_at]);
+    }
+    BTreeMap::from([(name.to_owned(), settings)])
+}
+
 impl EndpointSettings {
-    fn new(state: &EndpointState) -> EndpointSettings {
-        let (v6, v6_len, v6_gateway) = match state.v6 {
-            Some((address, len, gateway)) => (address.to_string(), len, gateway.to_string()),
-            None => (String::new(), 0, String::new()),
-        };
-        EndpointSettings {
-            mac_address: state.mac.clone(),
-            gateway: state.gateway.to_string(),
-            ip_address: state.address.to_string(),
-            ip_prefix_len: state.prefix_len,
-            ipv6_gateway: v6_gateway,
-            global_ipv6_address: v6,
-            global_ipv6_prefix_len: v6_len,
+    fn new(container: &Container, connection: &Connection) -> EndpointSettings {
+        let request = &connection.request;
+        let live = container.state.status.is_live();
+        let mut states = container.networks.iter().filter(|_| live);
+        let state = states.find(|state| state.network_id() == connection.network_id);
+        let mut settings = EndpointSettings {
+            ipam_config: IpamConfig::of(request),
+            aliases: (!request.aliases.is_empty()).then(|| request.aliases.clone()),
+            mac_address: request.mac.clone().unwrap_or_default(),
+            gw_priority: request.gw_priority,
             ..EndpointSettings::default()
+        };
+        if has_been_started(container) || connection.is_custom() {
+            settings.network_id.clone_from(&connection.network_id);
         }
+        if connection.is_custom() {
+            settings.dns_names = Some(container.dns_names(&connection.network_id));
+        }
+        if let Some(state) = state {
+            settings.fill_in(container, state);
+        }
+        settings
+    }
+
+    fn fill_in(&mut self, container: &Container, state: &EndpointState) {
+        self.endpoint_id = match state.endpoint_id.is_empty() {
+            true => derived_id(&["endpoint", &container.id, &container.state.started_at]),
+            false => state.endpoint_id.clone(),
+        };
+        self.mac_address.clone_from(&state.mac);
+        if state.leads_out && !state.gateway.is_unspecified() {
+            self.gateway = state.gateway.to_string();
+        }
+        self.ip_address = state.address.to_string();
+        self.ip_prefix_len = state.prefix_len;
+        if let Some((address, len, gateway)) = state.v6 {
+            self.global_ipv6_address = address.to_string();
+            self.global_ipv6_prefix_len = len;
+            if state.leads_out && !gateway.is_unspecified() {
+                self.ipv6_gateway = gateway.to_string();
+            }
+        }
+    }
+}
+
+impl IpamConfig {
+    fn of(request: &EndpointRequest) -> Option<IpamConfig> {
+        let text = |address: Option<IpAddr>| address.map(|a| a.to_string()).unwrap_or_default();
+        let config = IpamConfig {
+            ipv4_address: text(request.ip.map(IpAddr::from)),
+            ipv6_address: text(request.ip6.map(IpAddr::from)),
+            link_local_ips: request.link_local.iter().map(ToString::to_string).collect(),
+        };
+        (config != IpamConfig::default()).then_some(config)
     }
 }
 
@@ -200,7 +263,7 @@ pub(crate) fn network_id(name: &str) -> String {
 }
 
 /// 64 hex digits for a thing that is known by its names.
-fn derived_id(names: &[&str]) -> String {
+pub(crate) fn derived_id(names: &[&str]) -> String {
     let hash = Sha256::digest(names.join("\0"));
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -209,15 +272,16 @@ fn derived_id(names: &[&str]) -> String {
 ///
 /// One entry per address of the host, so a port on every address gives two where the host has IPv6.
 pub fn published_ports(container: &Container) -> &[PublishedPort] {
-    match &container.network {
-        Some(network) if container.state.status.is_live() => &network.ports,
-        _ => &[],
-    }
+    let live = container.state.status.is_live();
+    let mut endpoints = container.networks.iter().filter(|_| live);
+    endpoints
+        .find(|endpoint| !endpoint.ports.is_empty())
+        .map_or(&[], |endpoint| &endpoint.ports)
 }
 
 /// The ports of a running container, by container port; none of one that does not run or has no network of its own.
 pub fn port_map(container: &Container) -> PortMap {
-    if !container.state.status.is_live() || container.network.is_none() {
+    if !container.state.status.is_live() || container.networks.is_empty() {
         return PortMap::new();
     }
     let mut map: PortMap = container

@@ -170,9 +170,7 @@ impl FromStr for NetworkMode {
             _ => match text.strip_prefix("container:") {
                 Some("") => Err(ParseError::NetworkContainer),
                 Some(name) => Ok(NetworkMode::Container(name.to_owned())),
-                None => Err(ParseError::Network {
-                    value: text.to_owned(),
-                }),
+                None => Ok(NetworkMode::User(text.to_owned())),
             },
         }
     }
@@ -450,12 +448,9 @@ mod tests {
             "container:".parse::<NetworkMode>().unwrap_err().to_string(),
             "invalid container format container:<name|id>"
         );
-        assert!(
-            "foo"
-                .parse::<NetworkMode>()
-                .unwrap_err()
-                .to_string()
-                .starts_with("network foo not found")
+        assert_eq!(
+            "foo".parse::<NetworkMode>().unwrap(),
+            NetworkMode::User("foo".into())
         );
     }
 

@@ -55,7 +55,7 @@ impl MountSpec {
             },
             target: check_target(target)?,
             source,
-            by_mount_flag: false,
+            ..MountSpec::default()
         };
         Ok((spec, warning))
     }
@@ -88,7 +88,7 @@ impl MountSpec {
             copy: false,
             tmpfs_options,
             mode: options.to_owned(),
-            by_mount_flag: false,
+            ..MountSpec::default()
         })
     }
 }
@@ -140,7 +140,7 @@ impl VolumeModes {
 }
 
 /// The options that tmpfs and the mount flags know, as Docker allows them.
-fn check_tmpfs_option(option: &str) -> Result<(), ParseError> {
+pub(super) fn check_tmpfs_option(option: &str) -> Result<(), ParseError> {
     let flags = [
         "ro",
         "rw",

@@ -1,15 +1,22 @@
 //! `--mount`.
 
-use super::mount::{PROPAGATIONS, absolute_source, check_target};
-use super::{MountKind, MountSpec, ParseError, check_volume_name, parse_size};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path};
+
+use super::mount::{PROPAGATIONS, absolute_source, check_target, check_tmpfs_option};
+use super::{BindRecursion, MountKind, MountSpec, ParseError, check_volume_name, parse_size};
 
 impl MountSpec {
-    /// Reads `--mount`: `type=bind|volume|tmpfs,src=…,dst=…[,readonly]…`, fields quoted as in CSV where they hold a
-    /// comma.
+    /// Reads `--mount`: `type=bind|volume|tmpfs|image,src=…,dst=…[,readonly]…`, fields quoted as in CSV where they hold
+    /// a comma.
     ///
     /// # Errors
-    /// [`ParseError`] in Docker's words; keys that this version does not have are refused by name.
+    /// [`ParseError`] in Docker's words.
     pub fn from_mount(text: &str) -> Result<MountSpec, ParseError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(ParseError::MountEmpty);
+        }
         let mut fields = MountFields::default();
         for field in split_csv(text) {
             fields.read(&field)?;
@@ -25,11 +32,20 @@ struct MountFields {
     target: Option<String>,
     read_only: bool,
     propagation: Option<String>,
-    nocopy: Option<bool>,
+    nocopy: bool,
     create_source: bool,
+    recursion: BindRecursion,
+    subpath: Option<String>,
+    driver: Option<String>,
+    options: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
     tmpfs_options: Vec<String>,
-    bind_key: Option<String>,
+    /// `bind`, `volume`, … of the keys given.
+    groups: BTreeSet<&'static str>,
 }
+
+/// Keys that may stand without a value.
+const SWITCHES: [&str; 4] = ["readonly", "ro", "volume-nocopy", "bind-create-src"];
 
 impl MountFields {
     fn read(&mut self, field: &str) -> Result<(), ParseError> {
@@ -38,12 +54,7 @@ impl MountFields {
             None => (field, None),
         };
         let key = key.to_ascii_lowercase();
-        if value.is_none()
-            && !matches!(
-                key.as_str(),
-                "readonly" | "ro" | "volume-nocopy" | "bind-create-src"
-            )
-        {
+        if value.is_none() && !SWITCHES.contains(&key.as_str()) {
             return Err(ParseError::MountField {
                 field: field.to_owned(),
             });
@@ -56,18 +67,7 @@ impl MountFields {
             |value: Option<&str>| value.map_or(Ok(true), |v| parse_bool(v).ok_or_else(|| bad(v)));
         let text = value.unwrap_or_default();
         match key.as_str() {
-            "type" => {
-                self.kind = Some(match text.to_ascii_lowercase().as_str() {
-                    "bind" => MountKind::Bind,
-                    "volume" => MountKind::Volume,
-                    "tmpfs" => MountKind::Tmpfs,
-                    _ => {
-                        return Err(ParseError::MountType {
-                            value: text.to_owned(),
-                        });
-                    }
-                });
-            }
+            "type" => self.kind = Some(kind(text)?),
             "source" | "src" => self.source = Some(text.to_owned()).filter(|s| !s.is_empty()),
             "target" | "dst" | "destination" => self.target = Some(text.to_owned()),
             "readonly" | "ro" => self.read_only = flag(value)?,
@@ -77,13 +77,19 @@ impl MountFields {
                     return Err(bad(text));
                 }
                 self.propagation = Some(propagation);
-                self.bind_key = Some(key);
             }
-            "bind-create-src" => {
-                self.create_source = flag(value)?;
-                self.bind_key = Some(key);
+            "bind-create-src" => self.create_source = flag(value)?,
+            "bind-nonrecursive" => {
+                if flag(value)? {
+                    self.recursion = BindRecursion::Disabled;
+                }
             }
-            "volume-nocopy" => self.nocopy = Some(flag(value)?),
+            "bind-recursive" => self.recursion = recursion(&key, text)?,
+            "volume-nocopy" => self.nocopy = flag(value)?,
+            "volume-subpath" | "image-subpath" => self.subpath = Some(text.to_owned()),
+            "volume-driver" => self.driver = Some(text.to_owned()),
+            "volume-opt" => put(&mut self.options, text),
+            "volume-label" => put(&mut self.labels, text),
             "tmpfs-size" => {
                 let size = parse_size(text).map_err(|_| bad(text))?;
                 self.tmpfs_options.push(format!("size={size}"));
@@ -95,6 +101,12 @@ impl MountFields {
                     .ok_or_else(|| bad(text))?;
                 self.tmpfs_options.push(format!("mode={mode:o}"));
             }
+            "tmpfs-options" => {
+                for option in text.split(',').filter(|option| !option.is_empty()) {
+                    check_tmpfs_option(option)?;
+                    self.tmpfs_options.push(option.to_owned());
+                }
+            }
             "consistency" => {}
             _ => {
                 return Err(ParseError::MountKey {
@@ -103,6 +115,12 @@ impl MountFields {
                 });
             }
         }
+        let groups = ["bind", "volume", "tmpfs", "image"];
+        let group = groups.into_iter().find(|group| {
+            let rest = key.strip_prefix(group);
+            rest.is_some_and(|rest| rest.starts_with('-'))
+        });
+        self.groups.extend(group);
         Ok(())
     }
 
@@ -110,58 +128,35 @@ impl MountFields {
         let kind = self.kind.unwrap_or(MountKind::Volume);
         let target = self
             .target
+            .as_ref()
             .filter(|t| !t.is_empty())
             .ok_or(ParseError::MountMissing { key: "target" })?;
-        let mix = |key: &str, kind| {
-            Err(ParseError::MountMix {
-                key: key.to_owned(),
-                kind,
-            })
-        };
-        match (
-            &self.bind_key,
-            self.nocopy,
-            self.tmpfs_options.first(),
-            kind,
-        ) {
-            (Some(key), _, _, MountKind::Volume) => return mix(key, "volume"),
-            (Some(key), _, _, MountKind::Tmpfs) => return mix(key, "tmpfs"),
-            (_, Some(_), _, MountKind::Bind) => return mix("volume-nocopy", "bind"),
-            (_, Some(_), _, MountKind::Tmpfs) => return mix("volume-nocopy", "tmpfs"),
-            (_, _, Some(_), MountKind::Bind) => return mix("tmpfs-*", "bind"),
-            (_, _, Some(_), MountKind::Volume) => return mix("tmpfs-*", "volume"),
-            _ => {}
+        let target = check_target(target)?;
+        // Docker looks at them in this order.
+        for group in ["volume", "image", "bind", "tmpfs"] {
+            if self.groups.contains(group) && group != kind.as_str() {
+                return Err(ParseError::MountMix {
+                    key: group.to_owned(),
+                    kind: kind.as_str(),
+                });
+            }
         }
-        let source = match (kind, self.source) {
-            (MountKind::Bind, Some(source)) => {
-                let source = absolute_source(&source)?;
-                if !source.starts_with('/') {
-                    return Err(ParseError::BindSource {
-                        source_path: source,
-                    });
-                }
-                Some(source)
-            }
-            (MountKind::Bind, None) => return Err(ParseError::MountMissing { key: "source" }),
-            (MountKind::Volume, Some(name)) => {
-                check_volume_name(&name)?;
-                Some(name)
-            }
-            (MountKind::Tmpfs, Some(_)) => return mix("source", "tmpfs"),
-            (_, None) => None,
-        };
+        self.check_recursion()?;
+        let source = self.checked_source(kind)?;
+        self.check_subpath(kind, source.is_none())?;
         let mut tmpfs_options = self.tmpfs_options;
         if kind == MountKind::Tmpfs && self.read_only {
             tmpfs_options.push("ro".to_owned());
         }
+        let subpath = self.subpath.filter(|path| !path.is_empty());
         Ok(MountSpec {
             kind,
             source,
-            target: check_target(&target)?,
-            read_only: self.read_only,
+            target,
+            read_only: self.read_only || kind == MountKind::Image,
             propagation: self.propagation,
             create_source: self.create_source,
-            copy: kind == MountKind::Volume && self.nocopy != Some(true),
+            copy: kind == MountKind::Volume && !self.nocopy && subpath.is_none(),
             tmpfs_options,
             // Docker's word for a volume without options.
             mode: match kind {
@@ -169,8 +164,127 @@ impl MountFields {
                 _ => String::new(),
             },
             by_mount_flag: true,
+            subpath,
+            recursion: self.recursion,
+            volume_driver: self.driver.filter(|driver| !driver.is_empty()),
+            volume_options: self.options,
+            volume_labels: self.labels,
         })
     }
+
+    fn check_recursion(&self) -> Result<(), ParseError> {
+        let needs = |recursion, required| {
+            Err(ParseError::BindRecursionNeeds {
+                recursion,
+                required,
+            })
+        };
+        let private = self.propagation.as_deref() == Some("rprivate");
+        match self.recursion {
+            BindRecursion::Writable if !self.read_only => needs("writable", "readonly"),
+            BindRecursion::Readonly if !self.read_only => needs("readonly", "readonly"),
+            BindRecursion::Readonly if !private => needs("readonly", "bind-propagation=rprivate"),
+            _ => Ok(()),
+        }
+    }
+
+    fn checked_source(&self, kind: MountKind) -> Result<Option<String>, ParseError> {
+        let config = |reason| {
+            Err(ParseError::MountConfig {
+                kind: kind.as_str(),
+                reason,
+            })
+        };
+        match (kind, &self.source) {
+            (MountKind::Bind, Some(source)) => {
+                let source = absolute_source(source)?;
+                if !source.starts_with('/') {
+                    return Err(ParseError::BindSource {
+                        source_path: source,
+                    });
+                }
+                Ok(Some(source))
+            }
+            (MountKind::Bind | MountKind::Image, None) => config("field Source must not be empty"),
+            (MountKind::Volume, Some(name)) => {
+                check_volume_name(name)?;
+                Ok(Some(name.clone()))
+            }
+            (MountKind::Volume, None) if self.read_only => {
+                config("must not set ReadOnly mode when using anonymous volumes")
+            }
+            (MountKind::Tmpfs, Some(_)) => config("field Source must not be specified"),
+            (MountKind::Image, Some(name)) => Ok(Some(name.clone())),
+            (MountKind::Volume | MountKind::Tmpfs, None) => Ok(None),
+        }
+    }
+
+    fn check_subpath(&self, kind: MountKind, anonymous: bool) -> Result<(), ParseError> {
+        let reason = match self.subpath.as_deref() {
+            None | Some("") => return Ok(()),
+            Some(_) if anonymous => "must not set Subpath when using anonymous volumes",
+            Some(path) if !is_local(path) => "subpath must be a relative path within the volume",
+            Some(_) => return Ok(()),
+        };
+        Err(ParseError::MountConfig {
+            kind: kind.as_str(),
+            reason,
+        })
+    }
+}
+
+fn kind(text: &str) -> Result<MountKind, ParseError> {
+    Ok(match text.to_ascii_lowercase().as_str() {
+        "bind" => MountKind::Bind,
+        "volume" => MountKind::Volume,
+        "tmpfs" => MountKind::Tmpfs,
+        "image" => MountKind::Image,
+        _ => {
+            return Err(ParseError::MountType {
+                value: text.to_owned(),
+            });
+        }
+    })
+}
+
+fn recursion(key: &str, text: &str) -> Result<BindRecursion, ParseError> {
+    Ok(match text.to_ascii_lowercase().as_str() {
+        "enabled" => BindRecursion::Enabled,
+        "disabled" => BindRecursion::Disabled,
+        "writable" => BindRecursion::Writable,
+        "readonly" => BindRecursion::Readonly,
+        _ => {
+            return Err(ParseError::BindRecursion {
+                key: key.to_owned(),
+                value: text.to_owned(),
+            });
+        }
+    })
+}
+
+/// `NAME=VALUE`, or a name without a value; no name is nothing.
+fn put(to: &mut BTreeMap<String, String>, text: &str) {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    if !name.is_empty() {
+        to.insert(name.to_owned(), value.to_owned());
+    }
+}
+
+/// Go's `filepath.IsLocal`: it does not lead out, as far as its words tell.
+fn is_local(path: &str) -> bool {
+    let mut depth = 0_i64;
+    for component in Path::new(path).components() {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::ParentDir => depth -= 1,
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => return false,
+        }
+        if depth < 0 {
+            return false;
+        }
+    }
+    true
 }
 
 /// Go's `strconv.ParseBool`.
@@ -233,21 +347,53 @@ mod tests {
     }
 
     #[test]
+    fn mounts_in_full() {
+        let volume = MountSpec::from_mount(
+            "type=volume,src=v,dst=/c,volume-subpath=a/../b,volume-driver=local,volume-opt=type=tmpfs,\
+             volume-opt=device=tmpfs,volume-label=k=v,volume-label=only",
+        )
+        .unwrap();
+        assert_eq!(volume.subpath.as_deref(), Some("a/../b"));
+        assert!(!volume.copy, "nothing is copied into a part of a volume");
+        assert_eq!(volume.volume_driver.as_deref(), Some("local"));
+        assert_eq!(volume.volume_options["type"], "tmpfs");
+        assert_eq!((volume.volume_labels["k"].as_str(), volume.volume_labels["only"].as_str()), ("v", ""));
+        let image = MountSpec::from_mount("type=image,source=busybox:1,target=/i,image-subpath=bin").unwrap();
+        assert_eq!(
+            (image.kind, image.source.as_deref(), image.subpath.as_deref(), image.read_only),
+            (MountKind::Image, Some("busybox:1"), Some("bin"), true)
+        );
+        for (text, recursion) in [
+            ("bind-nonrecursive=true", BindRecursion::Disabled),
+            ("bind-nonrecursive=false", BindRecursion::Enabled),
+            ("bind-recursive=Enabled", BindRecursion::Enabled),
+            ("bind-recursive=disabled", BindRecursion::Disabled),
+            ("ro,bind-recursive=writable", BindRecursion::Writable),
+            ("ro,bind-propagation=rprivate,bind-recursive=readonly", BindRecursion::Readonly),
+        ] {
+            let mount = MountSpec::from_mount(&format!("type=bind,src=/a,dst=/b,{text}")).unwrap();
+            assert_eq!(mount.recursion, recursion, "{text}");
+        }
+        let tmpfs = MountSpec::from_mount("type=tmpfs,dst=/t,\"tmpfs-options=exec,uid=5\"").unwrap();
+        assert_eq!(tmpfs.tmpfs_options, ["exec", "uid=5"]);
+    }
+
+    #[test]
     fn bad_mounts() {
         for (text, message) in [
+            ("", "value is empty"),
             ("type=bind,src=/h", "target is required"),
-            ("type=bind,dst=/c", "source is required"),
+            (
+                "type=bind,dst=/c",
+                "invalid mount config for type \"bind\": field Source must not be empty",
+            ),
             (
                 "type=foo,dst=/c",
-                "mount type unknown: \"foo\": only bind, volume and tmpfs are known",
+                "invalid mount config for type \"foo\": mount type unknown",
             ),
             (
                 "type=bind,src=/h,dst=/c,colour=red",
                 "unexpected key 'colour' in 'colour=red'",
-            ),
-            (
-                "type=volume,src=vol,dst=/c,volume-driver=x",
-                "unexpected key 'volume-driver' in 'volume-driver=x'",
             ),
             (
                 "type=bind,src",
@@ -259,11 +405,23 @@ mod tests {
             ),
             (
                 "type=volume,src=vol,dst=/c,bind-propagation=shared",
-                "cannot mix 'bind-propagation' with mount type 'volume'",
+                "cannot mix 'bind-*' options with mount type 'volume'",
+            ),
+            (
+                "type=bind,src=/h,dst=/c,volume-driver=local",
+                "cannot mix 'volume-*' options with mount type 'bind'",
+            ),
+            (
+                "type=bind,src=/h,dst=/c,image-subpath=a",
+                "cannot mix 'image-*' options with mount type 'bind'",
+            ),
+            (
+                "dst=/c,tmpfs-size=1m",
+                "cannot mix 'tmpfs-*' options with mount type 'volume'",
             ),
             (
                 "type=tmpfs,src=/h,dst=/c",
-                "cannot mix 'source' with mount type 'tmpfs'",
+                "invalid mount config for type \"tmpfs\": field Source must not be specified",
             ),
             (
                 "type=tmpfs,dst=/c,tmpfs-mode=9",
@@ -276,6 +434,38 @@ mod tests {
             (
                 "type=bind,src=/h,dst=c",
                 "invalid mount path: 'c' mount path must be absolute",
+            ),
+            (
+                "src=v,dst=/c,volume-subpath=../x",
+                "invalid mount config for type \"volume\": subpath must be a relative path within the volume",
+            ),
+            (
+                "src=v,dst=/c,volume-subpath=/x",
+                "invalid mount config for type \"volume\": subpath must be a relative path within the volume",
+            ),
+            (
+                "dst=/c,volume-subpath=x",
+                "invalid mount config for type \"volume\": must not set Subpath when using anonymous volumes",
+            ),
+            (
+                "dst=/c,readonly",
+                "invalid mount config for type \"volume\": must not set ReadOnly mode when using anonymous volumes",
+            ),
+            (
+                "type=image,dst=/c",
+                "invalid mount config for type \"image\": field Source must not be empty",
+            ),
+            (
+                "type=bind,src=/h,dst=/c,bind-recursive=maybe",
+                "invalid value for bind-recursive: maybe (must be \"enabled\", \"disabled\", \"writable\", or \"readonly\")",
+            ),
+            (
+                "type=bind,src=/h,dst=/c,bind-recursive=writable",
+                "option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction",
+            ),
+            (
+                "type=bind,src=/h,dst=/c,ro,bind-recursive=readonly",
+                "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction",
             ),
         ] {
             assert_eq!(

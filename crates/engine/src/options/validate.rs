@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    MountKind, NetworkMode, ParseError, Resources, RestartMode, RunOptions, check_cpuset,
-    check_hostname, parse_dns_search, parse_name, parse_platform, parse_signal,
+    MountKind, NetworkMode, ParseError, Resources, RunOptions, check_cpuset, check_hostname,
+    parse_dns_search, parse_name, parse_platform, parse_signal,
 };
 
 /// Below this no container starts.
@@ -43,12 +43,6 @@ impl RunOptions {
         if let Some(platform) = &self.platform {
             parse_platform(platform)?;
         }
-        if self.auto_remove && self.restart.mode != RestartMode::No {
-            return Err(ParseError::RestartAndRemove);
-        }
-        if let Some(health) = &self.health {
-            health.check()?;
-        }
         self.check_resources(&mut warnings)?;
         super::isolation::check(self)?;
         self.check_network(&mut warnings)?;
@@ -60,7 +54,7 @@ impl RunOptions {
         Ok(warnings)
     }
 
-    fn check_resources(&self, warnings: &mut Vec<String>) -> Result<(), ParseError> {
+    pub(crate) fn check_resources(&self, warnings: &mut Vec<String>) -> Result<(), ParseError> {
         let r = &self.resources;
         r.check_processor()?;
         super::device::check_weight(r.block_io.weight)?;

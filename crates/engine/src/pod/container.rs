@@ -17,7 +17,7 @@ use crate::options::{NetworkMode, Resources, RunOptions, SeccompChoice, Security
 use crate::rootfs_view::RootfsView;
 use crate::spec::{InPod, InPodMount};
 use crate::user::{self, Identity};
-use crate::{Engine, Error, Result, lifecycle, resolve, settle, spec};
+use crate::{Engine, Error, Result, lifecycle, resolve, settle, spec, update};
 
 impl Engine {
     /// Makes a container in a pod without starting it.
@@ -57,6 +57,7 @@ impl Engine {
             warnings: Vec::new(),
             cgroup_parent: pod.cgroup,
             pod: Some(member),
+            connections: Vec::new(),
         })?;
         Ok(Created {
             id: container.id,
@@ -139,7 +140,7 @@ impl Engine {
         let id = self.find(name)?;
         let lock = self.lock(&id)?;
         let mut container = self.refresh_locked(self.load(&id)?, &lock)?;
-        merge(&mut container.options.resources, wanted);
+        update::merge(&mut container.options.resources, wanted);
         if container.state.status.is_live() {
             let mut warnings = Vec::new();
             let limits = spec::limits(&container, self.facts(), &mut warnings)?;
@@ -386,28 +387,4 @@ fn log_path(pod: &Pod, options: &PodContainerOptions) -> Result<Option<PathBuf>>
             ),
         }),
     }
-}
-
-/// What is said takes the place of what was; 0 and nothing leave it, as a kubelet means them.
-fn merge(resources: &mut Resources, wanted: &Resources) {
-    fn put<T: Clone>(to: &mut Option<T>, from: &Option<T>) {
-        if from.is_some() {
-            to.clone_from(from);
-        }
-    }
-    put(&mut resources.memory, &wanted.memory);
-    put(&mut resources.memory_swap, &wanted.memory_swap);
-    put(
-        &mut resources.memory_reservation,
-        &wanted.memory_reservation,
-    );
-    put(&mut resources.cpu_shares, &wanted.cpu_shares);
-    put(&mut resources.cpu_period, &wanted.cpu_period);
-    put(&mut resources.cpu_quota, &wanted.cpu_quota);
-    put(&mut resources.cpuset_cpus, &wanted.cpuset_cpus);
-    put(&mut resources.cpuset_mems, &wanted.cpuset_mems);
-    put(&mut resources.pids_limit, &wanted.pids_limit);
-    put(&mut resources.oom_score_adj, &wanted.oom_score_adj);
-    resources.hugepages.extend(wanted.hugepages.clone());
-    resources.unified.extend(wanted.unified.clone());
 }

@@ -1,14 +1,13 @@
 //! A pod's place in the network: CNI plugins where the node has a configuration for them, else the built-in bridge.
 
 use std::fs::File;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use rctr_network::cni::{Attachment, Cni, NetworkList};
 use serde_json::{Map, json};
 
 use super::{CniAttachment, NamespaceScope, Pod, PodNetwork, PodState};
-use crate::endpoint::HeldPorts;
+use crate::endpoint::{HeldPorts, own_routes};
 use crate::options::{PortSpec, Protocol};
 use crate::{Engine, Error, Result};
 
@@ -71,7 +70,7 @@ impl Engine {
             let netns: OwnedFd = File::open(&path)
                 .map_err(Error::file("open", &path))?
                 .into();
-            let (published, warnings) = self.plug_in(&netns, endpoint)?;
+            let (published, warnings) = self.plug_in(&netns, endpoint, own_routes(endpoint))?;
             super::lifecycle::tell(&pod.id, &warnings);
             drop(published);
         }
@@ -116,9 +115,7 @@ impl Engine {
             match NetworkList::load(&self.config.settings.cri.cni_conf_dir)? {
                 Some(list) => Ok(self.cni().status(&list)?),
                 None => {
-                    if let Some(endpoint) = self.ready_endpoints()?.first() {
-                        self.restore_rules(endpoint);
-                    }
+                    self.restore_rules(self.ready_endpoints()?.iter());
                     Ok(())
                 }
             }
@@ -159,23 +156,6 @@ impl Engine {
             };
             self.hold_port(&mut held, &spec)?;
         }
-        // Once published nobody listens on them: other pods' are known from their records only.
-        for other in self.ready_endpoints()? {
-            for port in &held.ports {
-                let same = |p: &&crate::model::PublishedPort| {
-                    (p.host_port, p.protocol) == (port.host_port, port.protocol)
-                        && overlap(p.host_ip, port.host_ip)
-                };
-                if other.ports.iter().any(|p| same(&p)) {
-                    return Err(rctr_network::Error::PortInUse {
-                        host_ip: port.host_ip,
-                        port: port.host_port,
-                        protocol: crate::endpoint::network_protocol(port.protocol),
-                    }
-                    .into());
-                }
-            }
-        }
         Ok(held)
     }
 
@@ -185,10 +165,6 @@ impl Engine {
         let ready = pods.filter(|pod| pod.state == PodState::Ready);
         Ok(ready.filter_map(|pod| pod.network?.endpoint).collect())
     }
-}
-
-fn overlap(a: IpAddr, b: IpAddr) -> bool {
-    a.is_ipv4() == b.is_ipv4() && (a == b || a.is_unspecified() || b.is_unspecified())
 }
 
 /// What the plugins are told of a pod, with the names that everybody gives these things.

@@ -7,6 +7,7 @@ use oci_spec::runtime::{
     Linux, LinuxBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
 };
 use rctr_runtime::defaults;
+use rctr_runtime::rootless::in_initial_namespace;
 
 use super::{SpecError, SpecInput, devices, resources};
 use crate::options::{CgroupnsMode, IpcMode, NetworkMode, PidMode, UsernsMode};
@@ -34,7 +35,11 @@ pub(super) fn build(input: &SpecInput, warnings: &mut Vec<String>) -> Result<Lin
         true => devices::of_host(Path::new("/dev"))?,
         false => Vec::new(),
     };
-    let (custom, rules) = devices::custom(&options.devices)?;
+    let (mut custom, rules) = devices::custom(&options.devices)?;
+    if !in_initial_namespace() {
+        // Where devices cannot be made they are mounted: see `mounts`.
+        custom.clear();
+    }
     nodes.retain(|node| !custom.iter().any(|new| new.path() == node.path()));
     nodes.extend(custom);
     linux.set_devices(Some(nodes).filter(|nodes| !nodes.is_empty()));
@@ -98,14 +103,20 @@ fn last_group(userns: &UsernsMode) -> u32 {
 fn sysctls(input: &SpecInput) -> HashMap<String, String> {
     let options = &input.container.options;
     let mut sysctls: HashMap<String, String> = HashMap::new();
-    if matches!(options.network, NetworkMode::Bridge | NetworkMode::None) {
+    if matches!(
+        options.network,
+        NetworkMode::Bridge | NetworkMode::None | NetworkMode::User(_)
+    ) {
         sysctls.insert(
             "net.ipv4.ip_unprivileged_port_start".to_owned(),
             "0".to_owned(),
         );
         sysctls.insert(
             "net.ipv4.ping_group_range".to_owned(),
-            format!("0 {}", last_group(&options.isolation.userns)),
+            format!(
+                "0 {}",
+                last_group(&options.isolation.userns).min(crate::rootless::last_group())
+            ),
         );
     }
     sysctls.extend(options.sysctls.clone());
