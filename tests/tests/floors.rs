@@ -12,6 +12,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("rctr-network", 1),
     ("rctr-runtime", 1),
     ("rctr-engine", 2),
+    ("rctr-oci", 2),
     ("rctr-builder", 3),
     ("rctr-cri", 4),
     ("rctr-compose", 4),

@@ -44,6 +44,47 @@ pub enum Error {
     )]
     HostTerminal,
 
+    /// A container's id that cannot be one.
+    #[error("invalid container ID format: {id}")]
+    InvalidId {
+        /// The id.
+        id: String,
+    },
+
+    /// There is a container of that id already ([`crate::oci`]).
+    #[error("container with given ID already exists: {id}")]
+    ContainerExists {
+        /// The id.
+        id: String,
+    },
+
+    /// There is no container of that id ([`crate::oci`]).
+    #[error("container does not exist: {id}")]
+    NoSuchContainer {
+        /// The id.
+        id: String,
+    },
+
+    /// A container's init has ended ([`crate::oci`]).
+    #[error("container not running")]
+    NotAlive,
+
+    /// Something that a container cannot do in the state it is in ([`crate::oci`]).
+    #[error("cannot {action} a container that is {status}")]
+    WrongStatus {
+        /// What was asked for: "start", "exec in".
+        action: &'static str,
+        /// The container's status.
+        status: String,
+    },
+
+    /// A new container's cgroup has processes already, which would be limited and killed with it ([`crate::oci`]).
+    #[error("the container's cgroup is not empty: {}", .cgroup.display())]
+    CgroupInUse {
+        /// The cgroup.
+        cgroup: PathBuf,
+    },
+
     /// A seccomp profile that cannot be read, resolved or compiled.
     #[error("seccomp profile: {reason}")]
     SeccompProfile {
@@ -65,6 +106,36 @@ pub enum Error {
         name: String,
         /// The kernel's answer.
         source: io::Error,
+    },
+
+    /// The filesystem of a volume cannot be mounted.
+    #[error(
+        "error while mounting volume '{0}': failed to mount local volume: mount {device}:{0}, flags: {flags:#x}{1}: {source}",
+        .path.display(),
+        if data.is_empty() { String::new() } else { format!(", data: {data}") }
+    )]
+    VolumeMount {
+        /// The volume's directory.
+        path: PathBuf,
+        /// What was to be mounted.
+        device: String,
+        /// `MS_*` of mount(2).
+        flags: libc::c_ulong,
+        /// The filesystem's own options.
+        data: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+
+    /// A place below a volume or in an image cannot be had.
+    #[error("cannot access path {}: {reason}", .base.join(path).display())]
+    SubPath {
+        /// What it is in.
+        base: PathBuf,
+        /// The place, relative to that.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
 
     /// The kernel has no controller that a request needs.
@@ -206,6 +277,13 @@ pub enum StartError {
     #[error("container configuration: {reason}")]
     Config {
         /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A hook of the specification's failed.
+    #[error("{reason}")]
+    Hook {
+        /// Which, and how.
         reason: String,
     },
 

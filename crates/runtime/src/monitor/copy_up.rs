@@ -66,6 +66,15 @@ fn fill(root: BorrowedFd<'_>, target: &Path, volume: &Path, owner: Owner<'_>) ->
     copy_tree(&source, &volume, owner)
 }
 
+/// Copies what is in one directory to another, with the first's own attributes.
+pub(super) fn copy_content(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
+    let open = |dir| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(dir, ".", flags, Mode::empty())
+    };
+    copy_tree(&open(source)?, &open(target)?, &owner)
+}
+
 fn is_empty(dir: &OwnedFd) -> io::Result<bool> {
     for entry in Dir::read_from(dir)? {
         if !is_dot(entry?.file_name()) {

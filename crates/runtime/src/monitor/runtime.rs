@@ -1,5 +1,6 @@
 //! Making containers and processes in them: the one place that calls libcontainer.
 
+use std::ffi::CString;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
@@ -17,7 +18,8 @@ use oci_spec::runtime::Process;
 use super::adapt::adapt_process;
 use super::error_log::ErrorLog;
 use super::mounts::Mounts;
-use super::process::{ExecReport, Joined, ProcessExecutor};
+use super::hooks::Round;
+use super::process::{Alone, Circumstances, ExecReport, Fate, Joined, ProcessExecutor};
 use super::user::UserNamespace;
 use crate::cgroup::CgroupDriver;
 use crate::error::StartError;
@@ -34,6 +36,10 @@ pub(super) enum ProcessStdio {
     },
     /// A pseudo terminal of the container's own.
     Terminal(WindowSize),
+    /// The calling process's.
+    Own,
+    /// A pseudo terminal of the container's own, for whoever listens on this socket.
+    Console(PathBuf, Option<WindowSize>),
 }
 
 impl ProcessStdio {
@@ -54,7 +60,8 @@ impl ProcessStdio {
     fn terminal(&self) -> Option<WindowSize> {
         match self {
             ProcessStdio::Terminal(size) => Some(*size),
-            ProcessStdio::Files { .. } => None,
+            ProcessStdio::Console(_, size) => *size,
+            ProcessStdio::Files { .. } | ProcessStdio::Own => None,
         }
     }
 }
@@ -87,6 +94,19 @@ pub(super) trait ContainerRuntime {
 /// libcontainer's name for our only container: its state lies in `STATE_DIR/oci/`.
 const NAME: &str = "oci";
 
+/// How a container is made, or a process in it, that lives on when the process that makes it ends.
+#[derive(Default)]
+pub(super) struct Detached {
+    /// Where init reports until its program runs; opened again by whoever starts it.
+    pub fifo: Option<OwnedFd>,
+    pub no_pivot: bool,
+    pub preserve_fds: u32,
+    pub keyring: Option<CString>,
+    pub start_hooks: Option<Round>,
+    /// Below the container's, for a further process.
+    pub sub_cgroup: Option<String>,
+}
+
 /// [`ContainerRuntime`] on libcontainer.
 pub(super) struct Libcontainer {
     state_dir: PathBuf,
@@ -96,6 +116,7 @@ pub(super) struct Libcontainer {
     user: Option<Joined>,
     errors: ErrorLog,
     created: Option<(Container, ExecReport)>,
+    detached: Option<Detached>,
 }
 
 impl Libcontainer {
@@ -104,28 +125,62 @@ impl Libcontainer {
         state_dir: &Path,
         cgroup: CgroupDriver,
         seccomp: Option<Program>,
-        user: Option<&UserNamespace>,
+        user: Option<Joined>,
     ) -> io::Result<Self> {
         Ok(Self {
             state_dir: state_dir.to_owned(),
             cgroup,
             seccomp: seccomp.map(Rc::new),
-            user: user.map(UserNamespace::joined).transpose()?,
+            user,
             errors: ErrorLog::install()?,
             created: None,
+            detached: None,
         })
+    }
+
+    /// For the next process that is made, which lives on without this one.
+    pub(super) fn detached(mut self, detached: Detached) -> Self {
+        self.detached = Some(detached);
+        self
+    }
+
+    /// What surrounds a process besides its mounts, and where it reports.
+    fn surroundings(
+        &self,
+        process: &Process,
+        terminal: Option<WindowSize>,
+        detached: Option<&mut Detached>,
+    ) -> Result<(Circumstances, ExecReport), StartError> {
+        let command = process.args().as_ref().and_then(|args| args.first());
+        let command = command.cloned().unwrap_or_default();
+        let mut circumstances = Circumstances {
+            seccomp: self.seccomp.clone(),
+            mounts: None,
+            terminal,
+            user: None,
+            fate: Fate::Shared,
+        };
+        let Some(detached) = detached else {
+            return Ok((circumstances, ExecReport::new(command)?));
+        };
+        circumstances.fate = Fate::Alone(Alone {
+            preserve_fds: detached.preserve_fds,
+            keyring: detached.keyring.take(),
+            hooks: detached.start_hooks.take(),
+        });
+        let report = match detached.fifo.take() {
+            Some(fifo) => ExecReport::on_fifo(command, fifo).map_err(|e| StartError::Init {
+                reason: format!("duplicate a descriptor: {e}"),
+            })?,
+            None => ExecReport::new(command)?,
+        };
+        Ok((circumstances, report))
     }
 
     fn builder(&self, executor: ProcessExecutor) -> Result<ContainerBuilder, LibcontainerError> {
         ContainerBuilder::new(NAME.to_owned(), SyscallType::default())
             .with_executor(executor)
             .with_root_path(&self.state_dir)
-    }
-
-    /// What `Container::start` does, but the bookkeeping while init already goes on.
-    fn release(&self, container: &mut Container) -> Result<(), LibcontainerError> {
-        NotifySocket::new(self.state_dir.join(NAME).join(NOTIFY_FILE)).notify_container_start()?;
-        container.set_status(ContainerStatus::Running).save()
     }
 
     /// libcontainer's cause chain on one line, with the first thing it logged.
@@ -170,17 +225,24 @@ impl ContainerRuntime for Libcontainer {
         stdio: ProcessStdio,
     ) -> Result<NewProcess, StartError> {
         self.errors.clear();
-        let seccomp = self.seccomp.clone();
-        let (executor, report) =
-            ProcessExecutor::new(process, seccomp, Some(mounts), stdio.terminal(), None)?;
-        let builder = self.builder(executor).map_err(|e| self.describe(&e))?;
+        let mut detached = self.detached.take();
+        let (mut circumstances, report) =
+            self.surroundings(process, stdio.terminal(), detached.as_mut())?;
+        circumstances.mounts = Some(mounts);
+        let detached = detached.unwrap_or_default();
+        let executor = ProcessExecutor::new(process, circumstances, &report)?;
+        let builder = self
+            .builder(executor)
+            .map_err(|e| self.describe(&e))?
+            .with_preserved_fds(detached.preserve_fds as i32);
         let (builder, console) = with_stdio(builder, stdio, &self.state_dir)?;
         let container = builder
             .as_init(&self.state_dir)
             .with_systemd(self.cgroup == CgroupDriver::Systemd)
             .with_detach(true)
+            .with_no_pivot(detached.no_pivot)
             .build()
-            .map_err(|e| self.describe(&e))?;
+            .map_err(|e| report.so_far().unwrap_or_else(|| self.describe(&e)))?;
         let pid = container.pid().map_or(0, |pid| pid.as_raw());
         self.created = Some((container, report));
         Ok(NewProcess {
@@ -195,34 +257,57 @@ impl ContainerRuntime for Libcontainer {
                 reason: "the container does not exist".to_owned(),
             });
         };
-        self.release(&mut container)
-            .map_err(|e| self.describe(&e))?;
+        release(&self.state_dir, &mut container).map_err(|e| self.describe(&e))?;
         report.wait()
     }
 
     fn exec(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError> {
         self.errors.clear();
-        let seccomp = self.seccomp.clone();
-        let user = self.user.clone();
-        let (executor, report) =
-            ProcessExecutor::new(process, seccomp, None, stdio.terminal(), user)?;
+        let mut detached = self.detached.take();
+        let (mut circumstances, report) =
+            self.surroundings(process, stdio.terminal(), detached.as_mut())?;
+        circumstances.user = self.user.clone();
+        let detached = detached.unwrap_or_default();
+        let executor = ProcessExecutor::new(process, circumstances, &report)?;
         let (adapted, _) = adapt_process(process);
         let description = in_memory(&adapted)?;
-        let builder = self.builder(executor).map_err(|e| self.describe(&e))?;
+        let builder = self
+            .builder(executor)
+            .map_err(|e| self.describe(&e))?
+            .with_preserved_fds(detached.preserve_fds as i32);
         let (builder, console) = with_stdio(builder, stdio, &self.state_dir)?;
         let built = builder
             .as_tenant()
             .with_detach(true)
+            .with_ignore_paused(true)
+            .with_sub_cgroup(detached.sub_cgroup)
             .with_process(Some(format!("/proc/self/fd/{}", description.as_raw_fd())))
             .build();
         self.remove_leftovers();
-        let pid = built.map_err(|e| self.describe(&e))?;
+        let pid = built.map_err(|e| report.so_far().unwrap_or_else(|| self.describe(&e)))?;
         report.wait()?;
         Ok(NewProcess {
             pid: pid.as_raw(),
             pty: console.map(Console::receive).transpose()?,
         })
     }
+}
+
+/// Lets a container's init go on to its program, without waiting for that. The bookkeeping comes after.
+fn release(state_dir: &Path, container: &mut Container) -> Result<(), LibcontainerError> {
+    NotifySocket::new(state_dir.join(NAME).join(NOTIFY_FILE)).notify_container_start()?;
+    container.set_status(ContainerStatus::Running).save()
+}
+
+/// The same for one that another process has made.
+pub(super) fn release_created(state_dir: &Path) -> Result<(), StartError> {
+    let release = || {
+        let mut container = Container::load(state_dir.join(NAME))?;
+        release(state_dir, &mut container)
+    };
+    release().map_err(|e: LibcontainerError| StartError::Init {
+        reason: e.to_string(),
+    })
 }
 
 fn in_memory(process: &Process) -> Result<OwnedFd, StartError> {
@@ -260,6 +345,8 @@ fn with_stdio(
             let builder = builder.with_console_socket(Some(console.path.clone()));
             Ok((builder, Some(console)))
         }
+        ProcessStdio::Own => Ok((builder, None)),
+        ProcessStdio::Console(socket, _) => Ok((builder.with_console_socket(Some(socket)), None)),
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use super::super::copy_up::copy_content;
 use super::super::user::UserNamespace;
-use super::target::{Kind, mount_at, mount_on};
+use super::target::{self, Kind, mount_at, mount_on};
+use super::tree::set_attributes;
 
 /// A new filesystem.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,6 +17,10 @@ pub(super) struct Filesystem {
     pub kind: CString,
     pub flags: libc::c_ulong,
     pub data: CString,
+    /// It starts with what the directory has that it covers.
+    pub copy_up: bool,
+    /// `MS_SHARED`, … of the mount.
+    pub propagation: Option<libc::c_ulong>,
 }
 
 impl Filesystem {
@@ -24,6 +30,8 @@ impl Filesystem {
             kind: kind.to_owned(),
             flags,
             data: data.to_owned(),
+            copy_up: false,
+            propagation: None,
         }
     }
 
@@ -72,7 +80,27 @@ impl Filesystem {
         mount_at(root, path, place, what, self.flags, &self.data)
     }
 
-    pub(super) fn mount_on(&self, target: BorrowedFd<'_>) -> io::Result<()> {
-        mount_on(target, &self.source, &self.kind, self.flags, &self.data)
+    /// Mounts it on an open directory, which was found at `path`.
+    pub(super) fn mount_over(
+        &self,
+        target: BorrowedFd<'_>,
+        root: BorrowedFd<'_>,
+        path: &Path,
+    ) -> io::Result<()> {
+        let flags = match self.copy_up {
+            true => self.flags & !libc::MS_RDONLY,
+            false => self.flags,
+        };
+        mount_on(target, &self.source, &self.kind, flags, &self.data)?;
+        if !self.copy_up && self.propagation.is_none() {
+            return Ok(());
+        }
+        let mounted = target::open(root, path, Kind::Directory)?;
+        if self.copy_up {
+            copy_content(target, mounted.as_fd())?;
+        }
+        let read_only = self.flags & libc::MS_RDONLY;
+        let propagation = self.propagation.unwrap_or_default();
+        set_attributes(mounted.as_fd(), read_only, 0, propagation, false)
     }
 }

@@ -25,14 +25,15 @@ use serde::{Deserialize, Serialize};
 use self::cgroups::Cgroups;
 use self::filesystem::Filesystem;
 use self::hidden::{Masks, make_read_only};
-use self::options::Options;
-use self::tree::{Tree, is_proc};
+pub(crate) use self::options::Options;
+use self::tree::{Tree, is_proc, must_be_shared};
 use super::user::{UserNamespace, mappings};
 use crate::cgroup::Hierarchies;
 use crate::error::StartError;
 use crate::namespaces::IdMappings;
+use crate::rootless;
 
-pub(super) use self::target::{Kind, open as open_target};
+pub(crate) use self::target::{Kind, open as open_target};
 pub(super) use self::tree::copy;
 pub(crate) use self::tree::{set_attributes, show_owners};
 
@@ -52,13 +53,30 @@ const COVERABLE: [&str; 10] = [
 
 /// What a container's specification wants mounted, hidden and set.
 pub(super) struct Mounts {
-    dev: Filesystem,
-    pts: Filesystem,
+    /// /dev and /dev/pts, unless they are left to libcontainer.
+    dev: Option<(Filesystem, Filesystem)>,
+    /// Made before the container is; none unless hooks may want to see them.
+    early: Vec<(PathBuf, What)>,
     mounts: Vec<(PathBuf, What)>,
+    /// Cgroups that libcontainer mounts, without flags, and the flags they are to have.
+    host_cgroups: Vec<(PathBuf, libc::c_ulong)>,
     sysctls: Vec<(String, String)>,
     read_only_paths: Vec<PathBuf>,
     masked_paths: Vec<PathBuf>,
     read_only_root: bool,
+    /// Of the root filesystem itself, once all is mounted (`MS_SHARED`, …).
+    root_propagation: Option<libc::c_ulong>,
+}
+
+/// When mounts are made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// As early as we like: all but /dev inside.
+    Any,
+    /// Each after the one before it in the list.
+    AsListed,
+    /// As many as can be before the container is, for hooks that may want to see them.
+    ForHooks,
 }
 
 enum What {
@@ -130,14 +148,114 @@ impl Mounts {
         hierarchies: &Hierarchies,
         user: Option<&UserNamespace>,
     ) -> Result<Self, StartError> {
+        Self::take(spec, hierarchies, user, Order::Any)
+    }
+
+    /// The same for any specification. With hooks that run inside before the pivot, and may want to see the mounts, as
+    /// many as can be are made by [`make_early`](Self::make_early), or left to libcontainer, which makes them before it pivots.
+    pub(super) fn take_in_order(
+        spec: &mut Spec,
+        hierarchies: &Hierarchies,
+        user: Option<&UserNamespace>,
+        order: Order,
+    ) -> Result<Self, StartError> {
+        let propagation = spec
+            .linux()
+            .as_ref()
+            .and_then(|l| l.rootfs_propagation().clone());
+        let mut taken = Self::take(spec, hierarchies, user, order)?;
+        if order == Order::ForHooks && user.is_none() {
+            // In a user namespace only its own root may make all mount points.
+            taken.sort_early(spec.mounts().as_deref().unwrap_or_default());
+        }
+        let word = propagation.unwrap_or_else(|| "slave".to_owned());
+        let before = match word.as_str() {
+            "private" | "rprivate" => "private",
+            "slave" | "rslave" => "slave",
+            "shared" | "rshared" => {
+                taken.root_propagation = Some(libc::MS_SHARED);
+                "private"
+            }
+            "unbindable" | "runbindable" => {
+                taken.root_propagation = Some(libc::MS_UNBINDABLE);
+                "private"
+            }
+            _ => {
+                return Err(StartError::Config {
+                    reason: format!("rootfsPropagation {word} is none that there is"),
+                });
+            }
+        };
+        if let Some(mut linux) = spec.linux().clone() {
+            linux.set_rootfs_propagation(Some(before.to_owned()));
+            spec.set_linux(Some(linux));
+        }
+        Ok(taken)
+    }
+
+    /// Puts those first that can be: nothing that needs the container's namespaces, that propagates, or that is covered
+    /// by what is mounted later. `left` is libcontainer's.
+    fn sort_early(&mut self, left: &[Mount]) {
+        let mut later: Vec<PathBuf> = left.iter().map(|m| m.destination().clone()).collect();
+        later.push("/dev/console".into());
+        for (path, what) in std::mem::take(&mut self.mounts) {
+            let below = later.iter().any(|other| path.starts_with(other));
+            if below || is(&path, "/dev") || is(&path, "/") || what.needs_container() {
+                later.push(path.clone());
+                self.mounts.push((path, what));
+            } else {
+                self.early.push((path, what));
+            }
+        }
+    }
+
+    /// Makes those that can be made before the container, in a private mount namespace that will be its.
+    pub(super) fn make_early(&self, root: BorrowedFd<'_>) -> Result<(), StartError> {
+        for (path, what) in &self.early {
+            let made = what.mount(root, path);
+            made.map_err(|failure| failure.describe(super::process::message))?;
+        }
+        // Do not keep what is mounted busy.
+        let _ = rustix::process::chdir("/");
+        Ok(())
+    }
+
+    fn take(
+        spec: &mut Spec,
+        hierarchies: &Hierarchies,
+        user: Option<&UserNamespace>,
+        order: Order,
+    ) -> Result<Self, StartError> {
         let mut dev = None;
         let mut pts = None;
         let mut mounts = Vec::new();
+        let mapped = user.is_some() || !rootless::in_initial_namespace();
         let mut left = Vec::new();
-        for mount in spec.mounts().iter().flatten() {
-            let destination = mount.destination();
-            let what = What::of(mount, spec, hierarchies, user)?;
+        let mut host_cgroups = Vec::new();
+        let shows_host = order != Order::Any && !has_cgroup_namespace(spec);
+        let is_cgroup = |m: &Mount| m.typ().as_deref() == Some("cgroup");
+        let shows_host = shows_host && spec.mounts().iter().flatten().any(is_cgroup);
+        // Where that one mounts the cgroups, it mounts what they are mounted on.
+        let leave_kernel_s = mapped || order == Order::ForHooks || shows_host;
+        let listed = spec.mounts().as_deref().unwrap_or_default();
+        let leading = match order {
+            Order::AsListed => leading(listed, leave_kernel_s),
+            Order::Any | Order::ForHooks => 0,
+        };
+        for (number, mount) in spec.mounts().iter().flatten().enumerate() {
+            let destination = &Path::new("/").join(mount.destination());
             let kind = mount.typ().as_deref();
+            if shows_host && is_cgroup(mount) {
+                let options = Options::parse(mount.options().as_deref().unwrap_or_default());
+                host_cgroups.push((destination.clone(), options.flags));
+                left.push(mount.clone());
+                continue;
+            }
+            if number < leading {
+                left.push(mount.clone());
+                continue;
+            }
+            let what = What::of(mount, spec, hierarchies, user, order)?;
             if is(destination, "/proc") && !what.is_proc() {
                 return Err(StartError::Config {
                     reason: "/proc cannot be mounted because it is not of type proc".to_owned(),
@@ -152,7 +270,9 @@ impl Mounts {
                 What::Filesystem(new) if is(destination, "/dev/pts") && kind == Some("devpts") => {
                     pts = Some(new);
                 }
-                What::Filesystem(new) if user.is_some() && new.is_the_kernel_s() => {
+                What::Filesystem(new)
+                    if leave_kernel_s && new.is_the_kernel_s() =>
+                {
                     left.push(mount.clone());
                 }
                 what => mounts.push((destination.clone(), what)),
@@ -160,17 +280,22 @@ impl Mounts {
         }
         spec.set_mounts(Some(left));
         let mut taken = Self {
-            dev: dev.unwrap_or_else(Filesystem::dev),
-            pts: pts.unwrap_or_else(Filesystem::pts),
+            dev: (leading == 0).then(|| {
+                let dev = dev.unwrap_or_else(Filesystem::dev);
+                (dev, pts.unwrap_or_else(Filesystem::pts))
+            }),
+            early: Vec::new(),
             mounts,
+            host_cgroups,
             sysctls: Vec::new(),
             read_only_paths: Vec::new(),
             masked_paths: Vec::new(),
             read_only_root: false,
+            root_propagation: None,
         };
-        if let Some(user) = user {
-            taken.dev.owned_by(user);
-            taken.pts.owned_by(user);
+        if let (Some(user), Some((dev, pts))) = (user, &mut taken.dev) {
+            dev.owned_by(user);
+            pts.owned_by(user);
         }
         if let Some(mut linux) = spec.linux().clone() {
             taken.sysctls = linux.sysctl().clone().into_iter().flatten().collect();
@@ -192,6 +317,11 @@ impl Mounts {
         Ok(taken)
     }
 
+    /// Whether /dev is mounted by [`mount_dev`](Self::mount_dev).
+    pub(super) fn has_dev(&self) -> bool {
+        self.dev.is_some()
+    }
+
     /// Mounts /dev and /dev/pts, where libcontainer puts devices and opens a terminal before the container's init
     /// comes to the rest. Call in the monitor's mount namespace; `root` has been checked by [`check_image`](super::rootfs::check_image).
     pub(super) fn mount_dev(&self, root: BorrowedFd<'_>) -> Result<(), StartError> {
@@ -202,8 +332,11 @@ impl Mounts {
                 reason: e.to_string(),
             })
         };
-        mount("/dev", &self.dev)?;
-        let mounted = mount("/dev/pts", &self.pts);
+        let Some((dev, pts)) = &self.dev else {
+            return Ok(());
+        };
+        mount("/dev", dev)?;
+        let mounted = mount("/dev/pts", pts);
         // Do not keep what is mounted busy.
         let _ = rustix::process::chdir("/");
         mounted
@@ -222,6 +355,13 @@ impl Mounts {
             true => None,
             false => Some(Masks::new(root).map_err(Failure::at(Action::Mask, "/dev/null"))?),
         };
+        for (path, flags) in &self.host_cgroups {
+            let limit = || {
+                let mounted = target::open(root, path, Kind::System)?;
+                set_attributes(mounted.as_fd(), *flags, 0, 0, true)
+            };
+            limit().map_err(Failure::at(Action::Mount, path.to_string_lossy()))?;
+        }
         for (path, what) in &self.mounts {
             what.mount(root, path)?;
         }
@@ -239,6 +379,10 @@ impl Mounts {
         if self.read_only_root {
             let done = set_attributes(root, libc::MS_RDONLY, 0, 0, false);
             done.map_err(Failure::at(Action::MakeReadOnly, "/"))?;
+        }
+        if let Some(propagation) = self.root_propagation {
+            let done = set_attributes(root, 0, 0, propagation, false);
+            done.map_err(Failure::at(Action::Mount, "/"))?;
         }
         Ok(())
     }
@@ -272,6 +416,39 @@ impl Mounts {
     }
 }
 
+/// How many mounts, from the first on, can be left to libcontainer, so that it mounts /dev and /dev/pts in their places
+/// among them.
+fn leading(mounts: &[Mount], with_sys: bool) -> usize {
+    let find = |path: &str, kind: &str| {
+        let position = |m: &Mount| is(m.destination(), path) && m.typ().as_deref() == Some(kind);
+        mounts.iter().position(position)
+    };
+    let Some(dev) = find("/dev", "tmpfs") else {
+        return 0;
+    };
+    let mut count = find("/dev/pts", "devpts").unwrap_or(dev).max(dev) + 1;
+    if let Some(sys) = find("/sys", "sysfs").filter(|_| with_sys) {
+        count = count.max(sys + 1);
+    }
+    let plain = |mount: &Mount| {
+        let options = Options::parse(mount.options().as_deref().unwrap_or_default());
+        let kinds = ["proc", "sysfs", "mqueue", "tmpfs", "devpts"];
+        let makes_devices = is(mount.destination(), "/dev");
+        mount.typ().as_deref().is_some_and(|kind| kinds.contains(&kind))
+            && mount.destination().is_absolute()
+            && !(options.copy_up || options.bind || options.idmap || options.propagation.is_some())
+            && !(makes_devices && options.flags & (libc::MS_NODEV | libc::MS_RDONLY) != 0)
+    };
+    match mounts[..count].iter().all(plain) {
+        true => count,
+        false => 0,
+    }
+}
+
+fn propagates(propagation: Option<libc::c_ulong>) -> bool {
+    propagation.is_some_and(|flag| flag != libc::MS_PRIVATE)
+}
+
 pub(super) fn has_cgroup_namespace(spec: &Spec) -> bool {
     let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
     let mut namespaces = namespaces.into_iter().flatten();
@@ -293,6 +470,7 @@ impl What {
         spec: &Spec,
         hierarchies: &Hierarchies,
         user: Option<&UserNamespace>,
+        order: Order,
     ) -> Result<Self, StartError> {
         let options = Options::parse(mount.options().as_deref().unwrap_or_default());
         let config = |reason: &str| StartError::Config {
@@ -302,13 +480,22 @@ impl What {
         let owners = match (options.idmap || wanted != IdMappings::default(), user) {
             (false, _) => None,
             (true, Some(user)) => Some(user.for_mount(&wanted)?),
-            (true, None) => return Err(config("mapped owners need a user namespace")),
+            (true, None) if wanted == IdMappings::default() => {
+                return Err(config("mapped owners need a user namespace"));
+            }
+            (true, None) => {
+                let namespace = wanted.namespace();
+                Some(namespace.map_err(|e| config(&format!("mappings: {e}")))?)
+            }
         };
         let kind = mount.typ().as_deref();
         if options.bind || kind == Some("bind") {
             let source = mount.source().as_deref();
             let source = source.ok_or_else(|| config("no source"))?;
             let owners = owners.as_ref().map(AsFd::as_fd);
+            if order == Order::Any {
+                must_be_shared(source, &options)?;
+            }
             return Ok(Self::Tree(Tree::take(source, &options, owners)?));
         }
         if owners.is_some() {
@@ -325,10 +512,22 @@ impl What {
                     kind: c_string(kind)?,
                     flags: options.flags,
                     data: options.data(),
+                    copy_up: options.copy_up,
+                    propagation: options.propagation,
                 })
             }
             None => return Err(config("no type")),
         })
+    }
+
+    fn needs_container(&self) -> bool {
+        match self {
+            Self::Filesystem(new) => {
+                new.kind.as_c_str() != c"tmpfs" || propagates(new.propagation)
+            }
+            Self::Cgroups(_) => true,
+            Self::Tree(tree) => propagates(tree.propagation),
+        }
     }
 
     fn is_proc(&self) -> bool {
@@ -349,7 +548,7 @@ impl What {
             Self::Filesystem(new) => {
                 let target = target::open(root, path, Kind::Directory).map_err(failed)?;
                 may_cover(target.as_fd(), path, false)?;
-                new.mount_on(target.as_fd())
+                new.mount_over(target.as_fd(), root, path)
                     .map_err(Failure::at(Action::Mount, path.to_string_lossy()))
             }
             Self::Tree(tree) => {
@@ -386,8 +585,7 @@ mod tests {
     use super::*;
     use crate::defaults;
     use oci_spec::runtime::{
-        LinuxBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, MountBuilder, RootBuilder,
-        SpecBuilder,
+        LinuxBuilder, LinuxNamespaceBuilder, MountBuilder, RootBuilder, SpecBuilder,
     };
 
     fn spec(namespaces: &[LinuxNamespaceType], mounts: Vec<Mount>) -> Spec {
@@ -425,16 +623,62 @@ mod tests {
 
         assert!(taken.read_only_root);
         assert_eq!(taken.masked_paths.len(), defaults::masked_paths().len());
-        assert_eq!(taken.dev, Filesystem::dev());
-        assert_eq!(taken.pts, Filesystem::pts());
+        assert_eq!(taken.dev, Some((Filesystem::dev(), Filesystem::pts())));
         let nodev = MountBuilder::default().destination("/dev").typ("tmpfs");
         let nodev = nodev.options(vec!["nodev".to_owned(), "nosuid".to_owned()]);
         let mut spec = self::spec(&own, vec![nodev.build().unwrap()]);
         let usable = Mounts::take_from(&mut spec, &v2(), None).unwrap();
-        assert_eq!(usable.dev.flags, libc::MS_NOSUID);
+        assert_eq!(usable.dev.unwrap().0.flags, libc::MS_NOSUID);
         let order: Vec<_> = taken.mounts.iter().map(|(path, _)| path.to_str()).collect();
         let rest = ["/proc", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/dev/shm"];
         assert_eq!(order, rest.map(Some));
+    }
+
+    #[test]
+    fn hooks_see_what_can_be_mounted_before_the_container() {
+        let own = [LinuxNamespaceType::Cgroup];
+        let mut mounts = defaults::mounts(1 << 20, false);
+        let bind = |destination: &str, options: &[&str]| {
+            let options: Vec<_> = options.iter().map(|o| (*o).to_owned()).collect();
+            let bind = MountBuilder::default().destination(destination).source("/");
+            bind.typ("bind").options(options).build().unwrap()
+        };
+        mounts.push(bind("etc/hosts", &["bind"]));
+        mounts.push(bind("/sys/below", &["bind"]));
+        mounts.push(bind("/dev", &["rbind"]));
+        mounts.push(bind("/dev/above", &["rbind"]));
+        let mut spec = spec(&own, mounts);
+        let taken = Mounts::take_in_order(&mut spec, &v2(), None, Order::ForHooks).unwrap();
+        let names = |list: &[(PathBuf, What)]| -> Vec<String> {
+            let name = |(path, _): &(PathBuf, What)| path.display().to_string();
+            list.iter().map(name).collect()
+        };
+        assert_eq!(names(&taken.early), ["/dev/shm", "/etc/hosts"]);
+        let late = ["/sys/fs/cgroup", "/dev/mqueue", "/sys/below", "/dev", "/dev/above"];
+        assert_eq!(names(&taken.mounts), late);
+        let left: Vec<_> = spec.mounts().iter().flatten().collect();
+        let left: Vec<_> = left.iter().map(|m| m.destination().to_str()).collect();
+        assert_eq!(left, [Some("/proc"), Some("/sys")]);
+        assert_eq!(taken.root_propagation, Some(libc::MS_SHARED));
+    }
+
+    #[test]
+    fn without_hooks_the_order_is_the_list_s() {
+        let own = [LinuxNamespaceType::Cgroup];
+        let mut spec = spec(&own, defaults::mounts(1 << 20, false));
+        let taken = Mounts::take_in_order(&mut spec, &v2(), None, Order::AsListed).unwrap();
+        assert!(!taken.has_dev() && taken.early.is_empty());
+        let left: Vec<_> = spec.mounts().iter().flatten().collect();
+        let left: Vec<_> = left.iter().map(|m| m.destination().to_str()).collect();
+        assert_eq!(left, [Some("/proc"), Some("/dev"), Some("/dev/pts")]);
+        let rest: Vec<_> = taken.mounts.iter().map(|(path, _)| path.to_str()).collect();
+        assert_eq!(rest[0], Some("/sys"));
+        // Where one of them is none of libcontainer's all are ours.
+        let bind = MountBuilder::default().destination("/x").typ("bind").source("/");
+        let mut mounts = vec![bind.options(vec!["bind".to_owned()]).build().unwrap()];
+        mounts.extend(defaults::mounts(1, false));
+        assert_eq!(leading(&mounts, false), 0);
+        assert_eq!(leading(&defaults::mounts(1, false), true), 4);
     }
 
     #[test]

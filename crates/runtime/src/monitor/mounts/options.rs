@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 /// What the options of one mount say.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// `MS_*` flags of mount(2).
     pub flags: libc::c_ulong,
     /// The filesystem's own options.
@@ -21,10 +21,12 @@ pub(super) struct Options {
     pub idmap: bool,
     /// Also of what is mounted below.
     pub recursive_idmap: bool,
+    /// A new filesystem starts with what it covers.
+    pub copy_up: bool,
 }
 
 impl Options {
-    pub(super) fn parse(words: &[String]) -> Self {
+    pub(crate) fn parse(words: &[String]) -> Self {
         let mut options = Self::default();
         for word in words {
             options.take(word);
@@ -41,6 +43,8 @@ impl Options {
             "private" | "rprivate" => self.propagation = Some(libc::MS_PRIVATE),
             "slave" | "rslave" => self.propagation = Some(libc::MS_SLAVE),
             "shared" | "rshared" => self.propagation = Some(libc::MS_SHARED),
+            "unbindable" | "runbindable" => self.propagation = Some(libc::MS_UNBINDABLE),
+            "tmpcopyup" => self.copy_up = true,
             _ => {
                 if let Some((set, flag)) = flag(word) {
                     change(&mut self.flags, set, flag);
@@ -55,7 +59,7 @@ impl Options {
     }
 
     /// The filesystem's own options as mount(2) takes them; a NUL byte in one names nothing.
-    pub(super) fn data(&self) -> CString {
+    pub(crate) fn data(&self) -> CString {
         CString::new(self.data.join(",")).unwrap_or_default()
     }
 }
@@ -89,6 +93,16 @@ fn flag(word: &str) -> Option<(bool, libc::c_ulong)> {
         "nostrictatime" => (false, libc::MS_STRICTATIME),
         "nosymfollow" => (true, libc::MS_NOSYMFOLLOW),
         "symfollow" => (false, libc::MS_NOSYMFOLLOW),
+        "acl" => (true, libc::MS_POSIXACL),
+        "noacl" => (false, libc::MS_POSIXACL),
+        "iversion" => (true, libc::MS_I_VERSION),
+        "noiversion" => (false, libc::MS_I_VERSION),
+        "lazytime" => (true, libc::MS_LAZYTIME),
+        "nolazytime" => (false, libc::MS_LAZYTIME),
+        "mand" => (true, libc::MS_MANDLOCK),
+        "nomand" => (false, libc::MS_MANDLOCK),
+        "silent" => (true, libc::MS_SILENT),
+        "loud" => (false, libc::MS_SILENT),
         _ => return None,
     })
 }

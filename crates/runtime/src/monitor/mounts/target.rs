@@ -12,7 +12,7 @@ use super::super::rootfs::{create_directory, create_link_target};
 
 /// What a mount point must be, if it has to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Kind {
+pub(crate) enum Kind {
     Directory,
     File,
     /// A directory, and not reached through a link: the kernel's own filesystems go where everybody looks for them.
@@ -20,7 +20,7 @@ pub(in super::super) enum Kind {
 }
 
 /// Opens a mount point, made if it is missing. Links of the image are followed within the root.
-pub(in super::super) fn open(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
+pub(crate) fn open(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> io::Result<OwnedFd> {
     match existing(root, path, kind) {
         Err(Errno::NOENT) => {
             make(root, path, kind)?;

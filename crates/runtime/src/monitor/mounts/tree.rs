@@ -16,6 +16,7 @@ use crate::error::StartError;
 pub(super) struct Tree {
     mount: OwnedFd,
     pub directory: bool,
+    pub propagation: Option<libc::c_ulong>,
 }
 
 impl Tree {
@@ -28,9 +29,6 @@ impl Tree {
         owners: Option<BorrowedFd<'_>>,
     ) -> Result<Self, StartError> {
         let propagation = options.propagation.unwrap_or(libc::MS_PRIVATE);
-        if propagation != libc::MS_PRIVATE {
-            must_be_shared(source, propagation)?;
-        }
         let take = || -> io::Result<Self> {
             let mount = match copy(CWD, source, options.rbind) {
                 // A mount that is attached nowhere, and so nobody else's, need not be copied.
@@ -53,6 +51,7 @@ impl Tree {
             Ok(Self {
                 mount,
                 directory: kind.is_dir(),
+                propagation: options.propagation,
             })
         };
         take().map_err(|e| StartError::Rootfs {
@@ -172,7 +171,10 @@ fn mount_setattr(
 }
 
 /// As Docker: asking for mounts to pass between host and container where they cannot is an error.
-fn must_be_shared(source: &Path, propagation: libc::c_ulong) -> Result<(), StartError> {
+pub(super) fn must_be_shared(source: &Path, options: &Options) -> Result<(), StartError> {
+    let Some(propagation @ (libc::MS_SLAVE | libc::MS_SHARED)) = options.propagation else {
+        return Ok(());
+    };
     let config = |reason: String| StartError::Config { reason };
     let place = statx(CWD, source, AtFlags::empty(), StatxFlags::MNT_ID)
         .map_err(|e| config(format!("{}: {e}", source.display())))?;

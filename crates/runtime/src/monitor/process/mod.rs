@@ -22,10 +22,11 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use self::report::{Failure, Step, init_failed};
 use self::steps::{
-    REPORT_FD, become_user, die_with_parent, enter_directory, file_kind, give_stdio_to, is_dead,
-    join_user_namespace, keep_only, own_stdio, set_groups, set_limits,
+    FIRST_FD, become_user, die_with_parent, enter_directory, file_kind, give_stdio_to, home_of,
+    is_dead, join_keyring, join_user_namespace, keep_only, own_stdio, set_groups, set_limits,
 };
 use super::caps::CapabilitySets;
+use super::hooks;
 use super::mounts::Mounts;
 use crate::client::set_window_size;
 use crate::defaults;
@@ -34,8 +35,8 @@ use crate::error::StartError;
 use crate::seccomp::Program;
 use crate::spec::WindowSize;
 
-pub(super) use self::report::ExecReport;
-pub(super) use self::steps::{ended_child, reset_signals};
+pub(super) use self::report::{ExecReport, message, read_report};
+pub(crate) use self::steps::{ended_child, reset_signals};
 
 const NUL: &str = "a NUL byte in an argument or variable";
 
@@ -62,6 +63,37 @@ struct Prepared {
     user: Option<Joined>,
     report: RawFd,
     monitor: OwnedFd,
+    fate: Fate,
+}
+
+/// What becomes of a process when the one that made it ends.
+pub(super) enum Fate {
+    /// It ends too: that one is its monitor.
+    Shared,
+    /// It lives on.
+    Alone(Alone),
+}
+
+/// A process that nobody of ours watches.
+#[derive(Default)]
+pub(super) struct Alone {
+    /// So many of its maker's descriptors, after the standard streams, are the program's.
+    pub preserve_fds: u32,
+    /// The session keyring it gets; none keeps its maker's.
+    pub keyring: Option<CString>,
+    /// Run inside, just before the program, with this state.
+    pub hooks: Option<hooks::Round>,
+}
+
+/// What a process is surrounded by.
+pub(super) struct Circumstances {
+    pub seccomp: Option<Rc<Program>>,
+    /// For a container's first process.
+    pub mounts: Option<Mounts>,
+    pub terminal: Option<WindowSize>,
+    /// To be joined.
+    pub user: Option<Joined>,
+    pub fate: Fate,
 }
 
 /// A user namespace that a process has yet to join.
@@ -76,11 +108,9 @@ impl ProcessExecutor {
     /// Prepares a process of a container's specification.
     pub(super) fn new(
         process: &Process,
-        seccomp: Option<Rc<Program>>,
-        mounts: Option<Mounts>,
-        terminal: Option<WindowSize>,
-        user: Option<Joined>,
-    ) -> Result<(Self, ExecReport), StartError> {
+        circumstances: Circumstances,
+        report: &ExecReport,
+    ) -> Result<Self, StartError> {
         let config = |reason: String| StartError::Config { reason };
         let args = process.args().clone().unwrap_or_default();
         let command = args
@@ -88,7 +118,13 @@ impl ProcessExecutor {
             .cloned()
             .ok_or_else(|| config("no command".to_owned()))?;
         let env = process.env().clone().unwrap_or_default();
-        let report = ExecReport::new(command.clone())?;
+        let Circumstances {
+            seccomp,
+            mounts,
+            terminal,
+            user,
+            fate,
+        } = circumstances;
         let prepared = Prepared {
             candidates: candidates(&command, &env).map_err(config)?,
             searched: !command.contains('/'),
@@ -108,8 +144,9 @@ impl ProcessExecutor {
             report: report.pipe(),
             monitor: pidfd_open(getpid(), PidfdFlags::empty())
                 .map_err(|e| init_failed("open the monitor's pidfd", &e.to_string()))?,
+            fate,
         };
-        Ok((Self(Rc::new(prepared)), report))
+        Ok(Self(Rc::new(prepared)))
     }
 }
 
@@ -119,11 +156,17 @@ impl Executor for ProcessExecutor {
             failure.tell_and_exit(self.0.report);
         }
         let Err(failure) = self.0.become_program();
-        failure.tell_and_exit(REPORT_FD)
+        failure.tell_and_exit(self.0.kept_report())
     }
 
     fn validate(&self, _spec: &Spec) -> Result<(), ExecutorValidationError> {
         // What can be executed execve will say, with the final user and capabilities.
+        if let Fate::Alone(alone) = &self.0.fate {
+            return self.0.get_ready(alone).map_err(|failure| {
+                failure.tell(self.0.report);
+                ExecutorValidationError::ArgValidationError("not ready".to_owned())
+            });
+        }
         // From here on this process waits to be started, and nobody would start it if the monitor was killed.
         die_with_parent();
         match is_dead(&self.0.monitor) {
@@ -141,9 +184,54 @@ impl Executor for ProcessExecutor {
 }
 
 impl Prepared {
+    /// What a process does before it waits that will be started when its maker is gone: all that may fail.
+    fn get_ready(&self, alone: &Alone) -> Result<(), Failure> {
+        if let Some(keyring) = &alone.keyring {
+            join_keyring(keyring).map_err(Failure::at(Step::Keyring))?;
+        }
+        let Some(mounts) = &self.mounts else {
+            return Ok(());
+        };
+        mounts.make().map_err(Failure::Mounts)?;
+        self.look_for_program()
+    }
+
+    /// Whether there is a program, as far as root can tell; execve will know the rest.
+    fn look_for_program(&self) -> Result<(), Failure> {
+        let failed = |step, errno| Err(Failure::Step { step, errno });
+        let absolute = |path: &CString| path.as_bytes().starts_with(b"/");
+        if !self.candidates.iter().all(absolute) {
+            return Ok(());
+        }
+        let mut step = (Step::Search, libc::ENOENT);
+        for path in &self.candidates {
+            match (file_kind(path), self.searched) {
+                (Some((libc::S_IFDIR, _)), false) => step = (Step::Execute, libc::EACCES),
+                (Some((libc::S_IFDIR, _)), true) => {}
+                (Some((_, mode)), _) if mode & 0o111 != 0 => return Ok(()),
+                (Some(_), _) => step = (Step::Execute, libc::EACCES),
+                (None, false) => step = (Step::Execute, libc::ENOENT),
+                (None, true) => {}
+            }
+        }
+        failed(step.0, step.1)
+    }
+
+    /// The report's descriptor once [`keep_only`] has run.
+    fn kept_report(&self) -> RawFd {
+        FIRST_FD + self.preserved()
+    }
+
+    fn preserved(&self) -> RawFd {
+        match &self.fate {
+            Fate::Shared => 0,
+            Fate::Alone(alone) => alone.preserve_fds as RawFd,
+        }
+    }
+
     /// What needs the monitor's descriptors, or its user: no path is resolved through the former.
     fn settle_in(&self) -> Result<(), Failure> {
-        if let Some(mounts) = &self.mounts {
+        if let (Some(mounts), Fate::Shared) = (&self.mounts, &self.fate) {
             mounts.make().map_err(Failure::Mounts)?;
         }
         if let Some(user) = &self.user {
@@ -152,6 +240,9 @@ impl Prepared {
         }
         set_groups(&self.groups).map_err(Failure::at(Step::Groups))?;
         become_user(self.uid, self.gid).map_err(Failure::at(Step::User))?;
+        if let Fate::Alone(_) = &self.fate {
+            return Ok(());
+        }
         die_with_parent();
         match is_dead(&self.monitor) {
             true => Err(Failure::at(Step::Monitor)(rustix::io::Errno::SRCH.into())),
@@ -161,7 +252,7 @@ impl Prepared {
 
     fn become_program(&self) -> Result<Infallible, Failure> {
         // First of all no descriptor of the host is left, so that no path can lead through one (CVE-2024-21626).
-        keep_only(self.report).map_err(Failure::at(Step::Descriptors))?;
+        keep_only(self.preserved(), self.report).map_err(Failure::at(Step::Descriptors))?;
         reset_signals();
         give_stdio_to(self.uid);
         if let Some(size) = self.terminal {
@@ -180,13 +271,26 @@ impl Prepared {
         if let Some(program) = &self.seccomp {
             program.load().map_err(Failure::at(Step::Seccomp))?;
         }
+        if let Fate::Alone(Alone {
+            hooks: Some(round), ..
+        }) = &self.fate
+        {
+            let pid = std::process::id() as i32;
+            round.run(pid, &self.env).map_err(Failure::Hook)?;
+        }
         self.execute()
     }
 
     /// Tries every candidate; the kernel decides what is executable, and by whom.
     fn execute(&self) -> Result<Infallible, Failure> {
         let argv = pointers(&self.args);
-        let envp = pointers(&self.env);
+        let is_home = |v: &&CString| v.as_bytes().starts_with(b"HOME=");
+        let set = |v: &&CString| !is_home(v) || v.as_bytes().len() > b"HOME=".len();
+        let home = match self.env.iter().filter(set).any(|v| is_home(&v)) {
+            true => None,
+            false => home_of(self.uid),
+        };
+        let envp = pointers(self.env.iter().filter(set).chain(&home));
         let mut errno = libc::ENOENT;
         for path in &self.candidates {
             // Looking costs a tenth of trying.
@@ -196,7 +300,7 @@ impl Prepared {
             // SAFETY: both arrays end with a null pointer and live until execve returns.
             unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
             errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
-            let kind = file_kind(path);
+            let kind = file_kind(path).map(|(kind, _)| kind);
             let found = match errno {
                 // A search passes over what this user may not execute.
                 libc::EACCES => kind.is_some() && !self.searched,
@@ -255,9 +359,11 @@ fn variables(entries: &[String]) -> Result<Vec<CString>, String> {
         .collect()
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+fn pointers<'a>(
+    strings: impl IntoIterator<Item = &'a CString>,
+) -> Vec<*const libc::c_char> {
     strings
-        .iter()
+        .into_iter()
         .map(|s| s.as_ptr())
         .chain([std::ptr::null()])
         .collect()

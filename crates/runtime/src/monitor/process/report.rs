@@ -21,10 +21,13 @@ pub(in super::super) struct ExecReport {
 pub(super) enum Failure {
     Step { step: Step, errno: i32 },
     Mounts(mounts::Failure),
+    /// A hook, in words.
+    Hook(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Step {
+    Keyring,
     UserNamespace,
     Groups,
     User,
@@ -46,16 +49,20 @@ impl Failure {
         }
     }
 
-    /// Writes it to the pipe and ends the process, without running the monitor's destructors.
-    pub(super) fn tell_and_exit(&self, pipe: RawFd) -> ! {
+    /// Writes it to the pipe.
+    pub(super) fn tell(&self, pipe: RawFd) {
         // Serialising strings and integers cannot fail.
         let bytes = serde_json::to_vec(self).unwrap_or_default();
+        // SAFETY: writes from a live buffer.
+        unsafe { libc::write(pipe, bytes.as_ptr().cast(), bytes.len()) };
+    }
+
+    /// Writes it to the pipe and ends the process, without running the monitor's destructors.
+    pub(super) fn tell_and_exit(&self, pipe: RawFd) -> ! {
+        self.tell(pipe);
         let code = if self.not_found() { 127 } else { 126 };
-        // SAFETY: writes from a live buffer; then ends the process.
-        unsafe {
-            libc::write(pipe, bytes.as_ptr().cast(), bytes.len());
-            libc::_exit(code)
-        }
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(code) }
     }
 
     fn not_found(&self) -> bool {
@@ -64,13 +71,17 @@ impl Failure {
                 *step == Step::Search
                     || (*step == Step::Execute && matches!(*errno, libc::ENOENT | libc::ENOTDIR))
             }
-            Self::Mounts(_) => false,
+            Self::Mounts(_) | Self::Hook(_) => false,
         }
     }
 
     fn describe(&self, command: &str) -> StartError {
         let (step, errno) = match self {
             Self::Mounts(failure) => return failure.describe(message),
+            Self::Hook(reason) => {
+                let reason = reason.clone();
+                return StartError::Hook { reason };
+            }
             Self::Step { step, errno } => (*step, *errno),
         };
         let reason = message(errno);
@@ -89,6 +100,7 @@ impl Failure {
             Step::Seccomp => StartError::Seccomp {
                 reason: format!("load the filter: {reason}"),
             },
+            Step::Keyring => init_failed("join the session keyring", &reason),
             Step::UserNamespace => init_failed("join the user namespace", &reason),
             Step::Groups => init_failed("set supplementary groups", &reason),
             Step::User => init_failed("change to the user", &reason),
@@ -107,7 +119,7 @@ pub(super) fn init_failed(step: &str, reason: &str) -> StartError {
 }
 
 /// The kernel's words for an error number, as Docker users know them: lower case, without the number.
-fn message(errno: i32) -> String {
+pub(in super::super) fn message(errno: i32) -> String {
     match errno {
         libc::EACCES => "permission denied".to_owned(),
         libc::ENOENT => "no such file or directory".to_owned(),
@@ -124,7 +136,7 @@ fn message(errno: i32) -> String {
 }
 
 impl ExecReport {
-    pub(super) fn new(command: String) -> Result<Self, StartError> {
+    pub(in super::super) fn new(command: String) -> Result<Self, StartError> {
         let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
             .map_err(|e| init_failed("make a pipe", e.desc()))?;
         Ok(Self {
@@ -132,6 +144,24 @@ impl ExecReport {
             reader,
             writer,
         })
+    }
+
+    /// On a FIFO that outlives this process, open for reading and writing, so that nobody who writes is alone.
+    pub(in super::super) fn on_fifo(command: String, fifo: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            command,
+            reader: fifo.try_clone()?,
+            writer: fifo,
+        })
+    }
+
+    /// Why the process failed before it came to wait, if it has said so.
+    pub(in super::super) fn so_far(&self) -> Option<StartError> {
+        rustix::io::ioctl_fionbio(&self.reader, true).ok()?;
+        let mut bytes = [0; 4096];
+        let length = rustix::io::read(&self.reader, &mut bytes).ok()?;
+        let failure: Failure = serde_json::from_slice(&bytes[..length]).ok()?;
+        Some(failure.describe(&self.command))
     }
 
     /// The end that the process has, under this number, too.
@@ -144,16 +174,22 @@ impl ExecReport {
         let unread =
             |e: io::Error| init_failed("read the report of the new process", &e.to_string());
         drop(self.writer);
-        let mut bytes = Vec::new();
-        File::from(self.reader)
-            .read_to_end(&mut bytes)
-            .map_err(unread)?;
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let failure: Failure = serde_json::from_slice(&bytes).map_err(|e| unread(e.into()))?;
-        Err(failure.describe(&self.command))
+        read_report(File::from(self.reader), &self.command).unwrap_or_else(|e| Err(unread(e)))
     }
+}
+
+/// What a new process says until its program runs.
+pub(in super::super) fn read_report(
+    mut report: File,
+    command: &str,
+) -> io::Result<Result<(), StartError>> {
+    let mut bytes = Vec::new();
+    report.read_to_end(&mut bytes)?;
+    if bytes.is_empty() {
+        return Ok(Ok(()));
+    }
+    let failure: Failure = serde_json::from_slice(&bytes)?;
+    Ok(Err(failure.describe(command)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! System calls between libcontainer's work and execve, each of them one step.
 
-use std::ffi::CStr;
-use std::io;
+use std::ffi::{CStr, CString};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
@@ -10,24 +10,56 @@ use oci_spec::runtime::PosixRlimit;
 
 use super::super::caps;
 
-/// Where the report pipe is once [`keep_only`] has run.
-pub(super) const REPORT_FD: RawFd = 3;
+/// The first descriptor after the standard streams.
+pub(super) const FIRST_FD: RawFd = 3;
 
-/// Closes everything except stdio and the report pipe, which becomes descriptor 3 and closes on exec.
-pub(super) fn keep_only(report: RawFd) -> io::Result<()> {
+/// Closes everything except stdio, `preserved` descriptors after it, and the report pipe, which becomes the next one
+/// and closes on exec.
+pub(super) fn keep_only(preserved: RawFd, report: RawFd) -> io::Result<()> {
+    let kept = FIRST_FD + preserved;
     // SAFETY: system calls on integers; nothing in this process uses another descriptor after this.
     let result = unsafe {
-        if report == REPORT_FD {
+        if report == kept {
             libc::fcntl(report, libc::F_SETFD, libc::FD_CLOEXEC)
         } else {
-            libc::dup3(report, REPORT_FD, libc::O_CLOEXEC)
+            libc::dup3(report, kept, libc::O_CLOEXEC)
         }
     };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: as above.
-    done(unsafe { libc::syscall(libc::SYS_close_range, REPORT_FD + 1, u32::MAX, 0) })
+    done(unsafe { libc::syscall(libc::SYS_close_range, kept + 1, u32::MAX, 0) })
+}
+
+/// Makes a session keyring of this name, or joins it: keys of whoever started the container are not the container's.
+pub(super) fn join_keyring(name: &CStr) -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: reads a C string.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr()) };
+    match result {
+        -1 => match io::Error::last_os_error() {
+            // A kernel without keyrings has none to be shared.
+            none if none.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+            failed => Err(failed),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// `HOME=` of a user by the container's /etc/passwd, of which no more than a megabyte is read; `/` if it is not there.
+pub(super) fn home_of(uid: u32) -> Option<CString> {
+    let mut text = Vec::new();
+    if let Ok(file) = std::fs::File::open("/etc/passwd") {
+        let _ = file.take(1 << 20).read_to_end(&mut text);
+    }
+    let uid = uid.to_string();
+    let mut homes = text.split(|&byte| byte == b'\n').filter_map(|line| {
+        let mut fields = line.split(|&byte| byte == b':').skip(2);
+        (fields.next()? == uid.as_bytes()).then(|| fields.nth(2))?
+    });
+    let home = homes.next().filter(|home| !home.is_empty());
+    CString::new([b"HOME=", home.unwrap_or(b"/")].concat()).ok()
 }
 
 fn done(result: libc::c_long) -> io::Result<()> {
@@ -163,11 +195,13 @@ pub(super) fn set_limits(limits: &[PosixRlimit]) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn file_kind(path: &CStr) -> Option<libc::mode_t> {
+/// Type and permissions of a file, if there is one.
+pub(super) fn file_kind(path: &CStr) -> Option<(libc::mode_t, libc::mode_t)> {
     // SAFETY: stat reads a C string and writes one stat structure.
     unsafe {
         let mut stat: libc::stat = std::mem::zeroed();
-        (libc::stat(path.as_ptr(), &mut stat) == 0).then_some(stat.st_mode & libc::S_IFMT)
+        let found = libc::stat(path.as_ptr(), &mut stat) == 0;
+        found.then_some((stat.st_mode & libc::S_IFMT, stat.st_mode & 0o7777))
     }
 }
 

@@ -1,0 +1,120 @@
+//! `create`, `start`, `run`.
+
+use rctr_runtime::cgroup::CgroupDriver;
+use rctr_runtime::oci::{self, Stdio};
+
+use super::{load, occupy_standard_streams, preserved, root, send_pidfd, write_pid};
+use crate::cli::{Create, Global, Run};
+use crate::failure::Failure;
+use crate::foreground::{self, Foreground};
+use crate::log::Log;
+use crate::protect;
+
+pub fn create(global: &Global, args: &Create, log: &Log) -> Result<u8, Failure> {
+    protect::protect();
+    make(global, args, log, false)?;
+    Ok(0)
+}
+
+pub fn start(global: &Global, id: &str, log: &Log) -> Result<u8, Failure> {
+    let warnings = load(global, id)?.start()?;
+    log.warnings(&warnings);
+    Ok(0)
+}
+
+pub fn run(global: &Global, args: &Run, log: &Log) -> Result<u8, Failure> {
+    protect::protect();
+    if !args.detach && !args.no_subreaper {
+        foreground::become_subreaper();
+    }
+    let id = &args.create.id.id;
+    let made = make(global, &args.create, log, !args.detach)?;
+    let foreground = Foreground::new(made.pid, made.terminal);
+    let container = load(global, id)?;
+    match container.start() {
+        Ok(warnings) => log.warnings(&warnings),
+        Err(error) => {
+            let _ = container.delete(true);
+            return Err(Failure::Create(error));
+        }
+    }
+    if args.detach {
+        return Ok(0);
+    }
+    let code = foreground.wait();
+    if !args.keep {
+        log.warnings(&load(global, id)?.delete(true)?);
+    }
+    Ok(code)
+}
+
+fn make(
+    global: &Global,
+    args: &Create,
+    log: &Log,
+    in_foreground: bool,
+) -> Result<oci::Made, Failure> {
+    occupy_standard_streams();
+    let (preserve_fds, env) = preserved(args.preserve_fds)?;
+    let stdio = match &args.console_socket {
+        Some(socket) if in_foreground => {
+            return Err(Failure::Usage(format!(
+                "cannot use console socket {} if the terminal stays here",
+                socket.display()
+            )));
+        }
+        Some(socket) => Stdio::Console(absolute(socket)?),
+        None if in_foreground && wants_terminal(args) => Stdio::Terminal(foreground::window_size()),
+        None => Stdio::Own,
+    };
+    let root = root(global);
+    let made = oci::create(&oci::Create {
+        id: &args.id.id,
+        root: &absolute(&root)?,
+        bundle: &args.bundle,
+        cgroup: driver(global),
+        stdio,
+        no_pivot: args.no_pivot,
+        no_new_keyring: args.no_new_keyring,
+        preserve_fds,
+        env,
+    })
+    .map_err(Failure::Create)?;
+    log.warnings(&made.warnings);
+    let told = || -> Result<(), Failure> {
+        if let Some(path) = &args.pid_file {
+            write_pid(path, made.pid)?;
+        }
+        if let Some(socket) = &args.pidfd_socket {
+            send_pidfd(socket, made.pid)?;
+        }
+        Ok(())
+    };
+    if let Err(failure) = told() {
+        // Nobody would know of it.
+        let _ = load(global, &args.id.id).map(|container| container.delete(true));
+        return Err(failure);
+    }
+    Ok(made)
+}
+
+pub fn driver(global: &Global) -> CgroupDriver {
+    match global.systemd_cgroup {
+        true => CgroupDriver::Systemd,
+        false => CgroupDriver::Cgroupfs,
+    }
+}
+
+/// The working directory changes on the way.
+pub fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf, Failure> {
+    std::path::absolute(path).map_err(Failure::file("find", path))
+}
+
+fn wants_terminal(args: &Create) -> bool {
+    let spec = oci_spec::runtime::Spec::load(args.bundle.join("config.json"));
+    // One that cannot be read is an error of the creation's.
+    spec.is_ok_and(|spec| {
+        let process = spec.process().as_ref();
+        process.is_some_and(|p| p.terminal().unwrap_or(false))
+    })
+}

@@ -1,0 +1,103 @@
+//! One file for each group of commands.
+
+pub mod create;
+pub mod exec;
+pub mod inspect;
+pub mod kill;
+pub mod limits;
+pub mod restore;
+pub mod spec;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rctr_runtime::oci::Container;
+
+use crate::cli::Global;
+use crate::failure::Failure;
+
+/// Where the containers' state is.
+pub fn root(global: &Global) -> PathBuf {
+    let default = || {
+        // SAFETY: takes nothing, gives an integer.
+        let own = match unsafe { libc::geteuid() } {
+            0 => None,
+            _ => std::env::var_os("XDG_RUNTIME_DIR"),
+        };
+        own.map_or(PathBuf::from("/run"), PathBuf::from)
+            .join("rctr-oci")
+    };
+    global.root.clone().unwrap_or_else(default)
+}
+
+pub fn load(global: &Global, id: &str) -> Result<Container, Failure> {
+    Ok(Container::load(&root(global), id)?)
+}
+
+/// Writes a pid file, complete or not at all: its reader may already wait for it.
+pub fn write_pid(path: &Path, pid: i32) -> Result<(), Failure> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}"));
+    let write = || -> std::io::Result<()> {
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o644);
+        options
+            .open(&temporary)?
+            .write_all(pid.to_string().as_bytes())?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(Failure::file("write", path))
+}
+
+/// Sends a process's pidfd to whoever listens on a socket.
+pub fn send_pidfd(socket: &Path, pid: i32) -> Result<(), Failure> {
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    use std::os::fd::AsRawFd;
+
+    let send = || -> std::io::Result<()> {
+        let stream = std::os::unix::net::UnixStream::connect(socket)?;
+        let pid = rustix::process::Pid::from_raw(pid).ok_or(std::io::ErrorKind::InvalidInput)?;
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+        let fds = [pidfd.as_raw_fd()];
+        let rights = [ControlMessage::ScmRights(&fds)];
+        let name = [std::io::IoSlice::new(b"pidfd")];
+        sendmsg::<()>(stream.as_raw_fd(), &name, &rights, MsgFlags::empty(), None)?;
+        Ok(())
+    };
+    send().map_err(Failure::file("send a pidfd to", socket))
+}
+
+/// Descriptors from 3 on that a program is to have, those of socket activation among them.
+pub fn preserved(asked: u32) -> Result<(u32, Vec<String>), Failure> {
+    let listen = std::env::var("LISTEN_FDS").ok();
+    let listen: u32 = listen.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let all = asked + listen;
+    for fd in 3..3 + all {
+        // SAFETY: asks about a number.
+        if unsafe { libc::fcntl(fd as i32, libc::F_GETFD) } < 0 {
+            return Err(Failure::Usage(format!(
+                "descriptor {fd} is to be preserved and not open"
+            )));
+        }
+    }
+    let env = match listen {
+        0 => Vec::new(),
+        _ => vec![format!("LISTEN_FDS={listen}"), "LISTEN_PID=1".to_owned()],
+    };
+    Ok((all, env))
+}
+
+/// Opens standard streams that are closed, so that nothing else comes to lie there.
+pub fn occupy_standard_streams() {
+    for fd in 0..3 {
+        // SAFETY: asks about a number.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0
+            && let Ok(null) = File::options().read(true).write(true).open("/dev/null")
+        {
+            // The lowest free number is this one; it stays open.
+            std::mem::forget(null);
+        }
+    }
+}

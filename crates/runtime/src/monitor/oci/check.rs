@@ -1,0 +1,142 @@
+//! What a configuration must be, beyond its syntax, before anything is made of it.
+
+use std::path::Path;
+
+use oci_spec::runtime::{Capability, LinuxSeccompAction, Spec};
+
+use super::{Error, Result};
+use crate::error::StartError;
+
+/// The version of the OCI runtime specification that states are written by.
+pub const SPEC_VERSION: &str = "1.2.1";
+
+/// A container's id becomes a file name.
+pub(super) fn id(id: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
+    match !id.is_empty() && id.len() <= 1024 && id != "." && id != ".." && id.chars().all(allowed) {
+        true => Ok(()),
+        false => Err(Error::InvalidId { id: id.to_owned() }),
+    }
+}
+
+pub(super) fn load_spec(path: &Path) -> Result<Spec> {
+    let bytes = std::fs::read(path).map_err(|e| Error::file("read", path, e))?;
+    let parse = || -> serde_json::Result<Spec> {
+        let mut json = serde_json::from_slice(&bytes)?;
+        drop_unknown_capabilities(&mut json);
+        serde_json::from_value(json)
+    };
+    parse().map_err(|e| Error::Corrupt {
+        path: path.to_owned(),
+        reason: e.to_string(),
+    })
+}
+
+/// A name that no kernel knows gives nothing: as with runc that is no error.
+fn drop_unknown_capabilities(spec: &mut serde_json::Value) {
+    let sets = spec.pointer_mut("/process/capabilities");
+    for set in sets.and_then(|sets| sets.as_object_mut()).into_iter().flatten() {
+        if let Some(names) = set.1.as_array_mut() {
+            names.retain(|name| serde_json::from_value::<Capability>(name.clone()).is_ok());
+        }
+    }
+}
+
+/// Refuses what would otherwise be left out without a word.
+pub(super) fn spec(spec: &Spec, console: Option<bool>) -> Result<(), StartError> {
+    let refuse = |reason: &str| {
+        Err(StartError::Config {
+            reason: reason.to_owned(),
+        })
+    };
+    if !spec.version().starts_with("1.") {
+        return refuse(&format!("ociVersion {:?} is not 1.x", spec.version()));
+    }
+    let Some(process) = spec.process() else {
+        return refuse("process property must not be empty");
+    };
+    if process.args().as_ref().is_none_or(|args| args.is_empty()) {
+        return refuse("args must not be empty");
+    }
+    if !process.cwd().is_absolute() {
+        return refuse("cwd must be an absolute path");
+    }
+    match (process.terminal().unwrap_or(false), console) {
+        (true, Some(false)) => {
+            return refuse("cannot allocate tty if it will be detached without a console socket");
+        }
+        (false, Some(true)) => {
+            return refuse("cannot use a console socket where no tty is allocated");
+        }
+        _ => {}
+    }
+    if process.selinux_label().as_ref().is_some_and(|l| !l.is_empty()) {
+        return refuse("process.selinuxLabel is not supported");
+    }
+    let Some(linux) = spec.linux() else {
+        return Ok(());
+    };
+    if linux.intel_rdt().is_some() {
+        return refuse("linux.intelRdt is not supported");
+    }
+    if linux.mount_label().as_ref().is_some_and(|l| !l.is_empty()) {
+        return refuse("linux.mountLabel is not supported");
+    }
+    let notifies = |action| action == LinuxSeccompAction::ScmpActNotify;
+    if let Some(seccomp) = linux.seccomp() {
+        let mut rules = seccomp.syscalls().iter().flatten();
+        if notifies(seccomp.default_action()) || rules.any(|rule| notifies(rule.action())) {
+            return refuse("seccomp with SCMP_ACT_NOTIFY is not supported");
+        }
+    }
+    let personality = linux.personality().as_ref();
+    if personality.is_some_and(|p| p.flags().as_ref().is_some_and(|f| !f.is_empty())) {
+        return refuse("flags of linux.personality are none that there are");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_plain_file_name() {
+        for good in ["a", "a.b_c-d+1", "..."] {
+            id(good).unwrap();
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "ä", "a\n"] {
+            assert!(matches!(id(bad), Err(Error::InvalidId { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_capabilities_are_left_out() {
+        let mut json = serde_json::json!(
+            {"process": {"capabilities": {"bounding": ["CAP_KILL", "CAP_NONE"], "ambient": null}}}
+        );
+        drop_unknown_capabilities(&mut json);
+        let bounding = &json["process"]["capabilities"]["bounding"];
+        assert_eq!(bounding, &serde_json::json!(["CAP_KILL"]));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_refused_by_name() {
+        let refused = |change: fn(&mut serde_json::Value), console| {
+            let mut json = serde_json::to_value(Spec::default()).unwrap();
+            change(&mut json);
+            let changed: Spec = serde_json::from_value(json).unwrap();
+            spec(&changed, console).map_err(|e| e.to_string())
+        };
+        refused(|_| {}, None).unwrap();
+        let words = |change: fn(&mut serde_json::Value)| refused(change, None).unwrap_err();
+        assert!(words(|s| s["ociVersion"] = "2.0.0".into()).contains("2.0.0"));
+        assert!(words(|s| s["process"]["cwd"] = "x".into()).contains("absolute"));
+        assert!(words(|s| s["process"]["selinuxLabel"] = "l".into()).contains("selinuxLabel"));
+        assert!(words(|s| s["linux"]["intelRdt"] = serde_json::json!({})).contains("intelRdt"));
+        let terminal: fn(&mut serde_json::Value) = |s| s["process"]["terminal"] = true.into();
+        refused(terminal, Some(true)).unwrap();
+        refused(terminal, Some(false)).unwrap_err();
+        refused(|s| s["process"]["terminal"] = false.into(), Some(true)).unwrap_err();
+    }
+}

@@ -1,0 +1,92 @@
+//! A further process in a container that nobody watches.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::rc::Rc;
+
+use oci_spec::runtime::{ContainerState as Status, LinuxNamespaceType, Process};
+
+use super::super::adapt::set_oom_score;
+use super::super::process::Joined;
+use super::super::runtime::{ContainerRuntime, Detached, Libcontainer};
+use super::{Container, Made, SECCOMP_CACHE, Stdio, keyring};
+use crate::error::{Error, Result};
+use crate::namespaces::IdMappings;
+use crate::seccomp;
+use crate::spec::SeccompPolicy;
+
+/// A process to be executed.
+#[derive(Clone, Debug)]
+pub struct Exec<'a> {
+    /// What it is.
+    pub process: &'a Process,
+    /// Its standard streams.
+    pub stdio: Stdio,
+    /// So many of the caller's descriptors from 3 on are its too.
+    pub preserve_fds: u32,
+    /// A cgroup below the container's, which exists.
+    pub cgroup: Option<String>,
+    /// Also in a frozen container, where it waits for the thaw.
+    pub ignore_paused: bool,
+}
+
+impl Container {
+    /// Executes a process in it, a child of the caller's, and waits until its program runs.
+    ///
+    /// # Errors
+    /// [`Error::WrongStatus`], [`Error::Start`].
+    pub fn exec(&self, request: &Exec<'_>) -> Result<Made> {
+        if self.status() == Status::Stopped {
+            return Err(self.wrong("exec in"));
+        }
+        if self.is_paused() && !request.ignore_paused {
+            return Err(self.wrong("exec in"));
+        }
+        let spec = self.spec()?;
+        let linux = spec.linux().as_ref();
+        let policy = match linux.and_then(|linux| linux.seccomp().clone()) {
+            Some(profile) => SeccompPolicy::Custom(Box::new(profile)),
+            None => SeccompPolicy::Unconfined,
+        };
+        let root = self.dir.parent().unwrap_or(Path::new("/"));
+        let program = seccomp::program(&policy, request.process, &root.join(SECCOMP_CACHE))?;
+        let namespaces = linux.and_then(|linux| linux.namespaces().as_ref());
+        let has_user = namespaces
+            .into_iter()
+            .flatten()
+            .any(|n| n.typ() == LinuxNamespaceType::User);
+        let user = if has_user { Some(self.user()?) } else { None };
+        let detached = Detached {
+            preserve_fds: request.preserve_fds,
+            keyring: (!self.record.no_new_keyring)
+                .then(|| keyring(&self.record.id))
+                .flatten(),
+            sub_cgroup: request.cgroup.clone(),
+            ..Detached::default()
+        };
+        let mut runtime = Libcontainer::new(&self.dir, self.record.cgroup_driver, program, user)
+            .map_err(|e| Error::system("memfd_create", e))?
+            .detached(detached);
+        let made = runtime.exec(request.process, request.stdio.of(request.process))?;
+        let score = request.process.oom_score_adj();
+        let warnings = score.and_then(|score| set_oom_score(made.pid, score));
+        Ok(Made {
+            pid: made.pid,
+            terminal: made.pty,
+            warnings: warnings.into_iter().collect(),
+        })
+    }
+
+    /// The user namespace that init is in.
+    fn user(&self) -> Result<Joined> {
+        let path = format!("/proc/{}/ns/user", self.record.init.pid);
+        let path = Path::new(&path);
+        let namespace = File::open(path).map_err(|e| Error::file("open", path, e))?;
+        let root = IdMappings::of(namespace.as_fd())?.root().unwrap_or((0, 0));
+        Ok(Joined {
+            namespace: Rc::new(namespace.into()),
+            root,
+        })
+    }
+}
