@@ -4,18 +4,19 @@ use std::path::PathBuf;
 
 use rctr_engine::Engine;
 use rctr_engine::config::Config;
+use rctr_engine::rootless::{self, Places};
 use tracing::level_filters::LevelFilter;
 
 use crate::cli::Global;
 use crate::failure::{Failure, Result};
-
-const DEFAULT_CONFIG: &str = "/etc/rctr/config.toml";
 
 /// The global options, ready for use.
 pub struct App {
     root: PathBuf,
     state: PathBuf,
     config: Option<PathBuf>,
+    /// Where a configuration file may be if none was named.
+    usual_config: Vec<PathBuf>,
 }
 
 impl App {
@@ -31,10 +32,12 @@ impl App {
                 .with_writer(std::io::stderr)
                 .init();
         }
+        let usual = Places::of_user();
         App {
-            root: global.root,
-            state: global.state,
+            root: global.root.unwrap_or(usual.root),
+            state: global.state.unwrap_or(usual.state),
             config: global.config,
+            usual_config: usual.config,
         }
     }
 
@@ -44,6 +47,7 @@ impl App {
             root: self.root.clone(),
             state: self.state.clone(),
             config: Some(file),
+            usual_config: Vec::new(),
         }
     }
 
@@ -63,11 +67,19 @@ impl App {
     }
 
     fn open(&self) -> rctr_engine::Result<Engine> {
-        Engine::open(self.load()?)
+        let config = self.load()?;
+        for warning in rootless::enter(&config.state)? {
+            eprintln!("WARNING: {warning}");
+        }
+        Engine::open(config)
     }
 
     fn load(&self) -> rctr_engine::Result<Config> {
-        let file = self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
+        let usual = || {
+            let there = self.usual_config.iter().find(|file| file.exists());
+            there.or(self.usual_config.first()).cloned()
+        };
+        let file = self.config.clone().or_else(usual).unwrap_or_default();
         Config::load(&self.root, &self.state, &file, self.config.is_some())
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn version() -> api::VersionResponse {
 pub(crate) fn runtime_config(engine: &Engine) -> api::RuntimeConfigResponse {
     let driver = match engine.cgroup_driver() {
         CgroupDriver::Systemd => api::CgroupDriver::Systemd,
-        CgroupDriver::Cgroupfs => api::CgroupDriver::Cgroupfs,
+        CgroupDriver::Cgroupfs | CgroupDriver::None => api::CgroupDriver::Cgroupfs,
     };
     api::RuntimeConfigResponse {
         linux: Some(api::LinuxRuntimeConfiguration {

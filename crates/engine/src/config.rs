@@ -86,11 +86,12 @@ impl CgroupSettings {
         }
     }
 
-    /// Its name: `cgroupfs` or `systemd`.
+    /// Its name: `cgroupfs` or `systemd`, or `none` for an ordinary user without delegation.
     pub fn driver_name(&self) -> &'static str {
         match self.driver_in_force() {
             rctr_runtime::cgroup::CgroupDriver::Cgroupfs => "cgroupfs",
             rctr_runtime::cgroup::CgroupDriver::Systemd => "systemd",
+            rctr_runtime::cgroup::CgroupDriver::None => "none",
         }
     }
 }

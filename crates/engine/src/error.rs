@@ -388,6 +388,21 @@ pub enum Error {
     /// The container could not be run.
     #[error(transparent)]
     Runtime(#[from] rctr_runtime::Error),
+    /// An ordinary user cannot do that here.
+    #[error(transparent)]
+    Rootless(#[from] rctr_runtime::rootless::RootlessError),
+    /// An ordinary user's ports are forwarded by a process, which knows only these two.
+    #[error("{protocol} ports cannot be published by an ordinary user: only tcp and udp")]
+    RootlessProtocol {
+        /// As in `-p`.
+        protocol: rctr_network::Protocol,
+    },
+    /// A command that is root's.
+    #[error("rctr {command} needs root")]
+    NeedsRoot {
+        /// The command.
+        command: &'static str,
+    },
     /// A file operation failed.
     #[error("{action} {}: {source}", path.display())]
     File {
@@ -431,6 +446,25 @@ impl Error {
                 "`df` tells how full the disk is; `rctr rm` and `rctr rmi` free some, --root chooses another"
                     .to_owned(),
             ),
+            Error::Rootless(error) => error.hint(),
+            Error::Network(rctr_network::Error::Bind { port, source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Some(format!(
+                    "ports below {} are root's: publish another one, or `sysctl -w net.ipv4.ip_unprivileged_port_start={port}` as root",
+                    crate::rootless::first_port(),
+                ))
+            }
+            Error::Store(rctr_store::Error::Member { source, .. })
+                if source.raw_os_error() == Some(libc::EINVAL)
+                    && rctr_runtime::rootless::session().is_some() =>
+            {
+                Some(
+                    "its owner is none of your ids: more of them in /etc/subuid and /etc/subgid are needed; \
+                     `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`, as root, adds some"
+                        .to_owned(),
+                )
+            }
             Error::Network(rctr_network::Error::PortInUse { port, .. }) => Some(format!(
                 "stop what listens there, or publish another port with -p; `ss -lptn 'sport = :{port}'` tells what it is"
             )),

@@ -37,6 +37,7 @@ mod push;
 mod rename;
 mod resolve;
 mod rootfs_view;
+pub mod rootless;
 mod settle;
 mod spec;
 mod start;
@@ -123,17 +124,20 @@ impl Engine {
 
     /// `rctr-monitor`: beside this program, or in `../libexec/rctr` of it.
     fn monitor_path(&self) -> Result<PathBuf> {
-        let exe =
-            std::env::current_exe().map_err(Error::file("find", "/proc/self/exe".as_ref()))?;
-        let dir = exe.parent().unwrap_or("/".as_ref());
-        let looked = vec![
-            dir.join("rctr-monitor"),
-            dir.join("../libexec/rctr/rctr-monitor"),
-        ];
-        match looked.iter().find(|path| path.exists()) {
-            Some(path) => Ok(path.clone()),
-            None => Err(Error::MonitorMissing { looked }),
-        }
+        monitor_path()
+    }
+}
+
+fn monitor_path() -> Result<PathBuf> {
+    let exe = std::env::current_exe().map_err(Error::file("find", "/proc/self/exe".as_ref()))?;
+    let dir = exe.parent().unwrap_or("/".as_ref());
+    let looked = vec![
+        dir.join("rctr-monitor"),
+        dir.join("../libexec/rctr/rctr-monitor"),
+    ];
+    match looked.iter().find(|path| path.exists()) {
+        Some(path) => Ok(path.clone()),
+        None => Err(Error::MonitorMissing { looked }),
     }
 }
 

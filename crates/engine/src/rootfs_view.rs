@@ -237,7 +237,7 @@ fn look_up(here: &Merged, name: &OsStr) -> Result<Option<Found>, Errno> {
 fn is_opaque(dir: &OwnedFd) -> bool {
     let mut value = [0u8; 1];
     matches!(
-        rustix::fs::fgetxattr(dir, c"trusted.overlay.opaque", &mut value),
+        rustix::fs::fgetxattr(dir, rctr_store::opaque_attribute(), &mut value),
         Ok(1)
     ) && value == *b"y"
 }

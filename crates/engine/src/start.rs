@@ -17,6 +17,7 @@ use crate::model::{Container, ResolvedMount, Status, ZERO_TIME};
 use crate::options::{NetworkMode, RunOptions, SeccompChoice};
 use crate::pod::{self, PodState};
 use crate::rootfs_view::RootfsView;
+use crate::rootless;
 use crate::user::Identity;
 use crate::{
     Engine, Error, Result, config::LogDriver, events, files, lifecycle, settle, spec, user,
@@ -256,6 +257,7 @@ impl Engine {
             seccomp_cache: self.config.root.join("seccomp"),
             exit_command: self.exit_command(&container.id)?,
             tethered: false,
+            forward: rootless::forwards(held, fds.0.len())?,
         };
         fds.0.extend(held.sockets.iter().map(AsFd::as_fd));
         let attach = streams.any().then(|| streams.attach(true));

@@ -322,6 +322,7 @@ impl StepRunner<'_> {
             seccomp_cache: engine.config.root.join("seccomp"),
             exit_command: Vec::new(),
             tethered: true,
+            forward: Vec::new(),
         };
         let fds = LaunchFds {
             inherited: netns.iter().map(|fd| fd.as_fd()).collect(),

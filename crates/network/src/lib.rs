@@ -1,7 +1,7 @@
 //! The network of containers on one host: bridges, cables into network namespaces, addresses, published ports.
 //!
 //! Everything is done over netlink by the calling thread; nothing is spawned and nothing runs in the background.
-//! All calls act on the network namespace of the calling thread. [`new_netns`] and [`connect`] leave it for a moment
+//! All calls act on the network namespace of the calling thread, or on the one that [`set_home`] named. [`new_netns`] and [`connect`] leave it for a moment
 //! and come back: in a process with several threads only the calling one is affected.
 //!
 //! The usual order is [`ensure_bridge`], [`reserve`] or [`free_port`], [`new_netns`], [`connect`], [`publish`];
@@ -14,6 +14,7 @@ mod config;
 mod conntrack;
 pub mod dns;
 mod error;
+mod home;
 mod host;
 mod legacy;
 mod link;
@@ -33,6 +34,7 @@ pub use config::{
     deserialize_subnet, deserialize_subnet_v6, mac_for,
 };
 pub use error::{Error, Result};
+pub use home::set_home;
 pub use host::{host_has_ipv6, kernel_has_ipv6};
 pub use netns::{new_netns, traffic};
 pub use port::{free_port, reserve};

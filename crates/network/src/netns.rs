@@ -7,7 +7,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::link::Link;
 use crate::netlink::Socket;
-use crate::{Error, Result};
+use crate::{Error, Result, home};
 
 /// Makes a network namespace with its loopback interface up and returns it as a descriptor.
 ///
@@ -17,6 +17,10 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Namespace`] without CAP_SYS_ADMIN; [`Error::Netlink`] if loopback cannot be brought up.
 pub fn new_netns() -> Result<OwnedFd> {
+    home::at_home(new_netns_here)
+}
+
+fn new_netns_here() -> Result<OwnedFd> {
     let home = current_netns()?;
     unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| Error::Namespace {
         operation: "create a network namespace",
@@ -44,7 +48,14 @@ pub fn traffic(netns: OwnedFd) -> Result<String> {
 }
 
 /// Runs `work` with the calling thread in `netns`, then returns to where it was.
-pub(crate) fn within<T>(netns: BorrowedFd<'_>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn within<T: Send>(
+    netns: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<T> {
+    if home::is_elsewhere() {
+        // There is no way back.
+        return home::in_thread(netns, work)?;
+    }
     let home = current_netns()?;
     enter(netns)?;
     let result = work();
@@ -60,7 +71,7 @@ fn current_netns() -> Result<OwnedFd> {
     Ok(file.into())
 }
 
-fn enter(netns: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn enter(netns: BorrowedFd<'_>) -> Result<()> {
     setns(netns, CloneFlags::CLONE_NEWNET).map_err(|errno| Error::Namespace {
         operation: "enter a network namespace",
         source: errno.into(),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bridge::configure_inside;
 use crate::config::check_interface_name;
+use crate::home::at_home;
 use crate::link::{self, Link, NewSubLink};
 use crate::netlink::Socket;
 use crate::{Endpoint, Error, Result};
@@ -60,6 +61,10 @@ pub struct SubLink {
 /// # Errors
 /// [`Error::NoSuchParent`]; [`Error::InvalidName`], [`Error::Netlink`].
 pub fn ensure_parent(parent: &str, stand_in: bool) -> Result<bool> {
+    at_home(|| ensure_parent_here(parent, stand_in))
+}
+
+fn ensure_parent_here(parent: &str, stand_in: bool) -> Result<bool> {
     check_interface_name(parent)?;
     let socket = Socket::route()?;
     if let Some(link) = Link::find(&socket, parent)? {
@@ -88,7 +93,7 @@ pub fn ensure_parent(parent: &str, stand_in: bool) -> Result<bool> {
 /// # Errors
 /// [`Error::Netlink`].
 pub fn remove_parent(parent: &str) -> Result<()> {
-    Link::delete(&Socket::route()?, parent)
+    at_home(|| Link::delete(&Socket::route()?, parent))
 }
 
 /// Gives a namespace an interface on the parent, configured, up and routed. The endpoint's `host_ifname` means nothing.
@@ -97,6 +102,14 @@ pub fn remove_parent(parent: &str) -> Result<()> {
 /// [`Error::NoSuchParent`]; [`Error::ParentBusy`] if the parent serves another kind; [`Error::InvalidName`],
 /// [`Error::Netlink`], [`Error::Namespace`], [`Error::Sysctl`].
 pub fn connect_sublink(
+    netns: BorrowedFd<'_>,
+    network: &SubLink,
+    endpoint: &Endpoint,
+) -> Result<()> {
+    at_home(|| connect_sublink_here(netns, network, endpoint))
+}
+
+fn connect_sublink_here(
     netns: BorrowedFd<'_>,
     network: &SubLink,
     endpoint: &Endpoint,

@@ -86,7 +86,12 @@ pub fn mounts(shm_size: u64, privileged: bool) -> Vec<Mount> {
                 "newinstance",
                 "ptmxmode=0666",
                 "mode=0620",
-                "gid=5",
+                // Group `tty` of the usual distributions, where there is more than one group.
+                if crate::rootless::has_group(5) {
+                    "gid=5"
+                } else {
+                    "gid=0"
+                },
             ],
         ),
         (

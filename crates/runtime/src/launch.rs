@@ -16,6 +16,7 @@ use crate::attach::AttachStream;
 use crate::client::Connection;
 use crate::error::{Error, Result, StartError};
 use crate::protocol::Reply;
+use crate::rootless;
 use crate::spec::{AttachOptions, Launch, LaunchFds};
 
 /// Descriptors a monitor finds open when it starts, besides 0–2 which are /dev/null.
@@ -33,6 +34,8 @@ pub(crate) struct Handover {
     pub inherited: usize,
     /// Whether a lock comes after the inherited descriptors.
     pub lock: bool,
+    /// Whether a user's session's network namespace and lock come after that.
+    pub session: bool,
 }
 
 /// A container that has been started.
@@ -70,8 +73,8 @@ impl From<Error> for LaunchError {
 /// Starts the `monitor` binary, which starts the container, and waits until the container's own program runs.
 ///
 /// The monitor is executed from a read-only mount that nobody else can reach, so that no container can
-/// write to the binary through /proc/PID/exe. It gets a session of its own, an empty environment, and only
-/// the descriptors named here. Safe to call from a process with threads.
+/// write to the binary through /proc/PID/exe. It gets a session of its own, an empty environment (but for where an
+/// ordinary user's systemd is found), and only the descriptors named here. Safe to call from a process with threads.
 ///
 /// # Errors
 /// [`LaunchError`]; by then the monitor has ended and cleaned up.
@@ -86,6 +89,7 @@ pub fn launch(
         attach,
         inherited: fds.inherited.len(),
         lock: fds.lock.is_some(),
+        session: rootless::session().is_some(),
     };
     let config = memfd(&handover)?;
     let (ours, theirs) = UnixStream::pair().map_err(|e| Error::system("socketpair", e))?;
@@ -94,6 +98,9 @@ pub fn launch(
     let mut given: Vec<BorrowedFd<'_>> = vec![config.as_fd(), theirs.as_fd(), binary.as_fd()];
     given.extend(&fds.inherited);
     given.extend(&fds.lock);
+    if let Some(session) = rootless::session() {
+        given.extend([session.network(), session.lock()]);
+    }
     let pid = {
         // It may end at any time, and whoever is told looks here.
         let mut monitors = monitors();
@@ -172,7 +179,9 @@ fn protected_binary(path: &Path) -> Result<OwnedFd> {
 fn spawn(fds: &[BorrowedFd<'_>]) -> io::Result<Pid> {
     let name = CString::new("rctr-monitor")?;
     let argv = [name.as_ptr(), std::ptr::null()];
-    let envp: [*const libc::c_char; 1] = [std::ptr::null()];
+    let variables = rootless::environment();
+    let mut envp: Vec<*const libc::c_char> = variables.iter().map(|v| v.as_ptr()).collect();
+    envp.push(std::ptr::null());
     let mut sources: Vec<RawFd> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
     let null = rustix::fs::open(
         "/dev/null",
@@ -217,7 +226,7 @@ fn spawn(fds: &[BorrowedFd<'_>]) -> io::Result<Pid> {
 
 struct Child<'a> {
     argv: &'a [*const libc::c_char; 2],
-    envp: &'a [*const libc::c_char; 1],
+    envp: &'a [*const libc::c_char],
     sources: &'a mut [RawFd],
     null: RawFd,
 }

@@ -12,6 +12,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, open_tree,
 };
 
+use crate::rootless;
 use crate::spec::LowerDir;
 
 /// What an overlay shows.
@@ -41,6 +42,9 @@ const PLAIN: [(&str, &str); 3] = [
     ("metacopy", "off"),
     ("index", "off"),
 ];
+
+/// In a user namespace nobody sets `trusted.` attributes; the store's layers have `user.` ones then.
+const USER_ATTRIBUTES: &str = "userxattr";
 
 /// Mounts an overlay that is attached nowhere: it is reached through the descriptor (`O_PATH`) alone and ends with it.
 ///
@@ -72,6 +76,9 @@ pub(crate) fn by_context(overlay: Overlay<'_>) -> io::Result<OwnedFd> {
     for (name, value) in PLAIN {
         fsconfig_set_string(context, name, value)?;
     }
+    if !rootless::in_initial_namespace() {
+        fsconfig_set_flag(context, USER_ATTRIBUTES)?;
+    }
     if let Some(writable) = overlay.writable {
         fsconfig_set_string(context, "upperdir", writable.upper)?;
         fsconfig_set_string(context, "workdir", writable.work)?;
@@ -101,6 +108,9 @@ pub(crate) fn by_options(overlay: Overlay<'_>, target: &Path) -> io::Result<()> 
         .collect();
     let mut options = vec![format!("lowerdir={}", names.join(":"))];
     options.extend(PLAIN.map(|(name, value)| format!("{name}={value}")));
+    if !rootless::in_initial_namespace() {
+        options.push(USER_ATTRIBUTES.to_owned());
+    }
     if let Some(writable) = overlay.writable {
         options.push(format!("upperdir={}", escape(writable.upper)));
         options.push(format!("workdir={}", escape(writable.work)));

@@ -27,6 +27,7 @@ mod error;
 mod fs;
 mod gc;
 mod layer;
+mod overlay;
 mod pack;
 mod records;
 mod reserve;
@@ -39,6 +40,7 @@ mod volumes;
 #[cfg(test)]
 mod tests;
 
+pub use overlay::opaque as opaque_attribute;
 pub use build::{BuildStep, BuiltLayer, CommitOptions};
 pub use build_cache::{CacheFilter, CacheReport, CacheUsage, PrunedCache};
 pub use digest::{chain_id, sha256};

@@ -19,6 +19,9 @@ pub const CGROUP_PROCS: &str = "cgroup.procs";
 pub const DEFAULT_CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 #[cfg(feature = "systemd")]
+/// rctr: as a cgroup path: no cgroup is made or joined.
+pub const NO_CGROUP: &str = "none";
+
 #[inline]
 fn is_true_root() -> Result<bool, WrappedIoError> {
     if !nix::unistd::geteuid().is_root() {
@@ -353,6 +356,11 @@ pub fn create_cgroup_manager_with_root(
     root_path: Option<&Path>,
     config: CgroupConfig,
 ) -> Result<AnyCgroupManager, CreateCgroupSetupError> {
+    // rctr: whoever may make no cgroups asks for none.
+    #[cfg(feature = "v1")]
+    if config.cgroup_path.as_path() == Path::new(NO_CGROUP) {
+        return Ok(v1::manager::Manager::none().any());
+    }
     let root = match root_path {
         Some(p) => p,
         None => Path::new(DEFAULT_CGROUP_ROOT),

@@ -357,7 +357,7 @@ impl Engine {
     fn pod_cgroup(&self, options: &PodOptions) -> Option<String> {
         let parent = options.cgroup_parent.as_deref()?;
         match self.cgroup_driver() {
-            CgroupDriver::Cgroupfs => Some(parent.to_owned()),
+            CgroupDriver::Cgroupfs | CgroupDriver::None => Some(parent.to_owned()),
             CgroupDriver::Systemd => Some(parent.rsplit('/').next().unwrap_or(parent).to_owned()),
         }
     }

@@ -6,9 +6,11 @@ use std::path::Path;
 
 use oci_spec::runtime::Capability;
 use rctr_runtime::cgroup::Hierarchies;
+use rctr_runtime::rootless::in_initial_namespace;
 use rustix::process::Resource;
 
 use super::caps::Set;
+use crate::rootless;
 
 /// What of the host decides how a container can be configured.
 #[derive(Debug, Clone)]
@@ -96,7 +98,7 @@ impl HostFacts {
                 .unwrap_or(u64::MAX)
         };
         HostFacts {
-            limits: Limits::of(hierarchies.as_ref()),
+            limits: Limits::of(rootless::controlled(hierarchies.as_ref()).as_ref()),
             capabilities: own_capabilities(&read(Path::new("/proc/self/status"))),
             oom_score_adj: read(Path::new("/proc/self/oom_score_adj"))
                 .parse()
@@ -120,6 +122,12 @@ impl HostFacts {
         }
     }
 
+    /// Whether processes can get higher limits than this one has, and less danger of being killed for want of memory:
+    /// the capability of a user namespace's root does not do for that.
+    pub(crate) fn may_raise_limits(&self) -> bool {
+        in_initial_namespace() && self.capabilities.contains(&Capability::SysResource)
+    }
+
     /// Whether there is one cgroup hierarchy for all.
     pub(crate) fn cgroup_v2(&self) -> bool {
         matches!(self.hierarchies, Some(Hierarchies::V2 { .. }))
@@ -131,6 +139,7 @@ impl HostFacts {
             self.apparmor.then_some("name=apparmor"),
             Some("name=seccomp,profile=builtin"),
             Some("name=cgroupns"),
+            rctr_runtime::rootless::session().map(|_| "name=rootless"),
         ];
         options.into_iter().flatten().map(str::to_owned).collect()
     }

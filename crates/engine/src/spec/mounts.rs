@@ -4,10 +4,11 @@ use std::path::Path;
 
 use oci_spec::runtime::{Mount, MountBuilder};
 use rctr_runtime::defaults;
+use rctr_runtime::rootless::in_initial_namespace;
 
 use super::{SpecError, SpecInput};
 use crate::model::ResolvedMount;
-use crate::options::{IpcMode, MountKind, parse_size};
+use crate::options::{IpcMode, MountKind, NetworkMode, PidMode, parse_size};
 
 const DEFAULT_SHM_SIZE: u64 = 64 << 20;
 
@@ -29,6 +30,7 @@ pub(super) fn build(input: &SpecInput) -> Result<Vec<Mount>, SpecError> {
             _ if is_cgroups && input.facts.hierarchies.is_none() => {}
             _ if is_cgroups && options.security.writable_cgroups => mounts.push(writable(mount)),
             _ if is_shm => mounts.extend(shm(mount, input)?),
+            _ if shows_another_s(&mount, input) => mounts.push(host_s(&mount)?),
             _ => mounts.push(mount),
         }
     }
@@ -76,6 +78,12 @@ pub(super) fn build(input: &SpecInput) -> Result<Vec<Mount>, SpecError> {
             mount.set_gid_mappings(Some(super::pod::id_mappings(&mappings.gids)?));
         }
     }
+    if !in_initial_namespace() {
+        for device in &options.devices.nodes {
+            let target = device.container.to_string_lossy();
+            own.push(bind(&target, &device.host, false, "rprivate")?);
+        }
+    }
     own.sort_by_key(|mount| mount.destination().components().count());
     mounts.extend(own);
     Ok(mounts)
@@ -84,6 +92,24 @@ pub(super) fn build(input: &SpecInput) -> Result<Vec<Mount>, SpecError> {
 /// What is root's on the host is root's in a user namespace; the program behind `--init` needs not be anybody's.
 fn is_own_bind(mount: &Mount) -> bool {
     mount.typ().as_deref() == Some("bind") && *mount.destination() != defaults::init_path()
+}
+
+/// Whether the kernel's filesystem would show a namespace that is not this user's: only its owner mounts that.
+fn shows_another_s(mount: &Mount, input: &SpecInput) -> bool {
+    let options = &input.container.options;
+    let hosts = match mount.destination().to_str() {
+        Some("/sys") => options.network == NetworkMode::Host,
+        Some("/proc") => options.isolation.pid == PidMode::Host,
+        _ => false,
+    };
+    hosts && !in_initial_namespace()
+}
+
+/// The host's own in its place.
+fn host_s(mount: &Mount) -> Result<Mount, SpecError> {
+    let place = mount.destination();
+    let read_only = mount.options().iter().flatten().any(|option| option == "ro");
+    bind(&place.to_string_lossy(), place, read_only, "rslave")
 }
 
 fn writable(mut mount: Mount) -> Mount {

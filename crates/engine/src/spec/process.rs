@@ -174,9 +174,7 @@ fn rlimits(
     facts: &HostFacts,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<PosixRlimit>, SpecError> {
-    let may_raise = facts
-        .capabilities
-        .contains(&oci_spec::runtime::Capability::SysResource);
+    let may_raise = facts.may_raise_limits();
     let mut limits: Vec<PosixRlimit> = Vec::new();
     for ulimit in &options.ulimits {
         let Some(typ) = rlimit_type(&ulimit.name) else {
@@ -236,10 +234,7 @@ fn oom_score_adj(
     warnings: &mut Vec<String>,
 ) -> Option<i32> {
     let wanted = options.resources.oom_score_adj?;
-    let may_lower = facts
-        .capabilities
-        .contains(&oci_spec::runtime::Capability::SysResource);
-    if wanted >= facts.oom_score_adj || may_lower {
+    if wanted >= facts.oom_score_adj || facts.may_raise_limits() {
         return Some(wanted);
     }
     warnings.push(format!(

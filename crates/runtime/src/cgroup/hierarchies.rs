@@ -78,6 +78,11 @@ impl Hierarchies {
         }
     }
 
+    /// Whether there are none, for an ordinary user without delegation.
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self, Self::V1 { mounts } if mounts.is_empty())
+    }
+
     /// Whether the host can enforce what a controller does (v2 names: `memory`, `cpu`, `io`, …).
     pub fn has_controller(&self, controller: &str) -> bool {
         match self {

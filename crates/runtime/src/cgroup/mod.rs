@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::rootless;
 
 pub use cleanup::{await_release, clean_up_dead, clear};
 pub(crate) use device::attach_device_filter;
@@ -34,10 +35,18 @@ pub enum CgroupDriver {
     Cgroupfs,
     /// systemd makes a scope for us, asked over D-Bus (cgroup v2 only).
     Systemd,
+    /// Nobody: an ordinary user to whom no part of the hierarchy was delegated. There are no limits then.
+    None,
 }
 
 /// The driver for a host: systemd where it is init and cgroups are v2, else cgroupfs.
 pub fn detect_driver() -> CgroupDriver {
+    if let Some(session) = rootless::session() {
+        return match session.delegated() {
+            true => CgroupDriver::Systemd,
+            false => CgroupDriver::None,
+        };
+    }
     if !Path::new("/run/systemd/system").is_dir() {
         return CgroupDriver::Cgroupfs;
     }
@@ -51,12 +60,16 @@ pub fn detect_driver() -> CgroupDriver {
 /// cgroupfs (default `/rctr`), a slice for systemd (default `system.slice`).
 pub fn cgroups_path(driver: CgroupDriver, parent: Option<&str>, id: &str) -> PathBuf {
     match driver {
-        CgroupDriver::Cgroupfs => {
+        CgroupDriver::Cgroupfs | CgroupDriver::None => {
             let parent = parent.unwrap_or("rctr").trim_matches('/');
             PathBuf::from(format!("/{parent}/{id}"))
         }
         CgroupDriver::Systemd => {
-            PathBuf::from(format!("{}:rctr:{id}", parent.unwrap_or("system.slice")))
+            let usual = match rootless::session() {
+                Some(_) => "user.slice",
+                None => "system.slice",
+            };
+            PathBuf::from(format!("{}:rctr:{id}", parent.unwrap_or(usual)))
         }
     }
 }
@@ -87,6 +100,10 @@ impl Cgroup {
         driver: CgroupDriver,
         cgroups_path: &Path,
     ) -> Result<Self> {
+        let hierarchies = match driver {
+            CgroupDriver::None => Hierarchies::V1 { mounts: Vec::new() },
+            _ => hierarchies,
+        };
         let text = cgroups_path.to_string_lossy();
         let parts: Vec<&str> = text.split(':').collect();
         let (path, name) = match (driver, parts.as_slice()) {
@@ -97,6 +114,7 @@ impl Cgroup {
                     slice
                 };
                 let path = expand_slice(slice).join(format!("{prefix}-{name}.scope"));
+                let path = rootless::manager_cgroup().unwrap_or_default().join(path);
                 (path, cgroups_path.to_owned())
             }
             (CgroupDriver::Systemd, [slice]) if slice.ends_with(".slice") => {

@@ -65,6 +65,10 @@ pub(super) fn adapt(
     let mut linux = spec.linux().clone().ok_or_else(|| missing("linux"))?;
     linux.set_seccomp(None);
     let mut device_rules = Vec::new();
+    if hierarchies.is_none() {
+        linux.set_resources(None);
+        linux.set_cgroups_path(Some(libcgroups::common::NO_CGROUP.into()));
+    }
     if let Some(mut resources) = linux.resources().clone() {
         device_rules = resources.devices().clone().unwrap_or_default();
         warnings.extend(fit(&mut resources, hierarchies));
@@ -159,6 +163,10 @@ fn show_limit(value: u64) -> String {
 
 fn has_sys_resource() -> bool {
     const CAP_SYS_RESOURCE: u32 = 24;
+    // Of a user namespace's capabilities, the kernel takes no notice here.
+    if !crate::rootless::in_initial_namespace() {
+        return false;
+    }
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status
         .lines()

@@ -11,7 +11,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::xattrs::{OPAQUE, Xattrs, is_opaque};
+use super::xattrs::{Xattrs, is_opaque};
+use crate::overlay;
 use crate::fs::BENEATH;
 
 /// The `diff` directories of the layers below, top first; opened when one is asked for.
@@ -63,7 +64,7 @@ impl Settle<'_> {
             Some(_) => false,
         };
         if !hides {
-            fremovexattr(dir, OPAQUE)?;
+            fremovexattr(dir, overlay::opaque())?;
         }
         Ok(hides)
     }

@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 use rustix::fs::{fgetxattr, flistxattr, fstat};
 use rustix::io::Errno;
 
+use crate::overlay;
+
 /// "y": hides what lower layers have there. "x": may have whiteouts that are marked by [`WHITEOUT`].
 pub(super) const OPAQUE: &CStr = c"trusted.overlay.opaque";
 /// On an empty regular file: it is a whiteout, made where devices cannot be.
@@ -16,9 +18,9 @@ pub(super) const WHITEOUT: &CStr = c"trusted.overlay.whiteout";
 pub(super) struct Xattrs {
     /// Those that go into the archive, by name.
     pub kept: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The value of [`OPAQUE`].
+    /// The value of [`overlay::opaque`].
     pub opaque: Option<u8>,
-    /// Whether [`WHITEOUT`] is there.
+    /// Whether [`overlay::whiteout`] is there.
     pub whiteout: bool,
 }
 
@@ -38,9 +40,9 @@ impl Xattrs {
             let Ok(name) = CStr::from_bytes_with_nul(name) else {
                 continue;
             };
-            if name == OPAQUE {
+            if name == overlay::opaque() {
                 found.opaque = value(file, name)?.first().copied();
-            } else if name == WHITEOUT {
+            } else if name == overlay::whiteout() {
                 found.whiteout = true;
             } else if is_kept(name.to_bytes()) {
                 found
@@ -87,7 +89,7 @@ pub(crate) fn same_root(root: impl AsFd, other: Option<impl AsFd>) -> rustix::io
 /// Whether a directory of a layer hides what is below it.
 pub(crate) fn is_opaque(dir: impl AsFd) -> rustix::io::Result<bool> {
     let mut value = [0; 1];
-    match fgetxattr(dir, OPAQUE, &mut value[..]) {
+    match fgetxattr(dir, overlay::opaque(), &mut value[..]) {
         Ok(length) => Ok(value[..length] == *b"y"),
         Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::RANGE) => Ok(false),
         Err(e) => Err(e),

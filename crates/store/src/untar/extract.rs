@@ -19,7 +19,7 @@ use super::name::{clean, split};
 use super::tree::{Dir, Fault, Tree, open_real};
 use super::{Unpacked, sparse::Segment};
 use crate::fs::remove_all;
-use crate::{Error, MemberProblem};
+use crate::{Error, MemberProblem, overlay};
 
 /// Prefix of whiteouts (OCI image-spec, layer.md, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";
@@ -123,10 +123,19 @@ impl Extractor {
                     }
                     _ => (FileType::Fifo, 0),
                 };
-                self.make(&dir, name, "make the node", || {
+                let made = self.make(&dir, name, "make the node", || {
                     mknodat(&dir.fd, name, kind, mode, device)
-                })?;
-                attribute(&dir, name, attributes)?;
+                });
+                match made {
+                    // Nobody could open it there anyway; a container has devices of its own.
+                    Err(Fault::System(_, Errno::PERM)) if overlay::in_user_namespace() => {
+                        tracing::warn!(name = %String::from_utf8_lossy(name), "device left out: not possible in a user namespace");
+                    }
+                    made => {
+                        made?;
+                        attribute(&dir, name, attributes)?;
+                    }
+                }
             }
         }
         Ok(None)

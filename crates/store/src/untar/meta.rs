@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::member::Attributes;
 use super::tree::open_real;
+use crate::overlay;
 
 /// Marks a directory as hiding what lower layers have there.
 const OPAQUE: &CStr = c"trusted.overlay.opaque";
@@ -85,7 +86,7 @@ fn is_symlink(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<bool> {
 }
 
 pub(crate) fn set_opaque(dir: &OwnedFd) -> rustix::io::Result<()> {
-    fsetxattr(dir, OPAQUE, b"y", XattrFlags::empty())
+    fsetxattr(dir, overlay::opaque(), b"y", XattrFlags::empty())
 }
 
 fn owner(attributes: &Attributes) -> (Uid, Gid) {
@@ -109,7 +110,7 @@ fn is_overlay(name: &[u8]) -> bool {
 fn tolerate(name: &[u8], result: rustix::io::Result<()>) -> rustix::io::Result<()> {
     match result {
         Err(Errno::OPNOTSUPP) => {}
-        Err(Errno::PERM) if name.starts_with(b"user.") => {}
+        Err(Errno::PERM) if name.starts_with(b"user.") || overlay::in_user_namespace() => {}
         other => return other,
     }
     tracing::warn!(name = %String::from_utf8_lossy(name), "extended attribute left out: not supported here");

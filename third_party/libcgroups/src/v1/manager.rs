@@ -159,6 +159,13 @@ impl Manager {
         Ok(required_controllers)
     }
 
+    /// rctr: one that does nothing.
+    pub fn none() -> Self {
+        Self {
+            subsystems: HashMap::new(),
+        }
+    }
+
     pub fn any(self) -> AnyCgroupManager {
         AnyCgroupManager::V1(self)
     }
