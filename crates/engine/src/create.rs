@@ -1,15 +1,13 @@
 //! From what the user asked for and what the image says to a container's record.
 
-use std::fs;
-use std::path::Path;
-
 use rctr_registry_client::{Platform, parse_reference};
-use rctr_store::{NewContainer, NewVolume, Tx};
+use rctr_store::{NewContainer, Tx};
 
-use crate::events::{self, ContainerEvent, VolumeEvent};
+use crate::events::{self, ContainerEvent};
 use crate::image::Image;
-use crate::model::{Container, ResolvedMount, ResolvedProcess, State};
-use crate::options::{MountKind, MountSpec, NetworkMode, RunOptions};
+use crate::model::{Connection, Container, ResolvedProcess, State};
+use crate::mounts::resolve_mounts;
+use crate::options::{NetworkMode, RunOptions};
 use crate::pod::{self, PodMember};
 use crate::pull::parse_platform;
 use crate::{Engine, Error, Result, isolation, names, resolve, spec, time};
@@ -32,6 +30,8 @@ pub(crate) struct NewRecord {
     /// The cgroup that its own is in, if it is not the configured one.
     pub(crate) cgroup_parent: Option<String>,
     pub(crate) pod: Option<PodMember>,
+    /// The networks it is connected to.
+    pub(crate) connections: Vec<Connection>,
 }
 
 impl Engine {
@@ -58,6 +58,7 @@ impl Engine {
             *other = self.find(other)?;
         }
         self.settle_isolation(&mut options)?;
+        let connections = self.connections_of(&options)?;
         pod::check_devices(&options.devices.cdi_names())?;
         self.insert_record(NewRecord {
             image,
@@ -66,6 +67,7 @@ impl Engine {
             cgroup_parent: options.cgroup_parent.clone(),
             options,
             pod: None,
+            connections,
         })
     }
 
@@ -78,6 +80,7 @@ impl Engine {
             warnings,
             cgroup_parent,
             pod,
+            connections,
         } = new;
         let id = names::new_id();
         let parent = cgroup_parent.or_else(|| self.config.settings.cgroup.parent.clone());
@@ -95,11 +98,14 @@ impl Engine {
             mounts: Vec::new(),
             created: time::now(),
             state: State::created(),
-            network: None,
+            networks: Vec::new(),
+            connections: Some(connections),
             restart_count: 0,
+            restarts: Default::default(),
             pod,
             id,
         };
+        let mounts = self.prepare_mounts(&container.options)?;
         self.store.require_space()?;
         let inserted = self.store.write(|tx| {
             if let Some(member) = &container.pod {
@@ -109,7 +115,10 @@ impl Engine {
             self.store
                 .create_container_dir(&container.id, image.layers.last())?;
             isolation::choose_ids(tx, &mut container.options)?;
-            container.mounts = resolve_mounts(tx, &container)?;
+            container.mounts = resolve_mounts(tx, &container, mounts)?;
+            for connection in container.connections().iter() {
+                self.reserve_static(tx, &container.id, connection)?;
+            }
             name_and_insert(tx, &mut container, &image)?;
             for volume in container
                 .mounts
@@ -180,91 +189,4 @@ fn insert_record(tx: &Tx<'_>, container: &Container, image: &Image) -> Result<()
         Err(rctr_store::Error::NameTaken { name, by }) => Err(Error::NameTaken { name, by }),
         other => Ok(other?),
     }
-}
-
-/// Finds or makes what every mount shows: the flags' mounts, then the image's volumes that no flag covers.
-fn resolve_mounts(tx: &Tx<'_>, container: &Container) -> Result<Vec<ResolvedMount>> {
-    let covered = |target: &str| {
-        container
-            .options
-            .mounts
-            .iter()
-            .any(|m| same_path(&m.target, target))
-            || container.pod.as_ref().is_some_and(|member| {
-                let mut mounts = member.options.mounts.iter();
-                mounts.any(|m| same_path(&m.target, target))
-            })
-    };
-    let of_image = container
-        .process
-        .volumes
-        .iter()
-        .filter(|target| !covered(target))
-        .map(|target| MountSpec {
-            kind: MountKind::Volume,
-            source: None,
-            target: target.clone(),
-            read_only: false,
-            propagation: None,
-            create_source: false,
-            copy: true,
-            tmpfs_options: Vec::new(),
-            mode: String::new(),
-            by_mount_flag: false,
-        });
-    container
-        .options
-        .mounts
-        .iter()
-        .cloned()
-        .chain(of_image)
-        .map(|spec| resolve_mount(tx, spec))
-        .collect()
-}
-
-fn resolve_mount(tx: &Tx<'_>, spec: MountSpec) -> Result<ResolvedMount> {
-    let (volume, source) = match spec.kind {
-        MountKind::Tmpfs => (None, Default::default()),
-        MountKind::Bind => (None, bind_source(&spec)?),
-        MountKind::Volume => {
-            let name = spec.source.clone().unwrap_or_else(names::new_id);
-            let new = NewVolume {
-                name: &name,
-                anonymous: spec.source.is_none(),
-                ..NewVolume::default()
-            };
-            let (volume, made) = tx.ensure_volume(&new)?;
-            if made {
-                events::volume(tx, &name, VolumeEvent::Create)?;
-            }
-            (Some(name), volume.path)
-        }
-    };
-    Ok(ResolvedMount {
-        anonymous: volume.is_some() && spec.source.is_none(),
-        volume,
-        source,
-        spec,
-    })
-}
-
-fn bind_source(spec: &MountSpec) -> Result<std::path::PathBuf> {
-    let source = Path::new(spec.source.as_deref().unwrap_or_default());
-    match fs::symlink_metadata(source) {
-        Ok(_) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && spec.create_source => {
-            fs::create_dir_all(source).map_err(Error::file("create", source))?;
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::BindSourceMissing {
-                source_path: source.into(),
-            });
-        }
-        Err(e) => return Err(Error::file("stat", source)(e)),
-    }
-    Ok(source.into())
-}
-
-fn same_path(a: &str, b: &str) -> bool {
-    Path::new(a).components().eq(Path::new(b).components())
 }

@@ -230,6 +230,38 @@ pub enum Error {
         /// The container's id.
         id: String,
     },
+    /// The container is between two runs.
+    #[error("Container {id} is restarting, wait until the container is running")]
+    Restarting {
+        /// The container's id.
+        id: String,
+    },
+    /// `pause` of a container that is paused.
+    #[error("Container {id} is already paused")]
+    AlreadyPaused {
+        /// The container's id.
+        id: String,
+    },
+    /// `unpause` of a container that is not paused.
+    #[error("Container {id} is not paused")]
+    NotPaused {
+        /// The container's id.
+        id: String,
+    },
+    /// `start` of a container that is paused.
+    #[error("cannot start a paused container, try unpause instead")]
+    StartPaused,
+    /// `exec` in a container that is paused.
+    #[error("Container {id} is paused, unpause the container before exec")]
+    ExecPaused {
+        /// The container's id.
+        id: String,
+    },
+    /// A restart policy for a container that is removed at its end.
+    #[error(
+        "Restart policy cannot be updated because AutoRemove is enabled for the container"
+    )]
+    RestartPolicyAndRemove,
     /// `attach` to a container that is not running.
     #[error("You cannot attach to a stopped container, start it first")]
     AttachStopped,
@@ -237,7 +269,10 @@ pub enum Error {
     #[error("configured logging driver does not support reading")]
     NoLog,
     /// `rm` of a container that runs.
-    #[error("cannot remove container \"/{name}\": container is {}: stop the container before removing or force remove", status.as_str())]
+    #[error("cannot remove container \"/{name}\": container is {}{}", status.as_str(), match status {
+        Status::Paused => " and must be unpaused first",
+        _ => ": stop the container before removing or force remove",
+    })]
     RemoveRunning {
         /// Its name.
         name: String,
@@ -300,15 +335,212 @@ pub enum Error {
     #[error("network {network} has active endpoints: container {container} is connected to it")]
     NetworkInUse {
         /// The network.
-        network: &'static str,
+        network: String,
         /// The container's name.
         container: String,
+    },
+    /// No network has this name or id.
+    #[error("network {name} not found")]
+    NoSuchNetwork {
+        /// What was asked for.
+        name: String,
+    },
+    /// Several networks have ids that begin so.
+    #[error("network {name} is ambiguous: several ids begin so")]
+    AmbiguousNetwork {
+        /// What was asked for.
+        name: String,
+    },
+    /// There is a network of this name already.
+    #[error("network with name {name} already exists")]
+    NetworkExists {
+        /// The name.
+        name: String,
+    },
+    /// `network create` of one that is always there.
+    #[error("operation is not permitted on predefined {name} network")]
+    NetworkPredefined {
+        /// The name.
+        name: String,
+    },
+    /// `network rm` of one that is always there.
+    #[error("{name} is a pre-defined network and cannot be removed")]
+    NetworkStays {
+        /// The name.
+        name: String,
+    },
+    /// `network rm` while containers run on it.
+    #[error("error while removing network: network {name} has active endpoints ({endpoints})")]
+    NetworkActive {
+        /// The network.
+        name: String,
+        /// The containers.
+        endpoints: String,
+    },
+    /// `network create` with a driver that there is once, or not at all.
+    #[error("only one instance of {driver:?} network is allowed")]
+    NetworkOnlyOne {
+        /// The driver.
+        driver: &'static str,
+    },
+    /// `network create` with an unknown driver.
+    #[error("network driver {driver:?} is not supported: {reason}")]
+    NetworkDriver {
+        /// The driver.
+        driver: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A flag of `network create` makes no sense.
+    #[error("{reason}")]
+    NetworkOption {
+        /// What is wrong, in Docker's words where it has some.
+        reason: String,
+    },
+    /// A subnet is one of another network's.
+    #[error("invalid pool request: Pool overlaps with other one on this address space: {subnet}")]
+    PoolOverlaps {
+        /// The subnet.
+        subnet: ipnet::IpNet,
+    },
+    /// Two networks with the same bridge.
+    #[error("bridge {bridge} is that of network {network}")]
+    BridgeTaken {
+        /// The bridge.
+        bridge: String,
+        /// The network that has it.
+        network: String,
+    },
+    /// A container cannot be on a network as it was asked for.
+    #[error("invalid config for network {network}: invalid endpoint settings: {reason}")]
+    Endpoint {
+        /// The network.
+        network: String,
+        /// What is wrong, in Docker's words where it has some.
+        reason: String,
+    },
+    /// `network connect` of what is connected.
+    #[error("endpoint with name {container} already exists in network {network}")]
+    AlreadyConnected {
+        /// The container's name.
+        container: String,
+        /// The network.
+        network: String,
+    },
+    /// `network disconnect` of what is not connected.
+    #[error("container {id} is not connected to network {network}")]
+    NotConnected {
+        /// The container's id.
+        id: String,
+        /// The network.
+        network: String,
+    },
+    /// `network connect` or `disconnect` where that cannot be.
+    #[error("{reason}")]
+    NotConnectable {
+        /// Why not, in Docker's words.
+        reason: &'static str,
     },
     /// A bind mount's source is missing.
     #[error("invalid mount config for type \"bind\": bind source path does not exist: {}", source_path.display())]
     BindSourceMissing {
         /// The path on the host.
         source_path: PathBuf,
+    },
+    /// `cp` of something that a container does not have.
+    #[error("Could not find the file {path} in container {container}")]
+    NoSuchPath {
+        /// The path.
+        path: String,
+        /// The container as named.
+        container: String,
+    },
+    /// `cp` of a directory onto a file.
+    #[error("cannot copy directory")]
+    CannotCopyDirectory,
+    /// `cp` of a file into a directory that is not there.
+    #[error("no such directory")]
+    NoSuchDirectory,
+    /// `cp` into something that is no directory.
+    #[error("not a directory")]
+    NotADirectory,
+    /// `cp` of an archive onto something that is no directory.
+    #[error("destination \"{container}:{path}\" must be a directory")]
+    CopyArchiveOntoFile {
+        /// The container as named.
+        container: String,
+        /// The path in it.
+        path: String,
+    },
+    /// `cp` onto a device.
+    #[error(
+        "destination \"{container}:{path}\" must be a directory or a regular file: got a device"
+    )]
+    CopyOntoSpecial {
+        /// The container as named.
+        container: String,
+        /// The path in it.
+        path: String,
+    },
+    /// A file is to be written in a directory that is not there.
+    #[error("invalid output path: directory {dir:?} does not exist")]
+    OutputDirectoryMissing {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A file is to be written where a device is.
+    #[error("invalid output path: {path:?} must be a directory or a regular file: got a device")]
+    OutputSpecial {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A destination on the host that is a link to a link and so on.
+    #[error("too many symlinks in {path}")]
+    TooManyLinks {
+        /// The path.
+        path: String,
+    },
+    /// `cp` into the root of a container that is read-only.
+    #[error("container rootfs is marked read-only")]
+    ReadOnlyRootfs,
+    /// `cp` into a mount that is read-only.
+    #[error("mounted volume is marked read-only")]
+    ReadOnlyVolume,
+    /// `commit` of a container whose end nobody knows.
+    #[error("You cannot commit container {id} which is Dead")]
+    CommitDead {
+        /// Its id.
+        id: String,
+    },
+    /// No volume has this name.
+    #[error("get {name}: no such volume")]
+    NoSuchVolume {
+        /// What was asked for.
+        name: String,
+    },
+    /// `volume rm` of one that containers use.
+    #[error("remove {name}: volume is in use - [{}]", by.join(", "))]
+    VolumeInUse {
+        /// The volume.
+        name: String,
+        /// Ids of the containers.
+        by: Vec<String>,
+    },
+    /// `volume create` with something that does not make sense.
+    #[error("create {name}: {reason}")]
+    VolumeCreate {
+        /// The volume.
+        name: String,
+        /// What is wrong.
+        reason: crate::options::ParseError,
+    },
+    /// The host name in a volume's options has no address.
+    #[error("error resolving passed in network volume address: {host}: {source}")]
+    VolumeAddress {
+        /// The host.
+        host: String,
+        /// Why.
+        source: io::Error,
     },
     /// The monitor program is not where it was installed.
     #[error("rctr-monitor not found: looked in {}", looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" and "))]

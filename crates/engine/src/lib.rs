@@ -6,14 +6,20 @@
 #![deny(missing_docs)]
 
 pub mod config;
+mod changes;
+mod commit;
+mod container_files;
 mod copy;
+mod cp;
 mod create;
+mod dns;
 mod endpoint;
 mod error;
 mod events;
 mod exec;
 mod files;
 mod first_process;
+mod health;
 mod history;
 mod image;
 mod image_fs;
@@ -26,7 +32,9 @@ pub mod login;
 mod logs;
 pub mod manifest;
 pub mod model;
+mod mounts;
 mod names;
+pub mod network;
 mod new_file;
 pub mod options;
 mod pause;
@@ -36,6 +44,7 @@ mod pull;
 mod push;
 mod rename;
 mod resolve;
+mod restart;
 mod rootfs_view;
 pub mod rootless;
 mod settle;
@@ -48,6 +57,8 @@ mod time;
 mod top;
 mod update;
 mod user;
+mod volumes;
+mod wait;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -55,11 +66,14 @@ use std::sync::OnceLock;
 use rctr_runtime::cgroup::CgroupDriver;
 use rctr_store::Store;
 
+pub use changes::{Change, ChangeKind};
+pub use commit::{CommitRequest, ImportRequest};
 pub use config::Config;
 pub use copy::{
     ArchiveFormat, CachePlace, CopyOptions, ImageArchive, KeptCache, LoadOptions, LoadSource,
     LoadedImage,
 };
+pub use cp::{Copied, CopyFlags, CopySource, CopyTarget, check_output};
 pub use create::Created;
 pub use error::{Error, Result, chain};
 pub use events::{ContainerEvent, Event, EventFilter, Events, ImageEvent};
@@ -80,7 +94,9 @@ pub use rctr_runtime::logs::{LogEntry, Stream as LogStream, format_time};
 pub use rctr_runtime::{AttachEvent, AttachStream, ExitStatus, WindowSize};
 pub use rctr_store::{CacheFilter, CacheUsage, Compression, sum};
 pub use start::{RunError, Started, Streams};
+pub use wait::WaitCondition;
 pub use stats::Sample;
+pub use volumes::{PrunedVolumes, Volume, VolumeRequest};
 pub use step::{Step, StepEnd, StepRunner};
 pub use top::Top;
 pub use update::Update;

@@ -1,12 +1,17 @@
 //! What the engine remembers of a container: the document kept in the store.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::options::{MountKind, MountSpec, Protocol, RunOptions};
+pub use rctr_runtime::HealthStatus;
+
+use crate::inspect::network_id;
+use crate::network::Driver;
+use crate::options::{EndpointRequest, MountKind, MountSpec, Protocol, RunOptions, NetworkMode};
 use crate::pod::PodMember;
 
 /// A container as the store keeps it: what was asked for, what the image said, and how far it has come.
@@ -36,11 +41,19 @@ pub struct Container {
     pub created: String,
     /// How far it has come.
     pub state: State,
-    /// The network endpoint while it runs; addresses are given back at exit.
-    pub network: Option<EndpointState>,
+    /// The network endpoints while it runs, in the order of their interfaces; addresses that nobody asked for are given
+    /// back at exit.
+    #[serde(default, alias = "network", deserialize_with = "one_or_several")]
+    pub networks: Vec<EndpointState>,
+    /// The networks it is connected to, whether it runs or not; `None` in a record from before there were several.
+    #[serde(default)]
+    pub connections: Option<Vec<Connection>>,
     /// How often the restart policy started it again.
     #[serde(default)]
     pub restart_count: u32,
+    /// What the restart policy has to remember.
+    #[serde(default)]
+    pub restarts: Restarts,
     /// `cgroupfs` or `systemd`, and the path in it.
     pub cgroup_driver: String,
     /// The cgroup path as in the OCI configuration (`linux.cgroupsPath`).
@@ -50,13 +63,82 @@ pub struct Container {
     pub pod: Option<PodMember>,
 }
 
+/// Records from before there were several have one endpoint or none.
+fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<EndpointState>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Several(Vec<EndpointState>),
+        One(Box<EndpointState>),
+    }
+    Ok(match Option::<Stored>::deserialize(from)? {
+        None => Vec::new(),
+        Some(Stored::One(one)) => vec![*one],
+        Some(Stored::Several(several)) => several,
+    })
+}
+
 impl Container {
+    /// The networks it is connected to, whether it runs or not.
+    pub fn connections(&self) -> Cow<'_, [Connection]> {
+        match (&self.connections, &self.options.network) {
+            (Some(connections), _) => Cow::Borrowed(connections),
+            (None, NetworkMode::Bridge) if self.pod.is_none() => {
+                Cow::Owned(vec![Connection::to_default()])
+            }
+            _ => Cow::Borrowed(&[]),
+        }
+    }
+
+    /// The endpoint that leads to the world, with the published ports, while it runs.
+    pub fn way_out(&self) -> Option<&EndpointState> {
+        let mut ways: Vec<&EndpointState> = self.networks.iter().filter(|e| e.leads_out).collect();
+        ways.sort_by(|a, b| {
+            let priority = b.gw_priority.cmp(&a.gw_priority);
+            priority.then_with(|| a.network.cmp(&b.network))
+        });
+        ways.first().copied()
+    }
+
+    /// The same for IPv6.
+    pub fn way_out_v6(&self) -> Option<&EndpointState> {
+        let mut ways: Vec<&EndpointState> = self
+            .networks
+            .iter()
+            .filter(|e| e.leads_out && e.v6.is_some())
+            .collect();
+        ways.sort_by(|a, b| {
+            let priority = b.gw_priority.cmp(&a.gw_priority);
+            priority.then_with(|| a.network.cmp(&b.network))
+        });
+        ways.first().copied()
+    }
+
+    /// Whether it is on a network that a user made, where containers have names.
+    pub fn has_names(&self) -> bool {
+        self.connections()
+            .iter()
+            .any(|connection| connection.is_custom())
+    }
+
     /// What `inspect` and `ps` list as mounts: as with Docker, a `--tmpfs` is none of them.
     pub fn mount_points(&self) -> impl Iterator<Item = &ResolvedMount> {
         self.mounts
             .iter()
             .filter(|mount| mount.spec.kind != MountKind::Tmpfs || mount.spec.by_mount_flag)
     }
+}
+
+/// What a restart policy has to remember beyond a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Restarts {
+    /// Somebody has stopped it since its last start by hand.
+    pub stopped: bool,
+    /// How long it last waited before it was started again, milliseconds; 0 if it did not.
+    pub backoff: u64,
+    /// While it is `restarting`: when it is to be started, RFC 3339.
+    pub due: String,
 }
 
 /// The process that a container runs, with image defaults, flags and files of the image resolved.
@@ -146,6 +228,35 @@ pub struct State {
     pub started_at: String,
     /// End of the last run, RFC 3339; `0001-01-01T00:00:00Z` if there was none.
     pub finished_at: String,
+    /// Its health, if it is looked after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+/// A container's health as Docker tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Health {
+    /// The status; of a container that is paused or has ended `unhealthy`.
+    pub status: HealthStatus,
+    /// Failures in a row.
+    pub failing_streak: u32,
+    /// The last results, the oldest first, those of earlier runs among them.
+    pub log: Vec<HealthResult>,
+}
+
+/// How one probe went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HealthResult {
+    /// When it was started, RFC 3339.
+    pub start: String,
+    /// When it had ended, RFC 3339.
+    pub end: String,
+    /// Its exit code; -1 if it could not be executed or took too long.
+    pub exit_code: i32,
+    /// The beginning of what it wrote.
+    pub output: String,
 }
 
 /// Docker's zero time.
@@ -162,6 +273,7 @@ impl State {
             error: String::new(),
             started_at: ZERO_TIME.into(),
             finished_at: ZERO_TIME.into(),
+            health: None,
         }
     }
 }
@@ -179,11 +291,59 @@ pub struct ResolvedMount {
     pub source: PathBuf,
 }
 
+/// A network that a container is connected to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// The network's id.
+    pub network_id: String,
+    /// The network's driver.
+    pub driver: Driver,
+    /// What was asked for; the network in it by name.
+    pub request: EndpointRequest,
+}
+
+impl Connection {
+    /// To the default bridge, without a wish.
+    pub(crate) fn to_default() -> Connection {
+        Connection {
+            network_id: network_id("bridge"),
+            driver: Driver::Bridge,
+            request: EndpointRequest::on("bridge"),
+        }
+    }
+
+    /// Whether a user made the network.
+    pub fn is_custom(&self) -> bool {
+        self.request.network != "bridge"
+    }
+}
+
 /// A container's place in a network while it runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EndpointState {
     /// Name of the network as the user knows it: `bridge`.
     pub network: String,
+    /// The network's id; empty in a record from before there were several.
+    #[serde(default)]
+    pub network_id: String,
+    /// The network's driver.
+    #[serde(default)]
+    pub driver: Driver,
+    /// 64 hex digits, others for every run; empty in a record from before there were several.
+    #[serde(default)]
+    pub endpoint_id: String,
+    /// The interface's name inside.
+    #[serde(default = "first_interface")]
+    pub ifname: String,
+    /// Whether the network leads to the world.
+    #[serde(default = "yes")]
+    pub leads_out: bool,
+    /// Of several endpoints the one with the highest leads to the world.
+    #[serde(default)]
+    pub gw_priority: i64,
+    /// Addresses besides.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
     /// Interface on the host.
     pub host_ifname: String,
     /// `02:42:0a:58:00:02`.
@@ -198,6 +358,24 @@ pub struct EndpointState {
     pub v6: Option<(IpAddr, u8, IpAddr)>,
     /// Ports as they were published, random ones chosen.
     pub ports: Vec<PublishedPort>,
+}
+
+impl EndpointState {
+    /// The network's id, also of an old record.
+    pub fn network_id(&self) -> String {
+        match self.network_id.is_empty() {
+            true => network_id(&self.network),
+            false => self.network_id.clone(),
+        }
+    }
+}
+
+fn first_interface() -> String {
+    "eth0".into()
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// One published port of a running container.

@@ -15,7 +15,8 @@ use rctr_store::Tx;
 
 use crate::lock::ContainerLock;
 use crate::model::{Container, State, Status, ZERO_TIME};
-use crate::{Engine, Error, Result, events, lifecycle, time};
+use crate::restart::{self, Asked};
+use crate::{Engine, Error, Result, events, health, lifecycle, time};
 
 /// Exit code of a container whose monitor was killed or whose machine went down: nobody saw its own.
 const UNKNOWN_EXIT: i32 = 255;
@@ -49,16 +50,27 @@ impl Engine {
         if !container.state.status.is_live() {
             return Ok(Some(container));
         }
+        let restarting = container.state.status == Status::Restarting;
+        if restarting && self.has_timer(&container.id)? {
+            return Ok(Some(container));
+        }
         let seen = self.look(&container.id)?;
-        if let Seen::Running { .. } = seen {
+        if let (Seen::Running { .. }, false) = (&seen, restarting) {
             seen.fill_in(&mut container.state);
+            health::fill_in(&mut container.state, &self.state_dir(&container.id))?;
             return Ok(Some(container));
         }
         let lock = match self.try_lock(&container.id) {
             Ok(Some(lock)) => lock,
             // Somebody is starting, settling or removing it at this moment.
             Ok(None) => {
-                seen.fill_in(&mut container.state);
+                match seen {
+                    Seen::Running { .. } => seen.fill_in(&mut container.state),
+                    _ if restarting || container.restart_count > 0 => {
+                        container.state.status = Status::Restarting;
+                    }
+                    _ => seen.fill_in(&mut container.state),
+                }
                 return Ok(Some(container));
             }
             Err(Error::NoSuchContainer { .. }) => return Ok(None),
@@ -79,11 +91,14 @@ impl Engine {
         mut container: Container,
         lock: &ContainerLock,
     ) -> Result<Container> {
-        if !container.state.status.is_live() {
-            return Ok(container);
+        match container.state.status {
+            Status::Restarting => return self.mend_restart(container, lock),
+            status if !status.is_live() => return Ok(container),
+            _ => {}
         }
         let seen = self.look(&container.id)?;
         seen.fill_in(&mut container.state);
+        health::fill_in(&mut container.state, &self.state_dir(&container.id))?;
         match seen {
             Seen::Running { .. } => return Ok(container),
             // The lock was free: nobody works on it.
@@ -100,7 +115,8 @@ impl Engine {
             _ => events::ended,
         };
         rctr_runtime::clean_up_dead(&self.state_dir(&container.id))?;
-        self.write_end(&mut container, lock, tell)?;
+        let rebooted = matches!(seen, Seen::Rebooted);
+        self.write_end(&mut container, lock, rebooted, tell)?;
         Ok(container)
     }
 
@@ -120,15 +136,23 @@ impl Engine {
         &self,
         container: &mut Container,
         lock: &ContainerLock,
+        rebooted: bool,
         tell: fn(&Tx<'_>, &Container) -> rctr_store::Result<()>,
     ) -> Result<()> {
         self.leave_network(container)?;
-        if container.options.auto_remove {
+        let asked = Asked::of(&self.state_dir(&container.id))?;
+        if container.options.auto_remove && asked != Some(Asked::Restart) {
             return self.remove_locked(container, lock, true, tell);
         }
-        container.network = None;
+        container.networks.clear();
+        container.restarts.stopped |= asked == Some(Asked::Stop);
+        // A boot starts what is to be started, once everything is there.
+        let delay = match (asked, rebooted) {
+            (None, false) => restart::after_end(container),
+            _ => None,
+        };
         let written = self.store.write(|tx| -> Result<()> {
-            tx.release_addresses(&container.id)?;
+            self.release_addresses(tx, container)?;
             tell(tx, container)?;
             lifecycle::save(tx, container)
         });
@@ -136,10 +160,14 @@ impl Engine {
             // The state directory still has it, for a later command to write down.
             Err(Error::Store(e)) if e.is_disk_full() => {
                 tracing::warn!(container = container.id, error = %e, "the end is not recorded yet");
-                Ok(())
+                return Ok(());
             }
-            other => other,
+            other => other?,
         }
+        if let Some(delay) = delay {
+            self.leave_timer(&container.id, delay);
+        }
+        Ok(())
     }
 }
 

@@ -7,21 +7,18 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::image::Digest;
 use rctr_runtime::{
-    AttachOptions, AttachStream, CopyUp, Launch, LaunchFds, LogConfig, LowerDir, Rootfs,
+    AttachOptions, AttachStream, Launch, LaunchFds, LogConfig, LowerDir, Rootfs,
     SeccompPolicy, StdioConfig,
 };
 
 use crate::endpoint::{HeldPorts, Joined};
 use crate::lock::ContainerLock;
-use crate::model::{Container, ResolvedMount, Status, ZERO_TIME};
+use crate::model::{Container, Status, ZERO_TIME};
 use crate::options::{NetworkMode, RunOptions, SeccompChoice};
 use crate::pod::{self, PodState};
 use crate::rootfs_view::RootfsView;
-use crate::rootless;
 use crate::user::Identity;
-use crate::{
-    Engine, Error, Result, config::LogDriver, events, files, lifecycle, settle, spec, user,
-};
+use crate::{Engine, Error, Result, config::LogDriver, events, files, health, lifecycle, rootless, settle, spec, user};
 
 /// Which of a container's standard streams a front door wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -106,7 +103,10 @@ impl Engine {
     pub fn start(&self, name: &str, streams: Streams) -> Result<Started> {
         let id = self.find(name)?;
         let lock = self.lock(&id)?;
-        let container = self.refresh_locked(self.load(&id)?, &lock)?;
+        let mut container = self.refresh_locked(self.load(&id)?, &lock)?;
+        if container.state.status == Status::Paused {
+            return Err(Error::StartPaused);
+        }
         if container.state.status.is_live() {
             let attach = match streams.any() {
                 true => Some(self.attach(&id, streams)?),
@@ -118,10 +118,11 @@ impl Engine {
                 attach,
             });
         }
+        container.forget_restarts();
         self.start_locked(container, &lock, streams)
     }
 
-    fn start_locked(
+    pub(crate) fn start_locked(
         &self,
         mut container: Container,
         lock: &ContainerLock,
@@ -144,13 +145,14 @@ impl Engine {
     ) -> Result<Started> {
         self.store.require_space()?;
         let state_dir = self.fresh_state_dir(&container.id)?;
-        let held = self.hold_ports(container)?;
+        let plan = self.plan_networks(container)?;
+        let held = self.hold_ports(container, &plan)?;
         self.store.write(|tx| -> Result<()> {
-            if container.options.network == NetworkMode::Bridge {
-                container.network = Some(self.allocate(tx, &container.id, held.ports.clone())?);
-            }
+            self.allocate_all(tx, container, &plan, held.ports.clone())?;
             container.state.status = Status::Running;
             container.state.error.clear();
+            container.restarts.due.clear();
+            health::starting(container);
             events::starting(tx, container, streams.any())?;
             lifecycle::save(tx, container)
         })?;
@@ -196,7 +198,7 @@ impl Engine {
                 &bundle,
                 container,
                 joined.as_deref(),
-                self.bridge()?.gateway(),
+                self.gateway_for(container)?,
             )?,
         };
         let in_pod = match (&pod, &container.pod) {
@@ -204,9 +206,11 @@ impl Engine {
             _ => None,
         };
         let joined_namespaces = self.join_namespaces(container)?;
+        let opened = self.open_mounts(container)?;
         let mut fds = Inherited::default();
+        let (shown, copy_up) = opened.show(container, |fd| fds.add(fd));
         let mut output = spec::build(&spec::SpecInput {
-            container,
+            container: &shown,
             user: &identity,
             files: &files,
             netns: fds.path_of(network.netns.as_ref()),
@@ -228,9 +232,7 @@ impl Engine {
             pod::give_devices(&named, &mut output.spec)?;
         }
         let config = bundle.join("config.json");
-        output.spec.save(&config).map_err(|e| Error::BadRecord {
-            what: format!("{}: {e}", config.display()),
-        })?;
+        spec::save(&output.spec, &config)?;
 
         let launch = Launch {
             id: container.id.clone(),
@@ -242,7 +244,7 @@ impl Engine {
                 work: bundle.join("work"),
                 volatile: false,
             },
-            copy_up: copy_up(container),
+            copy_up,
             log: self.log_config(container, &bundle)?,
             stdio: StdioConfig {
                 terminal: container.options.tty.then(Default::default),
@@ -258,8 +260,10 @@ impl Engine {
             exit_command: self.exit_command(&container.id)?,
             tethered: false,
             forward: rootless::forwards(held, fds.0.len())?,
+            health: self.health_check(container, output.spec.process().as_ref(), &identity)?,
         };
         fds.0.extend(held.sockets.iter().map(AsFd::as_fd));
+        fds.0.extend(network.held.iter().map(AsFd::as_fd));
         let attach = streams.any().then(|| streams.attach(true));
         let launched = rctr_runtime::launch(
             &self.monitor_path()?,
@@ -291,7 +295,7 @@ impl Engine {
     ) -> Result<()> {
         self.leave_network(&container)?;
         settle::discard_state_dir(&self.state_dir(&container.id))?;
-        container.network = None;
+        container.networks.clear();
         container.state.error = error.to_string();
         container.state.exit_code = match error.exit_code() {
             // Docker's code for a start that failed before there was a command to blame.
@@ -306,7 +310,7 @@ impl Engine {
             return self.remove_locked(&container, lock, true, events::not_started);
         }
         self.store.write(|tx| {
-            tx.release_addresses(&container.id)?;
+            self.release_addresses(tx, &container)?;
             events::not_started(tx, &container)?;
             lifecycle::save(tx, &container)
         })
@@ -379,6 +383,11 @@ impl Engine {
 
     /// What the monitor runs when the container ended and nobody waits.
     fn exit_command(&self, id: &str) -> Result<Vec<String>> {
+        self.own_command(&["internal", "settle", id])
+    }
+
+    /// This program with this engine's directories, as a command line.
+    pub(crate) fn own_command(&self, rest: &[&str]) -> Result<Vec<String>> {
         let exe =
             std::env::current_exe().map_err(Error::file("find", Path::new("/proc/self/exe")))?;
         let path = |p: &Path| p.to_string_lossy().into_owned();
@@ -393,7 +402,7 @@ impl Engine {
         if config.file.exists() {
             words.extend(["--config".into(), path(&config.file)]);
         }
-        words.extend(["internal", "settle", id].map(String::from));
+        words.extend(rest.iter().copied().map(String::from));
         Ok(words)
     }
 }
@@ -404,22 +413,13 @@ struct Inherited<'a>(Vec<BorrowedFd<'a>>);
 
 impl<'a> Inherited<'a> {
     fn path_of(&mut self, fd: Option<&'a OwnedFd>) -> Option<PathBuf> {
-        self.0.push(fd?.as_fd());
-        Some(LaunchFds::path(self.0.len() - 1))
+        Some(self.add(fd?))
     }
-}
 
-/// The image fills empty volumes, once: before the first start.
-fn copy_up(container: &Container) -> Vec<CopyUp> {
-    let fills = |mount: &&ResolvedMount| mount.volume.is_some() && mount.spec.copy;
-    let first = container.state.started_at == ZERO_TIME;
-    let mounts = container.mounts.iter().filter(|_| first).filter(fills);
-    mounts
-        .map(|mount| CopyUp {
-            target: PathBuf::from(&mount.spec.target),
-            volume: mount.source.clone(),
-        })
-        .collect()
+    fn add(&mut self, fd: &'a OwnedFd) -> PathBuf {
+        self.0.push(fd.as_fd());
+        LaunchFds::path(self.0.len() - 1)
+    }
 }
 
 pub(crate) fn seccomp_policy(

@@ -237,8 +237,10 @@ impl StepRunner<'_> {
             mounts: step.mounts.clone(),
             created: time::now(),
             state: State::created(),
-            network: None,
+            networks: Vec::new(),
+            connections: Some(Vec::new()),
             restart_count: 0,
+            restarts: Default::default(),
             pod: None,
             id,
         }
@@ -250,7 +252,8 @@ impl StepRunner<'_> {
             NetworkMode::Host => Ok(None),
             NetworkMode::None => Ok(Some(rctr_network::new_netns()?)),
             NetworkMode::Container(other) => self.engine.namespace_of(other).map(Some),
-            NetworkMode::Bridge => {
+            // A build has no networks of users: the command line refuses them.
+            NetworkMode::Bridge | NetworkMode::User(_) => {
                 if let Some(used) = lock(&self.networks).pop() {
                     return Ok(Some(used));
                 }
@@ -261,7 +264,8 @@ impl StepRunner<'_> {
                     .write(|tx| self.engine.allocate(tx, &owner, Vec::new()))?;
                 let netns = rctr_network::new_netns()?;
                 // Nothing is published.
-                drop(self.engine.plug_in(&netns, &endpoint)?.0);
+                let routes = crate::endpoint::own_routes(&endpoint);
+                drop(self.engine.plug_in(&netns, &endpoint, routes)?.0);
                 Ok(Some(netns))
             }
         }
@@ -301,9 +305,7 @@ impl StepRunner<'_> {
             pod: None,
         })?;
         let config = step.dir.join("config.json");
-        output.spec.save(&config).map_err(|e| Error::BadRecord {
-            what: format!("{}: {e}", config.display()),
-        })?;
+        spec::save(&output.spec, &config)?;
         let launch = Launch {
             id: container.id.clone(),
             bundle: step.dir.into(),
@@ -323,6 +325,7 @@ impl StepRunner<'_> {
             exit_command: Vec::new(),
             tethered: true,
             forward: Vec::new(),
+            health: None,
         };
         let fds = LaunchFds {
             inherited: netns.iter().map(|fd| fd.as_fd()).collect(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{ContainerConfig, GraphDriver, HostConfig, NetworkSettings, STORAGE_DRIVER};
-use crate::model::{Container, ResolvedMount, State, Status};
+use crate::model::{Container, Health, ResolvedMount, State, Status};
 use crate::options::MountKind;
 
 /// `docker inspect` of a container.
@@ -95,6 +95,9 @@ pub struct ContainerState {
     pub started_at: String,
     /// RFC 3339.
     pub finished_at: String,
+    /// If it is looked after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 impl From<&State> for ContainerState {
@@ -111,6 +114,7 @@ impl From<&State> for ContainerState {
             error: state.error.clone(),
             started_at: state.started_at.clone(),
             finished_at: state.finished_at.clone(),
+            health: state.health.clone(),
         }
     }
 }
@@ -146,7 +150,7 @@ impl From<&ResolvedMount> for MountPoint {
         let (driver, propagation) = match spec.kind {
             MountKind::Bind => (None, spec.propagation.clone().unwrap_or("rprivate".into())),
             MountKind::Volume => (Some("local"), spec.propagation.clone().unwrap_or_default()),
-            MountKind::Tmpfs => (None, String::new()),
+            MountKind::Tmpfs | MountKind::Image => (None, String::new()),
         };
         MountPoint {
             r#type: spec.kind.as_str(),

@@ -161,12 +161,12 @@ impl HostConfig {
             network_mode: network_mode(&options.network),
             port_bindings: port_bindings(&options.publish),
             restart_policy: RestartPolicy {
-                name: "no".into(),
-                maximum_retry_count: 0,
+                name: options.restart.mode.as_str().into(),
+                maximum_retry_count: options.restart.maximum,
             },
             auto_remove: options.auto_remove,
-            volume_driver: String::new(),
-            volumes_from: None,
+            volume_driver: container.options.volume_driver.clone().unwrap_or_default(),
+            volumes_from: volumes_from(container),
             console_size: [0, 0],
             cap_add: none_if_empty(&cap_add),
             cap_drop: none_if_empty(&cap_drop),
@@ -249,10 +249,21 @@ pub(super) fn network_mode(mode: &NetworkMode) -> String {
         NetworkMode::None => "none".into(),
         NetworkMode::Host => "host".into(),
         NetworkMode::Container(name) => format!("container:{name}"),
+        NetworkMode::User(name) => name.clone(),
     }
 }
 
 /// A memory limit alone allows as much swap again.
+fn volumes_from(container: &Container) -> Option<Vec<String>> {
+    let from = container.options.volumes_from.iter();
+    let words = from.map(|from| match from.read_only {
+        true => format!("{}:ro", from.container),
+        false => from.container.clone(),
+    });
+    let words: Vec<String> = words.collect();
+    (!words.is_empty()).then_some(words)
+}
+
 fn memory_swap(options: &RunOptions) -> i64 {
     match (options.resources.memory_swap, options.resources.memory) {
         (Some(swap), _) if swap != 0 => swap,

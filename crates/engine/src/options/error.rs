@@ -166,9 +166,73 @@ pub enum ParseError {
         /// The parameter.
         name: String,
     },
-    /// `--network` that this version does not have.
-    #[error("network {value} not found: only bridge, none, host and container:NAME are known")]
-    Network {
+    /// A part of the long form of `--network` that is no `KEY=VALUE`.
+    #[error("invalid field {field}")]
+    NetworkField {
+        /// The part.
+        field: String,
+    },
+    /// A key of the long form of `--network` that is not known.
+    #[error("invalid field key {key}")]
+    NetworkKey {
+        /// The key.
+        key: String,
+    },
+    /// The long form of `--network` without `name=`.
+    #[error("network name/id is not specified")]
+    NetworkUnnamed,
+    /// An option of a network's driver that is no `KEY=VALUE`.
+    #[error("invalid key value pair format in driver options: {value:?}")]
+    NetworkDriverOption {
+        /// What was given.
+        value: String,
+    },
+    /// `gw-priority=` that is no number.
+    #[error("invalid gw-priority: {value:?}")]
+    GatewayPriority {
+        /// What was given.
+        value: String,
+    },
+    /// The same network twice.
+    #[error("network {name:?} is specified multiple times")]
+    NetworkTwice {
+        /// The network.
+        name: String,
+    },
+    /// `--network` of host, none or another container beside others.
+    #[error(
+        "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
+    )]
+    NetworkModesMixed,
+    /// The same thing by a flag and in the long form of `--network`.
+    #[error("conflicting options: cannot specify both {flag} and per-network {what}")]
+    NetworkBoth {
+        /// The flag.
+        flag: &'static str,
+        /// What it sets.
+        what: &'static str,
+    },
+    /// An address for a container without a network that users make.
+    #[error("user specified IP address is supported on user defined networks only")]
+    AddressOnDefault,
+    /// An alias for a container without a network that users make.
+    #[error("network-scoped aliases are only supported for user-defined networks")]
+    AliasOnDefault,
+    /// `--ip` or `--ip6` that is none.
+    #[error("failed to parse IP: {value:?}")]
+    Ip {
+        /// What was given.
+        value: String,
+    },
+    /// `--link-local-ip` that is one of another kind.
+    #[error("{address} is no link-local address")]
+    NotLinkLocal {
+        /// What was given.
+        address: std::net::IpAddr,
+    },
+    /// `--mac-address` that is none.
+    #[error("{value} is not a valid mac address")]
+    Mac {
         /// What was given.
         value: String,
     },
@@ -236,8 +300,8 @@ pub enum ParseError {
         /// The value.
         value: String,
     },
-    /// `--mount` of a kind nobody knows, or one this version does not have.
-    #[error("mount type unknown: \"{value}\": only bind, volume and tmpfs are known")]
+    /// `--mount` of a kind nobody knows.
+    #[error("invalid mount config for type \"{value}\": mount type unknown")]
     MountType {
         /// The kind.
         value: String,
@@ -249,13 +313,77 @@ pub enum ParseError {
         key: &'static str,
     },
     /// `--mount`: a key that does not belong to the kind of mount.
-    #[error("cannot mix '{key}' with mount type '{kind}'")]
+    #[error("cannot mix '{key}-*' options with mount type '{kind}'")]
     MountMix {
         /// The key.
         key: String,
         /// The kind.
         kind: &'static str,
     },
+    /// `--mount` with fields that do not go together.
+    #[error("invalid mount config for type \"{kind}\": {reason}")]
+    MountConfig {
+        /// The kind of mount.
+        kind: &'static str,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// `--mount bind-recursive=…` with a word it does not take.
+    #[error(
+        "invalid value for {key}: {value} (must be \"enabled\", \"disabled\", \"writable\", or \"readonly\")"
+    )]
+    BindRecursion {
+        /// The key.
+        key: String,
+        /// What was given.
+        value: String,
+    },
+    /// `--mount bind-recursive=…` without what it needs.
+    #[error(
+        "option 'bind-recursive={recursion}' requires '{required}' to be specified in conjunction"
+    )]
+    BindRecursionNeeds {
+        /// The word given.
+        recursion: &'static str,
+        /// What is missing.
+        required: &'static str,
+    },
+    /// An empty `--mount`.
+    #[error("value is empty")]
+    MountEmpty,
+    /// `--volumes-from` of nobody.
+    #[error("malformed volumes-from: \"{value}\"")]
+    VolumesFrom {
+        /// What was given.
+        value: String,
+    },
+    /// `--volumes-from` with options other than `ro` and `rw`.
+    #[error("invalid mode: {mode}")]
+    VolumesFromMode {
+        /// What was given.
+        mode: String,
+    },
+    /// A volume's driver that is none.
+    #[error("error looking up volume plugin {name}: plugin \"{name}\" not found")]
+    VolumeDriver {
+        /// What was given.
+        name: String,
+    },
+    /// An option that the local driver does not take.
+    #[error("invalid option: \"{name}\"")]
+    VolumeOption {
+        /// Its name.
+        name: String,
+    },
+    /// An option of the local driver without another one that it needs.
+    #[error("missing required option: \"{name}\"")]
+    VolumeOptionMissing {
+        /// The other one.
+        name: &'static str,
+    },
+    /// The option `size` of the local driver.
+    #[error("quota size requested but no quota support")]
+    VolumeQuota,
     /// `--mount type=bind` without an absolute source.
     #[error(
         "invalid mount config for type \"bind\": invalid mount path: '{source_path}' mount path must be absolute"
@@ -276,6 +404,53 @@ pub enum ParseError {
         /// The place in the container.
         target: String,
     },
+    /// A duration that is none.
+    #[error("time: {reason}")]
+    Duration {
+        /// Go's words for what is wrong.
+        reason: String,
+    },
+    /// A number or duration that must not be negative.
+    #[error("{flag} cannot be negative")]
+    Negative {
+        /// The flag.
+        flag: &'static str,
+    },
+    /// `--health-…` shorter than any clock.
+    #[error("{field} in Healthcheck cannot be less than 1ms")]
+    HealthTooShort {
+        /// Docker's name for it.
+        field: &'static str,
+    },
+    /// `--no-healthcheck` with `--health-…`.
+    #[error("--no-healthcheck conflicts with --health-* options")]
+    NoHealthcheckAndHealth,
+    /// `--restart :3`.
+    #[error("invalid restart policy format: no policy provided before colon")]
+    RestartNoPolicy,
+    /// `--restart on-failure:x`.
+    #[error("invalid restart policy format: maximum retry count must be an integer")]
+    RestartCount,
+    /// `--restart on-failure:-1`.
+    #[error("invalid restart policy: maximum retry count cannot be negative")]
+    RestartNegative,
+    /// `--restart always:3`.
+    #[error("invalid restart policy: maximum retry count can only be used with 'on-failure'{}", if *negative { " and cannot be negative" } else { "" })]
+    RestartCountWithout {
+        /// It is negative, too.
+        negative: bool,
+    },
+    /// `--restart` with a policy that nobody knows.
+    #[error(
+        "invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+    )]
+    RestartUnknown {
+        /// What was given.
+        name: String,
+    },
+    /// `--restart` with `--rm`.
+    #[error("conflicting options: cannot specify both --restart and --rm")]
+    RestartAndRemove,
     /// `--attach` to something that is no stream.
     #[error("valid streams are STDIN, STDOUT and STDERR")]
     AttachStream,
@@ -519,7 +694,8 @@ impl ParseError {
                 | E::Signal { .. }
                 | E::Capability { .. }
                 | E::Platform { .. }
-                | E::Network { .. }
+                | E::AddressOnDefault
+                | E::AliasOnDefault
                 | E::NetworkContainer
                 | E::SysctlHostNetwork { .. }
                 | E::CpusRange { .. }
@@ -531,6 +707,10 @@ impl ParseError {
                 | E::ReservationMinimum
                 | E::OomScoreAdj { .. }
                 | E::OutOfRange { .. }
+                | E::HealthTooShort { .. }
+                | E::RestartNegative
+                | E::RestartCountWithout { .. }
+                | E::RestartUnknown { .. }
                 | E::IpcMode { .. }
                 | E::SysctlHostNamespace { .. }
                 | E::PrivilegedUserns
@@ -554,6 +734,13 @@ impl ParseError {
                 | E::MountPath { .. }
                 | E::MountRoot
                 | E::MountType { .. }
+                | E::MountConfig { .. }
+                | E::VolumesFrom { .. }
+                | E::VolumesFromMode { .. }
+                | E::VolumeDriver { .. }
+                | E::VolumeOption { .. }
+                | E::VolumeOptionMissing { .. }
+                | E::VolumeQuota
                 | E::BindSource { .. }
                 | E::TmpfsOption { .. }
                 | E::DuplicateMount { .. }

@@ -11,25 +11,32 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 mod device;
+mod duration;
 mod env;
 mod error;
+mod health;
 mod isolation;
 mod log;
 mod misc;
 mod mount;
 mod mount_flag;
 mod name;
+mod network;
 mod port;
+mod restart;
 mod signal;
 mod size;
 mod validate;
+mod volume;
 
 pub use device::{
     BlockIo, DeviceFlag, DeviceLimit, DeviceRule, DeviceSpec, Devices, GpuRequest,
     parse_rate_bytes, parse_rate_operations, parse_weight_device,
 };
+pub use duration::parse_duration;
 pub use env::{parse_sysctl, resolve_env, resolve_labels};
 pub use error::ParseError;
+pub use health::HealthConfig;
 pub use isolation::{AUTO_IDS, CgroupnsMode, IpcMode, Isolation, PidMode, UsernsMode};
 pub(crate) use log::Reader as LogOptionReader;
 pub use log::{LogChoice, LogDriver, LogPlan, parse_log_options};
@@ -38,8 +45,13 @@ pub use misc::{
 };
 pub(crate) use mount::clean_path;
 pub use name::{check_hostname, check_volume_name, parse_dns, parse_dns_search, parse_name};
+pub use network::{
+    EndpointFlags, EndpointRequest, combine_networks, parse_ip4, parse_ip6, parse_link_local, parse_mac,
+};
 pub use port::parse_expose;
+pub use restart::{RestartMode, RestartPolicy};
 pub use signal::parse_signal;
+pub use volume::{check_volume_driver, check_volume_options};
 pub use size::{check_cpuset, deserialize_size, parse_cpus, parse_memory_swap, parse_size};
 
 /// Everything `run` and `create` take. `Default` is `run IMAGE` without a flag.
@@ -71,6 +83,12 @@ pub struct RunOptions {
     pub env: Vec<String>,
     /// `-v`, `--mount`, `--tmpfs`.
     pub mounts: Vec<MountSpec>,
+    /// `--volumes-from`: `CONTAINER[:ro|rw]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes_from: Vec<VolumesFrom>,
+    /// `--volume-driver`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_driver: Option<String>,
     /// `-w`.
     pub working_dir: Option<String>,
     /// `-u`.
@@ -89,6 +107,9 @@ pub struct RunOptions {
     pub dns_options: Vec<String>,
     /// `--network`.
     pub network: NetworkMode,
+    /// A place on each network, of a container with a network of its own; none is one on the default bridge.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointRequest>,
     /// Resource limits.
     pub resources: Resources,
     /// `--cap-add`, as given (`ALL`, `NET_ADMIN`, `CAP_NET_ADMIN`).
@@ -120,6 +141,12 @@ pub struct RunOptions {
     /// `--pull`.
     #[serde(default)]
     pub pull: PullPolicy,
+    /// `--restart`.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// `--health-*` and `--no-healthcheck`.
+    #[serde(default)]
+    pub health: Option<HealthConfig>,
     /// `--attach`: the streams that are shown; `None` is all of them, unless it is started in the background.
     #[serde(default)]
     pub attach: Option<AttachTo>,
@@ -202,15 +229,18 @@ pub struct PortSpec {
 }
 
 /// What a mount shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MountKind {
     /// A file or directory of the host.
     Bind,
     /// A volume, named or anonymous.
+    #[default]
     Volume,
     /// Memory.
     Tmpfs,
+    /// The files of an image, read-only.
+    Image,
 }
 
 impl MountKind {
@@ -220,12 +250,28 @@ impl MountKind {
             MountKind::Bind => "bind",
             MountKind::Volume => "volume",
             MountKind::Tmpfs => "tmpfs",
+            MountKind::Image => "image",
         }
     }
 }
 
+/// What of a bind is shown that is mounted below its source, and whether a read-only bind is that below, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BindRecursion {
+    /// All is shown, and read-only too, as far as the kernel can.
+    #[default]
+    Enabled,
+    /// Nothing is shown.
+    Disabled,
+    /// All is shown, and writable in a read-only bind.
+    Writable,
+    /// All is shown, and surely read-only.
+    Readonly,
+}
+
 /// One `-v`, `--mount` or `--tmpfs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountSpec {
     /// What it shows.
     pub kind: MountKind,
@@ -248,6 +294,30 @@ pub struct MountSpec {
     /// Asked for by `--mount`, which `inspect` tells apart.
     #[serde(default)]
     pub by_mount_flag: bool,
+    /// Not the whole volume or image, but what is there in it: a relative path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subpath: Option<String>,
+    /// What is mounted below a bind's source.
+    #[serde(default)]
+    pub recursion: BindRecursion,
+    /// Who is to make a volume that is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_driver: Option<String>,
+    /// Options of a volume that is not there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volume_options: BTreeMap<String, String>,
+    /// Labels of a volume that is not there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volume_labels: BTreeMap<String, String>,
+}
+
+/// One `--volumes-from`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumesFrom {
+    /// The container, as named.
+    pub container: String,
+    /// Whether what can be written there can be here.
+    pub read_only: bool,
 }
 
 /// `--network`.
@@ -263,6 +333,8 @@ pub enum NetworkMode {
     Host,
     /// That of another container, by name or id.
     Container(String),
+    /// One that a user made, as it was named; the first of several.
+    User(String),
 }
 
 /// `--add-host`.

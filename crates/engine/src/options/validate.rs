@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    MountKind, NetworkMode, ParseError, Resources, RunOptions, check_cpuset, check_hostname,
-    parse_dns_search, parse_name, parse_platform, parse_signal,
+    MountKind, NetworkMode, ParseError, Resources, RestartMode, RunOptions, check_cpuset,
+    check_hostname, parse_dns_search, parse_name, parse_platform, parse_signal,
 };
 
 /// Below this no container starts.
@@ -42,6 +42,12 @@ impl RunOptions {
         }
         if let Some(platform) = &self.platform {
             parse_platform(platform)?;
+        }
+        if self.auto_remove && self.restart.mode != RestartMode::No {
+            return Err(ParseError::RestartAndRemove);
+        }
+        if let Some(health) = &self.health {
+            health.check()?;
         }
         self.check_resources(&mut warnings)?;
         super::isolation::check(self)?;
