@@ -6,11 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{Process, Spec};
 use rctr_runtime::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WindowSize};
+use rctr_store::{Store, Tx};
 
+use crate::events::{self, ContainerEvent};
 use crate::model::{Container, Status};
 use crate::options::{ExecOptions, ParseError};
 use crate::rootfs_view::RootfsView;
-use crate::{Engine, Error, Result, spec, user};
+use crate::{Engine, Error, Result, names, spec, user};
 
 /// A process that `exec` started. Dropping it leaves the process alone.
 pub struct ExecSession {
@@ -21,6 +23,7 @@ pub struct ExecSession {
     /// Its standard error.
     pub stderr: Option<OwnedFd>,
     handle: ExecHandle,
+    told: Option<Told>,
 }
 
 impl ExecSession {
@@ -34,7 +37,11 @@ impl ExecSession {
     /// # Errors
     /// The monitor was killed.
     pub fn wait(&mut self) -> Result<i32> {
-        Ok(self.handle.wait()?)
+        let code = self.handle.wait()?;
+        if let Some(told) = self.told.take() {
+            told.ended(code);
+        }
+        Ok(code)
     }
 
     /// Sets the terminal's size.
@@ -87,29 +94,59 @@ impl Engine {
             return Err(ParseError::WorkingDir { path: path.clone() }.into());
         }
         let process = self.exec_process(&container, options)?;
+        let told = Told::new(self, &container, options);
+        let end_command = match &told {
+            Some(told) => {
+                told.begun()?;
+                self.own_command(&["internal", "exec-ended", &container.id, &told.id])?
+            }
+            None => Vec::new(),
+        };
         let client = MonitorClient::connect(&self.state_dir(&container.id))?;
         if options.tty {
             let request = ExecRequest {
                 process,
                 tty: Some(WindowSize { rows: 24, cols: 80 }),
+                end_command,
             };
-            let handle = client.exec(request, None)?;
+            let handle = client.exec(request, None).inspect_err(|_| failed(&told))?;
             return Ok(ExecSession {
                 stdin: None,
                 stdout: None,
                 stderr: None,
                 handle,
+                told,
             });
         }
-        let request = ExecRequest { process, tty: None };
+        let request = ExecRequest {
+            process,
+            tty: None,
+            end_command,
+        };
         let mut pipes = Pipes::make(options)?;
-        let handle = client.exec(request, Some(pipes.inner()))?;
+        let handle = client
+            .exec(request, Some(pipes.inner()))
+            .inspect_err(|_| failed(&told))?;
         Ok(ExecSession {
             stdin: pipes.stdin.take(),
             stdout: pipes.stdout.take(),
             stderr: pipes.stderr.take(),
             handle,
+            told,
         })
+    }
+
+    /// A process that `exec` started has ended, and nobody waited for it.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn exec_ended(&self, container: &str, exec: &str, code: i32) -> Result<()> {
+        match self.record(container)? {
+            Some(container) => Ok(self
+                .store
+                .write(|tx| events::exec_ended(tx, &container, exec, code))?),
+            None => Ok(()),
+        }
     }
 
     fn exec_process(&self, container: &Container, options: &ExecOptions) -> Result<Process> {
@@ -137,6 +174,56 @@ impl Engine {
             None => self.identity(container, &view)?,
         };
         Ok(spec::exec_process(&init, container, &identity, options)?)
+    }
+}
+
+/// A process that is told of. In a pod none is: the kubelet's probes would fill the list.
+struct Told {
+    store: Store,
+    container: Container,
+    id: String,
+    command: String,
+}
+
+impl Told {
+    fn new(engine: &Engine, container: &Container, options: &ExecOptions) -> Option<Told> {
+        container.pod.is_none().then(|| Told {
+            store: engine.store.clone(),
+            container: container.clone(),
+            id: names::new_id(),
+            command: options.cmd.join(" "),
+        })
+    }
+
+    /// Before it starts: it may have ended before this process has a word to say.
+    fn begun(&self) -> Result<()> {
+        let Told { id, command, .. } = self;
+        let container = &self.container;
+        Ok(self.store.write(|tx| {
+            let create = ContainerEvent::ExecCreate { id, command };
+            events::container(tx, container, create)?;
+            events::container(tx, container, ContainerEvent::ExecStart { id, command })?;
+            tx.owe_event(&events::exec_due(&container.id, id))
+        })?)
+    }
+
+    fn ended(self, code: i32) {
+        let write = |tx: &Tx<'_>| events::exec_ended(tx, &self.container, &self.id, code);
+        report(self.store.write(write));
+    }
+}
+
+/// It did not start, so there is no end to tell of.
+fn failed(told: &Option<Told>) {
+    if let Some(told) = told {
+        let due = events::exec_due(&told.container.id, &told.id);
+        report(told.store.write(|tx| tx.pay_event(&due).map(drop)));
+    }
+}
+
+fn report(written: rctr_store::Result<()>) {
+    if let Err(e) = written {
+        tracing::warn!(error = %e, "a process was not told of");
     }
 }
 

@@ -100,6 +100,9 @@ pub struct ExecRequest {
     pub process: Process,
     /// A pseudo terminal of this size instead of the three descriptors.
     pub tty: Option<WindowSize>,
+    /// What the monitor runs, with the exit code as one more argument, if nobody waits when the process ends; empty:
+    /// nothing.
+    pub end_command: Vec<String>,
 }
 
 /// The exec'd process's standard streams: pipes or files, never a terminal of the host.
@@ -212,6 +215,7 @@ impl MonitorClient {
         let spec = ExecSpec {
             process: request.process,
             tty: request.tty,
+            end_command: request.end_command,
         };
         self.connection.send(&Request::Exec(Box::new(spec)), &fds)?;
         match self.connection.receive()? {

@@ -77,6 +77,8 @@ pub(crate) enum Request {
 pub(crate) struct ExecSpec {
     pub process: Process,
     pub tty: Option<WindowSize>,
+    #[serde(default)]
+    pub end_command: Vec<String>,
 }
 
 /// What the monitor answers.

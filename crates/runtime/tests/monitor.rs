@@ -48,7 +48,11 @@ fn exec(bundle: &Bundle, process: Process) -> Result<Exec, Error> {
         stdout: writer.as_fd(),
         stderr: writer.as_fd(),
     };
-    let request = ExecRequest { process, tty: None };
+    let request = ExecRequest {
+        process,
+        tty: None,
+        end_command: Vec::new(),
+    };
     let handle = client(bundle).exec(request, Some(stdio))?;
     Ok(Exec {
         handle,
@@ -267,6 +271,7 @@ fn an_executed_process_can_have_a_terminal() {
     let request = ExecRequest {
         process,
         tty: Some(WindowSize { rows: 33, cols: 77 }),
+        end_command: Vec::new(),
     };
     let mut handle = client(&bundle).exec(request, None).unwrap();
     let mut terminal = File::from(handle.pty.take().unwrap());
@@ -306,6 +311,7 @@ fn a_terminal_of_the_host_is_not_handed_in() {
     let request = ExecRequest {
         process: process(&["true"]),
         tty: None,
+        end_command: Vec::new(),
     };
     let refused = client(&bundle).exec(request, Some(stdio)).err().unwrap();
     assert!(matches!(refused, Error::HostTerminal));

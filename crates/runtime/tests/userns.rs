@@ -227,7 +227,11 @@ fn processes_are_executed_in_the_same_namespace() {
         "id -u; cat /proc/self/uid_map; echo out > /dev/stdout; kill -0 1",
     ]);
     process.set_user(UserBuilder::default().uid(0u32).gid(0u32).build().unwrap());
-    let request = ExecRequest { process, tty: None };
+    let request = ExecRequest {
+        process,
+        tty: None,
+        end_command: Vec::new(),
+    };
     let client = MonitorClient::connect(bundle.state_dir()).unwrap();
     let mut handle = client.exec(request, Some(stdio)).unwrap();
     drop(writer);

@@ -36,6 +36,8 @@ pub enum ContainerVerb {
     Stats(StatsArgs),
     /// Display the running processes of a container
     Top(TopArgs),
+    /// Update configuration of one or more containers
+    Update(super::UpdateArgs),
     /// Attach local standard input, output, and error streams to a running container
     Attach(AttachArgs),
 }

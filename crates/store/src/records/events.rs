@@ -52,7 +52,7 @@ impl Tx<'_> {
     /// change is. The oldest events go when there are more than ten thousand.
     ///
     /// # Errors
-    /// [`Error::Document`], [`Error::Database`].
+    /// [`Error::Document`](crate::Error::Document), [`Error::Database`](crate::Error::Database).
     pub fn add_event(&self, new: &NewEvent<'_>) -> Result<()> {
         let attributes = to_json("event", new.attributes)?;
         let seq: Option<i64> = self.first(
@@ -71,7 +71,7 @@ impl Tx<'_> {
     /// Notes that an event about `actor` is due, and will be told by whoever [pays](Self::pay_event) first.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::Database`](crate::Error::Database).
     pub fn owe_event(&self, actor: &str) -> Result<()> {
         self.execute(
             "INSERT OR IGNORE INTO events_due (actor) VALUES (?)",
@@ -83,10 +83,23 @@ impl Tx<'_> {
     /// Whether an event about `actor` was due; it is not any more.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::Database`](crate::Error::Database).
     pub fn pay_event(&self, actor: &str) -> Result<bool> {
         let paid = self.execute("DELETE FROM events_due WHERE actor = ?", [actor])?;
         Ok(paid > 0)
+    }
+
+    /// What follows `prefix` in those about whom an event is due.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::Error::Database).
+    pub fn events_due(&self, prefix: &str) -> Result<Vec<String>> {
+        self.all(
+            "SELECT substr(actor, length(?1) + 1) FROM events_due
+             WHERE actor > ?1 AND substr(actor, 1, length(?1)) = ?1 ORDER BY actor",
+            [prefix],
+            |row| row.get(0),
+        )
     }
 
     fn events_after(&self, seq: i64) -> Result<Vec<Event>> {
@@ -123,7 +136,7 @@ impl Store {
     /// at this moment is waited for: all that a [`Watch`] has told of is there.
     ///
     /// # Errors
-    /// [`Error::Document`], [`Error::Database`].
+    /// [`Error::Document`](crate::Error::Document), [`Error::Database`](crate::Error::Database).
     pub fn events_after(&self, seq: i64) -> Result<Vec<Event>> {
         self.alone(|tx| tx.events_after(seq))
     }
@@ -131,7 +144,7 @@ impl Store {
     /// The number of the newest event; 0 if there never was one.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::Database`](crate::Error::Database).
     pub fn last_event(&self) -> Result<i64> {
         let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'events'";
         let last = self.read(|tx| tx.first(sql, [], |row| row.get(0)))?;
@@ -141,7 +154,7 @@ impl Store {
     /// Begins to watch for changes of the records, by whichever process.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`](crate::Error::Io).
     pub fn watch(&self) -> Result<Watch> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK);
         let begun = inotify.and_then(|inotify| {
@@ -166,7 +179,7 @@ impl Watch {
     /// Takes what has been told so far; false if there was nothing.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`](crate::Error::Io).
     pub fn drain(&self) -> Result<bool> {
         let mut told = false;
         loop {
@@ -279,6 +292,10 @@ mod tests {
         store.write(|tx| tx.owe_event("a")).unwrap();
         assert!(store.write(|tx| tx.pay_event("a")).unwrap());
         assert!(!store.write(|tx| tx.pay_event("a")).unwrap());
+        for actor in ["b", "b/1", "b/2", "c/3"] {
+            store.write(|tx| tx.owe_event(actor)).unwrap();
+        }
+        assert_eq!(store.write(|tx| tx.events_due("b/")).unwrap(), ["1", "2"]);
     }
 
     #[test]

@@ -97,6 +97,7 @@ pub(super) fn run(
         signals: child_signals(),
         container,
         peers: Vec::new(),
+        executed: Vec::new(),
         ended: None,
         log_error: None,
         settled: false,
@@ -126,6 +127,8 @@ struct Supervisor {
     container: Container,
     signals: Option<SignalFd>,
     peers: Vec<Peer>,
+    /// Processes beside the first, and what to run when they end unseen.
+    executed: Vec<(i32, Vec<String>)>,
     /// Set once the container has ended.
     ended: Option<ExitStatus>,
     log_error: Option<String>,
@@ -366,10 +369,15 @@ impl Supervisor {
             if self.probe_ended(pid, code) {
                 continue;
             }
-            let executed = |peer: &&mut Peer| peer.role == Role::Exec(pid);
+            let told = self.executed.iter().position(|(of, _)| *of == pid);
+            let command = told.map(|index| self.executed.swap_remove(index).1);
+            let executed = |peer: &&mut Peer| !peer.gone && peer.role == Role::Exec(pid);
             if let Some(peer) = self.peers.iter_mut().find(executed) {
                 peer.reply(&Reply::ExecExit(code));
                 peer.role = Role::Talking;
+            } else if let Some(mut command) = command {
+                command.push(code.to_string());
+                run_on_host(&command, &self.container.host_mounts);
             }
         }
     }

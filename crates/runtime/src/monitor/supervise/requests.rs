@@ -90,6 +90,10 @@ impl Supervisor {
         }
         match self.container.runtime.exec(&spec.process, stdio) {
             Ok(process) => {
+                if !spec.end_command.is_empty() {
+                    let command = spec.end_command.clone();
+                    self.executed.push((process.pid, command));
+                }
                 let peer = &mut self.peers[index];
                 peer.role = Role::Exec(process.pid);
                 peer.reply_with_fd(&Reply::ExecStarted { pid: process.pid }, process.pty);
