@@ -92,6 +92,7 @@ pub struct Env {
 #[derive(Default)]
 pub struct EnvBuilder {
     mirror: Option<String>,
+    cgroup_driver: Option<String>,
     config: String,
 }
 
@@ -99,6 +100,12 @@ impl EnvBuilder {
     /// Takes `address` for Docker Hub instead of the shared registry: a [`crate::Proxy`], or one that does not answer.
     pub fn mirror(mut self, address: &str) -> Self {
         self.mirror = Some(address.to_owned());
+        self
+    }
+
+    /// Who makes cgroups; without a word we do.
+    pub fn cgroup_driver(mut self, driver: &str) -> Self {
+        self.cgroup_driver = Some(driver.to_owned());
         self
     }
 
@@ -129,12 +136,16 @@ impl EnvBuilder {
             .subnet_v6()
             .map(|net| format!("subnet_v6 = \"{net}\"\n"))
             .unwrap_or_default();
+        let driver = self.cgroup_driver.as_deref().unwrap_or("cgroupfs");
+        let parent = match driver {
+            "systemd" => "system.slice".to_owned(),
+            _ => format!("/{}", Slot::cgroup_name(env.slot.number)),
+        };
         let text = format!(
             "[registry.\"docker.io\"]\nmirrors = [\"{mirror}\"]\n\n[network]\nbridge = \"{}\"\nsubnet = \"{}\"\n{v6}\n\
-             [cgroup]\ndriver = \"cgroupfs\"\nparent = \"/{}\"\n\n{}",
+             [cgroup]\ndriver = \"{driver}\"\nparent = \"{parent}\"\n\n{}",
             env.slot.bridge(),
             env.slot.subnet(),
-            Slot::cgroup_name(env.slot.number),
             self.config
         );
         fs::write(env.config_file(), text).expect("a configuration file");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rctr_cri::api;
-use rctr_tests::cri::{Cri, host, shell};
+use rctr_tests::cri::{Cri, container, host, shell};
 use rctr_tests::{http_get, wait_for};
 use tempfile::TempDir;
 
@@ -137,4 +137,54 @@ fn a_configuration_that_cannot_work_is_told_and_one_that_does_is_taken_without_a
         ..Default::default()
     }));
     assert_eq!(ready.len(), 1);
+}
+
+#[test]
+fn ports_of_the_host_are_mapped_by_the_plugin_for_that() {
+    let conf = tempfile::tempdir().expect("a directory");
+    let cri = cri(&conf);
+    let leases = cri.env().path("leases");
+    let mut list: serde_json::Value =
+        serde_json::from_str(&list(&cri, &leases)).expect("a configuration");
+    list["plugins"][1] =
+        serde_json::json!({"type": "portmap", "capabilities": {"portMappings": true}});
+    std::fs::write(conf.path().join("10-test.conflist"), list.to_string()).expect("a file");
+    cri.pull("busybox");
+    cri.pull("python");
+    let port = 20_000 + u16::from(cri.env().slot().subnet().network().octets()[2]);
+    let mapping = |protocol: api::Protocol, inside: i32, ip: &str| api::PortMapping {
+        protocol: protocol.into(),
+        container_port: inside,
+        host_port: port.into(),
+        host_ip: ip.into(),
+    };
+    let mut config = cri.pod_config("mapped");
+    config.port_mappings = vec![
+        mapping(api::Protocol::Tcp, 8080, "127.0.0.1"),
+        mapping(api::Protocol::Udp, 7000, ""),
+    ];
+    let pod = cri.run_pod(&config);
+    let web = "echo mapped > /tmp/index.html; exec httpd -f -p 8080 -h /tmp";
+    cri.run(&pod, &config, shell("web", web));
+    let echo = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+                s.bind(('', 7000))\nwhile True: s.sendto(*s.recvfrom(99))";
+    cri.run(
+        &pod,
+        &config,
+        container("echo", "python", &["python3", "-c", echo]),
+    );
+    let page = |ip: &str| http_get((ip, port), "/").is_ok_and(|page| page.body.trim() == "mapped");
+    wait_for("the mapped server", || page("127.0.0.1"));
+    assert!(!page("127.0.0.2"), "it is one address's");
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let patience = std::time::Duration::from_millis(200);
+    socket.set_read_timeout(Some(patience)).expect("a timeout");
+    let answers = || {
+        let sent = socket.send_to(b"ping", ("127.0.0.1", port));
+        let mut answer = [0; 16];
+        sent.is_ok() && socket.recv_from(&mut answer).is_ok_and(|(n, _)| n == 4)
+    };
+    wait_for("an echo", answers);
+    cri.stop_pod(&pod);
+    assert!(!page("127.0.0.1") && !answers());
 }

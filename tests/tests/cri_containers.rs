@@ -4,71 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rctr_cri::api;
-use rctr_tests::cri::{Cri, container, map, refused, shell};
-use rctr_tests::{Mounted, wait_for};
+use rctr_tests::cri::{Pod, container, limits, map, mount, refused, shell};
 use tonic::Code;
-
-/// A pod with busybox at hand.
-struct Pod {
-    cri: Cri,
-    config: api::PodSandboxConfig,
-    id: String,
-}
-
-impl Pod {
-    fn new(name: &str) -> Self {
-        let cri = Cri::new();
-        cri.pull("busybox");
-        let config = cri.pod_config(name);
-        let id = cri.run_pod(&config);
-        Self { cri, config, id }
-    }
-
-    fn create(&self, config: api::ContainerConfig) -> String {
-        self.cri.create(&self.id, &self.config, config)
-    }
-
-    fn run(&self, config: api::ContainerConfig) -> String {
-        self.cri.run(&self.id, &self.config, config)
-    }
-
-    /// Runs a script to its end: what it wrote to its log, without the log's own words.
-    fn output(&self, config: api::ContainerConfig) -> String {
-        let id = self.run(config);
-        let ended = self.cri.wait_exit(&id);
-        let log = std::fs::read_to_string(&ended.log_path).expect("a log");
-        let text = |line: &str| line.splitn(4, ' ').nth(3).map(str::to_owned);
-        log.lines().filter_map(text).collect::<Vec<_>>().join("\n")
-    }
-}
-
-fn mount(inside: &str, host: &Path) -> api::Mount {
-    api::Mount {
-        container_path: inside.into(),
-        host_path: host.to_string_lossy().into_owned(),
-        ..Default::default()
-    }
-}
-
-fn limits(change: impl FnOnce(&mut api::LinuxContainerResources)) -> api::LinuxContainerConfig {
-    let mut resources = api::LinuxContainerResources::default();
-    change(&mut resources);
-    api::LinuxContainerConfig {
-        resources: Some(resources),
-        ..Default::default()
-    }
-}
-
-fn secured(
-    change: impl FnOnce(&mut api::LinuxContainerSecurityContext),
-) -> api::LinuxContainerConfig {
-    let mut context = api::LinuxContainerSecurityContext::default();
-    change(&mut context);
-    api::LinuxContainerConfig {
-        security_context: Some(context),
-        ..Default::default()
-    }
-}
 
 #[test]
 fn a_container_is_told_as_it_was_asked_for() {
@@ -266,85 +203,6 @@ fn environment_and_directory() {
 }
 
 #[test]
-fn directories_are_shared_inside_a_pod() {
-    let pod = Pod::new("volumes");
-    let volume = pod.cri.env().path("empty-dir");
-    std::fs::create_dir(&volume).expect("a directory");
-    let with = |name: &str, read_only: bool| {
-        let mut config = shell(name, "sleep 1000");
-        config.mounts.push(api::Mount {
-            readonly: read_only,
-            ..mount("/cache", &volume)
-        });
-        config
-    };
-    let writer = pod.run(with("writer", false));
-    let reader = pod.run(with("reader", true));
-    pod.cri.sh(&writer, "echo shared > /cache/file");
-    assert_eq!(pod.cri.sh(&reader, "cat /cache/file"), "shared");
-    let refused = pod
-        .cri
-        .try_exec(&reader, &["touch", "/cache/other"], 5)
-        .expect("ExecSync");
-    assert_ne!(refused.exit_code, 0);
-}
-
-#[test]
-fn configuration_files_follow_their_links() {
-    let pod = Pod::new("configmap");
-    let volume = pod.cri.env().path("config-map");
-    let version = |name: &str, text: &str| {
-        std::fs::create_dir_all(volume.join(name)).expect("a directory");
-        std::fs::write(volume.join(name).join("app.conf"), text).expect("a file");
-    };
-    version("..1", "one");
-    std::os::unix::fs::symlink("..1", volume.join("..data")).expect("a link");
-    std::os::unix::fs::symlink("..data/app.conf", volume.join("app.conf")).expect("a link");
-    let mut config = shell("c", "sleep 1000");
-    config.mounts.push(api::Mount {
-        readonly: true,
-        ..mount("/etc/app", &volume)
-    });
-    // What subPath does: the kubelet names the file behind the links.
-    config
-        .mounts
-        .push(mount("/etc/one.conf", &volume.join("app.conf")));
-    let id = pod.run(config);
-    assert_eq!(
-        pod.cri.sh(&id, "cat /etc/app/app.conf /etc/one.conf"),
-        "oneone"
-    );
-    version("..2", "two");
-    std::os::unix::fs::symlink("..2", volume.join("..new")).expect("a link");
-    std::fs::rename(volume.join("..new"), volume.join("..data")).expect("renamed");
-    assert_eq!(pod.cri.sh(&id, "cat /etc/app/app.conf"), "two");
-}
-
-#[test]
-fn mounts_that_make_no_sense_are_refused() {
-    let pod = Pod::new("badmounts");
-    let refuse = |mount: api::Mount| {
-        let mut config = shell("c", "true");
-        config.mounts.push(mount);
-        let outcome = pod.cri.try_create(&pod.id, &pod.config, config);
-        refused(outcome, Code::InvalidArgument)
-    };
-    refuse(api::Mount {
-        container_path: "/x".into(),
-        ..Default::default()
-    });
-    let said = refuse(api::Mount {
-        recursive_read_only: true,
-        ..mount("/x", Path::new("/tmp"))
-    });
-    assert!(said.contains("/x"), "{said}");
-    assert!(
-        pod.cri.containers(None).is_empty(),
-        "no name stays reserved"
-    );
-}
-
-#[test]
 fn a_deaf_process_is_killed_when_its_time_is_up() {
     let pod = Pod::new("deaf");
     let id = pod.run(shell(
@@ -362,6 +220,24 @@ fn a_deaf_process_is_killed_when_its_time_is_up() {
 }
 
 #[test]
+fn a_stop_that_comes_before_the_program_is_ready_is_not_lost() {
+    let pod = Pod::new("early");
+    // The kernel drops the signal: nobody handles it for the first half second.
+    let script = "sleep 0.5; trap 'exit 9' TERM; while :; do sleep 0.05; done";
+    let id = pod.run(shell("c", script));
+    let began = Instant::now();
+    pod.cri.stop(&id, 60);
+    assert!(began.elapsed() < Duration::from_secs(30));
+    assert_eq!(pod.cri.status(&id).exit_code, 9);
+    // One that never handles it has its time.
+    let deaf = pod.run(shell("deaf", "exec sleep 1000"));
+    let began = Instant::now();
+    pod.cri.stop(&deaf, 1);
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    assert_eq!(pod.cri.status(&deaf).exit_code, 137);
+}
+
+#[test]
 fn the_stop_signal_is_the_containers() {
     let pod = Pod::new("signal");
     let script = "trap 'exit 5' USR1; echo ready; while :; do sleep 0.1; done";
@@ -373,187 +249,6 @@ fn the_stop_signal_is_the_containers() {
     pod.cri.wait_log(Path::new(&status.log_path), "ready");
     pod.cri.stop(&id, 20);
     assert_eq!(pod.cri.status(&id).exit_code, 5);
-}
-
-#[test]
-fn a_command_whose_time_is_up_is_killed_whole() {
-    let pod = Pod::new("timeout");
-    let id = pod.run(shell("c", "sleep 1000"));
-    let began = Instant::now();
-    let outcome = pod
-        .cri
-        .try_exec(&id, &["sh", "-c", "sleep 4321 & sleep 4322"], 1);
-    refused(outcome, Code::DeadlineExceeded);
-    assert!(began.elapsed() < Duration::from_secs(10));
-    wait_for("all of the command to be gone", || {
-        let processes = pod.cri.sh(&id, "ps -o args");
-        !processes.contains("sleep 432")
-    });
-    assert_eq!(
-        pod.cri.status(&id).state(),
-        api::ContainerState::ContainerRunning
-    );
-}
-
-#[test]
-fn commands_run_to_their_end() {
-    let pod = Pod::new("exec");
-    let id = pod.run(shell("c", "sleep 1000"));
-    let run = |words: &[&str]| pod.cri.try_exec(&id, words, 10).expect("ExecSync");
-    assert_eq!(run(&["true"]).exit_code, 0);
-    assert_eq!(run(&["sh", "-c", "exit 9"]).exit_code, 9);
-    let missing = run(&["/nosuch"]);
-    assert_eq!(missing.exit_code, 127);
-    assert!(!missing.stderr.is_empty());
-    // Nothing to read, and no terminal.
-    assert_eq!(run(&["cat"]).stdout, b"");
-    // What stays in the background holds nobody up.
-    let began = Instant::now();
-    assert_eq!(run(&["sh", "-c", "sleep 5 & echo done"]).stdout, b"done\n");
-    assert!(began.elapsed() < Duration::from_secs(4));
-    let flood = run(&["sh", "-c", "head -c 20000000 /dev/zero"]);
-    assert_eq!(flood.exit_code, 0);
-    assert!(
-        (1 << 20..=16 << 20).contains(&flood.stdout.len()),
-        "{}",
-        flood.stdout.len()
-    );
-    refused(pod.cri.try_exec(&id, &[], 1), Code::InvalidArgument);
-    pod.cri.stop(&id, 0);
-    refused(
-        pod.cri.try_exec(&id, &["true"], 1),
-        Code::FailedPrecondition,
-    );
-}
-
-#[test]
-fn logs_are_reopened_when_they_are_rotated() {
-    let pod = Pod::new("rotate");
-    let id = pod.run(shell(
-        "c",
-        "n=0; while :; do n=$((n+1)); echo line $n; sleep 0.05; done",
-    ));
-    let log = pod.cri.status(&id).log_path;
-    pod.cri.wait_log(Path::new(&log), "line 2\n");
-    let rotated = format!("{log}.1");
-    std::fs::rename(&log, &rotated).expect("renamed");
-    let container_id = id.clone();
-    pod.cri
-        .runtime(async |c| {
-            c.reopen_container_log(api::ReopenContainerLogRequest { container_id })
-                .await
-        })
-        .expect("ReopenContainerLog");
-    let fresh = pod.cri.wait_log(Path::new(&log), "line");
-    let first: u32 = fresh
-        .lines()
-        .next()
-        .and_then(|line| line.rsplit(' ').next()?.parse().ok())
-        .expect("a number");
-    let old = std::fs::read_to_string(&rotated).expect("the old log");
-    assert!(
-        old.contains(&format!("line {}\n", first - 1)),
-        "nothing is lost"
-    );
-    pod.cri.stop(&id, 0);
-    let container_id = id.clone();
-    let outcome = pod.cri.runtime(async |c| {
-        c.reopen_container_log(api::ReopenContainerLogRequest { container_id })
-            .await
-    });
-    refused(outcome, Code::FailedPrecondition);
-}
-
-#[test]
-fn long_lines_are_logged_in_parts() {
-    let pod = Pod::new("long");
-    let id = pod.run(shell(
-        "c",
-        "head -c 40000 /dev/zero | tr '\\0' x; echo; echo end",
-    ));
-    let ended = pod.cri.wait_exit(&id);
-    let log = std::fs::read_to_string(&ended.log_path).expect("a log");
-    let tags: Vec<_> = log.lines().filter_map(|l| l.split(' ').nth(2)).collect();
-    assert_eq!(tags, ["P", "P", "F", "F"]);
-    let parts = log.lines().filter_map(|l| l.split(' ').nth(3));
-    let length: usize = parts.filter(|p| p.starts_with('x')).map(str::len).sum();
-    assert_eq!(length, 40_000);
-}
-
-#[test]
-fn users_and_groups() {
-    let pod = Pod::new("users");
-    let id = |change: &dyn Fn(&mut api::LinuxContainerSecurityContext), name: &str| {
-        let mut config = shell(name, "id -u; id -g; id -G");
-        config.linux = Some(secured(change));
-        pod.output(config).replace('\n', " | ")
-    };
-    let number = |value| Some(api::Int64Value { value });
-    let plain = id(&|_| {}, "root");
-    assert!(plain.starts_with("0 | 0 | 0"), "{plain}");
-    let user = id(
-        &|c| {
-            c.run_as_user = number(1000);
-            c.run_as_group = number(2000);
-            c.supplemental_groups = vec![3000, 4000];
-        },
-        "user",
-    );
-    assert_eq!(user, "1000 | 2000 | 2000 3000 4000");
-    let named = id(&|c| c.run_as_username = "www-data".into(), "named");
-    assert_eq!(named, "33 | 33 | 33");
-    let mut config = shell("nouser", "true");
-    config.linux = Some(secured(|c| c.run_as_group = number(1)));
-    refused(
-        pod.cri.try_create(&pod.id, &pod.config, config),
-        Code::InvalidArgument,
-    );
-}
-
-#[test]
-fn capabilities_and_privilege() {
-    let pod = Pod::new("caps");
-    let effective = |name: &str, change: &dyn Fn(&mut api::LinuxContainerSecurityContext)| {
-        let mut config = shell(name, "grep CapEff /proc/self/status | cut -f2");
-        config.linux = Some(secured(change));
-        u64::from_str_radix(pod.output(config).trim(), 16).expect("a mask")
-    };
-    let net_admin = 1 << 12;
-    let usual = effective("usual", &|_| {});
-    assert_eq!(usual & net_admin, 0);
-    let all = vec!["ALL".to_owned()];
-    let added = effective("added", &|c| {
-        c.capabilities = Some(api::Capability {
-            add_capabilities: vec!["NET_ADMIN".into()],
-            ..Default::default()
-        });
-    });
-    assert_eq!(added, usual | net_admin);
-    let none = effective("none", &|c| {
-        c.capabilities = Some(api::Capability {
-            drop_capabilities: all.clone(),
-            ..Default::default()
-        });
-    });
-    assert_eq!(none, 0);
-    let privileged = effective("privileged", &|c| c.privileged = true);
-    assert_eq!(privileged & net_admin, net_admin);
-    assert!(privileged.count_ones() > added.count_ones());
-}
-
-#[test]
-fn a_root_file_system_may_be_read_only() {
-    let pod = Pod::new("readonly");
-    let mut config = shell(
-        "c",
-        "touch /x && echo written || echo refused; touch /dev/shm/y && echo shm",
-    );
-    config.linux = Some(secured(|c| c.readonly_rootfs = true));
-    let output = pod.output(config);
-    assert!(
-        output.contains("refused") && output.contains("shm"),
-        "{output}"
-    );
 }
 
 #[test]
@@ -599,149 +294,4 @@ fn limits_are_set_told_and_changed() {
         (50_000, 40 << 20)
     );
     assert_eq!(now.cpu_shares, 102, "what nobody names stays");
-}
-
-#[test]
-fn read_only_may_be_recursive() {
-    let pod = Pod::new("rro");
-    let top = pod.cri.env().path("rro");
-    std::fs::create_dir_all(top.join("below")).expect("a directory");
-    let _below = Mounted::tmpfs(&top.join("below"), "1m");
-    let with = |name: &str, recursive: bool| {
-        let mut config = shell(name, "sleep 1000");
-        config.mounts.push(api::Mount {
-            readonly: true,
-            recursive_read_only: recursive,
-            ..mount("/data", &top)
-        });
-        config
-    };
-    let shallow = pod.run(with("shallow", false));
-    let deep = pod.run(with("deep", true));
-    let writes = |id: &str, path: &str| {
-        let done = pod.cri.try_exec(id, &["touch", path], 5).expect("ExecSync");
-        done.exit_code == 0
-    };
-    assert!(!writes(&shallow, "/data/x") && !writes(&deep, "/data/x"));
-    assert!(writes(&shallow, "/data/below/x"));
-    assert!(!writes(&deep, "/data/below/y"));
-    assert!(pod.cri.status(&deep).mounts[0].recursive_read_only);
-    pod.cri.remove_pod(&pod.id);
-}
-
-#[test]
-fn groups_of_the_image_count_unless_the_policy_is_strict() {
-    let pod = Pod::new("groups");
-    let groups = |name: &str, policy: api::SupplementalGroupsPolicy| {
-        let mut config = shell(name, "id -G; sleep 1000");
-        config.linux = Some(secured(|c| {
-            c.run_as_user = Some(api::Int64Value { value: 0 });
-            c.supplemental_groups = vec![5000];
-            c.supplemental_groups_policy = policy.into();
-        }));
-        let id = pod.run(config);
-        let user = pod
-            .cri
-            .status(&id)
-            .user
-            .expect("a user")
-            .linux
-            .expect("linux");
-        (pod.cri.sh(&id, "id -G"), user)
-    };
-    let (strict, user) = groups("strict", api::SupplementalGroupsPolicy::Strict);
-    assert_eq!(strict, "0 5000");
-    assert_eq!((user.uid, user.gid), (0, 0));
-    assert_eq!(user.supplemental_groups, [0, 5000]);
-    let (merged, _) = groups("merge", api::SupplementalGroupsPolicy::Merge);
-    assert!(
-        merged.starts_with('0') && merged.ends_with("5000"),
-        "{merged}"
-    );
-}
-
-#[test]
-fn user_namespaces_map_owners() {
-    let cri = Cri::new();
-    cri.pull("busybox");
-    let map = api::IdMapping {
-        host_id: 1_000_000,
-        container_id: 0,
-        length: 65_536,
-    };
-    let user = api::UserNamespace {
-        mode: api::NamespaceMode::Pod.into(),
-        uids: vec![map],
-        gids: vec![map],
-    };
-    let namespaces = api::NamespaceOption {
-        pid: api::NamespaceMode::Container.into(),
-        userns_options: Some(user.clone()),
-        ..Default::default()
-    };
-    let mut config = cri.pod_config("userns");
-    config.linux.as_mut().expect("linux").security_context =
-        Some(api::LinuxSandboxSecurityContext {
-            namespace_options: Some(namespaces.clone()),
-            ..Default::default()
-        });
-    let pod = cri.run_pod(&config);
-    let volume = cri.env().path("volume");
-    std::fs::create_dir(&volume).expect("a directory");
-    let mut container = shell("c", "echo logged; sleep 1000");
-    container.linux = Some(secured(|c| c.namespace_options = Some(namespaces)));
-    container.mounts.push(api::Mount {
-        uid_mappings: vec![map],
-        gid_mappings: vec![map],
-        ..mount("/volume", &volume)
-    });
-    let id = cri.run(&pod, &config, container);
-    assert_eq!(
-        cri.sh(&id, "id -u; cat /proc/self/uid_map | tr -s ' '"),
-        "0\n 0 1000000 65536"
-    );
-    assert_eq!(
-        cri.sh(&id, "touch /x && stat -c %u /x /bin/busybox"),
-        "0\n0"
-    );
-    // What root writes to a volume is root's on the host, and is seen as root's inside.
-    cri.sh(&id, "echo kept > /volume/file");
-    let owner = std::os::unix::fs::MetadataExt::uid(
-        &std::fs::metadata(volume.join("file")).expect("written"),
-    );
-    assert_eq!(owner, 0);
-    assert_eq!(cri.sh(&id, "stat -c %u /volume/file"), "0");
-    assert_eq!(
-        cri.sh(
-            &id,
-            "cat /etc/hostname; id -u > /dev/shm/id; cat /dev/shm/id"
-        ),
-        "userns\n0"
-    );
-    // Outside it is nobody in particular.
-    let outside = cri.env().processes_of(&id).into_iter().map(|pid| {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|l| l.strip_prefix("Uid:\t"));
-        line.unwrap_or_default().to_owned()
-    });
-    assert!(
-        outside
-            .into_iter()
-            .any(|uids| uids.starts_with("1000000\t"))
-    );
-    cri.wait_log(Path::new(&cri.status(&id).log_path), "logged");
-    let told = cri
-        .pod_status(&pod)
-        .linux
-        .expect("linux")
-        .namespaces
-        .expect("namespaces");
-    assert_eq!(told.options.expect("options").userns_options, Some(user));
-    cri.stop(&id, 0);
-    let handlers = cri
-        .runtime(async |c| c.status(api::StatusRequest::default()).await)
-        .expect("Status")
-        .runtime_handlers;
-    let features = handlers[0].features.expect("features");
-    assert!(features.user_namespaces && features.recursive_read_only_mounts);
 }

@@ -16,20 +16,20 @@ const MOMENTS: [u64; 10] = [
     0, 500, 1_000, 2_000, 3_500, 5_000, 8_000, 12_000, 18_000, 26_000,
 ];
 
-/// Sends a request, kills the service meanwhile, and starts it again.
+/// Sends a request, kills the service meanwhile, and starts it again. The request fails, or was quick enough.
 fn interrupted<T: Send + 'static>(
     cri: &Cri,
     after: u64,
     request: impl Future<Output = T> + Send + 'static,
-) {
-    cri.wait(async {
+) -> T {
+    let answer = cri.wait(async {
         let asked = tokio::spawn(request);
         tokio::time::sleep(Duration::from_micros(after)).await;
         cri.end(Signal::SIGKILL);
-        // It fails, or was quick enough.
-        let _ = asked.await;
+        asked.await.expect("no panic")
     });
     cri.start();
+    answer
 }
 
 #[test]
@@ -53,12 +53,16 @@ fn a_pod_whose_making_was_interrupted_is_made_again() {
             config: Some(config.clone()),
             runtime_handler: String::new(),
         };
-        interrupted(
+        let answer = interrupted(
             &cri,
             after,
             async move { client.run_pod_sandbox(request).await },
         );
         let pod = cri.run_pod(&config);
+        if let Ok(answer) = answer {
+            let told = answer.into_inner().pod_sandbox_id;
+            assert_eq!(told, pod, "the one it told of");
+        }
         let listed = cri.pods(None);
         assert_eq!(listed.len(), 1, "after {after} µs");
         assert_eq!(
@@ -86,7 +90,7 @@ fn a_pod_whose_end_was_interrupted_is_removed_by_the_retry() {
         cri.run(&pod, &config, shell("c", "sleep 1000"));
         let mut client = cri.runtime_client();
         let pod_sandbox_id = pod.clone();
-        interrupted(&cri, after, async move {
+        let _ = interrupted(&cri, after, async move {
             let stop = api::StopPodSandboxRequest {
                 pod_sandbox_id: pod_sandbox_id.clone(),
             };
@@ -122,7 +126,7 @@ fn a_container_whose_making_was_interrupted_is_made_by_the_retry() {
             config: Some(container.clone()),
             sandbox_config: Some(config.clone()),
         };
-        interrupted(&cri, after, async move {
+        let _ = interrupted(&cri, after, async move {
             let container_id = client
                 .create_container(request)
                 .await?

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use rctr_cri::api;
-use rctr_tests::cri::{Cri, container, map, refused, shell, within};
-use rctr_tests::{http_get, wait_for};
+use rctr_tests::cri::{Cri, map, refused, shell, within};
 use tonic::{Code, Status};
 
 fn security(namespaces: api::NamespaceOption) -> api::LinuxPodSandboxConfig {
@@ -316,37 +315,6 @@ fn bad_requests_are_refused() {
 }
 
 #[test]
-fn containers_of_a_pod_share_its_network_and_names() {
-    let cri = Cri::new();
-    cri.pull("busybox");
-    let config = cri.pod_config("shared");
-    let pod = cri.run_pod(&config);
-    let web = "echo from one > /tmp/index.html; exec httpd -f -p 8080 -h /tmp";
-    let first = cri.run(&pod, &config, shell("first", web));
-    wait_for("the first server", || {
-        cri.try_exec(&first, &["wget", "-qO-", "http://127.0.0.1:8080/"], 5)
-            .is_ok_and(|done| done.exit_code == 0)
-    });
-    let second = cri.run(&pod, &config, shell("second", "exec httpd -f -p 8080"));
-    let ended = cri.wait_exit(&second);
-    assert_ne!(ended.exit_code, 0, "the port is taken");
-    let log = std::fs::read_to_string(&ended.log_path).expect("a log");
-    assert!(log.contains("Address already in use"), "{log}");
-
-    let mut again = shell("second", "wget -qO- http://127.0.0.1:8080/");
-    again.metadata.as_mut().expect("metadata").attempt = 1;
-    let again = cri.run(&pod, &config, again);
-    assert_eq!(cri.wait_exit(&again).exit_code, 0);
-    assert_eq!(cri.sh(&first, "hostname"), "shared");
-    let ip = cri.pod_status(&pod).network.expect("network").ip;
-    assert!(cri.sh(&first, "ip -4 addr show eth0").contains(&ip));
-    let page = http_get((ip.as_str(), 8080), "/").expect("reachable from the host");
-    assert_eq!(page.body.trim(), "from one");
-    let hosts = cri.sh(&first, "cat /etc/hosts");
-    assert!(hosts.contains(&ip) && hosts.contains("shared"), "{hosts}");
-}
-
-#[test]
 fn shared_memory_is_the_pods() {
     let cri = Cri::new();
     cri.pull("busybox");
@@ -441,35 +409,6 @@ fn kernel_parameters_are_the_pods() {
 }
 
 #[test]
-fn ports_of_the_host_lead_into_the_pod() {
-    let cri = Cri::new();
-    cri.pull("busybox");
-    let port = 20_000 + u16::from(cri.env().slot().subnet().network().octets()[2]);
-    let mut config = cri.pod_config("ports");
-    config.port_mappings = vec![
-        api::PortMapping {
-            protocol: api::Protocol::Tcp.into(),
-            container_port: 8080,
-            host_port: port.into(),
-            host_ip: String::new(),
-        },
-        // Named, but not published.
-        api::PortMapping {
-            container_port: 9090,
-            ..Default::default()
-        },
-    ];
-    let pod = cri.run_pod(&config);
-    let web = "echo published > /tmp/index.html; exec httpd -f -p 8080 -h /tmp";
-    cri.run(&pod, &config, shell("web", web));
-    wait_for("the published server", || {
-        http_get(("127.0.0.1", port), "/").is_ok_and(|page| page.body.trim() == "published")
-    });
-    cri.stop_pod(&pod);
-    assert!(http_get(("127.0.0.1", port), "/").is_err());
-}
-
-#[test]
 fn stopping_a_pod_ends_its_containers_and_removing_it_removes_them() {
     let cri = Cri::new();
     cri.pull("busybox");
@@ -488,55 +427,4 @@ fn stopping_a_pod_ends_its_containers_and_removing_it_removes_them() {
     refused(cri.try_status(&id), Code::NotFound);
     assert!(cri.containers(None).is_empty());
     cri.assert_no_leftovers();
-}
-
-#[test]
-fn replicas_start_at_once() {
-    let cri = Cri::new();
-    cri.pull("busybox");
-    let configs: Vec<_> = (0..4)
-        .map(|n| cri.pod_config(&format!("replica{n}")))
-        .collect();
-    let started = configs.iter().map(|config| {
-        let mut client = cri.runtime_client();
-        let config = config.clone();
-        async move {
-            let request = api::RunPodSandboxRequest {
-                config: Some(config.clone()),
-                runtime_handler: String::new(),
-            };
-            let pod = client.run_pod_sandbox(request).await?.into_inner();
-            let request = api::CreateContainerRequest {
-                pod_sandbox_id: pod.pod_sandbox_id,
-                config: Some(container("main", "busybox", &["sleep", "1000"])),
-                sandbox_config: Some(config),
-            };
-            let container_id = client
-                .create_container(request)
-                .await?
-                .into_inner()
-                .container_id;
-            client
-                .start_container(api::StartContainerRequest { container_id })
-                .await
-        }
-    });
-    for outcome in cri.wait(futures_util::future::join_all(started)) {
-        outcome.expect("a replica");
-    }
-    let running = cri.containers(Some(api::ContainerFilter {
-        state: Some(api::ContainerStateValue {
-            state: api::ContainerState::ContainerRunning.into(),
-        }),
-        ..Default::default()
-    }));
-    assert_eq!(running.len(), 4);
-    let mut ips: Vec<_> = cri
-        .pods(None)
-        .iter()
-        .map(|pod| cri.pod_status(&pod.id).network.expect("network").ip)
-        .collect();
-    ips.sort();
-    ips.dedup();
-    assert_eq!(ips.len(), 4);
 }

@@ -1,56 +1,17 @@
-//! What containers of pods are shown of the host, of images and of each other: mounts, devices, namespaces, groups.
+//! What containers of pods are shown of the host, of images and of each other: mounts and devices.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rctr_cri::api;
-use rctr_tests::Mounted;
-use rctr_tests::cri::{Cri, image, refused, shell};
+use rctr_tests::cri::{Pod, image, mount, refused, secured, shell};
+use rctr_tests::{Mounted, entries};
 use tonic::Code;
-
-struct Pod {
-    cri: Cri,
-    config: api::PodSandboxConfig,
-    id: String,
-}
-
-impl Pod {
-    fn new(name: &str) -> Self {
-        let cri = Cri::new();
-        cri.pull("busybox");
-        let config = cri.pod_config(name);
-        let id = cri.run_pod(&config);
-        Self { cri, config, id }
-    }
-
-    fn run(&self, config: api::ContainerConfig) -> String {
-        self.cri.run(&self.id, &self.config, config)
-    }
-
-    fn refused(&self, config: api::ContainerConfig) -> String {
-        let made = self.cri.try_create(&self.id, &self.config, config);
-        refused(made, Code::InvalidArgument)
-    }
-
-    fn dir(&self, name: &str) -> PathBuf {
-        let dir = self.cri.env().path(name);
-        fs::create_dir_all(&dir).expect("a directory");
-        dir
-    }
-}
 
 fn sleeper(name: &str, mounts: Vec<api::Mount>) -> api::ContainerConfig {
     api::ContainerConfig {
         mounts,
         ..shell(name, "sleep 1000")
-    }
-}
-
-fn mount(inside: &str, host: &Path) -> api::Mount {
-    api::Mount {
-        container_path: inside.into(),
-        host_path: host.to_string_lossy().into_owned(),
-        ..Default::default()
     }
 }
 
@@ -62,19 +23,6 @@ fn volume(inside: &str, id: &str, sub_path: &str) -> api::Mount {
         readonly: true,
         ..Default::default()
     }
-}
-
-fn secured(
-    mut config: api::ContainerConfig,
-    change: impl FnOnce(&mut api::LinuxContainerSecurityContext),
-) -> api::ContainerConfig {
-    let mut context = api::LinuxContainerSecurityContext::default();
-    change(&mut context);
-    config.linux = Some(api::LinuxContainerConfig {
-        security_context: Some(context),
-        ..Default::default()
-    });
-    config
 }
 
 #[test]
@@ -123,6 +71,44 @@ fn images_are_volumes() {
     assert!(error.contains("read-only"), "{error}");
     pod.cri.remove_pod(&pod.id);
     pod.cri.assert_no_leftovers();
+}
+
+#[test]
+fn an_image_that_is_mounted_can_be_removed() {
+    let pod = Pod::new("removed");
+    let layers = pod.cri.env().root().join("layers");
+    let before = entries(&layers).len();
+    let layered = pod.cri.pull("layers128");
+    let remove = || {
+        let request = api::RemoveImageRequest {
+            image: Some(image(&layered)),
+        };
+        let removed = pod.cri.images(async |c| c.remove_image(request).await);
+        removed.expect("RemoveImage");
+        pod.cri.env().rctr(["internal", "gc"]).ok();
+    };
+    let mounts = vec![volume("/v", &layered, "")];
+    let id = pod.run(sleeper("a", mounts));
+    let files = pod.cri.sh(&id, "find /v -type f | wc -l");
+    assert_ne!(files, "0");
+    remove();
+    assert_eq!(
+        pod.cri.sh(
+            &id,
+            "find /v -type f | wc -l; cat $(find /v -type f) > /dev/null"
+        ),
+        files
+    );
+    let config = sleeper("b", vec![volume("/v", &layered, "")]);
+    pod.refused_as(config, Code::NotFound);
+    // Pulled anew, it is what the pod has mounted already.
+    pod.cri.pull("layers128");
+    let other = pod.run(sleeper("c", vec![volume("/v", &layered, "")]));
+    assert_eq!(pod.cri.sh(&other, "find /v -type f | wc -l"), files);
+    remove();
+    pod.cri.remove_pod(&pod.id);
+    pod.cri.env().rctr(["internal", "gc"]).ok();
+    assert_eq!(entries(&layers).len(), before);
 }
 
 #[test]
@@ -192,9 +178,8 @@ fn mounts_pass_as_far_as_they_may() {
             propagation: propagation.into(),
             ..mount("/v", &dir)
         };
-        let config = secured(sleeper(name, vec![shown]), |context| {
-            context.privileged = true
-        });
+        let mut config = sleeper(name, vec![shown]);
+        config.linux = Some(secured(|context| context.privileged = true));
         pod.run(config)
     };
     use api::MountPropagation::{
@@ -304,101 +289,80 @@ fn devices_by_name() {
 }
 
 #[test]
-fn what_is_hidden_and_what_cannot_be_written() {
-    let pod = Pod::new("masks");
-    let usual = pod.run(sleeper("usual", Vec::new()));
-    assert_eq!(pod.cri.sh(&usual, "cat /proc/timer_list | wc -c"), "0");
-    let own = secured(sleeper("own", Vec::new()), |context| {
-        context.masked_paths = vec!["/proc/uptime".into()];
-        context.readonly_paths = vec!["/etc".into()];
-    });
-    let own = pod.run(own);
-    assert_eq!(pod.cri.sh(&own, "cat /proc/uptime | wc -c"), "0");
-    assert_eq!(
-        pod.cri.sh(&own, "touch /etc/x 2>/dev/null || echo refused"),
-        "refused"
-    );
-    let privileged = secured(sleeper("privileged", Vec::new()), |c| c.privileged = true);
-    let privileged = pod.run(privileged);
-    assert_ne!(pod.cri.sh(&privileged, "cat /proc/timer_list | wc -c"), "0");
-}
-
-#[test]
-fn processes_of_another_container_and_of_the_host() {
-    let pod = Pod::new("scopes");
-    let target = pod.run(shell("target", "exec sleep 4321"));
-    let scoped = |name: &str, pid: api::NamespaceMode, target: &str| {
-        secured(sleeper(name, Vec::new()), |context| {
-            context.namespace_options = Some(api::NamespaceOption {
-                pid: pid.into(),
-                target_id: target.into(),
-                ..Default::default()
-            });
-        })
-    };
-    let own = pod.run(scoped("own", api::NamespaceMode::Container, ""));
-    let seen = |id: &str| pod.cri.sh(id, "ps -o args");
-    assert!(!seen(&own).contains("sleep 4321"));
-    let debugger = pod.run(scoped("debugger", api::NamespaceMode::Target, &target));
-    let processes = seen(&debugger);
-    assert!(processes.contains("sleep 4321"), "{processes}");
-    assert!(!processes.contains("rctr"), "{processes}");
-    // It goes, and its target stays.
-    pod.cri.stop(&debugger, 0);
-    assert_eq!(
-        pod.cri.status(&target).state(),
-        api::ContainerState::ContainerRunning
-    );
-    let of_host = pod.run(scoped("host", api::NamespaceMode::Node, ""));
-    assert!(seen(&of_host).contains("sleep 4321"));
-    assert!(
-        pod.cri
-            .sh(&of_host, "ls -d /proc/[0-9]*")
-            .contains(&format!("/proc/{}", pod.cri.pid()))
-    );
-    pod.cri.stop(&of_host, 0);
-    assert_eq!(
-        pod.cri.status(&own).state(),
-        api::ContainerState::ContainerRunning
-    );
-}
-
-#[test]
-fn groups_of_the_image_count_unless_they_shall_not() {
-    let pod = Pod::new("groups");
-    let user = pod.cri.pull("user");
-    let groups = |name: &str, policy: api::SupplementalGroupsPolicy| {
-        let mut config = secured(sleeper(name, Vec::new()), |context| {
-            context.run_as_user = Some(api::Int64Value { value: 0 });
-            context.run_as_group = Some(api::Int64Value { value: 5 });
-            context.supplemental_groups = vec![7777];
-            context.supplemental_groups_policy = policy.into();
+fn directories_are_shared_inside_a_pod() {
+    let pod = Pod::new("volumes");
+    let volume = pod.cri.env().path("empty-dir");
+    fs::create_dir(&volume).expect("a directory");
+    let with = |name: &str, read_only: bool| {
+        let mut config = shell(name, "sleep 1000");
+        config.mounts.push(api::Mount {
+            readonly: read_only,
+            ..mount("/cache", &volume)
         });
-        config.image = Some(image(&user));
-        let id = pod.run(config);
-        pod.cri.sh(&id, "id -G")
+        config
     };
-    let strict = groups("strict", api::SupplementalGroupsPolicy::Strict);
-    assert_eq!(strict, "5 7777");
-    let merged = groups("merged", api::SupplementalGroupsPolicy::Merge);
-    assert!(
-        merged.starts_with("5 ") && merged.ends_with(" 7777"),
-        "{merged}"
-    );
+    let writer = pod.run(with("writer", false));
+    let reader = pod.run(with("reader", true));
+    pod.cri.sh(&writer, "echo shared > /cache/file");
+    assert_eq!(pod.cri.sh(&reader, "cat /cache/file"), "shared");
+    let refused = pod
+        .cri
+        .try_exec(&reader, &["touch", "/cache/other"], 5)
+        .expect("ExecSync");
+    assert_ne!(refused.exit_code, 0);
 }
 
 #[test]
-fn users_that_make_no_sense_are_refused() {
-    let pod = Pod::new("nousers");
-    let with = |change: &dyn Fn(&mut api::LinuxContainerSecurityContext)| {
-        pod.refused(secured(shell("x", "true"), change))
+fn configuration_files_follow_their_links() {
+    let pod = Pod::new("configmap");
+    let volume = pod.cri.env().path("config-map");
+    let version = |name: &str, text: &str| {
+        fs::create_dir_all(volume.join(name)).expect("a directory");
+        fs::write(volume.join(name).join("app.conf"), text).expect("a file");
     };
-    let both = with(&|c| {
-        c.run_as_user = Some(api::Int64Value { value: 1 });
-        c.run_as_username = "root".into();
+    version("..1", "one");
+    std::os::unix::fs::symlink("..1", volume.join("..data")).expect("a link");
+    std::os::unix::fs::symlink("..data/app.conf", volume.join("app.conf")).expect("a link");
+    let mut config = shell("c", "sleep 1000");
+    config.mounts.push(api::Mount {
+        readonly: true,
+        ..mount("/etc/app", &volume)
     });
-    assert!(both.contains("user"), "{both}");
-    let unknown = with(&|c| c.run_as_username = "nobody-here".into());
-    assert!(unknown.contains("nobody-here"), "{unknown}");
-    with(&|c| c.run_as_username = "root:0".into());
+    // What subPath does: the kubelet names the file behind the links.
+    config
+        .mounts
+        .push(mount("/etc/one.conf", &volume.join("app.conf")));
+    let id = pod.run(config);
+    assert_eq!(
+        pod.cri.sh(&id, "cat /etc/app/app.conf /etc/one.conf"),
+        "oneone"
+    );
+    version("..2", "two");
+    std::os::unix::fs::symlink("..2", volume.join("..new")).expect("a link");
+    fs::rename(volume.join("..new"), volume.join("..data")).expect("renamed");
+    assert_eq!(pod.cri.sh(&id, "cat /etc/app/app.conf"), "two");
+}
+
+#[test]
+fn mounts_that_make_no_sense_are_refused() {
+    let pod = Pod::new("badmounts");
+    let refuse = |mount: api::Mount| {
+        let mut config = shell("c", "true");
+        config.mounts.push(mount);
+        let outcome = pod.cri.try_create(&pod.id, &pod.config, config);
+        refused(outcome, Code::InvalidArgument)
+    };
+    refuse(api::Mount {
+        container_path: "/x".into(),
+        ..Default::default()
+    });
+    let said = refuse(api::Mount {
+        recursive_read_only: true,
+        ..mount("/x", Path::new("/tmp"))
+    });
+    assert!(said.contains("/x"), "{said}");
+    assert!(
+        pod.cri.containers(None).is_empty(),
+        "no name stays reserved"
+    );
 }

@@ -146,6 +146,13 @@ const MIGRATIONS: &[&str] = &["
         name TEXT NOT NULL UNIQUE,
         document TEXT NOT NULL
     );
+", "
+    -- Layers that a pod has mounted, besides those that its containers stand on.
+    CREATE TABLE pod_layers (
+        pod TEXT NOT NULL,
+        layer TEXT NOT NULL,
+        PRIMARY KEY (pod, layer)
+    ) WITHOUT ROWID;
 "];
 
 /// Opens the database of the store in `root`, and creates it if there is none.

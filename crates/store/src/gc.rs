@@ -325,6 +325,7 @@ impl Live {
         }
         let (containers, tops) = tx.container_roots()?;
         roots.extend(tops);
+        roots.extend(tx.pod_layers()?);
         let kept_otherwise = with_lower(&layers, roots.iter());
         let mut kept_layers = kept_otherwise.clone();
         kept_layers.extend(with_lower(&layers, leased.iter()));

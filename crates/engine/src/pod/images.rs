@@ -39,6 +39,10 @@ impl Engine {
             _ => {}
         }
         if !is_mounted(&dir)? {
+            // The image may be removed while it is mounted; its files stay until the pod goes.
+            if let Some(top) = image.layers.last() {
+                self.store.write(|tx| tx.keep_layer(&pod.id, top))?;
+            }
             let empty = self.pod_files(&pod.id).join("empty");
             let mut lower = self.lower_dirs(&image.layers)?;
             // The kernel wants two.

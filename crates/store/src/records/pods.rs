@@ -1,3 +1,4 @@
+use oci_spec::image::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -37,11 +38,29 @@ impl Tx<'_> {
         Ok(changed > 0)
     }
 
+    /// Keeps a layer, and those below it, for as long as there is the pod.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn keep_layer(&self, pod: &str, layer: &Digest) -> Result<()> {
+        let sql = "INSERT OR IGNORE INTO pod_layers (pod, layer) VALUES (?, ?)";
+        self.execute(sql, (pod, layer.to_string())).map(drop)
+    }
+
+    /// The layers that are kept for pods.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub(crate) fn pod_layers(&self) -> Result<Vec<String>> {
+        self.all("SELECT layer FROM pod_layers", [], |row| row.get(0))
+    }
+
     /// Forgets a pod; whether there was one.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub fn remove_pod(&self, id: &str) -> Result<bool> {
+        self.execute("DELETE FROM pod_layers WHERE pod = ?", [id])?;
         Ok(self.execute("DELETE FROM pods WHERE id = ?", [id])? > 0)
     }
 

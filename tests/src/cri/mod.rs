@@ -1,5 +1,7 @@
 //! `rctr cri` under test, and the requests that a kubelet would send it.
 
+mod pod;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
+pub use self::pod::{Pod, limits, mount, secured};
 use crate::{Env, EnvBuilder, wait_for, wait_for_some};
 
 /// How long one request may take before the test fails.

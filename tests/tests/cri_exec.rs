@@ -1,0 +1,114 @@
+//! Commands in containers of pods, and what containers write.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rctr_cri::api;
+use rctr_tests::cri::{Pod, refused, shell};
+use rctr_tests::wait_for;
+use tonic::Code;
+
+#[test]
+fn commands_run_to_their_end() {
+    let pod = Pod::new("exec");
+    let id = pod.run(shell("c", "sleep 1000"));
+    let run = |words: &[&str]| pod.cri.try_exec(&id, words, 10).expect("ExecSync");
+    assert_eq!(run(&["true"]).exit_code, 0);
+    assert_eq!(run(&["sh", "-c", "exit 9"]).exit_code, 9);
+    let missing = run(&["/nosuch"]);
+    assert_eq!(missing.exit_code, 127);
+    assert!(!missing.stderr.is_empty());
+    // Nothing to read, and no terminal.
+    assert_eq!(run(&["cat"]).stdout, b"");
+    // What stays in the background holds nobody up.
+    let began = Instant::now();
+    assert_eq!(run(&["sh", "-c", "sleep 5 & echo done"]).stdout, b"done\n");
+    assert!(began.elapsed() < Duration::from_secs(4));
+    let flood = run(&["sh", "-c", "head -c 20000000 /dev/zero"]);
+    assert_eq!(flood.exit_code, 0);
+    assert!(
+        (1 << 20..=16 << 20).contains(&flood.stdout.len()),
+        "{}",
+        flood.stdout.len()
+    );
+    refused(pod.cri.try_exec(&id, &[], 1), Code::InvalidArgument);
+    pod.cri.stop(&id, 0);
+    refused(
+        pod.cri.try_exec(&id, &["true"], 1),
+        Code::FailedPrecondition,
+    );
+}
+
+#[test]
+fn a_command_whose_time_is_up_is_killed_whole() {
+    let pod = Pod::new("timeout");
+    let id = pod.run(shell("c", "sleep 1000"));
+    let began = Instant::now();
+    let outcome = pod
+        .cri
+        .try_exec(&id, &["sh", "-c", "sleep 4321 & sleep 4322"], 1);
+    refused(outcome, Code::DeadlineExceeded);
+    assert!(began.elapsed() < Duration::from_secs(10));
+    wait_for("all of the command to be gone", || {
+        let processes = pod.cri.sh(&id, "ps -o args");
+        !processes.contains("sleep 432")
+    });
+    assert_eq!(
+        pod.cri.status(&id).state(),
+        api::ContainerState::ContainerRunning
+    );
+}
+
+#[test]
+fn logs_are_reopened_when_they_are_rotated() {
+    let pod = Pod::new("rotate");
+    let id = pod.run(shell(
+        "c",
+        "n=0; while :; do n=$((n+1)); echo line $n; sleep 0.05; done",
+    ));
+    let log = pod.cri.status(&id).log_path;
+    pod.cri.wait_log(Path::new(&log), "line 2\n");
+    let rotated = format!("{log}.1");
+    std::fs::rename(&log, &rotated).expect("renamed");
+    let container_id = id.clone();
+    pod.cri
+        .runtime(async |c| {
+            c.reopen_container_log(api::ReopenContainerLogRequest { container_id })
+                .await
+        })
+        .expect("ReopenContainerLog");
+    let fresh = pod.cri.wait_log(Path::new(&log), "line");
+    let first: u32 = fresh
+        .lines()
+        .next()
+        .and_then(|line| line.rsplit(' ').next()?.parse().ok())
+        .expect("a number");
+    let old = std::fs::read_to_string(&rotated).expect("the old log");
+    assert!(
+        old.contains(&format!("line {}\n", first - 1)),
+        "nothing is lost"
+    );
+    pod.cri.stop(&id, 0);
+    let container_id = id.clone();
+    let outcome = pod.cri.runtime(async |c| {
+        c.reopen_container_log(api::ReopenContainerLogRequest { container_id })
+            .await
+    });
+    refused(outcome, Code::FailedPrecondition);
+}
+
+#[test]
+fn long_lines_are_logged_in_parts() {
+    let pod = Pod::new("long");
+    let id = pod.run(shell(
+        "c",
+        "head -c 40000 /dev/zero | tr '\\0' x; echo; echo end",
+    ));
+    let ended = pod.cri.wait_exit(&id);
+    let log = std::fs::read_to_string(&ended.log_path).expect("a log");
+    let tags: Vec<_> = log.lines().filter_map(|l| l.split(' ').nth(2)).collect();
+    assert_eq!(tags, ["P", "P", "F", "F"]);
+    let parts = log.lines().filter_map(|l| l.split(' ').nth(3));
+    let length: usize = parts.filter(|p| p.starts_with('x')).map(str::len).sum();
+    assert_eq!(length, 40_000);
+}

@@ -1,0 +1,340 @@
+//! Security contexts: users and groups, capabilities, profiles, what is hidden, whose processes are seen, user namespaces.
+
+use std::path::Path;
+
+use rctr_cri::api;
+use rctr_tests::cri::{Cri, Pod, image, mount, refused, secured, shell};
+use tonic::Code;
+
+/// A container that stays, in a security context.
+fn sleeper(
+    name: &str,
+    change: impl FnOnce(&mut api::LinuxContainerSecurityContext),
+) -> api::ContainerConfig {
+    api::ContainerConfig {
+        linux: Some(secured(change)),
+        ..shell(name, "sleep 1000")
+    }
+}
+
+#[test]
+fn users_and_groups() {
+    let pod = Pod::new("users");
+    let id = |change: &dyn Fn(&mut api::LinuxContainerSecurityContext), name: &str| {
+        let mut config = shell(name, "id -u; id -g; id -G");
+        config.linux = Some(secured(change));
+        pod.output(config).replace('\n', " | ")
+    };
+    let number = |value| Some(api::Int64Value { value });
+    let plain = id(&|_| {}, "root");
+    assert!(plain.starts_with("0 | 0 | 0"), "{plain}");
+    let user = id(
+        &|c| {
+            c.run_as_user = number(1000);
+            c.run_as_group = number(2000);
+            c.supplemental_groups = vec![3000, 4000];
+        },
+        "user",
+    );
+    assert_eq!(user, "1000 | 2000 | 2000 3000 4000");
+    let named = id(&|c| c.run_as_username = "www-data".into(), "named");
+    assert_eq!(named, "33 | 33 | 33");
+    let mut config = shell("nouser", "true");
+    config.linux = Some(secured(|c| c.run_as_group = number(1)));
+    refused(
+        pod.cri.try_create(&pod.id, &pod.config, config),
+        Code::InvalidArgument,
+    );
+}
+
+#[test]
+fn capabilities_and_privilege() {
+    let pod = Pod::new("caps");
+    let effective = |name: &str, change: &dyn Fn(&mut api::LinuxContainerSecurityContext)| {
+        let mut config = shell(name, "grep CapEff /proc/self/status | cut -f2");
+        config.linux = Some(secured(change));
+        u64::from_str_radix(pod.output(config).trim(), 16).expect("a mask")
+    };
+    let net_admin = 1 << 12;
+    let usual = effective("usual", &|_| {});
+    assert_eq!(usual & net_admin, 0);
+    let all = vec!["ALL".to_owned()];
+    let added = effective("added", &|c| {
+        c.capabilities = Some(api::Capability {
+            add_capabilities: vec!["NET_ADMIN".into()],
+            ..Default::default()
+        });
+    });
+    assert_eq!(added, usual | net_admin);
+    let none = effective("none", &|c| {
+        c.capabilities = Some(api::Capability {
+            drop_capabilities: all.clone(),
+            ..Default::default()
+        });
+    });
+    assert_eq!(none, 0);
+    let privileged = effective("privileged", &|c| c.privileged = true);
+    assert_eq!(privileged & net_admin, net_admin);
+    assert!(privileged.count_ones() > added.count_ones());
+}
+
+#[test]
+fn a_root_file_system_may_be_read_only() {
+    let pod = Pod::new("readonly");
+    let mut config = shell(
+        "c",
+        "touch /x && echo written || echo refused; touch /dev/shm/y && echo shm",
+    );
+    config.linux = Some(secured(|c| c.readonly_rootfs = true));
+    let output = pod.output(config);
+    assert!(
+        output.contains("refused") && output.contains("shm"),
+        "{output}"
+    );
+}
+
+#[test]
+fn groups_of_the_image_count_unless_the_policy_is_strict() {
+    let pod = Pod::new("groups");
+    let groups = |name: &str, policy: api::SupplementalGroupsPolicy| {
+        let mut config = shell(name, "id -G; sleep 1000");
+        config.linux = Some(secured(|c| {
+            c.run_as_user = Some(api::Int64Value { value: 0 });
+            c.supplemental_groups = vec![5000];
+            c.supplemental_groups_policy = policy.into();
+        }));
+        let id = pod.run(config);
+        let user = pod
+            .cri
+            .status(&id)
+            .user
+            .expect("a user")
+            .linux
+            .expect("linux");
+        (pod.cri.sh(&id, "id -G"), user)
+    };
+    let (strict, user) = groups("strict", api::SupplementalGroupsPolicy::Strict);
+    assert_eq!(strict, "0 5000");
+    assert_eq!((user.uid, user.gid), (0, 0));
+    assert_eq!(user.supplemental_groups, [0, 5000]);
+    let (merged, _) = groups("merge", api::SupplementalGroupsPolicy::Merge);
+    assert!(
+        merged.starts_with('0') && merged.ends_with("5000"),
+        "{merged}"
+    );
+}
+
+#[test]
+fn groups_of_the_image_count_unless_they_shall_not() {
+    let pod = Pod::new("groups");
+    let user = pod.cri.pull("user");
+    let groups = |name: &str, policy: api::SupplementalGroupsPolicy| {
+        let mut config = sleeper(name, |context| {
+            context.run_as_user = Some(api::Int64Value { value: 0 });
+            context.run_as_group = Some(api::Int64Value { value: 5 });
+            context.supplemental_groups = vec![7777];
+            context.supplemental_groups_policy = policy.into();
+        });
+        config.image = Some(image(&user));
+        let id = pod.run(config);
+        pod.cri.sh(&id, "id -G")
+    };
+    let strict = groups("strict", api::SupplementalGroupsPolicy::Strict);
+    assert_eq!(strict, "5 7777");
+    let merged = groups("merged", api::SupplementalGroupsPolicy::Merge);
+    assert!(
+        merged.starts_with("5 ") && merged.ends_with(" 7777"),
+        "{merged}"
+    );
+}
+
+#[test]
+fn users_that_make_no_sense_are_refused() {
+    let pod = Pod::new("nousers");
+    let with = |change: &dyn Fn(&mut api::LinuxContainerSecurityContext)| {
+        pod.refused(api::ContainerConfig {
+            linux: Some(secured(change)),
+            ..shell("x", "true")
+        })
+    };
+    let both = with(&|c| {
+        c.run_as_user = Some(api::Int64Value { value: 1 });
+        c.run_as_username = "root".into();
+    });
+    assert!(both.contains("user"), "{both}");
+    let unknown = with(&|c| c.run_as_username = "nobody-here".into());
+    assert!(unknown.contains("nobody-here"), "{unknown}");
+    with(&|c| c.run_as_username = "root:0".into());
+}
+
+#[test]
+fn what_is_hidden_and_what_cannot_be_written() {
+    let pod = Pod::new("masks");
+    let usual = pod.run(sleeper("usual", |_| {}));
+    assert_eq!(pod.cri.sh(&usual, "cat /proc/timer_list | wc -c"), "0");
+    let own = sleeper("own", |context| {
+        context.masked_paths = vec!["/proc/uptime".into()];
+        context.readonly_paths = vec!["/etc".into()];
+    });
+    let own = pod.run(own);
+    assert_eq!(pod.cri.sh(&own, "cat /proc/uptime | wc -c"), "0");
+    assert_eq!(
+        pod.cri.sh(&own, "touch /etc/x 2>/dev/null || echo refused"),
+        "refused"
+    );
+    let privileged = sleeper("privileged", |c| c.privileged = true);
+    let privileged = pod.run(privileged);
+    assert_ne!(pod.cri.sh(&privileged, "cat /proc/timer_list | wc -c"), "0");
+}
+
+#[test]
+fn processes_of_another_container_and_of_the_host() {
+    let pod = Pod::new("scopes");
+    let target = pod.run(shell("target", "exec sleep 4321"));
+    let scoped = |name: &str, pid: api::NamespaceMode, target: &str| {
+        sleeper(name, |context| {
+            context.namespace_options = Some(api::NamespaceOption {
+                pid: pid.into(),
+                target_id: target.into(),
+                ..Default::default()
+            });
+        })
+    };
+    let own = pod.run(scoped("own", api::NamespaceMode::Container, ""));
+    let seen = |id: &str| pod.cri.sh(id, "ps -o args");
+    assert!(!seen(&own).contains("sleep 4321"));
+    let debugger = pod.run(scoped("debugger", api::NamespaceMode::Target, &target));
+    let processes = seen(&debugger);
+    assert!(processes.contains("sleep 4321"), "{processes}");
+    assert!(!processes.contains("rctr"), "{processes}");
+    // It goes, and its target stays.
+    pod.cri.stop(&debugger, 0);
+    assert_eq!(
+        pod.cri.status(&target).state(),
+        api::ContainerState::ContainerRunning
+    );
+    let of_host = pod.run(scoped("host", api::NamespaceMode::Node, ""));
+    assert!(seen(&of_host).contains("sleep 4321"));
+    assert!(
+        pod.cri
+            .sh(&of_host, "ls -d /proc/[0-9]*")
+            .contains(&format!("/proc/{}", pod.cri.pid()))
+    );
+    pod.cri.stop(&of_host, 0);
+    assert_eq!(
+        pod.cri.status(&own).state(),
+        api::ContainerState::ContainerRunning
+    );
+}
+
+#[test]
+fn user_namespaces_map_owners() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let map = api::IdMapping {
+        host_id: 1_000_000,
+        container_id: 0,
+        length: 65_536,
+    };
+    let user = api::UserNamespace {
+        mode: api::NamespaceMode::Pod.into(),
+        uids: vec![map],
+        gids: vec![map],
+    };
+    let namespaces = api::NamespaceOption {
+        pid: api::NamespaceMode::Container.into(),
+        userns_options: Some(user.clone()),
+        ..Default::default()
+    };
+    let mut config = cri.pod_config("userns");
+    config.linux.as_mut().expect("linux").security_context =
+        Some(api::LinuxSandboxSecurityContext {
+            namespace_options: Some(namespaces.clone()),
+            ..Default::default()
+        });
+    let pod = cri.run_pod(&config);
+    let volume = cri.env().path("volume");
+    std::fs::create_dir(&volume).expect("a directory");
+    let mut container = shell("c", "echo logged; sleep 1000");
+    container.linux = Some(secured(|c| c.namespace_options = Some(namespaces)));
+    container.mounts.push(api::Mount {
+        uid_mappings: vec![map],
+        gid_mappings: vec![map],
+        ..mount("/volume", &volume)
+    });
+    let id = cri.run(&pod, &config, container);
+    assert_eq!(
+        cri.sh(&id, "id -u; cat /proc/self/uid_map | tr -s ' '"),
+        "0\n 0 1000000 65536"
+    );
+    assert_eq!(
+        cri.sh(&id, "touch /x && stat -c %u /x /bin/busybox"),
+        "0\n0"
+    );
+    // What root writes to a volume is root's on the host, and is seen as root's inside.
+    cri.sh(&id, "echo kept > /volume/file");
+    let owner = std::os::unix::fs::MetadataExt::uid(
+        &std::fs::metadata(volume.join("file")).expect("written"),
+    );
+    assert_eq!(owner, 0);
+    assert_eq!(cri.sh(&id, "stat -c %u /volume/file"), "0");
+    assert_eq!(
+        cri.sh(
+            &id,
+            "cat /etc/hostname; id -u > /dev/shm/id; cat /dev/shm/id"
+        ),
+        "userns\n0"
+    );
+    // Outside it is nobody in particular.
+    let outside = cri.env().processes_of(&id).into_iter().map(|pid| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|l| l.strip_prefix("Uid:\t"));
+        line.unwrap_or_default().to_owned()
+    });
+    assert!(
+        outside
+            .into_iter()
+            .any(|uids| uids.starts_with("1000000\t"))
+    );
+    cri.wait_log(Path::new(&cri.status(&id).log_path), "logged");
+    let told = cri
+        .pod_status(&pod)
+        .linux
+        .expect("linux")
+        .namespaces
+        .expect("namespaces");
+    assert_eq!(told.options.expect("options").userns_options, Some(user));
+    cri.stop(&id, 0);
+    let handlers = cri
+        .runtime(async |c| c.status(api::StatusRequest::default()).await)
+        .expect("Status")
+        .runtime_handlers;
+    let features = handlers[0].features.expect("features");
+    assert!(features.user_namespaces && features.recursive_read_only_mounts);
+}
+
+#[test]
+fn profiles_that_the_kernel_does_not_enforce_are_refused() {
+    let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    if enabled.is_ok_and(|answer| answer.starts_with('Y')) {
+        eprintln!("this kernel has AppArmor");
+        return;
+    }
+    let pod = Pod::new("profiles");
+    let with = |profile: api::security_profile::ProfileType, name: &str| api::ContainerConfig {
+        linux: Some(secured(|c| {
+            c.apparmor = Some(api::SecurityProfile {
+                profile_type: profile.into(),
+                localhost_ref: name.into(),
+            });
+        })),
+        ..shell("c", "true")
+    };
+    use api::security_profile::ProfileType::{Localhost, RuntimeDefault, Unconfined};
+    for named in [with(Localhost, "k8s-apparmor"), with(RuntimeDefault, "")] {
+        let said = pod.refused(named);
+        assert!(said.contains("AppArmor is not supported"), "{said}");
+    }
+    assert!(pod.cri.containers(None).is_empty());
+    pod.create(with(Unconfined, ""));
+}
