@@ -25,7 +25,8 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(TOP / "benches"))
 import peers  # noqa: E402
 from expected import EXPECTED  # noqa: E402
-from scenarios import BAD, CHANGES, CONTAINERS, IMAGES, QUESTIONS  # noqa: E402
+import daily  # noqa: E402
+import scenarios  # noqa: E402
 
 # What may be otherwise in every run. The order counts.
 VARIABLE = (
@@ -143,21 +144,24 @@ def compare(report: Report, sides: list[Side], argv: list[str], as_json=False, j
         print(f"-- {question}\n   docker: {docker[2].strip()}\n   rctr:   {rctr[2].strip()}")
 
 
-def make_containers(report: Report, sides: list[Side]):
-    for name, (how, words) in CONTAINERS.items():
+def make_containers(report: Report, sides: list[Side], asked):
+    for argv in getattr(asked, "BEFORE", []):
+        compare(report, sides, argv)
+    for name, (how, words) in asked.CONTAINERS.items():
         verb = "create" if how == "made" else "run"
         compare(report, sides, [verb, "--name", name, *shlex.split(words)])
 
 
-def ask_everything(report: Report, sides: list[Side]):
-    for name in CONTAINERS:
+def ask_everything(report: Report, sides: list[Side], asked):
+    for name in asked.CONTAINERS:
         compare(report, sides, ["inspect", name], as_json=True)
-    for name in IMAGES:
+    for name in asked.IMAGES:
         compare(report, sides, ["image", "inspect", name], as_json=True)
-    for argv in QUESTIONS:
-        one = argv[0] in ("version", "info") and argv[-1] == "json" or argv[0] == "inspect" and ("-f" not in argv or argv[2] == "json")
+    for argv in asked.QUESTIONS:
+        documents = "inspect" in argv[:2] and ("-f" not in argv or argv[-2] == "json")
+        one = documents or argv[0] in ("version", "info") and argv[-1] == "json"
         compare(report, sides, argv, as_json=one, json_lines=not one and argv[-1] in ("json", "{{json .}}"))
-    for argv in [*BAD, *CHANGES]:
+    for argv in [*asked.BAD, *asked.CHANGES]:
         compare(report, sides, argv)
         for side in sides:
             side.ask(["rm", "-f", "x"])
@@ -173,6 +177,7 @@ def prepare(work: Path):
     (work / "dir").mkdir(parents=True)
     (work / "dir/inside").write_text("x\n")
     (work / "file").write_text("y\n")
+    (work / "labels").write_text("from=file\nbare\n")
     (work / "env").write_text("# comment\nFROM_FILE=1\nQUOTED=\"a b\" # c\nPATH\n")
 
 
@@ -180,11 +185,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rctr", nargs="?", default=str(TOP / "target/x86_64-unknown-linux-gnu/release/rctr"), help="the binary")
     parser.add_argument("--registry", required=True, help="address of the registry with the test images")
+    parser.add_argument("--only", choices=["scenarios", "daily"], help="one of the two sets of questions")
     parser.add_argument("--words", action="store_true", help="show messages that are worded otherwise")
     args = parser.parse_args()
     if not shutil.which("dockerd"):
         print("skipped: no dockerd on this machine (apt install docker.io)")
         return 77
+    sets = [asked for asked in (scenarios, daily) if args.only in (None, asked.__name__)]
+    return max([compare_set(args, asked) for asked in sets])
+
+
+def compare_set(args, asked) -> int:
+    """Makes two new runtimes and asks them everything of one set."""
     work = Path(tempfile.mkdtemp(prefix="rctr-compare-"))
     prepare(work / "files")
     busy = socket.socket()
@@ -197,12 +209,12 @@ def main() -> int:
         sides = [Side(peer, work / "files", free_port(ports), busy.getsockname()[1]) for peer in running]
         for held in ports:
             held.close()
-        for image in IMAGES:
+        for image in asked.IMAGES:
             for peer in running:
                 peer.run("pull", "-q", image)
         report = Report(args.words)
-        make_containers(report, sides)
-        ask_everything(report, sides)
+        make_containers(report, sides, asked)
+        ask_everything(report, sides, asked)
         return report.close()
     finally:
         for peer in running:
