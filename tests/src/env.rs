@@ -379,6 +379,19 @@ impl Env {
         }
     }
 
+    /// The networks that the test made, with their bridges.
+    fn remove_networks(&self) -> Vec<String> {
+        // Only who ran a container on one has a bridge.
+        if !self.state().join("dns.lock").exists() {
+            return Vec::new();
+        }
+        let removed = self.rctr(["network", "prune", "--force"]);
+        match removed.status() {
+            0 => Vec::new(),
+            _ => vec![format!("network prune failed: {}", removed.stderr())],
+        }
+    }
+
     /// Takes away what is left by force, so that one test's fault is not the next one's.
     fn force_clean(&self) {
         let name = self.dir.path().to_string_lossy().into_owned();
@@ -412,6 +425,7 @@ impl Env {
 impl Drop for Env {
     fn drop(&mut self) {
         let mut problems = self.remove_containers();
+        problems.extend(self.remove_networks());
         problems.extend(
             self.await_gone()
                 .into_iter()

@@ -32,7 +32,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// So many datagrams of one container are answered before the next one has its turn.
 const BURST: usize = 64;
 /// How long a server without containers waits for the next one.
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_millis(100);
 
 /// Serves until no container needs it any more. `ready` is called once commands can talk to it on `socket`, and
 /// whenever it becomes readable `guard` is asked for another descriptor to watch.

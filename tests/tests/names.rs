@@ -1,0 +1,274 @@
+//! Names of containers on users' networks, and whom they ask for others.
+
+use std::fs;
+use std::path::PathBuf;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rctr_tests::{Env, Machine, processes_naming, wait_for};
+
+fn env_with(image: &str) -> Env {
+    let env = Env::new();
+    env.rctr(["pull", "--quiet", image]).ok();
+    env
+}
+
+/// The address that a container gets for a name, if there is one.
+fn resolved(env: &Env, from: &str, name: &str) -> Option<String> {
+    let out = env.rctr(["exec", from, "nslookup", "-type=a", name]);
+    let text = out.stdout();
+    let answer = text.rsplit_once("Name:")?.1;
+    let address = answer
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Address: "));
+    address.map(str::to_owned)
+}
+
+fn address(env: &Env, container: &str, network: &str) -> String {
+    let networks = env.inspect(container)["NetworkSettings"]["Networks"].take();
+    networks[network]["IPAddress"]
+        .as_str()
+        .expect("an address")
+        .to_owned()
+}
+
+/// The processes that serve names for this rctr: the server, and its guard.
+fn servers(env: &Env) -> Vec<(i32, String)> {
+    let mut found = processes_naming(&env.root().to_string_lossy());
+    found.retain(|(_, line)| line.contains("internal dns"));
+    found
+}
+
+#[test]
+fn names_aliases_and_ids_resolve_on_shared_networks_only() {
+    let env = env_with("busybox");
+    for name in ["front", "back"] {
+        env.rctr(["network", "create", name]).ok();
+    }
+    env.run_detached([
+        "--name",
+        "both",
+        "--network",
+        "front",
+        "--network",
+        "name=back,alias=middle",
+        "busybox",
+        "sleep",
+        "99",
+    ]);
+    let db = env.run_detached([
+        "--name",
+        "db",
+        "--hostname",
+        "database",
+        "--network",
+        "back",
+        "--network-alias",
+        "sql",
+        "busybox",
+        "sleep",
+        "99",
+    ]);
+    env.run_detached([
+        "--name",
+        "web",
+        "--network",
+        "front",
+        "busybox",
+        "sleep",
+        "99",
+    ]);
+    env.run_detached(["--name", "plain", "busybox", "sleep", "99"]);
+    let back = address(&env, "db", "back");
+    for name in ["db", "DB", "sql", &db[..12], "database", "db.back"] {
+        assert_eq!(
+            resolved(&env, "both", name).as_deref(),
+            Some(back.as_str()),
+            "{name}"
+        );
+    }
+    assert_eq!(
+        resolved(&env, "db", "middle"),
+        Some(address(&env, "both", "back"))
+    );
+    assert_eq!(
+        resolved(&env, "web", "both"),
+        Some(address(&env, "both", "front"))
+    );
+    for (from, name) in [
+        ("web", "db"),
+        ("web", "middle"),
+        ("db", "web"),
+        ("plain", "both"),
+    ] {
+        assert_eq!(resolved(&env, from, name), None, "{from} knows {name}");
+    }
+    // The C library, and back from address to name.
+    env.rctr(["exec", "web", "ping", "-c", "1", "-W", "5", "both"])
+        .ok();
+    let reverse = env.rctr(["exec", "both", "nslookup", &back]);
+    reverse.ok().stdout_has("db.back");
+    let resolv = env.rctr(["exec", "web", "cat", "/etc/resolv.conf"]);
+    resolv
+        .ok()
+        .stdout_has("nameserver 127.0.0.11")
+        .stdout_has("ndots:0");
+    let plain = env.rctr(["exec", "plain", "cat", "/etc/resolv.conf"]);
+    plain.ok().stdout_lacks("127.0.0.11");
+    // At once gone, at once back.
+    env.rctr(["stop", "-t", "0", "db"]).ok();
+    assert_eq!(resolved(&env, "both", "db"), None);
+    env.rctr(["start", "db"]).ok();
+    assert_eq!(
+        resolved(&env, "both", "db"),
+        Some(address(&env, "db", "back"))
+    );
+    let names = env.inspect("db")["NetworkSettings"]["Networks"]["back"]["DNSNames"].take();
+    assert_eq!(
+        names,
+        serde_json::json!(["db", "sql", &db[..12], "database"])
+    );
+}
+
+#[test]
+fn debian_and_alpine_resolvers_take_it() {
+    for image in ["debian", "healthz"] {
+        let env = env_with(image);
+        env.rctr(["network", "create", "n"]).ok();
+        env.run_detached(["--name", "target", "--network", "n", image, "sleep", "99"]);
+        let out = env.rctr([
+            "run",
+            "--rm",
+            "--network",
+            "n",
+            image,
+            "getent",
+            "hosts",
+            "target",
+        ]);
+        out.ok().stdout_has(&address(&env, "target", "n"));
+    }
+}
+
+#[test]
+fn the_rest_is_asked_of_the_containers_own_servers() {
+    let env = env_with("busybox");
+    let machine = Machine::new(&env);
+    let rctr = |words: &[&str]| machine.inside(|| env.rctr(words));
+    rctr(&["network", "create", "n"]).ok();
+    // Nobody answers there: a name of a container is found all the same, and others fail in time.
+    rctr(&[
+        "run",
+        "-d",
+        "--name",
+        "a",
+        "--network",
+        "n",
+        "--dns",
+        "127.0.0.1",
+        "--dns-search",
+        "example.com",
+        "--dns-option",
+        "attempts:1",
+        "busybox",
+        "sleep",
+        "99",
+    ])
+    .ok();
+    rctr(&[
+        "run",
+        "-d",
+        "--name",
+        "b",
+        "--network",
+        "n",
+        "busybox",
+        "sleep",
+        "99",
+    ])
+    .ok();
+    rctr(&["exec", "a", "ping", "-c", "1", "-W", "5", "b"]).ok();
+    let resolv = rctr(&["exec", "a", "cat", "/etc/resolv.conf"]);
+    resolv
+        .ok()
+        .stdout_is("nameserver 127.0.0.11\nsearch example.com\noptions attempts:1 ndots:0");
+    rctr(&["exec", "a", "nslookup", "example.com"]).exits(1);
+}
+
+#[test]
+fn one_small_process_serves_all_and_ends_with_the_last() {
+    let env = env_with("busybox");
+    assert!(servers(&env).is_empty());
+    env.rctr(["network", "create", "n"]).ok();
+    for name in ["a", "b", "c"] {
+        env.run_detached(["--name", name, "--network", "n", "busybox", "sleep", "99"]);
+    }
+    wait_for("a server and its guard", || servers(&env).len() == 2);
+    let memory: u64 = servers(&env).iter().map(|(pid, _)| pss(*pid)).sum();
+    println!("server and guard: {memory} KiB");
+    env.rctr(["rm", "-f", "a", "b", "c"]).ok();
+    wait_for("the server to end", || servers(&env).is_empty());
+    assert!(!env.state().join("dns.sock").exists());
+}
+
+#[test]
+fn a_killed_server_or_guard_comes_back_and_without_both_the_next_command_mends_it() {
+    let env = env_with("busybox");
+    env.rctr(["network", "create", "n"]).ok();
+    env.run_detached(["--name", "a", "--network", "n", "busybox", "sleep", "99"]);
+    env.run_detached(["--name", "b", "--network", "n", "busybox", "sleep", "99"]);
+    let is_guard = |line: &str| line.contains("--guard");
+    for guard in [false, true] {
+        wait_for("both", || servers(&env).len() == 2);
+        let (victim, _) = servers(&env)
+            .into_iter()
+            .find(|(_, line)| is_guard(line) == guard)
+            .expect("one of both");
+        // Each must have lived a moment: what ends at once is not started for ever.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        kill(Pid::from_raw(victim), Signal::SIGKILL).expect("it can be killed");
+        wait_for("both again", || {
+            let now = servers(&env);
+            now.len() == 2 && now.iter().all(|(pid, _)| *pid != victim)
+        });
+        wait_for("names again", || resolved(&env, "a", "b").is_some());
+    }
+    let all = servers(&env);
+    for (pid, _) in &all {
+        let _ = kill(Pid::from_raw(*pid), Signal::SIGSTOP);
+    }
+    for (pid, _) in &all {
+        let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+    }
+    wait_for("nobody", || servers(&env).is_empty());
+    env.rctr(["ps"]).ok();
+    assert_eq!(resolved(&env, "a", "b"), Some(address(&env, "b", "n")));
+    assert_eq!(resolved(&env, "b", "a"), Some(address(&env, "a", "n")));
+}
+
+#[test]
+fn a_change_of_the_hosts_servers_is_followed() {
+    let env = env_with("busybox");
+    env.rctr(["network", "create", "n"]).ok();
+    env.run_detached(["--name", "a", "--network", "n", "busybox", "sleep", "99"]);
+    // What the container has does not name the host's servers, so it need not change with them.
+    let resolv: PathBuf = env.root().join("containers");
+    let texts: Vec<String> = fs::read_dir(resolv)
+        .expect("containers")
+        .flatten()
+        .filter_map(|dir| fs::read_to_string(dir.path().join("resolv.conf")).ok())
+        .collect();
+    assert!(
+        texts
+            .iter()
+            .any(|text| text.starts_with("nameserver 127.0.0.11\n")),
+        "{texts:?}"
+    );
+}
+
+fn pss(pid: i32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("Pss:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    kib.unwrap_or(0)
+}

@@ -1,0 +1,290 @@
+//! `network connect` and `network disconnect`, and containers on several networks.
+
+use rctr_tests::{Env, Machine, healthz, wait_for};
+
+struct Lab<'a> {
+    env: &'a Env,
+    machine: Machine<'a>,
+}
+
+impl<'a> Lab<'a> {
+    fn new(env: &'a Env) -> Lab<'a> {
+        env.rctr(["pull", "--quiet", "healthz"]).ok();
+        let lab = Lab {
+            env,
+            machine: Machine::new(env),
+        };
+        for (name, subnet) in [("one", "10.71.0.0/24"), ("two", "10.72.0.0/24")] {
+            lab.rctr(&["network", "create", "--subnet", subnet, name])
+                .ok();
+        }
+        lab
+    }
+
+    fn rctr(&self, words: &[&str]) -> rctr_tests::Output {
+        self.machine.inside(|| self.env.rctr(words))
+    }
+
+    fn exec(&self, container: &str, script: &str) -> String {
+        self.rctr(&["exec", container, "sh", "-c", script])
+            .ok()
+            .stdout()
+    }
+
+    fn default_route(&self, container: &str) -> String {
+        self.exec(container, "ip route | awk '/default/ {print $3, $5}'")
+    }
+
+    fn links(&self, container: &str) -> Vec<String> {
+        let list = self.exec(container, "ls /sys/class/net");
+        list.split_whitespace().map(str::to_owned).collect()
+    }
+
+    fn open(&self, port: u16) -> bool {
+        let address = format!("{}:{port}", Machine::ADDRESS);
+        self.machine.outside(|| healthz(&address)).is_some()
+    }
+}
+
+#[test]
+fn a_running_container_comes_and_goes() {
+    let env = Env::new();
+    let lab = Lab::new(&env);
+    lab.rctr(&["run", "-d", "--name", "c", "healthz"]).ok();
+    lab.rctr(&["run", "-d", "--name", "peer", "--network", "one", "healthz"])
+        .ok();
+    let before = lab.default_route("c");
+    lab.rctr(&[
+        "network",
+        "connect",
+        "--alias",
+        "see",
+        "--ip",
+        "10.71.0.50",
+        "one",
+        "c",
+    ])
+    .ok();
+    assert_eq!(lab.links("c"), ["eth0", "eth1", "lo"]);
+    // The default bridge comes first by its name.
+    assert_eq!(lab.default_route("c"), before);
+    lab.exec("c", "ping -c 1 -W 5 peer");
+    lab.exec("peer", "ping -c 1 -W 5 see");
+    assert_eq!(
+        lab.exec("peer", "getent hosts c | awk '{print $1}'"),
+        "10.71.0.50"
+    );
+    assert!(lab.exec("c", "cat /etc/hosts").contains("10.71.0.50\t"));
+    let json = lab.rctr(&["inspect", "c"]).ok().json()[0].take();
+    let one = &json["NetworkSettings"]["Networks"]["one"];
+    assert_eq!(one["IPAddress"], "10.71.0.50");
+    assert_eq!(one["IPAMConfig"]["IPv4Address"], "10.71.0.50");
+    assert_eq!(one["Aliases"], serde_json::json!(["see"]));
+    let members = lab.rctr(&["network", "inspect", "one"]).ok().json()[0]["Containers"].take();
+    let id = json["Id"].as_str().expect("an id");
+    assert_eq!(members[id]["IPv4Address"], "10.71.0.50/24");
+    lab.rctr(&["network", "connect", "one", "c"])
+        .refused(1, "endpoint with name c already exists in network one");
+    lab.rctr(&["network", "disconnect", "one", "c"]).ok();
+    assert_eq!(lab.links("c"), ["eth0", "lo"]);
+    assert!(!lab.exec("c", "cat /etc/hosts").contains("10.71.0.50"));
+    lab.rctr(&["exec", "peer", "getent", "hosts", "c"]).exits(2);
+    lab.rctr(&["network", "disconnect", "one", "c"])
+        .refused(1, "is not connected to network one");
+    // The name server stays with it until it ends; the way out is what it was.
+    assert_eq!(lab.default_route("c"), before);
+}
+
+#[test]
+fn the_way_out_and_its_ports_move() {
+    let env = Env::new();
+    let lab = Lab::new(&env);
+    lab.rctr(&[
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--network",
+        "two",
+        "-p",
+        "8080:80",
+        "healthz",
+    ])
+    .ok();
+    wait_for("the port", || lab.open(8080));
+    assert_eq!(lab.default_route("c"), "10.72.0.1 eth0");
+    // `one` comes before `two`.
+    lab.rctr(&["network", "connect", "one", "c"]).ok();
+    assert_eq!(lab.default_route("c"), "10.71.0.1 eth1");
+    assert!(lab.open(8080), "the port has not moved along");
+    lab.rctr(&["network", "disconnect", "two", "c"]).ok();
+    assert_eq!(lab.links("c"), ["eth1", "lo"]);
+    assert!(lab.open(8080));
+    lab.rctr(&["network", "connect", "--gw-priority", "5", "two", "c"])
+        .ok();
+    assert_eq!(lab.default_route("c"), "10.72.0.1 eth0");
+    assert!(lab.open(8080));
+    lab.rctr(&["network", "disconnect", "-f", "two", "c"]).ok();
+    assert_eq!(lab.default_route("c"), "10.71.0.1 eth1");
+    assert!(lab.open(8080));
+    lab.rctr(&["network", "disconnect", "one", "c"]).ok();
+    assert_eq!(lab.links("c"), ["lo"]);
+    assert!(!lab.open(8080));
+    lab.rctr(&["restart", "-t", "0", "c"]).ok();
+    assert_eq!(lab.links("c"), ["lo"]);
+    lab.rctr(&["network", "connect", "two", "c"]).ok();
+    lab.rctr(&["restart", "-t", "0", "c"]).ok();
+    wait_for("the port again", || lab.open(8080));
+}
+
+#[test]
+fn one_that_does_not_run_is_connected_from_its_next_start_on() {
+    let env = Env::new();
+    let lab = Lab::new(&env);
+    lab.rctr(&["create", "--name", "c", "healthz"]).ok();
+    lab.rctr(&["network", "connect", "--ip", "10.71.0.9", "one", "c"])
+        .ok();
+    lab.rctr(&["network", "disconnect", "bridge", "c"]).ok();
+    lab.rctr(&["ps", "-a", "--format", "{{.Networks}}"])
+        .ok()
+        .stdout_is("one");
+    // Reserved, though it does not run.
+    lab.rctr(&[
+        "run",
+        "--rm",
+        "--network",
+        "one",
+        "--ip",
+        "10.71.0.9",
+        "healthz",
+        "true",
+    ])
+    .exits(125);
+    lab.rctr(&["start", "c"]).ok();
+    assert_eq!(lab.links("c"), ["eth0", "lo"]);
+    assert!(lab.exec("c", "ip addr show eth0").contains("10.71.0.9/24"));
+    lab.rctr(&["restart", "-t", "0", "c"]).ok();
+    assert!(lab.exec("c", "ip addr show eth0").contains("10.71.0.9/24"));
+    lab.rctr(&["stop", "-t", "0", "c"]).ok();
+    lab.rctr(&["network", "disconnect", "one", "c"]).ok();
+    lab.rctr(&[
+        "run",
+        "--rm",
+        "--network",
+        "one",
+        "--ip",
+        "10.71.0.9",
+        "healthz",
+        "true",
+    ])
+    .ok();
+}
+
+#[test]
+fn several_networks_from_the_start() {
+    let env = Env::new();
+    let lab = Lab::new(&env);
+    lab.rctr(&[
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--network",
+        "name=two,alias=deux",
+        "--network",
+        "name=one,ip=10.71.0.77,mac-address=92:d0:c6:0a:29:33,gw-priority=-1",
+        "healthz",
+    ])
+    .ok();
+    assert_eq!(lab.links("c"), ["eth0", "eth1", "lo"]);
+    assert_eq!(lab.default_route("c"), "10.72.0.1 eth0");
+    assert!(lab.exec("c", "ip addr show eth1").contains("10.71.0.77/24"));
+    assert_eq!(
+        lab.exec("c", "cat /sys/class/net/eth1/address"),
+        "92:d0:c6:0a:29:33"
+    );
+    let hosts = lab.exec("c", "cat /etc/hosts");
+    assert!(
+        hosts.contains("10.71.0.77\t") && hosts.contains("10.72.0."),
+        "{hosts}"
+    );
+    lab.rctr(&["ps", "--format", "{{.Networks}}"])
+        .ok()
+        .stdout_is("one,two");
+    lab.rctr(&["inspect", "-f", "{{.HostConfig.NetworkMode}}", "c"])
+        .ok()
+        .stdout_is("two");
+    for flags in [
+        &["--network", "one", "--network", "one"][..],
+        &["--network", "one", "--network", "host"],
+        &["--network", "name=one,ip=10.71.0.8", "--ip", "10.71.0.9"],
+        &["--network", "alias=x"],
+    ] {
+        lab.rctr(&[&["run", "--rm"], flags, &["healthz", "true"]].concat())
+            .exits(125);
+    }
+}
+
+#[test]
+fn who_has_no_network_of_his_own_cannot_be_connected() {
+    let env = Env::new();
+    let lab = Lab::new(&env);
+    lab.rctr(&["run", "-d", "--name", "first", "healthz"]).ok();
+    for (network, words) in [
+        (
+            "host",
+            "container cannot be disconnected from host network or connected to host network",
+        ),
+        (
+            "none",
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode",
+        ),
+        (
+            "container:first",
+            "container sharing network namespace with another container or host cannot be connected to any other network",
+        ),
+    ] {
+        let name = network.replace(':', "-");
+        lab.rctr(&["create", "--name", &name, "--network", network, "healthz"])
+            .ok();
+        lab.rctr(&["network", "connect", "one", &name])
+            .refused(1, words);
+    }
+    lab.rctr(&["network", "connect", "host", "first"]).refused(
+        1,
+        "container cannot be disconnected from host network or connected to host network",
+    );
+    lab.rctr(&["network", "connect", "nosuch", "first"])
+        .refused(1, "network nosuch not found");
+    lab.rctr(&["network", "connect", "one", "nosuch"])
+        .refused(1, "No such container: nosuch");
+    lab.rctr(&["network", "connect", "one"]).exits(1);
+}
+
+#[test]
+fn a_failed_connection_leaves_nothing() {
+    let env = Env::new();
+    let lab = Lab::new(&env);
+    lab.rctr(&["run", "-d", "--name", "c", "--network", "two", "healthz"])
+        .ok();
+    // Something else is called as the bridge is to be.
+    lab.rctr(&[
+        "network",
+        "create",
+        "-o",
+        "com.docker.network.bridge.name=blocked0",
+        "bad",
+    ])
+    .ok();
+    lab.machine.sh("ip link add blocked0 type dummy");
+    lab.rctr(&["network", "connect", "bad", "c"])
+        .refused(1, "blocked0");
+    assert_eq!(lab.links("c"), ["eth0", "lo"]);
+    assert_eq!(lab.default_route("c"), "10.72.0.1 eth0");
+    lab.rctr(&["ps", "--format", "{{.Networks}}"])
+        .ok()
+        .stdout_is("two");
+    lab.machine.sh("ip link del blocked0");
+    lab.rctr(&["network", "connect", "bad", "c"]).ok();
+    assert_eq!(lab.links("c"), ["eth0", "eth1", "lo"]);
+}
