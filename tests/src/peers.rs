@@ -26,6 +26,14 @@ impl Docker {
     /// # Panics
     /// When it does not start.
     pub fn start(env: &Env) -> Self {
+        Self::start_with(env, &[])
+    }
+
+    /// The same, with more flags for the daemon.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_with(env: &Env, flags: &[&str]) -> Self {
         let dir = |name: &str| env.path(&format!("docker-{name}"));
         let address = format!("unix://{}", text(&dir("socket")));
         let mut command = Command::new("dockerd");
@@ -37,7 +45,8 @@ impl Docker {
             .arg("--pidfile")
             .arg(dir("pid"))
             .args(["--host", &address, "--bridge=none", "--iptables=false"])
-            .args(["--ip6tables=false", "--ip-masq=false"]);
+            .args(["--ip6tables=false", "--ip-masq=false"])
+            .args(flags);
         let daemon = Daemon::start(&mut command, &dir("log"), || {
             let version = Command::new("docker")
                 .args(["-H", &address, "version"])
@@ -48,6 +57,13 @@ impl Docker {
             address,
             _daemon: daemon,
         }
+    }
+
+    /// `docker WORDS…`, not run yet.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command.args(["-H", &self.address]).args(words);
+        command
     }
 
     /// `docker WORDS…`, by the builder that the daemon has in itself.
@@ -92,6 +108,11 @@ impl<'a> Podman<'a> {
     /// # Panics
     /// When it fails.
     pub fn run(&self, words: &[&str]) -> String {
+        said(&mut self.command(words))
+    }
+
+    /// The same, not run yet.
+    pub fn command(&self, words: &[&str]) -> Command {
         let dir = |name: &str| self.0.path(&format!("podman-{name}"));
         let mut command = Command::new("podman");
         command
@@ -103,8 +124,9 @@ impl<'a> Podman<'a> {
             .arg("--runroot")
             .arg(dir("run"))
             .arg("--tmpdir")
-            .arg(dir("tmp"));
-        said(command.args(words))
+            .arg(dir("tmp"))
+            .args(words);
+        command
     }
 }
 

@@ -238,6 +238,9 @@ pub struct ContainerFlags {
     /// Automatically remove the container and its associated anonymous volumes when it exits
     #[arg(long)]
     pub rm: bool,
+    /// Runtime to use for this container, of the configuration's [runtimes.NAME]
+    #[arg(long, value_name = "NAME")]
+    pub runtime: Option<String>,
     /// Security Options
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,

@@ -85,16 +85,20 @@ fn condition(kind: &str, trouble: Option<String>) -> api::RuntimeCondition {
     }
 }
 
-/// Those that pods can have: one that names another program cannot be, as rctr calls none.
+/// Those that pods can have. What another program can do is not known, so nothing is claimed of it.
 fn handlers(settings: &CriSettings, features: Features) -> Vec<api::RuntimeHandler> {
-    let built_in = settings.handlers.iter().filter(|(_, h)| h.path.is_none());
-    let names = std::iter::once(DEFAULT_HANDLER).chain(built_in.map(|(name, _)| name.as_str()));
-    names
-        .map(|name| api::RuntimeHandler {
+    let there = settings
+        .handlers
+        .iter()
+        .filter(|(_, handler)| handler.path.as_ref().is_none_or(|path| path.is_file()))
+        .map(|(name, handler)| (name.as_str(), handler.path.is_none()));
+    std::iter::once((DEFAULT_HANDLER, true))
+        .chain(there)
+        .map(|(name, built_in)| api::RuntimeHandler {
             name: name.into(),
             features: Some(api::RuntimeHandlerFeatures {
-                recursive_read_only_mounts: features.recursive_read_only,
-                user_namespaces: features.user_namespaces,
+                recursive_read_only_mounts: built_in && features.recursive_read_only,
+                user_namespaces: built_in && features.user_namespaces,
             }),
         })
         .collect()

@@ -38,6 +38,19 @@ pub struct Settings {
     pub log: LogSettings,
     /// `[cri]`.
     pub cri: CriSettings,
+    /// `[runtimes.NAME]`: what `--runtime` may name besides the built-in runtime.
+    pub runtimes: BTreeMap<String, RuntimeSettings>,
+}
+
+/// `[runtimes.NAME]`: a program with the command line of an OCI runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeSettings {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Words before each of its commands.
+    #[serde(default, alias = "runtimeArgs", alias = "options")]
+    pub args: Vec<String>,
 }
 
 /// `[network]`: the default bridge.
@@ -171,6 +184,8 @@ pub struct CriSettings {
 pub struct CriHandler {
     /// A program with the command line of an OCI runtime; none means the built-in one.
     pub path: Option<PathBuf>,
+    /// Words before each of its commands.
+    pub args: Vec<String>,
 }
 
 impl Default for CriSettings {
@@ -278,6 +293,10 @@ mod tests {
             Some(Path::new("/usr/bin/crun"))
         );
         assert_eq!(cri.handlers["plain"], CriHandler::default());
+        let text = "[runtimes.crun]\npath = \"/usr/bin/crun\"\nargs = [\"--debug\"]\n";
+        let runtime = load(text).unwrap().settings.runtimes["crun"].clone();
+        assert_eq!(runtime.args, ["--debug"]);
+        assert!(load("[runtimes.none]\n").is_err());
         refused(
             "[cri]\nsocket = \"relative\"\n",
             &["relative", "unix:///PATH"],

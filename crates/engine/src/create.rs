@@ -50,6 +50,7 @@ impl Engine {
     /// Writes the record of a new container and makes its directories.
     pub(crate) fn insert(&self, options: &RunOptions) -> Result<(Container, Vec<String>)> {
         let mut warnings = options.validate()?;
+        self.check_runtime(options)?;
         let image = self.image_for_run(options, &mut warnings)?;
         let process = resolve::resolve(&image.config, image.raw_config(), options)?;
         let mut options = options.clone();

@@ -339,6 +339,12 @@ pub enum Error {
         /// The container's name.
         container: String,
     },
+    /// The configuration knows no runtime of this name.
+    #[error("unknown or invalid runtime name: {name}")]
+    UnknownRuntime {
+        /// What was asked for.
+        name: String,
+    },
     /// No network has this name or id.
     #[error("network {name} not found")]
     NoSuchNetwork {

@@ -35,6 +35,7 @@ pub struct Info {
     pub state_dir: String,
     pub name: String,
     pub server_version: String,
+    pub runtimes: Vec<String>,
     pub default_runtime: String,
     pub security_options: Vec<String>,
     pub warnings: Vec<String>,
@@ -123,7 +124,8 @@ impl Engine {
             state_dir: self.config.state.display().to_string(),
             name: text(uname.as_ref().map(|u| u.nodename())),
             server_version: env!("CARGO_PKG_VERSION").into(),
-            default_runtime: "libcontainer".into(),
+            runtimes: self.runtime_names(),
+            default_runtime: "rctr".into(),
             security_options: facts.security_options(),
             warnings: facts.missing_limits(),
         })
@@ -187,6 +189,14 @@ impl Engine {
                 reclaimable: cache.reclaimable,
             },
         })
+    }
+
+    /// What takes space, one by one.
+    ///
+    /// # Errors
+    /// Whatever hinders reading.
+    pub fn space_usage(&self) -> Result<rctr_store::DiskUsage> {
+        Ok(self.store.disk_usage()?)
     }
 
     /// Bytes of a container's writable layer, and of it and its image together.

@@ -46,6 +46,7 @@ mod rename;
 mod resolve;
 mod restart;
 mod rootfs_view;
+mod runtimes;
 pub mod rootless;
 mod settle;
 mod spec;

@@ -259,6 +259,7 @@ impl Engine {
             seccomp_cache: self.config.root.join("seccomp"),
             exit_command: self.exit_command(&container.id)?,
             tethered: false,
+            runtime: self.runtime_of(container, pod.as_ref())?,
             forward: rootless::forwards(held, fds.0.len())?,
             health: self.health_check(container, output.spec.process().as_ref(), &identity)?,
         };

@@ -324,6 +324,7 @@ impl StepRunner<'_> {
             seccomp_cache: engine.config.root.join("seccomp"),
             exit_command: Vec::new(),
             tethered: true,
+            runtime: None,
             forward: Vec::new(),
             health: None,
         };

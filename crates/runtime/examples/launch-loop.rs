@@ -102,6 +102,7 @@ fn prepare(base: &Path, state: &Path, round: usize) -> Result<Launch, Box<dyn Er
         seccomp_cache: base.join("seccomp"),
         exit_command: Vec::new(),
         tethered: false,
+        runtime: None,
         forward: Vec::new(),
         health: None,
     };

@@ -42,6 +42,10 @@ pub struct Launch {
     /// The container belongs to whoever launches it with [`LaunchFds::attach`]: it is killed when that attach stream
     /// ends before it does, and `state_dir` goes with the monitor.
     pub tethered: bool,
+    /// What makes the container instead of libcontainer. It, and what it leaves, is told from the monitor's children by
+    /// its pid file alone; limits and statistics are the cgroup's as ever.
+    #[serde(default)]
+    pub runtime: Option<ForeignRuntime>,
     /// Ports of the host that lead into the network of an ordinary user ([`crate::rootless`]), while the container runs.
     #[serde(default)]
     pub forward: Vec<Forward>,
@@ -69,6 +73,15 @@ pub enum Transport {
     Tcp,
     /// Datagrams.
     Udp,
+}
+
+/// A program with the command line of an OCI runtime.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignRuntime {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Words before each of its commands.
+    pub args: Vec<String>,
 }
 
 /// What a root filesystem is made of.

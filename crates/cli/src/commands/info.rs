@@ -59,6 +59,7 @@ fn write_text(out: &mut impl Write, info: &Info) -> io::Result<()> {
     writeln!(out, "Logging Driver: {}", info.logging_driver)?;
     writeln!(out, "Cgroup Driver: {}", info.cgroup_driver)?;
     writeln!(out, "Cgroup Version: {}", info.cgroup_version)?;
+    writeln!(out, "Runtimes: {}", info.runtimes.join(" "))?;
     writeln!(out, "Default Runtime: {}", info.default_runtime)?;
     writeln!(out, "Security Options:")?;
     for option in &info.security_options {

@@ -139,6 +139,7 @@ impl ContainerFlags {
                 .collect(),
             domainname: given(self.domainname),
             cgroup_parent: given(self.cgroup_parent),
+            runtime: given(self.runtime),
             isolation,
             devices,
             log: LogChoice {

@@ -92,7 +92,7 @@ pub struct HostConfig {
     pub shm_size: u64,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: BTreeMap<String, String>,
-    pub runtime: &'static str,
+    pub runtime: String,
     pub isolation: String,
     pub cpu_shares: u64,
     pub memory: u64,
@@ -203,7 +203,7 @@ impl HostConfig {
             userns_mode: options.isolation.userns.to_string(),
             shm_size: options.shm_size.unwrap_or(DEFAULT_SHM_SIZE),
             sysctls: options.sysctls.clone(),
-            runtime: "rctr-monitor",
+            runtime: options.runtime.clone().unwrap_or_else(|| "runc".to_owned()),
             isolation: String::new(),
             cpu_shares: resources.cpu_shares.unwrap_or(0),
             memory: resources.memory.unwrap_or(0),

@@ -59,6 +59,9 @@ pub use size::{check_cpuset, deserialize_size, parse_cpus, parse_memory_swap, pa
 pub struct RunOptions {
     /// The image as the user named it.
     pub image: String,
+    /// `--runtime`: none is the built-in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
     /// Command words after the image; empty means the image's.
     pub cmd: Vec<String>,
     /// `--entrypoint`: `None` keeps the image's, `Some([])` clears it.

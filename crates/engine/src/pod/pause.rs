@@ -41,6 +41,7 @@ impl Engine {
             seccomp_cache: self.config.root.join("seccomp"),
             exit_command: Vec::new(),
             tethered: false,
+            runtime: None,
             forward: Vec::new(),
             health: None,
         };

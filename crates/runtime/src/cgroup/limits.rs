@@ -52,6 +52,26 @@ impl Cgroup {
         })
     }
 
+    /// Puts a process into it that is in none, or not in all of its hierarchies, where a runtime was told to leave cgroups
+    /// alone; it is then made with these limits.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); [`Error::File`].
+    pub(crate) fn adopt(&self, pid: i32, resources: &LinuxResources) -> Result<()> {
+        self.create(resources)?;
+        for directory in self.directories() {
+            let file = directory.join("cgroup.procs");
+            let Ok(members) = fs::read_to_string(&file) else {
+                // A hierarchy that containers are not in.
+                continue;
+            };
+            if !members.lines().any(|line| line.parse() == Ok(pid)) {
+                fs::write(&file, pid.to_string()).map_err(|e| Error::file("write", &file, e))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sets limits; those not named stay as they are, and so do device rules. Gives a line for each that this host
     /// cannot keep and that was left out.
     ///

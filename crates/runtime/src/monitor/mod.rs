@@ -8,6 +8,7 @@ mod adapt;
 mod caps;
 mod copy_up;
 mod error_log;
+mod foreign;
 mod forward;
 mod hooks;
 mod init;

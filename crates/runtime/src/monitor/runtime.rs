@@ -57,7 +57,7 @@ impl ProcessStdio {
         }
     }
 
-    fn terminal(&self) -> Option<WindowSize> {
+    pub(super) fn terminal(&self) -> Option<WindowSize> {
         match self {
             ProcessStdio::Terminal(size) => Some(*size),
             ProcessStdio::Console(_, size) => *size,
@@ -77,18 +77,16 @@ pub(super) struct NewProcess {
 /// Makes one container and processes in it. Another implementation may replace libcontainer's.
 pub(super) trait ContainerRuntime {
     /// Makes the container; its init stops short of the program. The bundle is the adapted one.
-    fn create(
-        &mut self,
-        process: &Process,
-        mounts: Mounts,
-        stdio: ProcessStdio,
-    ) -> Result<NewProcess, StartError>;
+    fn create(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError>;
 
     /// Lets init execute its program, and waits until it has.
     fn start(&mut self) -> Result<(), StartError>;
 
     /// Runs a further process in the running container.
     fn exec(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError>;
+
+    /// The container has ended: lets go of what is kept of it.
+    fn ended(&mut self) {}
 }
 
 /// libcontainer's name for our only container: its state lies in `STATE_DIR/oci/`.
@@ -115,6 +113,7 @@ pub(super) struct Libcontainer {
     /// libcontainer puts a container into it, but not what is executed there later.
     user: Option<Joined>,
     errors: ErrorLog,
+    mounts: Option<Mounts>,
     created: Option<(Container, ExecReport)>,
     detached: Option<Detached>,
 }
@@ -133,9 +132,16 @@ impl Libcontainer {
             seccomp: seccomp.map(Rc::new),
             user,
             errors: ErrorLog::install()?,
+            mounts: None,
             created: None,
             detached: None,
         })
+    }
+
+    /// For the container that is made: its init makes these.
+    pub(super) fn mounting(mut self, mounts: Mounts) -> Self {
+        self.mounts = Some(mounts);
+        self
     }
 
     /// For the next process that is made, which lives on without this one.
@@ -218,17 +224,12 @@ impl Libcontainer {
 }
 
 impl ContainerRuntime for Libcontainer {
-    fn create(
-        &mut self,
-        process: &Process,
-        mounts: Mounts,
-        stdio: ProcessStdio,
-    ) -> Result<NewProcess, StartError> {
+    fn create(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError> {
         self.errors.clear();
         let mut detached = self.detached.take();
         let (mut circumstances, report) =
             self.surroundings(process, stdio.terminal(), detached.as_mut())?;
-        circumstances.mounts = Some(mounts);
+        circumstances.mounts = self.mounts.take();
         let detached = detached.unwrap_or_default();
         let executor = ProcessExecutor::new(process, circumstances, &report)?;
         let builder = self
@@ -310,7 +311,7 @@ pub(super) fn release_created(state_dir: &Path) -> Result<(), StartError> {
     })
 }
 
-fn in_memory(process: &Process) -> Result<OwnedFd, StartError> {
+pub(super) fn in_memory(process: &Process) -> Result<OwnedFd, StartError> {
     let make = || -> io::Result<OwnedFd> {
         let fd = rustix::fs::memfd_create("process", rustix::fs::MemfdFlags::CLOEXEC)?;
         let mut file = std::fs::File::from(fd);
@@ -351,13 +352,13 @@ fn with_stdio(
 }
 
 /// The socket on which libcontainer hands over a terminal's master side.
-struct Console {
+pub(super) struct Console {
     listener: UnixListener,
-    path: PathBuf,
+    pub path: PathBuf,
 }
 
 impl Console {
-    fn listen(state_dir: &Path) -> Result<Self, StartError> {
+    pub(super) fn listen(state_dir: &Path) -> Result<Self, StartError> {
         let path = state_dir.join("console.sock");
         let _ = std::fs::remove_file(&path);
         let listener = super::bind(state_dir, "console.sock").map_err(terminal_failed)?;
@@ -366,7 +367,7 @@ impl Console {
     }
 
     /// The container's process has sent it by the time libcontainer returns.
-    fn receive(self) -> Result<OwnedFd, StartError> {
+    pub(super) fn receive(self) -> Result<OwnedFd, StartError> {
         let (socket, _) = self.listener.accept().map_err(terminal_failed)?;
         let mut byte = [0u8; 64];
         let mut iov = [IoSliceMut::new(&mut byte)];

@@ -12,6 +12,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::adapt::{Adapted, adapt, set_oom_score};
 use super::copy_up::copy_up;
+use super::foreign::{self, Foreign};
 use super::input::Input;
 use super::mounts::Mounts;
 use super::pinned::Pinned;
@@ -82,24 +83,27 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         .map_err(|e| monitor_failed("open the mount namespace", e))?;
     let pinned = Pinned::take_from(&mut spec, &launch.state_dir)?;
     let user = UserNamespace::take_from(&mut spec)?;
-    let mounts = Mounts::take_from(&mut spec, &hierarchies, user.as_ref())?;
-    rootfs::enter_private_namespace()?;
-    let adapted = prepare_bundle(launch, spec, &mounts, &hierarchies, user.as_ref())?;
+    let cgroup = Cgroup::within(hierarchies.clone(), launch.cgroup, &cgroup_path);
+    let cgroup = cgroup.map_err(cgroup_failed)?;
+    let (adapted, mut runtime): (_, Box<dyn ContainerRuntime>) = match &launch.runtime {
+        None => built_in(launch, spec, &hierarchies, user.as_ref())?,
+        Some(program) => {
+            rootfs::enter_private_namespace()?;
+            let adapted = foreign::prepare(launch, spec, &hierarchies, user.as_ref())?;
+            let runtime = Foreign::new(program, launch, cgroup.clone(), &adapted.spec)
+                .map_err(|e| monitor_failed("become a subreaper", e))?;
+            (adapted, Box::new(runtime))
+        }
+    };
     warnings.extend(adapted.warnings.iter().cloned());
 
-    let program = seccomp::program(&launch.seccomp, &adapted.process, &launch.seccomp_cache)?;
-    let joined = user.as_ref().map(UserNamespace::joined).transpose();
-    let joined = joined.map_err(|e| monitor_failed("duplicate the user namespace", e))?;
-    let mut runtime = Libcontainer::new(&launch.state_dir, launch.cgroup, program, joined)
-        .map_err(|e| monitor_failed("set up logging", e))?;
     let log = open_log(launch)?;
     let listener = listen(launch)?;
     let (stdio, mut streams) = make_stdio(launch.stdio)?;
     if let Some(user) = &user {
         stdio.own(user);
     }
-    let cgroup = Cgroup::within(hierarchies, launch.cgroup, &cgroup_path).map_err(cgroup_failed)?;
-    let created = runtime.create(&adapted.process, mounts, stdio)?;
+    let created = runtime.create(&adapted.process, stdio)?;
     let pods = pinned.close();
     if let Some(pty) = created.pty {
         streams = Streams::of_terminal(pty)?;
@@ -128,7 +132,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         terminal: launch.stdio.terminal.is_some(),
         exit_command: launch.exit_command.clone(),
         tethered: launch.tethered,
-        runtime: Box::new(runtime),
+        runtime,
         listener,
         outputs: streams.outputs,
         input: streams.input,
@@ -141,6 +145,25 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         pods,
         health: launch.health.clone().map(Checker::new),
     })
+}
+
+/// Makes the bundle for libcontainer.
+fn built_in(
+    launch: &Launch,
+    mut spec: Spec,
+    hierarchies: &Hierarchies,
+    user: Option<&UserNamespace>,
+) -> Result<(Adapted, Box<dyn ContainerRuntime>), StartError> {
+    let mounts = Mounts::take_from(&mut spec, hierarchies, user)?;
+    rootfs::enter_private_namespace()?;
+    let adapted = prepare_bundle(launch, spec, &mounts, hierarchies, user)?;
+    let program = seccomp::program(&launch.seccomp, &adapted.process, &launch.seccomp_cache)?;
+    let joined = user.map(UserNamespace::joined).transpose();
+    let joined = joined.map_err(|e| monitor_failed("duplicate the user namespace", e))?;
+    let runtime = Libcontainer::new(&launch.state_dir, launch.cgroup, program, joined)
+        .map_err(|e| monitor_failed("set up logging", e))?
+        .mounting(mounts);
+    Ok((adapted, Box::new(runtime)))
 }
 
 /// Removes what a failed start has left. Mounts and namespaces go when this process ends.
@@ -162,7 +185,10 @@ fn remove_state(launch: &Launch) {
     for name in [SOCKET_FILE, STATE_FILE, EXIT_FILE, "config.json"] {
         let _ = std::fs::remove_file(launch.state_dir.join(name));
     }
-    let _ = std::fs::remove_dir_all(launch.state_dir.join("oci"));
+    // The mounts in the last one are in the monitor's mount namespace alone.
+    for name in ["oci", "runtime", "mounts"] {
+        let _ = std::fs::remove_dir_all(launch.state_dir.join(name));
+    }
 }
 
 fn inherited(count: usize) -> Vec<OwnedFd> {

@@ -75,6 +75,7 @@ impl Bundle {
             seccomp_cache: std::env::temp_dir().join("rctr-test-seccomp"),
             exit_command: vec![],
             tethered: false,
+            runtime: None,
             forward: Vec::new(),
             health: None,
         };

@@ -34,7 +34,7 @@ use crate::namespaces::IdMappings;
 use crate::rootless;
 
 pub(crate) use self::target::{Kind, open as open_target};
-pub(super) use self::tree::copy;
+pub(super) use self::tree::{attach, copy};
 pub(crate) use self::tree::{set_attributes, show_owners};
 
 /// The files in /proc that a user may cover, as with runc.

@@ -179,11 +179,12 @@ fn bring_up(
     let joined = joined.map_err(|e| Error::system("dup", e))?;
     let mut runtime = Libcontainer::new(dir, request.cgroup, program, joined)
         .map_err(|e| Error::system("memfd_create", e))?
+        .mounting(mounts)
         .detached(detached);
     let stdio = request.stdio.of(process);
     // Where hooks that libcontainer starts expect to be.
     let _ = rustix::process::chdir(&record.bundle);
-    let created = runtime.create(process, mounts, stdio);
+    let created = runtime.create(process, stdio);
     let created = created.map_err(|error| match orders.and_then(|orders| orders.failure()) {
         Some(reason) => StartError::Hook { reason },
         None => error,

@@ -412,6 +412,7 @@ impl Supervisor {
         self.ended = Some(exit);
         // Clients go on while the kernel cleans up; a new start waits until `state.json` is gone.
         self.container.inherited.clear();
+        self.container.runtime.ended();
         if self.container.cgroup.remove().is_ok() && saved {
             let _ = State::remove(&self.container.state_dir);
             if self.container.tethered {

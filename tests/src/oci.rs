@@ -1,0 +1,121 @@
+//! Bundles for an OCI runtime, made of busybox, and `rctr-oci` on them.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::output::{Output, Running};
+use crate::rctr_binary;
+use crate::tools::{parsed, text};
+
+/// What a bundle's root filesystem has in /bin.
+const PROGRAMS: &[&str] = &[
+    "sh", "cat", "echo", "env", "grep", "id", "ls", "mount", "pwd", "readlink", "sleep", "stat", "stty", "test",
+    "touch", "true", "tty",
+];
+
+/// A directory with a bundle, the state of an OCI runtime, and the containers that a test makes there.
+pub struct Bundle {
+    dir: tempfile::TempDir,
+    /// The configuration, written before each command that reads it.
+    pub config: Value,
+}
+
+impl Default for Bundle {
+    fn default() -> Self {
+        Self::new(&["true"])
+    }
+}
+
+/// Where `rctr-oci` was built.
+pub fn oci_binary() -> PathBuf {
+    rctr_binary().with_file_name("rctr-oci")
+}
+
+impl Bundle {
+    /// A bundle for this command, without a terminal, as `rctr-oci spec` writes it.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn new(args: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let bin = dir.path().join("rootfs/bin");
+        fs::create_dir_all(&bin).expect("a directory");
+        fs::copy("/bin/busybox", bin.join("busybox")).expect("busybox-static");
+        for name in PROGRAMS {
+            symlink("busybox", bin.join(name)).expect("a link");
+        }
+        let mut spec = Command::new(oci_binary());
+        crate::run(spec.args(["spec", "--bundle"]).arg(dir.path()));
+        let written = fs::read(dir.path().join("config.json")).expect("config.json");
+        let mut config = parsed(&written);
+        config["process"]["terminal"] = false.into();
+        config["process"]["args"] = args.into();
+        config["root"]["readonly"] = false.into();
+        Self { dir, config }
+    }
+
+    /// A path below the bundle.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `rctr-oci --root … WORDS…`, to be run in the bundle.
+    ///
+    /// # Panics
+    /// When the configuration cannot be written.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let file = self.path("config.json");
+        fs::write(&file, self.config.to_string()).expect("config.json");
+        let mut command = Command::new(oci_binary());
+        command.arg("--root").arg(self.path("state")).args(words);
+        command.current_dir(self.dir.path());
+        command
+    }
+
+    /// The same, run.
+    pub fn oci(&self, words: &[&str]) -> Output {
+        Running::start(self.command(words), None).finish()
+    }
+
+    /// `.status` of `rctr-oci state`.
+    ///
+    /// # Panics
+    /// When there is no such container.
+    pub fn status(&self, id: &str) -> String {
+        let state = self.oci(&["state", id]).ok().json();
+        state["status"].as_str().expect("a status").to_owned()
+    }
+
+    /// Mounts a place of the host in the container.
+    ///
+    /// # Panics
+    /// When the configuration has no list of mounts.
+    pub fn bind(&mut self, source: &Path, destination: &str, options: &[&str]) {
+        let mount = json!({
+            "destination": destination, "type": "bind", "source": text(source),
+            "options": [&["rbind"], options].concat(),
+        });
+        let mounts = self.config["mounts"].as_array_mut();
+        mounts.expect("a list").push(mount);
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        let state = self.path("state");
+        for id in crate::entries(&state) {
+            if !id.starts_with('.') {
+                self.oci(&["delete", "--force", &id]);
+            }
+        }
+        let left = crate::entries(&state);
+        if !std::thread::panicking() {
+            let left: Vec<_> = left.iter().filter(|name| !name.starts_with('.')).collect();
+            assert!(left.is_empty(), "containers are left: {left:?}");
+        }
+    }
+}

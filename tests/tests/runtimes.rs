@@ -1,0 +1,118 @@
+//! `--runtime`: containers that another OCI runtime makes, with all else as ever.
+
+use std::path::PathBuf;
+
+use rctr_tests::{Env, Terminal, installed, oci_binary, wait_for};
+
+/// The runtimes there are here, each with what it has to be told.
+fn runtimes() -> Vec<(&'static str, PathBuf, &'static str)> {
+    let mut all = vec![("own", oci_binary(), "")];
+    for (name, args) in [("runc", ""), ("crun", "\"--cgroup-manager=disabled\"")] {
+        if installed(name) {
+            let path = ["/usr/sbin", "/usr/bin"].map(|dir| PathBuf::from(dir).join(name));
+            let path = path.into_iter().find(|path| path.is_file());
+            all.push((name, path.expect("it is installed"), args));
+        }
+    }
+    all
+}
+
+fn env() -> Env {
+    let table = |(name, path, args): &(&str, PathBuf, &str)| {
+        // Where cgroups are one hierarchy crun needs no word.
+        let args = if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "" } else { args };
+        format!("[runtimes.other-{name}]\npath = {:?}\nargs = [{args}]\n", path)
+    };
+    let tables: String = runtimes().iter().map(table).collect();
+    Env::builder().config(&tables).build()
+}
+
+#[test]
+fn containers_are_the_same_whoever_makes_them() {
+    let env = env();
+    env.rctr(["pull", "-q", "busybox"]).ok();
+    for (name, _, _) in runtimes() {
+        let flag = format!("--runtime=other-{name}");
+        let once = |words: &[&str]| env.rctr([&["run", "--rm", &flag], words].concat());
+        once(&["busybox", "sh", "-c", "echo out; echo err >&2; exit 9"])
+            .exits(9)
+            .stdout_is("out")
+            .stderr_has("err");
+        once(&["busybox", "nosuch"]).exits(127);
+        once(&["--user", "5:6", "--workdir", "/new/dir", "-e", "A=b", "busybox", "sh", "-c", "id; pwd; echo $A"])
+            .ok()
+            .stdout_is("uid=5 gid=6\n/new/dir\nb");
+        once(&["--read-only", "--tmpfs", "/t", "-v", "named:/v", "busybox", "sh", "-c", "touch /t/x /v/x && touch /x"])
+            .exits(1)
+            .stderr_has("Read-only file system");
+        once(&["--network", "none", "--hostname", "box", "busybox", "hostname"]).ok().stdout_is("box");
+        once(&["busybox", "grep", "-E", "Seccomp:|CapBnd", "/proc/self/status"])
+            .ok()
+            .stdout_has("00000000a80425fb")
+            .stdout_has("2");
+        // The address is the bridge's.
+        once(&["busybox", "ip", "-4", "addr", "show", "eth0"]).ok().stdout_has("inet ");
+
+        let script = "echo started; trap 'echo term; exit 4' TERM; while true; do sleep 0.05; done";
+        let id = env.run_detached([&flag, "-m", "64m", "--pids-limit", "50", "busybox", "sh", "-c", script]);
+        env.wait_log(&id, "started");
+        env.rctr(["exec", &id, "sh", "-c", "echo in; exit 6"]).exits(6).stdout_is("in");
+        env.rctr(["exec", "-u", "7", &id, "id", "-u"]).ok().stdout_is("7");
+        env.rctr(["exec", &id, "nosuch"]).exits(127);
+        let mut terminal = Terminal::start(env.command(["exec", "-it", &id, "sh"]), 30, 90);
+        terminal.type_in("stty size; exit 5\n");
+        terminal.wait_shown("30 90");
+        assert_eq!(terminal.finish(), 5, "{name}");
+        let seen = env.inspect(&id);
+        assert_eq!(seen["HostConfig"]["Runtime"], format!("other-{name}"));
+        env.rctr(["pause", &id]).ok();
+        env.rctr(["unpause", &id]).ok();
+        env.rctr(["stats", "--no-stream", &id]).ok().stdout_has("64MiB");
+        env.rctr(["stop", "-t", "9", &id]).ok();
+        let state = env.inspect(&id)["State"].clone();
+        assert_eq!(state["ExitCode"], 4, "{name}: {state}");
+        env.rctr(["logs", &id]).ok().stdout_is("started\nterm");
+        env.rctr(["start", &id]).ok();
+        env.rctr(["kill", &id]).ok();
+        wait_for("the end", || env.inspect(&id)["State"]["ExitCode"] == 137);
+        env.rctr(["rm", &id]).ok();
+
+        let terminal = ["run", "--rm", "-it", &flag, "busybox", "sh", "-c", "tty; stty size; exit 3"];
+        let terminal = Terminal::start(env.command(terminal), 31, 91);
+        terminal.wait_shown("/dev/pts/0");
+        assert_eq!(terminal.finish(), 3, "{name}");
+        once(&["-m", "20m", "busybox", "sh", "-c", "x=a; while true; do x=$x$x; done"]).exits(137);
+    }
+    env.rctr(["volume", "rm", "named"]).ok();
+}
+
+#[test]
+fn a_monitor_that_is_killed_leaves_nothing_of_another_runtime_s() {
+    let env = env();
+    env.rctr(["pull", "-q", "busybox"]).ok();
+    for (name, _, _) in runtimes() {
+        let flag = format!("--runtime=other-{name}");
+        let id = env.run_detached([&flag, "busybox", "sleep", "1000"]);
+        let monitor = env.monitor_of(&id).expect("a monitor");
+        let monitor = nix::unistd::Pid::from_raw(monitor);
+        nix::sys::signal::kill(monitor, nix::sys::signal::Signal::SIGKILL).expect("it is there");
+        env.wait_status(&id, "exited");
+        env.rctr(["rm", &id]).ok();
+        wait_for("its processes' end", || env.processes_of(&id).is_empty());
+    }
+}
+
+#[test]
+fn a_runtime_must_be_known_and_be_there() {
+    let env = Env::builder().config("[runtimes.gone]\npath = \"/nosuch/runtime\"\n").build();
+    env.rctr(["pull", "-q", "busybox"]).ok();
+    env.rctr(["run", "--rm", "--runtime", "who", "busybox", "true"])
+        .exits(125)
+        .stderr_has("unknown or invalid runtime name: who");
+    env.rctr(["run", "--rm", "--runtime", "gone", "busybox", "true"])
+        .exits(125)
+        .stderr_has("runtime /nosuch/runtime");
+    // What Docker calls its own is ours.
+    env.rctr(["run", "--rm", "--runtime", "runc", "busybox", "echo", "ours"]).ok().stdout_is("ours");
+    env.rctr(["info"]).ok().stdout_has("Runtimes: gone io.containerd.runc.v2 rctr runc");
+}
