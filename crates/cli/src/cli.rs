@@ -171,6 +171,8 @@ pub enum ContainerCommand {
     Ls(PsArgs),
     /// Display detailed information on one or more containers
     Inspect(ContainerInspectArgs),
+    /// Remove all stopped containers
+    Prune(ContainerPruneArgs),
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,7 +13,7 @@ use rctr_runtime::restart::{end_timer, start_timer, timer_lives};
 
 use crate::lock::ContainerLock;
 use crate::model::{Container, Restarts, Status, ZERO_TIME};
-use crate::options::{RestartMode, RestartPolicy};
+use crate::options::RestartMode;
 use crate::start::Streams;
 use crate::{Engine, Error, Result, lifecycle, time};
 
@@ -192,23 +192,6 @@ impl Engine {
         self.store.write(|tx| lifecycle::save(tx, &container))?;
         drop(lock);
         Ok(true)
-    }
-
-    /// Gives a container another restart policy, from its next end on.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchContainer`], [`Error::RestartPolicyAndRemove`].
-    pub fn set_restart_policy(&self, name: &str, policy: RestartPolicy) -> Result<()> {
-        let id = self.find(name)?;
-        let lock = self.lock(&id)?;
-        let mut container = self.load(&id)?;
-        if container.options.auto_remove && policy.mode != RestartMode::No {
-            return Err(Error::RestartPolicyAndRemove);
-        }
-        container.options.restart = policy;
-        self.store.write(|tx| lifecycle::save(tx, &container))?;
-        drop(lock);
-        Ok(())
     }
 
     /// After a boot: starts the containers whose policy says so, the oldest first, one that needs another's network

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{FormatFlag, ListFlags, PortArgs, RenameArgs, StatsArgs, TopArgs};
+use super::{CommitArgs, CpArgs, DiffArgs, ExportArgs, FormatFlag, ListFlags, PortArgs, RenameArgs, StatsArgs, TopArgs};
 use crate::flags::ContainerFlags;
 
 #[derive(Debug, Subcommand)]
@@ -13,8 +13,16 @@ pub enum ContainerVerb {
     Run(Box<RunArgs>),
     /// Execute a command in a running container
     Exec(ExecArgs),
+    /// Copy files/folders between a container and the local filesystem
+    Cp(CpArgs),
+    /// Create a new image from a container's changes
+    Commit(CommitArgs),
     /// Create a new container
     Create(Box<CreateArgs>),
+    /// Inspect changes to files or directories on a container's filesystem
+    Diff(DiffArgs),
+    /// Export a container's filesystem as a tar archive
+    Export(ExportArgs),
     /// Start one or more stopped containers
     Start(StartArgs),
     /// Stop one or more running containers
@@ -25,7 +33,13 @@ pub enum ContainerVerb {
     #[command(alias = "remove")]
     Rm(RmArgs),
     /// Block until one or more containers stop, then print their exit codes
-    Wait(NamesArgs),
+    Wait(WaitArgs),
+    /// Restart one or more containers
+    Restart(StopArgs),
+    /// Pause all processes within one or more containers
+    Pause(NamesArgs),
+    /// Unpause all processes within one or more containers
+    Unpause(NamesArgs),
     /// Fetch the logs of a container
     Logs(LogsArgs),
     /// List port mappings or a specific mapping for the container
@@ -202,6 +216,15 @@ pub struct RmArgs {
 
 #[derive(Debug, Args)]
 pub struct NamesArgs {
+    #[arg(value_name = "CONTAINER")]
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct WaitArgs {
+    /// What to wait for: not-running, next-exit, removed
+    #[arg(long, value_name = "CONDITION", default_value = "not-running")]
+    pub condition: String,
     #[arg(value_name = "CONTAINER")]
     pub names: Vec<String>,
 }

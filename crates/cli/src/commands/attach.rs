@@ -21,6 +21,12 @@ pub fn run(app: &App, command: &str, args: &AttachArgs) -> Result {
             "You cannot attach to a paused container, unpause it first",
         ));
     }
+    if container.state.status == Status::Restarting {
+        return Err(Failure::new(
+            GENERAL,
+            "You cannot attach to a restarting container, wait until it is running",
+        ));
+    }
     let options = &container.options;
     let stdin = options.interactive && !args.no_stdin;
     require_tty(stdin, options.tty)?;

@@ -129,6 +129,7 @@ pub fn run(args: Vec<OsString>) -> Result {
         Some(Command::Internal {
             command: InternalCommand::Dns { guard },
         }) => internal::dns(&app, guard),
+        Some(Command::Internal {
             command: InternalCommand::ExecEnded { id, exec, code },
         }) => internal::exec_ended(&app, &id, &exec, code),
         Some(Command::Internal {
@@ -151,6 +152,7 @@ fn container(app: &App, command: ContainerCommand) -> Result {
         ContainerCommand::Verb(verb) => on_containers(app, "container ", verb),
         ContainerCommand::Ls(args) => ps::run(app, "container ls", &args),
         ContainerCommand::Inspect(args) => inspect::containers(app, &args),
+        ContainerCommand::Prune(args) => prune::containers(app, &args),
     }
 }
 

@@ -78,7 +78,7 @@ const COLUMNS: [Column; 15] = [
     },
 ];
 
-const KIND: Kind = Kind {
+pub const KIND: Kind = Kind {
     columns: &COLUMNS,
     type_name: "*formatter.ContainerContext",
 };
@@ -194,6 +194,22 @@ fn pod_names(engine: &Engine) -> Result<BTreeMap<String, String>> {
         (pod.id, name)
     });
     Ok(named.collect())
+}
+
+/// A container as the table of all shows it, with another word for its size.
+pub fn row_with_size(engine: &Engine, container: &Container, size: String) -> Result<Row> {
+    let view = View {
+        truncate: true,
+        size: false,
+        now: Timestamp::now(),
+        pods: None,
+    };
+    let mut row = view.row(engine, container)?;
+    let place = KIND.columns.iter().position(|column| column.name == "Size");
+    if let Some(cell) = place.and_then(|place| row.cells.get_mut(place)) {
+        *cell = size;
+    }
+    Ok(row)
 }
 
 /// How containers are shown.
