@@ -357,15 +357,21 @@ def statistics(node: Node):
 
 def restart_of_the_runtime(node: Node):
     """`rctr cri` is killed and started again: pods go on, an exit meanwhile is told with its code, exec works."""
+    place = node.work / "ending"
+    place.mkdir()
+    script = "while [ ! -e /place/end ]; do sleep 0.1; done; exec rm /place/end"
     node.apply(pod("steady", [{"name": "main", "command": ["sleep", "1000"]}]),
-               pod("ending", [{"name": "main", "command": ["sh", "-c", "sleep 8; exit 5"]}], restartPolicy="Never"))
+               pod("ending", [{"name": "main", "command": ["sh", "-c", script + " /none"],
+                               "volumeMounts": [{"name": "place", "mountPath": "/place"}]}],
+                   restartPolicy="Never", volumes=[{"name": "place", "hostPath": {"path": str(place)}}]))
     node.running("steady", "ending")
     before = node.id_of("steady", "main")
     node.cri.kill()
     node.cri.wait()
-    time.sleep(8)  # the time in which the other one ends
+    (place / "end").touch()
+    node.until("the other one has ended", lambda: not (place / "end").exists(), 20)
     node.start_rctr()
-    node.until("the end is told", lambda: node.container("ending", "main")["state"]["terminated"]["exitCode"] == 5, 60)
+    node.until("the end is told", lambda: node.container("ending", "main")["state"]["terminated"]["exitCode"] == 1, 60)
     node.until("exec works", lambda: node.run_in("steady", "main", "echo still") == "still\n", 30)
     assert node.id_of("steady", "main") == before and node.container("steady", "main")["restartCount"] == 0
     node.delete("steady", "ending")

@@ -69,3 +69,22 @@ fn the_bridge_is_not_taken_from_a_pod() {
     refusal.exits(1).stderr_has("connected");
     assert_eq!(cri.pod_status(&pod).network.expect("a network").ip, address);
 }
+
+#[test]
+fn what_is_started_by_hand_is_told_at_once() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let config = cri.pod_config("by-hand");
+    let pod = cri.run_pod(&config);
+    let id = cri.create(&pod, &config, shell("web", "sleep 1000"));
+    assert_eq!(cri.containers(None).len(), 1);
+    let mut start = cri.env().spawn(["start", &id]);
+    // Asked for all the while, as a kubelet does.
+    let running = || {
+        let listed = cri.containers(None);
+        listed[0].state() == api::ContainerState::ContainerRunning
+    };
+    rctr_tests::wait_for("it to be told", running);
+    start.finish().ok();
+    assert!(running());
+}

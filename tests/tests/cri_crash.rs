@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 use rctr_cri::api;
-use rctr_tests::cri::{Cri, shell};
+use rctr_tests::cri::{Cri, sharing, shell};
 use rctr_tests::entries;
 use tonic::Code;
 
@@ -38,16 +38,10 @@ fn a_pod_whose_making_was_interrupted_is_made_again() {
     cri.pull("busybox");
     for (n, after) in MOMENTS.into_iter().enumerate() {
         let mut config = cri.pod_config(&format!("cut{n}"));
-        config.linux = Some(api::LinuxPodSandboxConfig {
-            security_context: Some(api::LinuxSandboxSecurityContext {
-                namespace_options: Some(api::NamespaceOption {
-                    pid: api::NamespaceMode::Pod.into(),
-                    ..Default::default()
-                }),
-                ..Default::default()
-            }),
+        config.linux = Some(sharing(api::NamespaceOption {
+            pid: api::NamespaceMode::Pod.into(),
             ..Default::default()
-        });
+        }));
         let mut client = cri.runtime_client();
         let request = api::RunPodSandboxRequest {
             config: Some(config.clone()),

@@ -3,18 +3,8 @@
 use std::time::Duration;
 
 use rctr_cri::api;
-use rctr_tests::cri::{Cri, map, refused, shell, within};
+use rctr_tests::cri::{Cri, map, refused, sharing, shell, within};
 use tonic::{Code, Status};
-
-fn security(namespaces: api::NamespaceOption) -> api::LinuxPodSandboxConfig {
-    api::LinuxPodSandboxConfig {
-        security_context: Some(api::LinuxSandboxSecurityContext {
-            namespace_options: Some(namespaces),
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
-}
 
 fn namespaces(pod: &api::PodSandboxStatus) -> api::NamespaceOption {
     let linux = pod.linux.clone().expect("linux");
@@ -133,7 +123,7 @@ fn namespaces_are_echoed() {
             ..Default::default()
         };
         let mut config = cri.pod_config(&format!("ns{n}"));
-        config.linux = Some(security(asked.clone()));
+        config.linux = Some(sharing(asked.clone()));
         let pod = cri.run_pod(&config);
         let status = cri.pod_status(&pod);
         assert_eq!(namespaces(&status), asked);
@@ -339,7 +329,7 @@ fn processes_may_be_shared() {
     let cri = Cri::new();
     cri.pull("busybox");
     let mut config = cri.pod_config("pids");
-    config.linux = Some(security(api::NamespaceOption {
+    config.linux = Some(sharing(api::NamespaceOption {
         pid: api::NamespaceMode::Pod.into(),
         ..Default::default()
     }));
@@ -351,13 +341,13 @@ fn processes_may_be_shared() {
         }),
         ..Default::default()
     };
-    let sharing = |name: &str, script: &str| {
+    let member = |name: &str, script: &str| {
         let mut config = shell(name, script);
         config.linux.as_mut().expect("linux").security_context = Some(context.clone());
         config
     };
-    let first = cri.run(&pod, &config, sharing("a", "sleep 1234"));
-    let second = cri.run(&pod, &config, sharing("b", "sleep 1000"));
+    let first = cri.run(&pod, &config, member("a", "sleep 1234"));
+    let second = cri.run(&pod, &config, member("b", "sleep 1000"));
     let processes = cri.sh(&second, "ps -o pid,args");
     assert!(processes.contains("sleep 1234"), "{processes}");
     // A container that ends takes no other with it.

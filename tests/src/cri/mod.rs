@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
-pub use self::pod::{Pod, limits, mount, secured};
+pub use self::pod::{Pod, limits, mount, secured, sharing};
 use crate::{Env, EnvBuilder, wait_for, wait_for_some};
 
 /// How long one request may take before the test fails.

@@ -98,3 +98,14 @@ pub fn secured(
         ..Default::default()
     }
 }
+
+/// A pod's namespaces.
+pub fn sharing(namespaces: api::NamespaceOption) -> api::LinuxPodSandboxConfig {
+    api::LinuxPodSandboxConfig {
+        security_context: Some(api::LinuxSandboxSecurityContext {
+            namespace_options: Some(namespaces),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}

@@ -240,6 +240,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_client_may_come_back_when_there_is_room() {
+        let full = crate::streaming::Error::TooManyRequests { count: 1000 };
+        assert_eq!(refused(full).code(), tonic::Code::ResourceExhausted);
+        let bad = crate::streaming::Error::BadStreams { reason: "x" };
+        assert_eq!(refused(bad).code(), tonic::Code::InvalidArgument);
+    }
+
+    #[test]
     fn outputs_are_bounded_and_end() {
         let (reader, mut writer) = std::io::pipe().unwrap();
         let mut output = Output::new(Some(reader.into()));
