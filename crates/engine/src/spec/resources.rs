@@ -78,7 +78,7 @@ pub(super) fn limits(
     if let (true, Swap::AsSaid, Some(mut cpu)) = (facts.cgroup_v2(), swap, resources.cpu().clone())
         && let Some(shares) = cpu.shares()
     {
-        // libcgroups converts in the older way, which gives a request of one processor less than its share.
+        // As the weight that it is, for whoever sets it.
         unified
             .entry("cpu.weight".to_owned())
             .or_insert_with(|| weight(shares).to_string());

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::num::ParseIntError;
 
 use super::controller::Controller;
-use super::cpu::{self, convert_shares_to_cgroup2};
+use super::cpu;
 use super::cpuset::{self, BitmaskError, to_bitmask};
 use super::dbus_native::serialize::Variant;
 use super::{memory, pids};
@@ -60,17 +60,15 @@ impl Unified {
         for (key, value) in unified {
             match key.as_str() {
                 "cpu.weight" => {
-                    let shares =
+                    // rctr: a weight, and no shares that were to be converted.
+                    let weight =
                         value
                             .parse::<u64>()
                             .map_err(|err| SystemdUnifiedError::CpuWeight {
                                 err,
                                 value: value.into(),
                             })?;
-                    properties.insert(
-                        cpu::CPU_WEIGHT,
-                        Variant::U64(convert_shares_to_cgroup2(shares)),
-                    );
+                    properties.insert(cpu::CPU_WEIGHT, Variant::U64(weight));
                 }
                 "cpu.max" => {
                     let parts: Vec<&str> = value.split_whitespace().collect();
