@@ -215,6 +215,11 @@ impl Env {
         command
     }
 
+    /// The cgroup that those of its containers are in, below each hierarchy's root.
+    pub fn cgroup_parent(&self) -> String {
+        Slot::cgroup_name(self.slot.number)
+    }
+
     /// Runs `rctr ARGS…` to its end, with nothing on its standard input.
     pub fn rctr<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Output {
         Running::start(self.command(args), Some(b"")).finish()

@@ -165,33 +165,3 @@ fn oom_score_is_clamped_with_a_word() {
         .exits(125)
         .stderr_has("2000");
 }
-
-#[test]
-fn flags_of_dockers_that_are_not_there_are_refused_by_name() {
-    let env = Env::new();
-    let flags = "annotation=a=1 blkio-weight=10 blkio-weight-device=/dev/sda:10 cgroup-parent=/x cgroupns=host \
-        cpu-count=1 cpu-percent=1 cpu-period=100000 cpu-quota=50000 cpu-rt-period=1 cpu-rt-runtime=1 device=/dev/null \
-        device-cgroup-rule=a device-read-bps=/dev/sda:1 device-read-iops=/dev/sda:1 device-write-bps=/dev/sda:1 \
-        device-write-iops=/dev/sda:1 disable-content-trust domainname=x gpus=all health-cmd=true health-interval=1s \
-        health-retries=1 health-start-interval=1s health-start-period=1s health-timeout=1s io-maxbandwidth=1 \
-        io-maxiops=1 ip=10.0.0.1 ip6=fd00::1 ipc=host isolation=x kernel-memory=1m link=a link-local-ip=169.254.1.1 \
-        log-driver=none log-opt=a=b mac-address=02:00:00:00:00:01 memory-swappiness=1 network-alias=a no-healthcheck \
-        oom-kill-disable pid=host runtime=runc storage-opt=size=1g use-api-socket userns=host uts=host \
-        volume-driver=x volumes-from=x restart=always restart=on-failure:3";
-    for flag in flags.split_whitespace() {
-        let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
-        let flag = format!("--{flag}");
-        env.rctr(["run", "--rm", &flag, "busybox", "true"])
-            .exits(125)
-            .stderr_has(name)
-            .stderr_has(if name == "restart" {
-                value
-            } else {
-                "unknown flag"
-            });
-        env.rctr(["create", &flag, "busybox"])
-            .exits(125)
-            .stderr_has(name);
-    }
-    env.rctr(["ps", "-aq"]).ok().stdout_is("");
-}

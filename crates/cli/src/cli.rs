@@ -240,8 +240,12 @@ pub enum InternalCommand {
     },
     /// What a monitor calls when a process that `exec` started has ended and nobody waits for it
     ExecEnded { id: String, exec: String, code: i32 },
+    /// Print docs/docker-compatibility.md
+    Compatibility,
     /// Remove what interrupted commands have left in the store
     Gc,
+    /// What a monitor starts for a container whose output goes to another place
+    LogDriver { configuration: i32 },
     /// Remove the bridges and their firewall rules
     NetworkRemove,
     /// Write the manual pages

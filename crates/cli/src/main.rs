@@ -8,6 +8,7 @@
 mod app;
 mod cli;
 mod commands;
+mod compatibility;
 mod failure;
 mod flags;
 mod online;

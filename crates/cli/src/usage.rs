@@ -8,6 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
 
 use crate::cli::Cli;
+use crate::compatibility;
 use crate::failure::{ENGINE, Failure, GENERAL, Result};
 
 /// Global options that take the next word as their value.
@@ -59,7 +60,7 @@ pub fn require_none(command: &str, surplus: &[String]) -> Result<()> {
 
 /// Flags as Docker's: a switch takes `=true` or `=false`, and a value may begin with a dash. Only the commands that
 /// the line names are changed: the others never come to be used.
-fn docker_manners(command: Command) -> Command {
+pub fn docker_manners(command: Command) -> Command {
     command
         .mut_args(flag_manners)
         .mut_subcommands(|sub| sub.defer(docker_manners))
@@ -124,15 +125,19 @@ fn explain(error: &clap::Error, args: &[OsString]) -> Failure {
     let value = text_of(error, ContextKind::InvalidValue);
     let usage = |message: String| Failure::usage(ENGINE, &path, message);
     match error.kind() {
-        ErrorKind::UnknownArgument => usage(unknown_flag(&arg, args)),
+        ErrorKind::UnknownArgument => usage(match compatibility::refused(&path, long_name(&arg)) {
+            Some(why) => format!("{} is not supported: {why}", long_name(&arg)),
+            None => unknown_flag(&arg, args),
+        }),
         ErrorKind::InvalidSubcommand => {
             let name = text_of(error, ContextKind::InvalidSubcommand);
             let command = [path.as_str(), &name].join(" ");
-            Failure::usage(
-                GENERAL,
-                &path,
-                format!("'{}' is not a rctr command.", command.trim_start()),
-            )
+            let command = command.trim_start();
+            let message = match compatibility::refused(command, "-") {
+                Some(why) => format!("'{command}' is not a rctr command: {why}"),
+                None => format!("'{command}' is not a rctr command."),
+            };
+            Failure::usage(GENERAL, &path, message)
         }
         ErrorKind::InvalidValue if value.is_empty() => {
             usage(format!("flag needs an argument: {}", flag_name(&arg, args)))
@@ -189,6 +194,11 @@ fn command_path(args: &[OsString]) -> String {
         }
     }
     path.join(" ")
+}
+
+/// `--link` for `--link=a`.
+fn long_name(arg: &str) -> &str {
+    arg.split('=').next().unwrap_or(arg)
 }
 
 fn unknown_flag(arg: &str, args: &[OsString]) -> String {
@@ -381,6 +391,18 @@ mod tests {
         ] {
             assert_eq!(refused(line), (message.to_owned(), 125), "{line}");
         }
+    }
+
+    #[test]
+    fn what_is_refused_on_purpose_says_why() {
+        for line in ["run --link a busybox", "container create --link=a busybox"] {
+            let (text, code) = refused(line);
+            assert!(text.starts_with("--link is not supported: links are"), "{text}");
+            assert_eq!(code, 125);
+        }
+        let (text, code) = refused("swarm init");
+        assert!(text.starts_with("'swarm' is not a rctr command: there is no Swarm"), "{text}");
+        assert_eq!(code, 1);
     }
 
     #[test]

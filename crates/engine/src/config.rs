@@ -8,6 +8,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use rctr_registry_client::HostConfigs;
 use serde::Deserialize;
 
+use crate::options::LogDriver;
 use crate::{Error, Result};
 
 /// Everything the engine needs to know of its surroundings.
@@ -126,8 +127,11 @@ pub enum CgroupDriver {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSettings {
-    /// Where output goes.
-    pub driver: LogDriver,
+    /// The driver of containers that name none.
+    #[serde(deserialize_with = "log_driver")]
+    pub driver: String,
+    /// Its options.
+    pub options: BTreeMap<String, String>,
     /// Size at which a log file is rotated: bytes, or text such as `10m`.
     #[serde(deserialize_with = "crate::options::deserialize_size")]
     pub max_size: u64,
@@ -138,23 +142,20 @@ pub struct LogSettings {
 impl Default for LogSettings {
     fn default() -> Self {
         LogSettings {
-            driver: LogDriver::default(),
+            driver: "json-file".into(),
+            options: BTreeMap::new(),
             max_size: 10_000_000,
             max_file: 3,
         }
     }
 }
 
-/// `log.driver`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-pub enum LogDriver {
-    /// CRI-format files in the container's directory (Docker's name for its own files is accepted).
-    #[default]
-    #[serde(rename = "json-file", alias = "file", alias = "local")]
-    File,
-    /// Nothing is kept.
-    #[serde(rename = "none")]
-    None,
+fn log_driver<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    match LogDriver::named(&name) {
+        Ok(_) => Ok(name),
+        Err(e) => Err(serde::de::Error::custom(e)),
+    }
 }
 
 /// `[cri]`: what `rctr cri` serves a kubelet.

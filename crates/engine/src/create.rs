@@ -10,7 +10,7 @@ use crate::mounts::resolve_mounts;
 use crate::options::{NetworkMode, RunOptions};
 use crate::pod::{self, PodMember};
 use crate::pull::parse_platform;
-use crate::{Engine, Error, Result, isolation, names, resolve, spec, time};
+use crate::{Engine, Error, Result, isolation, names, quota, resolve, spec, time};
 
 /// What `create` gives.
 #[derive(Debug, Clone)]
@@ -106,6 +106,9 @@ impl Engine {
             pod,
             id,
         };
+        if container.pod.is_none() {
+            self.settle_log(&mut container)?;
+        }
         let mounts = self.prepare_mounts(&container.options)?;
         self.store.require_space()?;
         let inserted = self.store.write(|tx| {
@@ -115,6 +118,9 @@ impl Engine {
             // Within the transaction: a garbage collection takes a directory without a record for a leftover.
             self.store
                 .create_container_dir(&container.id, image.layers.last())?;
+            if let Some(bytes) = container.options.storage_size {
+                quota::limit(&self.store.container_dir(&container.id)?, bytes)?;
+            }
             isolation::choose_ids(tx, &mut container.options)?;
             container.mounts = resolve_mounts(tx, &container, mounts)?;
             for connection in container.connections().iter() {

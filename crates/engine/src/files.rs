@@ -145,14 +145,29 @@ pub(crate) fn of_pod(dir: &Path) -> Result<EtcFiles, FilesError> {
 }
 
 fn host_name(container: &Container) -> String {
-    match (&container.options.hostname, &container.options.network) {
+    let options = &container.options;
+    let name = short_name(container);
+    match &options.domainname {
+        Some(domain) => format!("{name}.{domain}"),
+        None => name,
+    }
+}
+
+fn short_name(container: &Container) -> String {
+    let options = &container.options;
+    match (&options.hostname, &options.network) {
         (Some(name), _) => name.clone(),
-        (None, NetworkMode::Host) => nix::unistd::gethostname().map_or_else(
-            |_| "localhost".to_owned(),
-            |n| n.to_string_lossy().into_owned(),
-        ),
+        _ if options.isolation.uts_host => of_host(),
+        (None, NetworkMode::Host) => of_host(),
         (None, _) => container.id.chars().take(12).collect(),
     }
+}
+
+fn of_host() -> String {
+    nix::unistd::gethostname().map_or_else(
+        |_| "localhost".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\

@@ -108,10 +108,7 @@ impl Engine {
             containers_stopped: containers.len() - running - paused,
             images: self.store.images()?.len(),
             driver: "overlay2".into(),
-            logging_driver: match self.config.settings.log.driver {
-                crate::config::LogDriver::File => "json-file".into(),
-                crate::config::LogDriver::None => "none".into(),
-            },
+            logging_driver: self.config.settings.log.driver.clone(),
             cgroup_driver: self.cgroup_driver_name().into(),
             cgroup_version: if facts.cgroup_v2() { "2" } else { "1" }.into(),
             kernel_version: text(uname.as_ref().map(|u| u.release())),

@@ -6,7 +6,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rctr_runtime::logs::{LogEntry, LogReader};
 use rctr_runtime::{MonitorClient, WaitHandle};
 
-use crate::config::LogDriver;
 use crate::{Engine, Error, Result, time};
 
 /// Which part of a log.
@@ -39,8 +38,9 @@ impl Engine {
             Some(member) => member.log.clone().ok_or(Error::NoLog)?,
             None => self.store.container_dir(&container.id)?.join("log"),
         };
-        // A container from before the configuration changed has one.
-        if self.config.settings.log.driver == LogDriver::None && !path.exists() {
+        // A container that was started with another driver may have one nevertheless.
+        let kept = container.pod.is_some() || self.log_plan(&container)?.files.is_some();
+        if !kept && !path.exists() {
             return Err(Error::NoLog);
         }
         let bound = |flag, text: &Option<String>| match text {

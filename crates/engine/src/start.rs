@@ -15,10 +15,10 @@ use crate::endpoint::{HeldPorts, Joined};
 use crate::lock::ContainerLock;
 use crate::model::{Container, Status, ZERO_TIME};
 use crate::options::{NetworkMode, RunOptions, SeccompChoice};
-use crate::pod::{self, PodState};
+use crate::pod::{self, PodMember, PodState};
 use crate::rootfs_view::RootfsView;
 use crate::user::Identity;
-use crate::{Engine, Error, Result, config::LogDriver, events, files, health, lifecycle, rootless, settle, spec, user};
+use crate::{Engine, Error, Result, events, files, health, lifecycle, rootless, settle, spec, user};
 
 /// Which of a container's standard streams a front door wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -234,6 +234,10 @@ impl Engine {
         let config = bundle.join("config.json");
         spec::save(&output.spec, &config)?;
 
+        let (log, log_driver) = match &container.pod {
+            Some(member) => (pod_log(member)?, None),
+            None => self.log_launch(container, &bundle)?,
+        };
         let launch = Launch {
             id: container.id.clone(),
             bundle: bundle.clone(),
@@ -245,7 +249,8 @@ impl Engine {
                 volatile: false,
             },
             copy_up,
-            log: self.log_config(container, &bundle)?,
+            log,
+            log_driver,
             stdio: StdioConfig {
                 terminal: container.options.tty.then(Default::default),
                 open_stdin: container.options.interactive,
@@ -350,29 +355,6 @@ impl Engine {
             .collect())
     }
 
-    /// A pod's log is where the kubelet wants it, and the kubelet rotates it.
-    fn log_config(&self, container: &Container, bundle: &Path) -> Result<Option<LogConfig>> {
-        if let Some(member) = &container.pod {
-            let Some(path) = member.log.clone() else {
-                return Ok(None);
-            };
-            if let Some(dir) = path.parent() {
-                fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
-            }
-            return Ok(Some(LogConfig {
-                path,
-                max_size: 0,
-                max_file: 1,
-            }));
-        }
-        let settings = &self.config.settings.log;
-        Ok((settings.driver == LogDriver::File).then(|| LogConfig {
-            path: bundle.join("log"),
-            max_size: settings.max_size,
-            max_file: settings.max_file,
-        }))
-    }
-
     /// Whom a container's own processes run as.
     pub(crate) fn identity(&self, container: &Container, view: &RootfsView) -> Result<Identity> {
         let user = &container.process.user;
@@ -421,6 +403,21 @@ impl<'a> Inherited<'a> {
         self.0.push(fd.as_fd());
         LaunchFds::path(self.0.len() - 1)
     }
+}
+
+/// A pod's log is where the kubelet wants it, and the kubelet rotates it.
+fn pod_log(member: &PodMember) -> Result<Option<LogConfig>> {
+    let Some(path) = member.log.clone() else {
+        return Ok(None);
+    };
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
+    }
+    Ok(Some(LogConfig {
+        path,
+        max_size: 0,
+        max_file: 1,
+    }))
 }
 
 pub(crate) fn seccomp_policy(

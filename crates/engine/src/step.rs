@@ -317,6 +317,7 @@ impl StepRunner<'_> {
                 volatile: true,
             },
             copy_up: Vec::new(),
+            log_driver: None,
             log: None,
             stdio: StdioConfig::default(),
             cgroup: engine.cgroup_driver(),

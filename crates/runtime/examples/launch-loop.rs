@@ -91,6 +91,7 @@ fn prepare(base: &Path, state: &Path, round: usize) -> Result<Launch, Box<dyn Er
             volatile: false,
         },
         copy_up: Vec::new(),
+        log_driver: None,
         log: Some(LogConfig {
             path: directory("bundle")?.join("log"),
             max_size: 10 << 20,

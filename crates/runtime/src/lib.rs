@@ -38,7 +38,7 @@ pub use launch::{LaunchError, Launched, launch, reap_ended};
 pub use signal::{kill_hung_monitor, signal};
 pub use sources::{Source, ViewMount, ViewSource, assemble, open_source, root_of};
 pub use spec::{
-    AttachOptions, CopyUp, ForeignRuntime, Forward, Launch, LaunchFds, LogConfig, LowerDir, Rootfs, SeccompPolicy,
+    AttachOptions, CopyUp, ForeignRuntime, Forward, Launch, LaunchFds, LogConfig, LogDriver, LowerDir, Rootfs, SeccompPolicy,
     StdioConfig, Transport, WindowSize,
 };
 pub use state::{ExitStatus, Status, status};

@@ -28,6 +28,9 @@ pub struct Launch {
     pub copy_up: Vec<CopyUp>,
     /// Where output is logged; none for no log.
     pub log: Option<LogConfig>,
+    /// A program that passes output on to another place.
+    #[serde(default)]
+    pub log_driver: Option<LogDriver>,
     /// Standard input, output and terminal.
     pub stdio: StdioConfig,
     /// Who makes the cgroup. Its path is `linux.cgroupsPath` in config.json.
@@ -132,6 +135,18 @@ pub struct LogConfig {
     pub max_size: u64,
     /// How many files are kept in all, at least 1.
     pub max_file: u32,
+}
+
+/// A program that gets a container's output as the records of a log, on its standard input, and passes them on. It is
+/// started again if it ends early, and ends by itself at the end of its input.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogDriver {
+    /// The program and its arguments. One more is added: the number of a descriptor to read `configuration` from.
+    pub command: Vec<String>,
+    /// Handed over where no list of processes shows it.
+    pub configuration: String,
+    /// How many bytes may wait for the program before the oldest are dropped; `None`: the container waits.
+    pub buffer: Option<u64>,
 }
 
 /// The container's standard streams.

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use rctr_engine::config::LogDriver;
 use rctr_engine::inspect::{ContainerInspect, ContainerPaths, ImageFacts, ImageInspect, NetworkInspect};
 use rctr_engine::{Engine, Error, familiar_name};
 use serde::Serialize;
@@ -220,11 +219,8 @@ fn container(engine: &Engine, name: &str, size: bool) -> rctr_engine::Result<Jso
         .then(|| engine.container_size(&container))
         .transpose()?;
     let config = engine.config();
-    let (driver, has_log) = match config.settings.log.driver {
-        LogDriver::File => ("json-file", true),
-        LogDriver::None => ("none", false),
-    };
-    let paths = ContainerPaths::new(&config.root, &container, has_log);
+    let driver = &config.settings.log.driver;
+    let paths = ContainerPaths::new(&config.root, &container, engine.has_log_file(&container));
     Ok(json(&ContainerInspect::new(
         &container, &paths, driver, size,
     )))

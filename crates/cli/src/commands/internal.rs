@@ -1,5 +1,8 @@
 //! Commands for rctr's own use.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{FromRawFd, RawFd};
 use std::path::Path;
 
 use clap::CommandFactory;
@@ -78,6 +81,23 @@ pub fn dns(app: &App, guard: Option<i32>) -> Result {
 /// Removes what nothing leads to: half pulls, directories of containers that never were.
 pub fn collect_garbage(app: &App) -> Result {
     app.engine()?.collect_garbage()?;
+    Ok(0)
+}
+
+/// Prints which of Docker's commands and flags there are.
+pub fn compatibility() -> Result {
+    let document = crate::compatibility::document(&Cli::command());
+    std::io::stdout().write_all(document.as_bytes())?;
+    Ok(0)
+}
+
+/// Passes a container's output on to its log driver: descriptor `number` says which and how.
+pub fn log_driver(number: RawFd) -> Result {
+    // SAFETY: the monitor has opened it for us, and this is the only place that takes it.
+    let mut file = unsafe { File::from_raw_fd(number) };
+    let mut configuration = String::new();
+    file.read_to_string(&mut configuration)?;
+    rctr_engine::run_log_driver(&configuration)?;
     Ok(0)
 }
 

@@ -133,6 +133,12 @@ pub fn run(args: Vec<OsString>) -> Result {
             command: InternalCommand::ExecEnded { id, exec, code },
         }) => internal::exec_ended(&app, &id, &exec, code),
         Some(Command::Internal {
+            command: InternalCommand::Compatibility,
+        }) => internal::compatibility(),
+        Some(Command::Internal {
+            command: InternalCommand::LogDriver { configuration },
+        }) => internal::log_driver(configuration),
+        Some(Command::Internal {
             command: InternalCommand::Gc,
         }) => internal::collect_garbage(&app),
         Some(Command::Internal {

@@ -90,6 +90,8 @@ pub struct HostConfig {
     pub uts_mode: String,
     pub userns_mode: String,
     pub shm_size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_opt: Option<BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: BTreeMap<String, String>,
     pub runtime: String,
@@ -155,8 +157,8 @@ impl HostConfig {
                 .map(|file| file.display().to_string())
                 .unwrap_or_default(),
             log_config: LogConfig {
-                r#type: log_driver.to_owned(),
-                config: BTreeMap::new(),
+                r#type: options.log.driver.clone().unwrap_or_else(|| log_driver.to_owned()),
+                config: options.log.options.clone(),
             },
             network_mode: network_mode(&options.network),
             port_bindings: port_bindings(&options.publish),
@@ -202,6 +204,7 @@ impl HostConfig {
             .to_owned(),
             userns_mode: options.isolation.userns.to_string(),
             shm_size: options.shm_size.unwrap_or(DEFAULT_SHM_SIZE),
+            storage_opt: options.storage_size.map(|size| [("size".to_owned(), size.to_string())].into()),
             sysctls: options.sysctls.clone(),
             runtime: options.runtime.clone().unwrap_or_else(|| "runc".to_owned()),
             isolation: String::new(),

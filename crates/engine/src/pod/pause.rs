@@ -34,6 +34,7 @@ impl Engine {
             state_dir,
             rootfs: Rootfs::Empty,
             copy_up: Vec::new(),
+            log_driver: None,
             log: None,
             stdio: StdioConfig::default(),
             cgroup: driver,

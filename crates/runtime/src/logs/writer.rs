@@ -11,11 +11,17 @@ use crate::spec::LogConfig;
 
 /// Appends output to a log. Bytes wait in memory until their line is complete or 16 KiB long.
 pub struct LogWriter {
+    file: Option<LogFile>,
+    pending: [Vec<u8>; 2],
+    records: Vec<u8>,
+    /// What was written, for another reader; none if there is no such.
+    copied: Option<Vec<u8>>,
+}
+
+struct LogFile {
     config: LogConfig,
     file: File,
     size: u64,
-    pending: [Vec<u8>; 2],
-    records: Vec<u8>,
 }
 
 impl LogWriter {
@@ -26,12 +32,32 @@ impl LogWriter {
     pub fn open(config: LogConfig) -> Result<Self> {
         let (file, size) = open(&config).map_err(|e| Error::file("open", &config.path, e))?;
         Ok(Self {
-            config,
-            file,
-            size,
+            file: Some(LogFile { config, file, size }),
+            ..Self::without_file()
+        })
+    }
+
+    /// Makes records that are written nowhere: see [`with_copy`](Self::with_copy).
+    pub fn without_file() -> Self {
+        Self {
+            file: None,
             pending: [Vec::new(), Vec::new()],
             records: Vec::new(),
-        })
+            copied: None,
+        }
+    }
+
+    /// Keeps a copy of the records for [`take_copied`](Self::take_copied).
+    pub fn with_copy(self) -> Self {
+        Self {
+            copied: Some(Vec::new()),
+            ..self
+        }
+    }
+
+    /// The records made since this was asked last, also those that could not be written.
+    pub fn take_copied(&mut self) -> Vec<u8> {
+        self.copied.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Opens the file at its path anew, after somebody has renamed it.
@@ -39,8 +65,11 @@ impl LogWriter {
     /// # Errors
     /// [`Error::File`]; the file open until now is then kept.
     pub fn reopen(&mut self) -> Result<()> {
-        let opened = open(&self.config);
-        (self.file, self.size) = opened.map_err(|e| Error::file("open", &self.config.path, e))?;
+        if let Some(log) = &mut self.file {
+            let path = &log.config.path;
+            let opened = open(&log.config).map_err(|e| Error::file("open", path, e))?;
+            (log.file, log.size) = opened;
+        }
         Ok(())
     }
 
@@ -100,10 +129,22 @@ impl LogWriter {
             return Ok(());
         }
         let records = std::mem::take(&mut self.records);
+        if let Some(copied) = &mut self.copied {
+            copied.extend_from_slice(&records);
+        }
+        match &mut self.file {
+            Some(log) => log.append(&records),
+            None => Ok(()),
+        }
+    }
+}
+
+impl LogFile {
+    fn append(&mut self, records: &[u8]) -> Result<()> {
         let length = records.len() as u64;
         let result = self.rotate_before(length).and_then(|()| {
             self.size += length;
-            self.file.write_all(&records)
+            self.file.write_all(records)
         });
         result.map_err(|e| Error::file("write", &self.config.path, e))
     }

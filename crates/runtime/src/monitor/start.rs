@@ -18,7 +18,7 @@ use super::mounts::Mounts;
 use super::pinned::Pinned;
 use super::rootfs;
 use super::runtime::{ContainerRuntime, Libcontainer, ProcessStdio};
-use super::supervise::{Checker, Container, Output};
+use super::supervise::{Checker, Container, Forward, Output};
 use super::user::UserNamespace;
 use crate::cgroup::{Cgroup, CgroupDriver, Hierarchies, OomWatch, attach_device_filter};
 use crate::error::StartError;
@@ -98,6 +98,8 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     warnings.extend(adapted.warnings.iter().cloned());
 
     let log = open_log(launch)?;
+    let forward = launch.log_driver.clone().map(Forward::new).transpose();
+    let forward = forward.map_err(|e| monitor_failed("make a pipe", e))?;
     let listener = listen(launch)?;
     let (stdio, mut streams) = make_stdio(launch.stdio)?;
     if let Some(user) = &user {
@@ -137,6 +139,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         outputs: streams.outputs,
         input: streams.input,
         log,
+        forward,
         oom,
         cgroup,
         host_mounts: host_mounts.into(),
@@ -269,12 +272,12 @@ fn prepare_bundle(
 }
 
 fn open_log(launch: &Launch) -> Result<Option<LogWriter>, StartError> {
-    launch
-        .log
-        .clone()
-        .map(LogWriter::open)
-        .transpose()
-        .map_err(|e| monitor_failed("log", e))
+    let file = launch.log.clone().map(LogWriter::open).transpose();
+    let file = file.map_err(|e| monitor_failed("log", e))?;
+    Ok(match &launch.log_driver {
+        None => file,
+        Some(_) => Some(file.unwrap_or_else(LogWriter::without_file).with_copy()),
+    })
 }
 
 fn listen(launch: &Launch) -> Result<UnixListener, StartError> {

@@ -63,6 +63,7 @@ impl Bundle {
                 work: path("work"),
                 volatile: false,
             },
+            log_driver: None,
             log: Some(LogConfig {
                 path: dir.path().join("log"),
                 max_size: 1 << 20,

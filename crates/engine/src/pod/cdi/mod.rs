@@ -1,6 +1,6 @@
 //! Devices by name: what vendors' files say a container needs to use one (Container Device Interface, up to 1.1).
 //!
-//! A name `vendor.com/class=device` is looked up in the JSON files of a few directories; the files are the host's, and
+//! A name `vendor.com/class=device` is looked up in the JSON and YAML files of a few directories; the files are the host's, and
 //! trusted as its other configuration is.
 
 use std::collections::BTreeMap;
@@ -233,16 +233,23 @@ impl Known {
     }
 }
 
+fn one_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
 /// A file's content, or why there is none; `None` for what is no file of this kind.
 fn parse(path: &Path) -> Option<Result<File, String>> {
-    match path.extension()?.to_str()? {
-        "json" => {}
-        "yaml" | "yml" => return Some(Err("only JSON is read; write it as JSON".into())),
+    let yaml = match path.extension()?.to_str()? {
+        "json" => false,
+        "yaml" | "yml" => true,
         _ => return None,
-    }
+    };
     let read = || -> Result<File, String> {
         let bytes = fs::read(path).map_err(|e| e.to_string())?;
-        let file: File = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
+        let file: File = match yaml {
+            true => serde_saphyr::from_slice(&bytes).map_err(|e| one_line(&e.to_string()))?,
+            false => serde_json::from_slice(&bytes).map_err(|e| e.to_string())?,
+        };
         let mut version = file.cdi_version.split('.').map(str::parse::<u32>);
         match (version.next(), version.next()) {
             (Some(Ok(0)), Some(Ok(3..))) | (Some(Ok(1)), Some(Ok(0..=1))) => Ok(file),

@@ -1,6 +1,7 @@
 //! The monitor's life beside its container: one loop over the container's streams, the clients' connections
 //! and the deaths of children, until the container has ended and everybody knows.
 
+mod forward;
 mod group;
 mod health;
 mod requests;
@@ -16,6 +17,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::io::Errno;
 
+pub(super) use self::forward::Forward;
 pub(super) use self::health::Checker;
 use self::health::milliseconds_until;
 use super::input::Input;
@@ -57,6 +59,7 @@ pub(super) struct Container {
     pub outputs: Vec<Output>,
     pub input: Option<Input>,
     pub log: Option<LogWriter>,
+    pub forward: Option<Forward>,
     pub oom: OomWatch,
     pub cgroup: Cgroup,
     pub host_mounts: OwnedFd,
@@ -149,6 +152,7 @@ enum Source {
     Output(Stream),
     Input,
     Probe,
+    Forward,
     Peer(usize),
 }
 
@@ -159,6 +163,9 @@ impl Supervisor {
         loop {
             self.dismiss_gone_peers();
             self.hand_over_end();
+            if let Some(forward) = &mut self.container.forward {
+                forward.look_after(&self.container.host_mounts);
+            }
             if self.is_finished() {
                 return;
             }
@@ -171,8 +178,9 @@ impl Supervisor {
         }
     }
 
-    fn is_finished(&self) -> bool {
-        self.handed_over && self.peers.iter().all(|peer| !peer.wants_write())
+    fn is_finished(&mut self) -> bool {
+        let forwarded = self.container.forward.as_mut().is_none_or(Forward::is_done);
+        forwarded && self.handed_over && self.peers.iter().all(|peer| !peer.wants_write())
     }
 
     /// Waits until something happens; gives what, with the events.
@@ -198,7 +206,11 @@ impl Supervisor {
         if let Some(events) = self.container.oom.fd() {
             add(Source::Memory, events.as_raw_fd(), libc::POLLPRI);
         }
-        if !self.peers.iter().any(Peer::is_behind) {
+        let forward = self.container.forward.as_ref();
+        if let Some(pipe) = forward.and_then(Forward::wants_write) {
+            add(Source::Forward, pipe, libc::POLLOUT);
+        }
+        if !self.peers.iter().any(Peer::is_behind) && !forward.is_some_and(Forward::is_full) {
             // What is ready is handled from the end: standard output before standard error.
             for output in self.container.outputs.iter().rev() {
                 add(
@@ -232,6 +244,8 @@ impl Supervisor {
         let settling = (!self.idle).then_some(SETTLING_MS);
         let due = checker.filter(|_| self.ended.is_none());
         let due = due.and_then(Checker::due).map(milliseconds_until);
+        let forward = self.container.forward.as_ref().and_then(Forward::due);
+        let due = due.into_iter().chain(forward);
         let timeout = settling.into_iter().chain(due).min().unwrap_or(-1);
         // SAFETY: passes a slice with its length.
         let count = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
@@ -271,6 +285,11 @@ impl Supervisor {
             Source::Probe => {
                 if let Some(checker) = &mut self.container.health {
                     checker.read();
+                }
+            }
+            Source::Forward => {
+                if let Some(forward) = &mut self.container.forward {
+                    forward.flush();
                 }
             }
             Source::Peer(index) => {
@@ -326,6 +345,7 @@ impl Supervisor {
         {
             self.log_error.get_or_insert(error.to_string());
         }
+        self.forward_records();
         for peer in &mut self.peers {
             let Role::Attached(options) = peer.role else {
                 continue;
@@ -335,6 +355,12 @@ impl Supervisor {
                 Stream::Stderr if options.stderr => peer.output(FrameType::Stderr, bytes),
                 _ => {}
             }
+        }
+    }
+
+    fn forward_records(&mut self) {
+        if let (Some(forward), Some(log)) = (&mut self.container.forward, &mut self.container.log) {
+            forward.push(log.take_copied());
         }
     }
 
@@ -372,6 +398,12 @@ impl Supervisor {
             let told = self.executed.iter().position(|(of, _)| *of == pid);
             let command = told.map(|index| self.executed.swap_remove(index).1);
             let executed = |peer: &&mut Peer| !peer.gone && peer.role == Role::Exec(pid);
+            if let Some(forward) = &mut self.container.forward
+                && forward.has_ended(pid)
+            {
+                continue;
+            }
+            let executed = |peer: &&mut Peer| peer.role == Role::Exec(pid);
             if let Some(peer) = self.peers.iter_mut().find(executed) {
                 peer.reply(&Reply::ExecExit(code));
                 peer.role = Role::Talking;
@@ -394,6 +426,10 @@ impl Supervisor {
         self.container.input = None;
         if let Some(Err(error)) = self.container.log.as_mut().map(LogWriter::finish) {
             self.log_error.get_or_insert(error.to_string());
+        }
+        self.forward_records();
+        if let Some(forward) = &mut self.container.forward {
+            forward.finish();
         }
         let exit = ExitStatus {
             code,
