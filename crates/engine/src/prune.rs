@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
+use crate::model::Container;
 use crate::{Engine, Error, ImageRemoval, ImageSummary, RemoveImage, RemoveOptions, Result, time};
 
 /// What `image prune` did.
@@ -63,15 +64,19 @@ impl Engine {
         Ok(pruned)
     }
 
-    /// Removes the containers that do not run.
+    /// Removes those of the containers that do not run which `chosen` chooses.
     ///
     /// # Errors
     /// Whatever hinders reading or removing.
-    pub fn prune_containers(&self) -> Result<PrunedContainers> {
+    pub fn prune_containers(
+        &self,
+        chosen: &dyn Fn(&Container) -> bool,
+    ) -> Result<PrunedContainers> {
         let mut pruned = PrunedContainers::default();
         for container in self.containers()? {
             // What is in a pod is the kubelet's to remove.
-            if container.state.status.is_live() || container.pod.is_some() {
+            let live = container.state.status.is_live();
+            if live || container.pod.is_some() || !chosen(&container) {
                 continue;
             }
             let (bytes, _) = self.container_size(&container)?;

@@ -3,11 +3,14 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use rctr_engine::inspect::{ContainerInspect, ContainerPaths, ImageFacts, ImageInspect, NetworkInspect};
+use rctr_engine::inspect::{
+    ContainerInspect, ContainerPaths, ImageFacts, ImageInspect, NetworkInspect,
+};
 use rctr_engine::{Engine, Error, familiar_name};
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use super::volume;
 use crate::app::App;
 use crate::cli::{ContainerInspectArgs, ImageInspectArgs, InspectArgs, NetworkInspectArgs};
 use crate::failure::{Failure, GENERAL, Result, TEMPLATE};
@@ -21,6 +24,7 @@ enum Kind {
     Container,
     Image,
     Network,
+    Volume,
 }
 
 /// `inspect`.
@@ -30,8 +34,10 @@ pub fn any(app: &App, args: &InspectArgs) -> Result {
         Some("container") => Kind::Container,
         Some("image") => Kind::Image,
         Some("network") => Kind::Network,
+        Some("volume") => Kind::Volume,
         Some(other) => {
-            let message = format!("unknown type: {other:?}: must be \"container\", \"image\" or \"network\"");
+            let kinds = "\"container\", \"image\", \"network\", \"volume\"";
+            let message = format!("unknown type: {other:?}: must be one of {kinds}");
             return Err(Failure::new(GENERAL, message));
         }
     };
@@ -106,11 +112,7 @@ pub fn documents(
     show(&Shape::new(format)?, names, look_up)
 }
 
-fn show(
-    shape: &Shape,
-    names: &[String],
-    mut look_up: impl FnMut(&str) -> Result<Json>,
-) -> Result {
+fn show(shape: &Shape, names: &[String], mut look_up: impl FnMut(&str) -> Result<Json>) -> Result {
     let mut found = Vec::new();
     let mut failures = Vec::new();
     for name in names {
@@ -183,30 +185,36 @@ fn indented(documents: &[Json]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// The first thing of that name, in Docker's order.
 fn look_up(engine: &Engine, kind: Kind, size: bool, name: &str) -> Result<Json> {
-    if kind == Kind::Network {
-        return match network(engine, name) {
-            Err(Error::NoSuchNetwork { .. }) => {
-                Err(Failure::new(GENERAL, format!("network {name} not found")))
-            }
-            other => Ok(other?),
+    let order = [Kind::Container, Kind::Image, Kind::Network, Kind::Volume];
+    for of in order
+        .into_iter()
+        .filter(|of| [*of, Kind::Any].contains(&kind))
+    {
+        let found = match of {
+            Kind::Container => container(engine, name, size),
+            Kind::Image => image(engine, name),
+            Kind::Network => network(engine, name),
+            Kind::Any | Kind::Volume => engine.volume(name).map(|v| volume::document(&v)),
         };
-    }
-    if kind != Kind::Image {
-        match container(engine, name, size) {
-            Err(Error::NoSuchContainer { .. }) if kind == Kind::Any => {}
-            Err(Error::NoSuchContainer { .. }) => return Err(not_found("container", name)),
+        match found {
+            Err(
+                Error::NoSuchContainer { .. }
+                | Error::NoSuchImage { .. }
+                | Error::NoSuchNetwork { .. }
+                | Error::NoSuchVolume { .. },
+            ) => {}
             other => return Ok(other?),
         }
     }
-    match image(engine, name) {
-        Err(Error::NoSuchImage { .. }) if kind == Kind::Any => match network(engine, name) {
-            Err(Error::NoSuchNetwork { .. }) => Err(not_found("object", name)),
-            other => Ok(other?),
-        },
-        Err(Error::NoSuchImage { .. }) => Err(not_found("image", name)),
-        other => Ok(other?),
-    }
+    Err(match kind {
+        Kind::Any => not_found("object", name),
+        Kind::Container => not_found("container", name),
+        Kind::Image => not_found("image", name),
+        Kind::Network => Failure::new(GENERAL, format!("network {name} not found")),
+        Kind::Volume => Failure::new(GENERAL, format!("get {name}: no such volume")),
+    })
 }
 
 fn not_found(what: &str, name: &str) -> Failure {
