@@ -44,14 +44,18 @@ pub(crate) fn fill_in(state: &mut State, state_dir: &Path) -> Result<()> {
     if let Some(found) = rctr_runtime::health(state_dir)? {
         health.status = found.status;
         health.failing_streak = found.failing_streak;
-        health
-            .log
-            .extend(found.log.into_iter().map(|probe| HealthResult {
+        for probe in found.log {
+            let result = HealthResult {
                 start: time::format(probe.start),
                 end: time::format(probe.end),
                 exit_code: probe.exit_code,
                 output: probe.output,
-            }));
+            };
+            // Some have been recorded already, with another change of a container that runs.
+            if !health.log.contains(&result) {
+                health.log.push(result);
+            }
+        }
         let surplus = health.log.len().saturating_sub(KEPT_PROBES);
         health.log.drain(..surplus);
     }

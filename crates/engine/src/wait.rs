@@ -41,29 +41,32 @@ impl Engine {
                 }
                 other => other?,
             };
+            let state = container.state.clone();
             let ended = last.as_ref().is_some_and(|last| {
-                last.status.is_live() || last.started_at != container.state.started_at
+                matches!(last.status, Status::Running | Status::Paused)
+                    || last.started_at != state.started_at
             });
-            match (container.state.status, &changes) {
-                (Status::Running | Status::Paused, _) => {
-                    let code = self.wait_for_run(&container)?;
-                    if let (Some(code), true) = (code, condition != WaitCondition::Removed) {
-                        return Ok(code);
+            match state.status {
+                Status::Running | Status::Paused => match self.wait_for_run(&container)? {
+                    Some(code) if condition != WaitCondition::Removed => return Ok(code),
+                    Some(code) => {
+                        last = Some(State {
+                            exit_code: code,
+                            ..state
+                        })
                     }
-                    last = Some(State {
-                        exit_code: code.unwrap_or(container.state.exit_code),
-                        ..container.state
-                    });
-                    continue;
+                    None => last = Some(state),
+                },
+                _ if ended && condition != WaitCondition::Removed => return Ok(state.exit_code),
+                status => {
+                    match (status, &changes) {
+                        (Status::Restarting, _) => self.wait_for_restart(&container)?,
+                        (_, None) => return Ok(state.exit_code),
+                        (_, Some(changes)) => self.wait_for_change(&id, changes)?,
+                    }
+                    last = Some(state);
                 }
-                (Status::Restarting, _) => self.wait_for_restart(&container)?,
-                (_, None) => return Ok(container.state.exit_code),
-                (_, Some(_)) if ended && condition == WaitCondition::NextExit => {
-                    return Ok(container.state.exit_code);
-                }
-                (_, Some(changes)) => self.wait_for_change(&id, changes)?,
             }
-            last = Some(container.state);
         }
     }
 
