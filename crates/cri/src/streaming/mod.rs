@@ -20,6 +20,7 @@ mod silence;
 mod spdy;
 mod status;
 mod stream;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod tokens;

@@ -2,24 +2,21 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::ProtocolError;
 use super::frame::{self, Control, HEADER, Prefix, Status};
 use super::headers::{Deflater, Headers, Inflater, NO_HEADERS};
 use super::table::{MOST_STREAMS, ReceiveWindow, SendWindow, Table};
 use crate::streaming::stream::{CHUNK, Inbound, Outbound, Outgoing, Piece, QUEUE};
+use crate::streaming::tasks::Tasks;
 
 /// Answers that wait to be written. A client that asks for more without reading them is cut off.
 const ANSWERS: usize = 256;
-/// How long a client that has left, or has been sent everything, may take to close its end.
-pub(in crate::streaming) const LINGER: Duration = Duration::from_secs(10);
 
 /// A stream that the client has opened.
 pub(in crate::streaming) struct Stream {
@@ -44,9 +41,7 @@ pub(in crate::streaming) struct Connection {
     streams: mpsc::Receiver<Stream>,
     queue: mpsc::Sender<Outgoing>,
     gone: CancellationToken,
-    reader: JoinHandle<()>,
-    writer: JoinHandle<()>,
-    cut_off: DropGuard,
+    tasks: Tasks,
 }
 
 impl Connection {
@@ -75,23 +70,14 @@ impl Connection {
             buffer: BytesMut::new(),
             answers: waiting_answers,
             queue: waiting,
-            gone: gone.clone(),
             last_stream: 0,
             given_up: false,
         };
-        let cut_off = CancellationToken::new();
-        let until_cut_off = (cut_off.clone(), cut_off.clone());
         Connection {
             streams,
             queue,
+            tasks: Tasks::start(reader.run(), writer.run(), gone.clone()),
             gone,
-            reader: tokio::spawn(async move {
-                until_cut_off.0.run_until_cancelled(reader.run()).await;
-            }),
-            writer: tokio::spawn(async move {
-                until_cut_off.1.run_until_cancelled(writer.run()).await;
-            }),
-            cut_off: cut_off.drop_guard(),
         }
     }
 
@@ -108,10 +94,7 @@ impl Connection {
     /// Ends the connection when everything has been sent. All its streams must have been finished.
     pub(in crate::streaming) async fn finish(self) {
         drop((self.streams, self.queue));
-        let _ = self.writer.await;
-        // Closing a socket that holds unread bytes would take from the client what it has not read yet.
-        let _ = tokio::time::timeout(LINGER, self.reader).await;
-        drop(self.cut_off);
+        self.tasks.finish().await;
     }
 }
 
@@ -282,28 +265,14 @@ struct Writer<W> {
     buffer: BytesMut,
     answers: mpsc::Receiver<Answer>,
     queue: mpsc::Receiver<Outgoing>,
-    gone: CancellationToken,
     last_stream: u32,
     /// The client does not keep to the protocol.
     given_up: bool,
 }
 
 impl<W: AsyncWrite + Unpin> Writer<W> {
-    async fn run(mut self) {
-        let gone = self.gone.clone();
-        tokio::select! {
-            _ = self.write_frames() => {}
-            () = async {
-                gone.cancelled().await;
-                tokio::time::sleep(LINGER).await;
-            } => {}
-        }
-        // Also after an error: nobody need try to send more.
-        gone.cancel();
-    }
-
     /// Writes until all who could send have finished.
-    async fn write_frames(&mut self) -> Result<(), ProtocolError> {
+    async fn run(mut self) -> Result<(), ProtocolError> {
         let mut deflater = Deflater::new()?;
         loop {
             tokio::select! {

@@ -13,7 +13,7 @@ mod table;
 
 use std::io;
 
-pub(super) use connection::{Connection, LINGER};
+pub(super) use connection::Connection;
 pub(super) use table::{ReceiveWindow, SendWindow};
 
 /// What is wrong with a client's connection.

@@ -9,16 +9,15 @@ use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::{Channels, Encoding};
-use crate::streaming::spdy::LINGER;
 use crate::streaming::stream::{CHUNK, Inbound, Outbound, Outgoing, Piece, QUEUE};
+use crate::streaming::tasks::Tasks;
 
 /// The channel on which a client closes another one of its own.
 const CLOSE_CHANNEL: u8 = 255;
@@ -29,9 +28,7 @@ type Socket = WebSocketStream<TcpStream>;
 pub(super) struct Connection {
     queue: mpsc::Sender<Outgoing>,
     gone: CancellationToken,
-    reader: JoinHandle<()>,
-    writer: JoinHandle<()>,
-    cut_off: DropGuard,
+    tasks: Tasks,
 }
 
 impl Connection {
@@ -59,8 +56,6 @@ impl Connection {
         let (sink, stream) = socket.split();
         let (queue, waiting) = mpsc::channel(QUEUE);
         let gone = CancellationToken::new();
-        let cut_off = CancellationToken::new();
-        let until_cut_off = (cut_off.clone(), cut_off.clone());
         let reader = Reader {
             stream,
             protocol,
@@ -71,23 +66,10 @@ impl Connection {
             encoding: protocol.encoding,
             queue: waiting,
         };
-        let (reader_gone, writer_gone) = (gone.clone(), gone.clone());
         Connection {
             queue,
+            tasks: Tasks::start(reader.run(gone.clone()), writer.run(), gone.clone()),
             gone,
-            reader: tokio::spawn(async move {
-                until_cut_off
-                    .0
-                    .run_until_cancelled(reader.run(reader_gone))
-                    .await;
-            }),
-            writer: tokio::spawn(async move {
-                until_cut_off
-                    .1
-                    .run_until_cancelled(writer.run(writer_gone))
-                    .await;
-            }),
-            cut_off: cut_off.drop_guard(),
         }
     }
 
@@ -109,10 +91,7 @@ impl Connection {
     /// Ends the connection when everything has been sent.
     pub(super) async fn finish(self) {
         drop(self.queue);
-        let _ = self.writer.await;
-        // The client's answer to the closing message.
-        let _ = tokio::time::timeout(LINGER, self.reader).await;
-        drop(self.cut_off);
+        self.tasks.finish().await;
     }
 }
 
@@ -177,19 +156,8 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, gone: CancellationToken) {
-        tokio::select! {
-            _ = self.write_messages() => {}
-            () = async {
-                gone.cancelled().await;
-                tokio::time::sleep(LINGER).await;
-            } => {}
-        }
-        // Also after an error: nobody need try to send more.
-        gone.cancel();
-    }
-
-    async fn write_messages(&mut self) -> Result<(), SocketError> {
+    /// Writes until all who could send have finished.
+    async fn run(mut self) -> Result<(), SocketError> {
         while let Some(Outgoing { stream, what }) = self.queue.recv().await {
             // A channel has no end of its own.
             if let Piece::Data(bytes) = what {
