@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rctr_cri::api;
-use rctr_tests::cri::{Cri, Pod, limits, shell};
+use rctr_tests::cri::{Cri, Pod, limits, map, shell};
 use rctr_tests::{Env, entries, wait_for};
 
 /// Those that this machine has.
@@ -140,6 +140,12 @@ fn requests_and_limits_of_a_course() {
     for driver in drivers() {
         // requests: 100m, 4Mi; limits: 0.8, 20Mi.
         let pod = pod(driver, "burstable", None);
+        let told = pod
+            .cri
+            .runtime(async |c| c.runtime_config(api::RuntimeConfigRequest {}).await)
+            .expect("RuntimeConfig");
+        let told = told.linux.expect("linux").cgroup_driver();
+        assert_eq!(told.as_str_name().to_lowercase(), driver);
         let id = pod.run(with("c", resources(100, Some(800), Some(20 << 20), 997)));
         assert_eq!(cpu_max(&pod, &id), "80000 100000", "{driver}");
         let memory = |id| value(&pod, id, "memory", "memory.limit_in_bytes", "memory.max");
@@ -171,6 +177,14 @@ fn requests_and_limits_of_a_course() {
         assert_eq!(memory(&id), "41943040", "{driver}");
         let now = value(&pod, &id, "cpu", "cpu.shares", "cpu.weight");
         assert_eq!(now, weight, "{driver}");
+
+        if is_v2() {
+            let mut unified = resources(100, None, None, 997);
+            unified.unified = map(&[("memory.high", "16777216")]);
+            let id = pod.run(with("unified", unified));
+            let high = value(&pod, &id, "memory", "", "memory.high");
+            assert_eq!(high, "16777216", "{driver}");
+        }
 
         let greedy = api::ContainerConfig {
             command: ["tail", "/dev/zero"].map(str::to_owned).to_vec(),
