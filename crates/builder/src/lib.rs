@@ -30,6 +30,7 @@ pub use cachemount::{
 };
 pub use error::{BuildError, Result};
 pub use options::{BuildOptions, DockerfileLocation, Entitlement, NamedContext, SecretSource};
+pub use plan::apply_changes;
 pub use output::{
     Annotated, Annotation, ArchiveOutput, Destination, FilesOutput, ImageOutput, Output,
 };

@@ -62,10 +62,13 @@ pub(crate) struct RootfsView {
 }
 
 /// One directory of the view: the directories of all layers that show through, top first.
-type Merged = Rc<Vec<OwnedFd>>;
+pub(crate) type Merged = Rc<Vec<OwnedFd>>;
 
-enum Found {
+/// What one name leads to in a view.
+pub(crate) enum Found {
+    /// A directory.
     Directory(Merged),
+    /// A link and its target.
     Link(OsString),
     /// Descriptor of the directory that holds it, and its status.
     Other(Merged, usize, OsString, Stat),
@@ -77,6 +80,16 @@ impl RootfsView {
         RootfsView {
             roots: upper.into_iter().chain(layers).collect(),
         }
+    }
+
+    /// Its root directory.
+    pub(crate) fn root(&self) -> Result<Merged, Errno> {
+        Ok(Rc::new(self.open_roots()?))
+    }
+
+    /// Whether there is something at a path.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        matches!(self.walk(path), Ok(Some(_)))
     }
 
     /// Reads a regular file, at most `limit` bytes. `None` if there is no such file.
@@ -141,7 +154,7 @@ impl RootfsView {
             path: path.into(),
             source: e.into(),
         };
-        let root = Rc::new(self.open_roots().map_err(fail)?);
+        let root = self.root().map_err(fail)?;
         let mut trail: Vec<Merged> = vec![Rc::clone(&root)];
         let mut todo: VecDeque<OsString> = steps(path.as_os_str());
         let mut links = 0;
@@ -197,7 +210,7 @@ fn steps(path: &OsStr) -> VecDeque<OsString> {
 
 /// Overlayfs' rules for one name: the topmost entry counts; a whiteout hides everything below; directories merge
 /// down to the first opaque one or the first thing that is none.
-fn look_up(here: &Merged, name: &OsStr) -> Result<Option<Found>, Errno> {
+pub(crate) fn look_up(here: &Merged, name: &OsStr) -> Result<Option<Found>, Errno> {
     let mut merged = Vec::new();
     for (index, dir) in here.iter().enumerate() {
         let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {

@@ -96,6 +96,17 @@ pub fn fetch(url: &str, checksum: Option<&str>, scratch: &Path) -> Result<Fetche
     })
 }
 
+/// Fetches a file, and opens it; nothing of it stays when it is closed.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn fetch_file(url: &str) -> Result<File> {
+    let scratch = tempfile::tempdir().map_err(|e| host("create a directory in", "/tmp".as_ref(), e))?;
+    let fetched = fetch(url, None, scratch.path())?;
+    let path = fetched.dir.join(&fetched.name);
+    File::open(&path).map_err(|e| host("open", &path, e))
+}
+
 /// As [`fetch`], but `None` if the server says that the file is the one that `known` was said of.
 ///
 /// # Errors

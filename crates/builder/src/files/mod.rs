@@ -32,7 +32,7 @@ pub use cache::HashCache;
 pub use chmod::{Chmod, Clause};
 pub use copy::{CopyRequest, Source, copy, make_dirs};
 pub use error::{FilesError, Result};
-pub use fetch::{Fetched, Validators, fetch, fetch_if_changed};
+pub use fetch::{Fetched, Validators, fetch, fetch_file, fetch_if_changed};
 pub use git::{Checkout, GitOptions, checkout, resolve};
 pub use git_address::GitAddress;
 pub use owner::parse_owner;

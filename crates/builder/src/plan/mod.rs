@@ -1,6 +1,7 @@
 //! From a Dockerfile to a graph: one node for everything that makes files, for what the target needs and nothing
 //! else. Equal nodes are one node, so what two stages do alike is done once.
 
+mod changes;
 mod copy;
 mod metadata;
 mod names;
@@ -25,6 +26,7 @@ use crate::{BuildError, Result};
 
 pub(crate) use scope::predefined;
 pub(crate) use stage::absolute;
+pub use changes::apply_changes;
 pub use stage::plan;
 
 /// Index of a node in its [`Plan`].

@@ -88,6 +88,16 @@ impl<'a> Given<'a> {
         }
     }
 
+    /// Nothing but the platform.
+    pub(super) fn bare(platform: &Platform) -> Given<'static> {
+        Given {
+            expander: Expander::new('\\'),
+            args: BTreeMap::new(),
+            platform: platform_args(platform),
+            global: Vec::new(),
+        }
+    }
+
     /// An ARG before the first FROM.
     pub(super) fn declare_global(&mut self, arg: &Arg) -> Result<()> {
         let name = self.expand_global(&arg.name)?;

@@ -404,7 +404,7 @@ impl Planner<'_> {
 }
 
 impl Building {
-    fn on(node: NodeId, document: Document, platform: &Platform) -> Building {
+    pub(super) fn on(node: NodeId, document: Document, platform: &Platform) -> Building {
         let env = document.config.env.clone().unwrap_or_default();
         Building {
             node,

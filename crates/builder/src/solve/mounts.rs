@@ -308,7 +308,7 @@ fn resolved(
             copy: false,
             tmpfs_options,
             mode: String::new(),
-            by_mount_flag: false,
+            ..MountSpec::default()
         },
         volume: None,
         anonymous: false,

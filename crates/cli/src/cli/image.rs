@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{FormatFlag, HistoryArgs, ListFlags, LoadArgs, SaveArgs};
+use super::{FormatFlag, HistoryArgs, ImportArgs, ListFlags, LoadArgs, SaveArgs};
 use crate::commands::BuildArgs;
 
 #[derive(Debug, Subcommand)]
@@ -11,6 +11,8 @@ pub enum ImageVerb {
     Build(Box<BuildArgs>),
     /// Show the history of an image
     History(HistoryArgs),
+    /// Import the contents from a tarball to create a filesystem image
+    Import(ImportArgs),
     /// Load an image from a tar archive or STDIN
     Load(LoadArgs),
     /// Download an image from a registry

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rctr_engine::{DiskUsage, UsageLine};
 
+use super::df_verbose;
 use crate::app::App;
 use crate::cli::DfArgs;
 use crate::failure::{Failure, GENERAL, Result};
@@ -50,6 +51,9 @@ pub fn run(app: &App, args: &DfArgs) -> Result {
     require_none("system df", &args.surplus)?;
     let layout = Layout::new(false, args.format.as_deref(), &TABLE, RAW);
     let engine = app.engine()?;
+    if args.verbose {
+        return df_verbose::run(&engine, args.format.as_deref());
+    }
     let mut usage = engine.disk_usage()?;
     let mounts = rctr_builder::cache_mounts(engine.store().root());
     for mount in mounts.map_err(|e| Failure::new(GENERAL, e.to_string()))? {

@@ -12,7 +12,7 @@ use crate::output::listing::{Column, Kind, Layout, Raw, Row, print};
 use crate::output::{duration, short_id, size};
 use crate::usage::wrong_count;
 
-const KIND: Kind = Kind {
+pub const KIND: Kind = Kind {
     columns: &[
         Column {
             name: "Repository",
@@ -169,6 +169,30 @@ fn names(image: &ImageSummary) -> Vec<Name> {
         names.push(Name::none());
     }
     names
+}
+
+/// An image under its first name, with what it shares with others, in bytes, and how many containers use it.
+pub fn row_with_usage(image: &ImageSummary, shared: u64, containers: usize) -> Row {
+    let view = View {
+        truncate: true,
+        digests: false,
+        now: Timestamp::now(),
+    };
+    // As Docker: of several names the first.
+    let mut names = names(image).into_iter();
+    let mut row = view.row(image, &names.next().unwrap_or_else(Name::none));
+    for (name, text) in [
+        ("Size", size::human4(image.size)),
+        ("SharedSize", size::human4(shared)),
+        ("UniqueSize", size::human4(image.size.saturating_sub(shared))),
+        ("Containers", containers.to_string()),
+    ] {
+        let place = KIND.columns.iter().position(|column| column.name == name);
+        if let Some(cell) = place.and_then(|place| row.cells.get_mut(place)) {
+            *cell = text;
+        }
+    }
+    row
 }
 
 /// How images are shown.

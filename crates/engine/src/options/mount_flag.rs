@@ -357,10 +357,23 @@ mod tests {
         assert!(!volume.copy, "nothing is copied into a part of a volume");
         assert_eq!(volume.volume_driver.as_deref(), Some("local"));
         assert_eq!(volume.volume_options["type"], "tmpfs");
-        assert_eq!((volume.volume_labels["k"].as_str(), volume.volume_labels["only"].as_str()), ("v", ""));
-        let image = MountSpec::from_mount("type=image,source=busybox:1,target=/i,image-subpath=bin").unwrap();
         assert_eq!(
-            (image.kind, image.source.as_deref(), image.subpath.as_deref(), image.read_only),
+            (
+                volume.volume_labels["k"].as_str(),
+                volume.volume_labels["only"].as_str()
+            ),
+            ("v", "")
+        );
+        let image =
+            MountSpec::from_mount("type=image,source=busybox:1,target=/i,image-subpath=bin")
+                .unwrap();
+        assert_eq!(
+            (
+                image.kind,
+                image.source.as_deref(),
+                image.subpath.as_deref(),
+                image.read_only
+            ),
             (MountKind::Image, Some("busybox:1"), Some("bin"), true)
         );
         for (text, recursion) in [
@@ -369,12 +382,16 @@ mod tests {
             ("bind-recursive=Enabled", BindRecursion::Enabled),
             ("bind-recursive=disabled", BindRecursion::Disabled),
             ("ro,bind-recursive=writable", BindRecursion::Writable),
-            ("ro,bind-propagation=rprivate,bind-recursive=readonly", BindRecursion::Readonly),
+            (
+                "ro,bind-propagation=rprivate,bind-recursive=readonly",
+                BindRecursion::Readonly,
+            ),
         ] {
             let mount = MountSpec::from_mount(&format!("type=bind,src=/a,dst=/b,{text}")).unwrap();
             assert_eq!(mount.recursion, recursion, "{text}");
         }
-        let tmpfs = MountSpec::from_mount("type=tmpfs,dst=/t,\"tmpfs-options=exec,uid=5\"").unwrap();
+        let tmpfs =
+            MountSpec::from_mount("type=tmpfs,dst=/t,\"tmpfs-options=exec,uid=5\"").unwrap();
         assert_eq!(tmpfs.tmpfs_options, ["exec", "uid=5"]);
     }
 

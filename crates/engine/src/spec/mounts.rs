@@ -8,7 +8,7 @@ use rctr_runtime::rootless::in_initial_namespace;
 
 use super::{SpecError, SpecInput};
 use crate::model::ResolvedMount;
-use crate::options::{IpcMode, MountKind, NetworkMode, PidMode, parse_size};
+use crate::options::{BindRecursion, IpcMode, MountKind, NetworkMode, PidMode, parse_size};
 
 const DEFAULT_SHM_SIZE: u64 = 64 << 20;
 
@@ -141,12 +141,19 @@ pub(super) fn hides(user: &str, default: &Path) -> bool {
 fn user_mount(mount: &ResolvedMount) -> Result<Mount, SpecError> {
     let spec = &mount.spec;
     if spec.kind != MountKind::Tmpfs {
-        return bind(
-            &spec.target,
-            &mount.source,
-            spec.read_only,
-            spec.propagation.as_deref().unwrap_or("rprivate"),
-        );
+        let propagation = spec.propagation.as_deref().unwrap_or("rprivate");
+        let mut options = match spec.recursion {
+            BindRecursion::Disabled => vec!["bind", propagation],
+            _ => vec!["rbind", propagation],
+        };
+        options.extend(match (spec.read_only, spec.recursion) {
+            (false, _) => &["rw"][..],
+            (true, BindRecursion::Disabled | BindRecursion::Writable) => &["ro"],
+            // As with Docker, `ro` holds for everything mounted below the source too.
+            (true, _) => &["ro", "rro"],
+        });
+        let options = options.into_iter().map(str::to_owned).collect();
+        return build_mount(&spec.target, "bind", &mount.source, options);
     }
     let mut options: Vec<String> = ["noexec", "nosuid", "nodev"].map(str::to_owned).to_vec();
     for option in &spec.tmpfs_options {
@@ -164,7 +171,7 @@ fn user_mount(mount: &ResolvedMount) -> Result<Mount, SpecError> {
     build_mount(&spec.target, "tmpfs", Path::new("tmpfs"), options)
 }
 
-/// As with Docker, `ro` holds for everything mounted below the source too.
+/// A place of ours.
 fn bind(
     target: &str,
     source: &Path,

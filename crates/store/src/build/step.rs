@@ -1,4 +1,4 @@
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -9,9 +9,10 @@ use super::{BuiltLayer, CommitOptions};
 use crate::archive::{HashSink, Lowers, Settle, WriteSink, archive, archive_upper, same_root};
 use crate::digest::chain_id;
 use crate::error::At;
+use crate::layer::decompress;
 use crate::records::BuiltRow;
 use crate::store::Store;
-use crate::untar::untar;
+use crate::untar::{UnpackError, untar};
 use crate::{Error, Result, fs};
 
 /// A step of a build: the directories for an overlay mount upon the layers below. Dropped without
@@ -85,6 +86,24 @@ impl BuildStep {
         });
         unpacked.map_err(|e| e.of_unpacking(&self.upper))?;
         archived.map_err(|e| e.beneath(other))
+    }
+
+    /// Unpacks the archive of a layer, plain or packed, in the upper directory, which must be empty.
+    ///
+    /// # Errors
+    /// [`Error::Unpack`].
+    pub fn fill_with(&self, archive: impl Read + Send) -> Result<()> {
+        let to = fs::open_dir(&self.upper)?;
+        let unpack = || {
+            let packed = BufReader::with_capacity(1 << 20, archive);
+            let plain = decompress(packed).map_err(UnpackError::Read)?;
+            untar(BufReader::with_capacity(1 << 20, plain), to)
+                .map_err(|e| e.of_unpacking(&self.upper))
+        };
+        // It sets its thread's umask.
+        let unpacked = std::thread::scope(|scope| scope.spawn(unpack).join());
+        unpacked.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(())
     }
 
     /// The work directory for the overlay.

@@ -1,7 +1,7 @@
 //! `rctr builder`: the build cache, seen and cleared.
 
 mod cache_mount;
-mod record;
+pub mod record;
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -75,6 +75,26 @@ pub fn short(id: &str) -> String {
 }
 
 impl Record {
+    /// What made it: a step of this kind.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Seconds since 1970.
+    pub fn created(&self) -> i64 {
+        self.created
+    }
+
+    /// How often it was used, where that is counted.
+    pub fn use_count(&self) -> Option<u64> {
+        self.use_count
+    }
+
+    /// An image has it, too.
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+
     /// A line of the table.
     pub fn line(&self) -> String {
         format!(
