@@ -78,6 +78,7 @@ install: build place
 # The files of an installation, from binaries that are built already.
 place:
 	install -D -m 755 $(BUILT)/rctr $(DESTDIR)$(PREFIX)/bin/rctr
+	install -D -m 755 $(BUILT)/rctr-oci $(DESTDIR)$(PREFIX)/bin/rctr-oci
 	install -D -m 755 $(BUILT)/rctr-monitor $(DESTDIR)$(PREFIX)/libexec/rctr/rctr-monitor
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
 		$(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d \

@@ -63,6 +63,7 @@ fn a_staged_installation_is_all_below_destdir_and_names_its_prefix_only() {
         files(&stage),
         [
             "opt/rctr/bin/rctr",
+            "opt/rctr/bin/rctr-oci",
             "opt/rctr/lib/systemd/system/rctr-cri.service",
             "opt/rctr/lib/systemd/system/rctr-cri.socket",
             "opt/rctr/lib/systemd/system/rctr-restart.service",
