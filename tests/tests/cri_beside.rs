@@ -78,7 +78,7 @@ fn what_is_started_by_hand_is_told_at_once() {
     let pod = cri.run_pod(&config);
     let id = cri.create(&pod, &config, shell("web", "sleep 1000"));
     assert_eq!(cri.containers(None).len(), 1);
-    let mut start = cri.env().spawn(["start", &id]);
+    let start = cri.env().spawn(["start", &id]);
     // Asked for all the while, as a kubelet does.
     let running = || {
         let listed = cri.containers(None);

@@ -2,4 +2,4 @@
 # The same where systemd makes the cgroups, and where we do beside it.
 . "$GUEST/cases.sh"
 . "$GUEST/unit-tests.sh"
-run_tests_of tests cri_units cri_cgroups
+run_tests_of tests cri_cgroups
