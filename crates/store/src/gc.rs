@@ -1,5 +1,7 @@
 //! Garbage collection: what no image, container or lease leads to goes.
 
+mod check;
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -17,6 +19,8 @@ use crate::records::{DeletedImage, LayerRow, PackedRow, Tx};
 use crate::store::Store;
 use crate::usage::sum;
 use crate::{Result, fs, reserve};
+
+pub use check::Finding;
 
 /// How long a partial download is kept for a pull to go on with.
 const KEEP_PARTIAL: Duration = Duration::from_secs(24 * 3600);

@@ -3,6 +3,7 @@
 mod addresses;
 mod build_cache;
 mod built;
+mod check;
 mod containers;
 mod events;
 mod images;
