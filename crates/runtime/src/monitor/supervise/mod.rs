@@ -392,17 +392,17 @@ impl Supervisor {
                 self.container_ended(code);
                 continue;
             }
+            if let Some(forward) = &mut self.container.forward
+                && forward.has_ended(pid)
+            {
+                continue;
+            }
             if self.probe_ended(pid, code) {
                 continue;
             }
             let told = self.executed.iter().position(|(of, _)| *of == pid);
             let command = told.map(|index| self.executed.swap_remove(index).1);
             let executed = |peer: &&mut Peer| !peer.gone && peer.role == Role::Exec(pid);
-            if let Some(forward) = &mut self.container.forward
-                && forward.has_ended(pid)
-            {
-                continue;
-            }
             let executed = |peer: &&mut Peer| peer.role == Role::Exec(pid);
             if let Some(peer) = self.peers.iter_mut().find(executed) {
                 peer.reply(&Reply::ExecExit(code));
