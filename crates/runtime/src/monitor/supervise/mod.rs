@@ -403,7 +403,6 @@ impl Supervisor {
             let told = self.executed.iter().position(|(of, _)| *of == pid);
             let command = told.map(|index| self.executed.swap_remove(index).1);
             let executed = |peer: &&mut Peer| !peer.gone && peer.role == Role::Exec(pid);
-            let executed = |peer: &&mut Peer| peer.role == Role::Exec(pid);
             if let Some(peer) = self.peers.iter_mut().find(executed) {
                 peer.reply(&Reply::ExecExit(code));
                 peer.role = Role::Talking;
