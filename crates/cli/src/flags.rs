@@ -6,12 +6,24 @@ mod options;
 use std::path::PathBuf;
 
 use clap::Args;
-use rctr_engine::options::parse_platform;
+use rctr_engine::options::{ParseError, parse_platform};
 
 use crate::failure::{Failure, Result};
 
 pub use health::HealthFlags;
 pub use options::{Parsed, host_variable};
+
+/// `--disable-content-trust=false` asks for what there is not.
+pub fn check_trust(command: &str, disabled: bool) -> Result<()> {
+    match disabled {
+        true => Ok(()),
+        false => {
+            let flag = "--disable-content-trust";
+            let error = ParseError::ContentTrust;
+            Err(Failure::argument(command, "false", flag, &error))
+        }
+    }
+}
 
 /// `--platform` of the commands that move images.
 pub fn platform(command: &str, value: Option<&str>) -> Result<Option<String>> {

@@ -231,6 +231,9 @@ pub struct WaitArgs {
 
 #[derive(Debug, Args)]
 pub struct LogsArgs {
+    /// Show extra details provided to logs
+    #[arg(long)]
+    pub details: bool,
     /// Follow log output
     #[arg(short, long)]
     pub follow: bool,

@@ -27,6 +27,9 @@ pub enum ImageVerb {
 
 #[derive(Debug, Args)]
 pub struct PullArgs {
+    /// Skip image verification (images are verified by their digests)
+    #[arg(long, default_value = "true", action = ArgAction::Set, value_name = "BOOL")]
+    pub disable_content_trust: bool,
     /// Set platform if the registry has several
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
@@ -42,6 +45,9 @@ pub struct PushArgs {
     /// Push all tags of an image to the repository
     #[arg(short, long)]
     pub all_tags: bool,
+    /// Skip image verification (images are verified by their digests)
+    #[arg(long, default_value = "true", action = ArgAction::Set, value_name = "BOOL")]
+    pub disable_content_trust: bool,
     /// Pack all layers so: gzip, zstd or uncompressed. If not said, those that were built here become gzip, and others stay
     #[arg(long, alias = "compression-format", value_name = "TYPE")]
     pub compression: Option<String>,

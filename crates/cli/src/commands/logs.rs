@@ -20,14 +20,20 @@ pub fn run(app: &App, command: &str, args: &LogsArgs) -> Result {
         until: args.until.clone(),
         tail: tail(command, &args.tail)?,
     };
-    let mut logs = app.engine()?.logs(name, &options)?;
+    let engine = app.engine()?;
+    let details = match args.details {
+        true => format!("{} ", engine.log_details(name)?),
+        false => String::new(),
+    };
+    let mut logs = engine.logs(name, &options)?;
     let mut stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     let mut stderr = io::stderr().lock();
     loop {
         while let Some(entry) = logs.next_entry()? {
             let time = match args.timestamps && !entry.continues {
-                true => format!("{} ", format_time(entry.time)),
-                false => String::new(),
+                true => format!("{} {details}", format_time(entry.time)),
+                false if entry.continues => String::new(),
+                false => details.clone(),
             };
             match entry.stream {
                 LogStream::Stdout => write_entry(&mut stdout, &time, &entry.text)?,

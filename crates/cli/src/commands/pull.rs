@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::App;
 use crate::cli::PullArgs;
 use crate::failure::{Failure, Result};
-use crate::flags::platform;
+use crate::flags::{check_trust, platform};
 use crate::output::pull::{Silent, progress};
 use crate::usage::require_one;
 
@@ -25,6 +25,7 @@ pub enum Report {
 
 pub fn run(app: &App, command: &str, args: &PullArgs) -> Result {
     let name = require_one(command, &args.names)?;
+    check_trust(command, args.disable_content_trust)?;
     let platform = platform(command, args.platform.as_deref())?;
     let report = if args.quiet {
         Report::Nothing

@@ -10,13 +10,14 @@ use super::build;
 use crate::app::App;
 use crate::cli::PushArgs;
 use crate::failure::{ENGINE, Failure, Result};
-use crate::flags::platform;
+use crate::flags::{check_trust, platform};
 use crate::online::wait_for;
 use crate::output::push::{Deed, Silent, progress};
 use crate::usage::require_one;
 
 pub fn run(app: &App, command: &str, args: &PushArgs) -> Result {
     let name = require_one(command, &args.names)?;
+    check_trust(command, args.disable_content_trust)?;
     let platform = platform(command, args.platform.as_deref())?;
     let kind = args.compression.as_deref();
     let compression = match build::compression(kind, args.compression_level) {

@@ -34,11 +34,7 @@ impl ContainerFlags {
             Some(text) => text.parse().map_err(|e| check.files(&e))?,
             None => RestartPolicy::default(),
         };
-        if !self.disable_content_trust {
-            let error = ParseError::ContentTrust;
-            let flag = "--disable-content-trust";
-            return Err(Failure::argument(command, "false", flag, &error));
-        }
+        super::check_trust(command, self.disable_content_trust)?;
         check.one("--isolation", self.isolation, check_isolation)?;
         let isolation = Isolation {
             cgroupns: check.mode(self.cgroupns)?,

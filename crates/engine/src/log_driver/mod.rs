@@ -94,6 +94,17 @@ impl Engine {
         )?)
     }
 
+    /// What `logs --details` shows: the labels and variables that the log options name, `a=1,b=2`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`].
+    pub fn log_details(&self, name: &str) -> Result<String> {
+        let container = self.container(name)?;
+        let attributes = attributes::attributes(&container, &self.log_plan(&container)?)?;
+        let pairs = attributes.iter().map(|(k, v)| format!("{k}={v}"));
+        Ok(pairs.collect::<Vec<_>>().join(","))
+    }
+
     /// Whether a container's driver is one of files, whose place `inspect` tells.
     pub fn has_log_file(&self, container: &Container) -> bool {
         let plan = self.log_plan(container);
