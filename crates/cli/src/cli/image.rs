@@ -1,6 +1,6 @@
 //! The commands that work on images, which are there with and without `image` before them, and their arguments.
 
-use clap::{Args, Subcommand};
+use clap::{ArgAction, Args, Subcommand};
 
 use super::{FormatFlag, HistoryArgs, ImportArgs, ListFlags, LoadArgs, SaveArgs};
 use crate::commands::BuildArgs;
