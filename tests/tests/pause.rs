@@ -88,9 +88,9 @@ fn a_paused_container_can_be_ended() {
     let env = Env::new();
     let script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.02; done";
     for (name, verb, code) in [
-        ("a", &["stop", "-t", "20"][..], 9),
-        ("b", &["kill"], 137),
-        ("c", &["kill", "-s", "TERM"], 9),
+        ("one", &["stop", "-t", "20"][..], 9),
+        ("two", &["kill"], 137),
+        ("three", &["kill", "-s", "TERM"], 9),
     ] {
         env.run_detached([
             "--name",

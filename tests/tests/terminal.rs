@@ -124,7 +124,8 @@ fn other_detach_keys() {
     // The first key alone goes to the program once another follows.
     shell.type_in("\x18");
     shell.type_in("d");
-    shell.finish();
+    shell.wait_shown("read escape sequence");
+    assert_eq!(shell.finish(), 1);
     assert_eq!(env.inspect("box")["State"]["Running"], true);
     env.rctr(["attach", "--detach-keys", "ctrl-nonsense", "box"])
         .stderr_has("ctrl-nonsense");

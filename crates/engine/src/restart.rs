@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use rctr_runtime::restart::{end_timer, start_timer, timer_lives};
 
 use crate::lock::ContainerLock;
-use crate::model::{Container, Restarts, Status, ZERO_TIME};
+use crate::model::{Container, Restarts, Status};
 use crate::options::RestartMode;
 use crate::start::Streams;
 use crate::{Engine, Error, Result, lifecycle, time};
@@ -250,7 +250,6 @@ impl Engine {
 /// Docker's rule for the start of its daemon; but nobody means a job that was stopped by hand to come back.
 fn starts_after_boot(container: &Container) -> bool {
     let (state, restarts) = (&container.state, &container.restarts);
-    let started_before = state.started_at != ZERO_TIME;
     let policy = container.options.restart;
     let wanted = match policy.mode {
         RestartMode::No => false,
@@ -260,7 +259,8 @@ fn starts_after_boot(container: &Container) -> bool {
             !restarts.stopped && policy.wants_restart(state.exit_code, container.restart_count)
         }
     };
-    wanted && started_before && state.status == Status::Exited && container.pod.is_none()
+    // One that was never started is `created`.
+    wanted && state.status == Status::Exited && container.pod.is_none()
 }
 
 impl Container {

@@ -10,7 +10,7 @@ use rctr_engine::{AttachStream, Engine, Error, Streams};
 use super::pull::{self, Report};
 use crate::app::App;
 use crate::cli::RunArgs;
-use crate::failure::{ENGINE, Failure, Result};
+use crate::failure::{ENGINE, Failure, GENERAL, Result};
 use crate::flags::Parsed;
 use crate::terminal::{DetachKeys, End, Pump, Signals, require_tty};
 
@@ -82,6 +82,8 @@ pub fn follow_end(engine: &Engine, id: &str, stream: AttachStream, end: Result<E
             let _ = stream.settled();
             Ok(code as u8)
         }
+        // Who detaches from what he has started himself has got what he wanted.
+        Ok(End::Detached) => Ok(0),
         Ok(other) => Ok(left(&other)),
         Err(failure) => {
             // If the monitor was killed, nobody else writes down that the container has ended.
@@ -92,13 +94,13 @@ pub fn follow_end(engine: &Engine, id: &str, stream: AttachStream, end: Result<E
     }
 }
 
-/// The exit code when the process goes on without us.
+/// The exit code when the process goes on without us; Docker takes detaching for a failure of `attach` and `exec`.
 pub fn left(end: &End) -> u8 {
     match end {
         End::Exit(code) => *code as u8,
         End::Detached => {
             eprintln!("read escape sequence");
-            0
+            GENERAL
         }
         End::Signal(signal) => (128 + signal) as u8,
     }
