@@ -264,6 +264,11 @@ fn deliver(queue: &Queue, sink: &mut dyn Sink, mut errors: Errors) {
                 failures = 0;
                 queue.progress();
             }
+            if unsent.error.raw_os_error() == Some(libc::EMSGSIZE) {
+                errors.tell_now("a line lost: too long for the receiver");
+                records = &records[1..];
+                continue;
+            }
             failures += 1;
             errors.tell(&unsent.error.to_string());
             if queue.has_ended() && give_up_at.is_none() {
