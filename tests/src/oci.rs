@@ -13,8 +13,8 @@ use crate::tools::{parsed, text};
 
 /// What a bundle's root filesystem has in /bin.
 const PROGRAMS: &[&str] = &[
-    "sh", "cat", "echo", "env", "grep", "id", "ls", "mount", "pwd", "readlink", "sleep", "stat", "stty", "test",
-    "touch", "true", "tty",
+    "sh", "cat", "echo", "env", "grep", "id", "ls", "mount", "pwd", "readlink", "sleep", "stat",
+    "stty", "test", "touch", "true", "tty",
 ];
 
 /// A directory with a bundle, the state of an OCI runtime, and the containers that a test makes there.

@@ -27,23 +27,52 @@ fn a_container_is_created_started_used_and_deleted() {
     let pid = fs::read_to_string(&pid_file).expect("a pid file");
     assert_eq!(state["pid"].to_string(), pid);
     assert_eq!(fs::read(bundle.path("out")).expect("a file"), b"");
-    bundle.oci(&["create", "one"]).exits(1).stderr_has("already exists");
-    bundle.oci(&["exec", "none", "true"]).exits(1).stderr_has("container does not exist");
+    bundle
+        .oci(&["create", "one"])
+        .exits(1)
+        .stderr_has("already exists");
+    bundle
+        .oci(&["exec", "none", "true"])
+        .exits(1)
+        .stderr_has("container does not exist");
 
     bundle.oci(&["start", "one"]).ok();
-    bundle.oci(&["start", "one"]).exits(1).stderr_has("cannot start an already running container");
-    wait_for("output", || fs::read(bundle.path("out")).expect("a file") == b"ready\n");
+    bundle
+        .oci(&["start", "one"])
+        .exits(1)
+        .stderr_has("cannot start an already running container");
+    wait_for("output", || {
+        fs::read(bundle.path("out")).expect("a file") == b"ready\n"
+    });
     assert_eq!(bundle.status("one"), "running");
     let exec = |words: &[&str]| bundle.oci(&[&["exec"], words].concat());
     exec(&["one", "sh", "-c", "exit 7"]).exits(7);
-    exec(&["--user", "5:6", "--cwd", "/bin", "-e", "A=b", "one", "sh", "-c", "id; pwd; echo $A $HOME"])
-        .ok()
-        .stdout_is("uid=5 gid=6\n/bin\nb /");
-    exec(&["one", "nosuch"]).exits(255).stderr_has("executable file not found in $PATH");
+    exec(&[
+        "--user",
+        "5:6",
+        "--cwd",
+        "/bin",
+        "-e",
+        "A=b",
+        "one",
+        "sh",
+        "-c",
+        "id; pwd; echo $A $HOME",
+    ])
+    .ok()
+    .stdout_is("uid=5 gid=6\n/bin\nb /");
+    exec(&["one", "nosuch"])
+        .exits(255)
+        .stderr_has("executable file not found in $PATH");
     let listed = bundle.oci(&["list", "-f", "json"]).ok().json();
     assert_eq!(listed[0]["status"], "running");
     let pids = bundle.oci(&["ps", "-f", "json", "one"]).ok().json();
-    assert!(pids.as_array().expect("a list").iter().any(|p| p.to_string() == pid));
+    assert!(
+        pids.as_array()
+            .expect("a list")
+            .iter()
+            .any(|p| p.to_string() == pid)
+    );
 
     bundle.oci(&["pause", "one"]).ok();
     assert_eq!(bundle.status("one"), "paused");
@@ -55,13 +84,25 @@ fn a_container_is_created_started_used_and_deleted() {
     assert_eq!(stats["data"]["pids"]["limit"], 77);
     assert!(stats["data"]["memory"]["usage"]["usage"].as_u64() > Some(0));
 
-    bundle.oci(&["delete", "one"]).exits(1).stderr_has("running");
+    bundle
+        .oci(&["delete", "one"])
+        .exits(1)
+        .stderr_has("running");
     bundle.oci(&["kill", "one", "TERM"]).ok();
     wait_for("the end", || bundle.status("one") == "stopped");
-    bundle.oci(&["kill", "one"]).exits(1).stderr_has("container not running");
-    bundle.oci(&["start", "one"]).exits(1).stderr_has("that has stopped");
+    bundle
+        .oci(&["kill", "one"])
+        .exits(1)
+        .stderr_has("container not running");
+    bundle
+        .oci(&["start", "one"])
+        .exits(1)
+        .stderr_has("that has stopped");
     bundle.oci(&["delete", "one"]).ok();
-    bundle.oci(&["delete", "one"]).exits(1).stderr_has("does not exist");
+    bundle
+        .oci(&["delete", "one"])
+        .exits(1)
+        .stderr_has("does not exist");
     bundle.oci(&["delete", "--force", "one"]).ok();
 }
 
@@ -70,14 +111,23 @@ fn run_gives_the_program_s_code_and_leaves_nothing() {
     let mut bundle = Bundle::new(&["sh", "-c", "echo out; echo err >&2; exit 9"]);
     bundle.oci(&["run", "one"]).exits(9).stdout_is("out");
     bundle.config["process"]["args"] = json!(["nosuch"]);
-    bundle.oci(&["run", "one"]).exits(1).stderr_has("executable file not found in $PATH");
+    bundle
+        .oci(&["run", "one"])
+        .exits(1)
+        .stderr_has("executable file not found in $PATH");
     bundle.config["process"]["args"] = json!(["/bin"]);
-    bundle.oci(&["create", "one"]).exits(1).stderr_has("permission denied");
+    bundle
+        .oci(&["create", "one"])
+        .exits(1)
+        .stderr_has("permission denied");
     bundle.config["process"]["args"] = json!(["true"]);
     bundle.oci(&["run", "--keep", "one"]).ok();
     assert_eq!(bundle.status("one"), "stopped");
     for bad in ["", "a/b", ".."] {
-        bundle.oci(&["create", bad]).exits(1).stderr_has("invalid container ID");
+        bundle
+            .oci(&["create", bad])
+            .exits(1)
+            .stderr_has("invalid container ID");
     }
 }
 
@@ -92,16 +142,25 @@ fn hooks_run_at_their_points_where_they_belong_with_the_state() {
     let log = shared.join("log");
     let rootfs = bundle.path("rootfs");
     let outside = |point: &str| {
-        format!("(echo {point} $(readlink /proc/self/ns/mnt); cat; echo) >> {}", log.display())
+        format!(
+            "(echo {point} $(readlink /proc/self/ns/mnt); cat; echo) >> {}",
+            log.display()
+        )
     };
     for point in ["prestart", "createRuntime", "poststart", "poststop"] {
         bundle.config["hooks"][point] = hook(&outside(point));
     }
     // Inside, before the pivot: the host's paths, and what is mounted in the container.
-    let sees = format!("{}; test -d {}/proc/1", outside("createContainer"), rootfs.display());
-    bundle.config["hooks"]["createContainer"] = hook(&format!("{sees} && test -e {}/shared/log", rootfs.display()));
-    bundle.config["hooks"]["startContainer"] =
-        json!([{"path": "/bin/sh", "args": ["sh", "-c", "(echo startContainer; id; cat; echo) >> /shared/log"]}]);
+    let sees = format!(
+        "{}; test -d {}/proc/1",
+        outside("createContainer"),
+        rootfs.display()
+    );
+    bundle.config["hooks"]["createContainer"] = hook(&format!(
+        "{sees} && test -e {}/shared/log",
+        rootfs.display()
+    ));
+    bundle.config["hooks"]["startContainer"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", "(echo startContainer; id; cat; echo) >> /shared/log"]}]);
     bundle.config["process"]["user"] = json!({"uid": 7, "gid": 7});
     fs::write(&log, "").expect("a file");
     fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).expect("permissions");
@@ -116,25 +175,51 @@ fn hooks_run_at_their_points_where_they_belong_with_the_state() {
         .filter(|line| !line.starts_with(['{', 'u']))
         .map(|line| line.split(' ').next().expect("a word"))
         .collect();
-    let before = ["prestart", "createRuntime", "createContainer", "startContainer"];
+    let before = [
+        "prestart",
+        "createRuntime",
+        "createContainer",
+        "startContainer",
+    ];
     assert_eq!(order[..4], before, "{said}");
-    assert!(order[4..].contains(&"program") && order[4..].contains(&"poststart"), "{said}");
+    assert!(
+        order[4..].contains(&"program") && order[4..].contains(&"poststart"),
+        "{said}"
+    );
     assert_eq!(order.last(), Some(&"poststop"));
     for line in lines.iter().filter(|line| line.contains(" mnt:")) {
-        assert_eq!(line.ends_with(own), !line.starts_with("createContainer"), "{said}");
+        assert_eq!(
+            line.ends_with(own),
+            !line.starts_with("createContainer"),
+            "{said}"
+        );
     }
-    assert!(said.contains("uid=7 gid=7"), "startContainer hooks have the user's rights: {said}");
+    assert!(
+        said.contains("uid=7 gid=7"),
+        "startContainer hooks have the user's rights: {said}"
+    );
     let states: Vec<Value> = lines
         .iter()
         .filter(|line| line.starts_with('{'))
         .map(|line| serde_json::from_str(line).expect("a state"))
         .collect();
-    let statuses: Vec<_> = states.iter().map(|s| s["status"].as_str().expect("text")).collect();
-    let wanted = ["creating", "creating", "creating", "created", "running", "stopped"];
+    let statuses: Vec<_> = states
+        .iter()
+        .map(|s| s["status"].as_str().expect("text"))
+        .collect();
+    let wanted = [
+        "creating", "creating", "creating", "created", "running", "stopped",
+    ];
     assert_eq!(statuses, wanted);
     for state in &states {
-        assert_eq!((&state["id"], &state["annotations"]["k"]), (&json!("one"), &json!("v")));
-        assert_eq!(state["bundle"], text(bundle.path("").as_path()).trim_end_matches('/'));
+        assert_eq!(
+            (&state["id"], &state["annotations"]["k"]),
+            (&json!("one"), &json!("v"))
+        );
+        assert_eq!(
+            state["bundle"],
+            text(bundle.path("").as_path()).trim_end_matches('/')
+        );
     }
     assert_eq!(states[0]["pid"], states[2]["pid"]);
     assert_eq!(states[0]["pid"], states[4]["pid"]);
@@ -145,17 +230,22 @@ fn a_hook_that_fails_ends_the_creation() {
     let mut bundle = Bundle::default();
     for point in ["prestart", "createRuntime", "createContainer"] {
         bundle.config["hooks"] = json!({point: hook("echo not today >&2; exit 4")});
-        bundle
-            .oci(&["create", "one"])
-            .exits(1)
-            .stderr_has(&format!("error running {point} hook #0: exit status 4, output: not today"));
+        bundle.oci(&["create", "one"]).exits(1).stderr_has(&format!(
+            "error running {point} hook #0: exit status 4, output: not today"
+        ));
         bundle.oci(&["state", "one"]).exits(1);
     }
     bundle.config["hooks"] = json!({"startContainer": [{"path": "/bin/nosuch"}]});
-    bundle.oci(&["run", "one"]).exits(1).stderr_has("startContainer hook #0");
+    bundle
+        .oci(&["run", "one"])
+        .exits(1)
+        .stderr_has("startContainer hook #0");
     // These are too late to undo anything.
     bundle.config["hooks"] = json!({"poststart": hook("exit 1"), "poststop": hook("exit 1")});
-    bundle.oci(&["run", "one"]).ok().stderr_has("poststop hook #0");
+    bundle
+        .oci(&["run", "one"])
+        .ok()
+        .stderr_has("poststop hook #0");
 }
 
 #[test]
@@ -170,7 +260,10 @@ fn descriptors_are_kept_that_are_asked_for_and_no_others() {
         bundle.command(&["list"]);
         sh.current_dir(bundle.path(""));
         let out = sh.output().expect("output");
-        (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
+        (
+            out.status.success(),
+            String::from_utf8_lossy(&out.stdout).into_owned(),
+        )
     };
     let (done, said) = run("exec 3<$3 7<$3; exec $1 --root $2 run --preserve-fds 1 one");
     // The last one is the directory that ls reads.
@@ -184,23 +277,35 @@ fn descriptors_are_kept_that_are_asked_for_and_no_others() {
 
 #[test]
 fn a_user_namespace_and_its_owners() {
-    let mut bundle = Bundle::new(&["sh", "-c", "cat /proc/self/uid_map; id; stat -c %u /data /bin; touch /data/new"]);
+    let mut bundle = Bundle::new(&[
+        "sh",
+        "-c",
+        "cat /proc/self/uid_map; id; stat -c %u /data /bin; touch /data/new",
+    ]);
     let data = bundle.path("data");
     fs::create_dir(&data).expect("a directory");
     let mapping = json!([{"containerID": 0, "hostID": 300_000, "size": 1000}]);
     let linux = &mut bundle.config["linux"];
-    linux["namespaces"].as_array_mut().expect("a list").push(json!({"type": "user"}));
+    linux["namespaces"]
+        .as_array_mut()
+        .expect("a list")
+        .push(json!({"type": "user"}));
     linux["uidMappings"] = mapping.clone();
     linux["gidMappings"] = mapping.clone();
     bundle.bind(&data, "/data", &["rw", "idmap"]);
-    let mount = bundle.config["mounts"].as_array_mut().expect("a list").last_mut().expect("one");
+    let mount = bundle.config["mounts"]
+        .as_array_mut()
+        .expect("a list")
+        .last_mut()
+        .expect("one");
     mount["uidMappings"] = mapping.clone();
     mount["gidMappings"] = mapping;
     let all = fs::Permissions::from_mode(0o755);
     for place in ["", "rootfs", "rootfs/bin"] {
         fs::set_permissions(bundle.path(place), all.clone()).expect("permissions");
     }
-    std::os::unix::fs::chown(bundle.path("rootfs"), Some(300_000), Some(300_000)).expect("an owner");
+    std::os::unix::fs::chown(bundle.path("rootfs"), Some(300_000), Some(300_000))
+        .expect("an owner");
     let out = bundle.oci(&["run", "one"]);
     out.ok().stdout_has("300000       1000");
     out.stdout_has("uid=0 gid=0");
@@ -221,7 +326,10 @@ fn a_terminal_is_the_caller_s() {
     terminal.wait_shown("33 101");
     terminal.wait_shown("/dev/pts/0");
     assert_eq!(terminal.finish(), 6);
-    bundle.oci(&["create", "one"]).exits(1).stderr_has("console socket");
+    bundle
+        .oci(&["create", "one"])
+        .exits(1)
+        .stderr_has("console socket");
 }
 
 #[test]
@@ -229,13 +337,24 @@ fn what_cannot_be_kept_is_refused_and_unknown_capabilities_are_left_out() {
     let mut bundle = Bundle::new(&["grep", "CapBnd", "/proc/self/status"]);
     let good = bundle.config.clone();
     bundle.config["process"]["capabilities"] = json!({"bounding": ["CAP_KILL", "CAP_OF_TOMORROW"]});
-    bundle.oci(&["run", "one"]).ok().stdout_has("0000000000000020");
+    bundle
+        .oci(&["run", "one"])
+        .ok()
+        .stdout_has("0000000000000020");
     for (path, value, word) in [
         ("/ociVersion", json!("2.0.0"), "ociVersion"),
         ("/process/cwd", json!("relative"), "cwd"),
         ("/linux/intelRdt", json!({}), "intelRdt"),
-        ("/linux/rootfsPropagation", json!("sideways"), "rootfsPropagation"),
-        ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_NOTIFY"}), "NOTIFY"),
+        (
+            "/linux/rootfsPropagation",
+            json!("sideways"),
+            "rootfsPropagation",
+        ),
+        (
+            "/linux/seccomp",
+            json!({"defaultAction": "SCMP_ACT_NOTIFY"}),
+            "NOTIFY",
+        ),
     ] {
         bundle.config = good.clone();
         let (parent, name) = path.rsplit_once('/').expect("a path");

@@ -4,25 +4,22 @@ use std::path::PathBuf;
 
 use rctr_tests::{Env, Terminal, installed, oci_binary, wait_for};
 
-/// The runtimes there are here, each with what it has to be told.
-fn runtimes() -> Vec<(&'static str, PathBuf, &'static str)> {
-    let mut all = vec![("own", oci_binary(), "")];
-    for (name, args) in [("runc", ""), ("crun", "\"--cgroup-manager=disabled\"")] {
+/// The runtimes there are here.
+fn runtimes() -> Vec<(&'static str, PathBuf)> {
+    let mut all = vec![("own", oci_binary())];
+    for name in ["runc", "crun"] {
         if installed(name) {
             let path = ["/usr/sbin", "/usr/bin"].map(|dir| PathBuf::from(dir).join(name));
             let path = path.into_iter().find(|path| path.is_file());
-            all.push((name, path.expect("it is installed"), args));
+            all.push((name, path.expect("it is installed")));
         }
     }
     all
 }
 
 fn env() -> Env {
-    let table = |(name, path, args): &(&str, PathBuf, &str)| {
-        // Where cgroups are one hierarchy crun needs no word.
-        let args = if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "" } else { args };
-        format!("[runtimes.other-{name}]\npath = {:?}\nargs = [{args}]\n", path)
-    };
+    let table =
+        |(name, path): &(&str, PathBuf)| format!("[runtimes.other-{name}]\npath = {path:?}\n");
     let tables: String = runtimes().iter().map(table).collect();
     Env::builder().config(&tables).build()
 }
@@ -31,7 +28,7 @@ fn env() -> Env {
 fn containers_are_the_same_whoever_makes_them() {
     let env = env();
     env.rctr(["pull", "-q", "busybox"]).ok();
-    for (name, _, _) in runtimes() {
+    for (name, _) in runtimes() {
         let flag = format!("--runtime=other-{name}");
         let once = |words: &[&str]| env.rctr([&["run", "--rm", &flag], words].concat());
         once(&["busybox", "sh", "-c", "echo out; echo err >&2; exit 9"])
@@ -39,25 +36,77 @@ fn containers_are_the_same_whoever_makes_them() {
             .stdout_is("out")
             .stderr_has("err");
         once(&["busybox", "nosuch"]).exits(127);
-        once(&["--user", "5:6", "--workdir", "/new/dir", "-e", "A=b", "busybox", "sh", "-c", "id; pwd; echo $A"])
-            .ok()
-            .stdout_is("uid=5 gid=6\n/new/dir\nb");
-        once(&["--read-only", "--tmpfs", "/t", "-v", "named:/v", "busybox", "sh", "-c", "touch /t/x /v/x && touch /x"])
-            .exits(1)
-            .stderr_has("Read-only file system");
-        once(&["--network", "none", "--hostname", "box", "busybox", "hostname"]).ok().stdout_is("box");
-        once(&["busybox", "grep", "-E", "Seccomp:|CapBnd", "/proc/self/status"])
-            .ok()
-            .stdout_has("00000000a80425fb")
-            .stdout_has("2");
+        once(&[
+            "--user",
+            "5:6",
+            "--workdir",
+            "/new/dir",
+            "-e",
+            "A=b",
+            "busybox",
+            "sh",
+            "-c",
+            "id; pwd; echo $A",
+        ])
+        .ok()
+        .stdout_is("uid=5 gid=6\n/new/dir\nb");
+        once(&[
+            "--read-only",
+            "--tmpfs",
+            "/t",
+            "-v",
+            "named:/v",
+            "busybox",
+            "sh",
+            "-c",
+            "touch /t/x /v/x && touch /x",
+        ])
+        .exits(1)
+        .stderr_has("Read-only file system");
+        once(&[
+            "--network",
+            "none",
+            "--hostname",
+            "box",
+            "busybox",
+            "hostname",
+        ])
+        .ok()
+        .stdout_is("box");
+        once(&[
+            "busybox",
+            "grep",
+            "-E",
+            "Seccomp:|CapBnd",
+            "/proc/self/status",
+        ])
+        .ok()
+        .stdout_has("00000000a80425fb")
+        .stdout_has("2");
         // The address is the bridge's.
-        once(&["busybox", "ip", "-4", "addr", "show", "eth0"]).ok().stdout_has("inet ");
+        once(&["busybox", "ip", "-4", "addr", "show", "eth0"])
+            .ok()
+            .stdout_has("inet ");
 
         let script = "echo started; trap 'echo term; exit 4' TERM; while true; do sleep 0.05; done";
-        let id = env.run_detached([&flag, "-m", "64m", "--pids-limit", "50", "busybox", "sh", "-c", script]);
+        let id = env.run_detached([
+            &flag,
+            "-m",
+            "64m",
+            "--pids-limit",
+            "50",
+            "busybox",
+            "sh",
+            "-c",
+            script,
+        ]);
         env.wait_log(&id, "started");
-        env.rctr(["exec", &id, "sh", "-c", "echo in; exit 6"]).exits(6).stdout_is("in");
-        env.rctr(["exec", "-u", "7", &id, "id", "-u"]).ok().stdout_is("7");
+        env.rctr(["exec", &id, "sh", "-c", "echo in; exit 6"])
+            .exits(6)
+            .stdout_is("in");
+        env.rctr(["exec", "-u", "7", &id, "id", "-u"])
+            .ok()
+            .stdout_is("7");
         env.rctr(["exec", &id, "nosuch"]).exits(127);
         let mut terminal = Terminal::start(env.command(["exec", "-it", &id, "sh"]), 30, 90);
         terminal.type_in("stty size; exit 5\n");
@@ -67,7 +116,9 @@ fn containers_are_the_same_whoever_makes_them() {
         assert_eq!(seen["HostConfig"]["Runtime"], format!("other-{name}"));
         env.rctr(["pause", &id]).ok();
         env.rctr(["unpause", &id]).ok();
-        env.rctr(["stats", "--no-stream", &id]).ok().stdout_has("64MiB");
+        env.rctr(["stats", "--no-stream", &id])
+            .ok()
+            .stdout_has("64MiB");
         env.rctr(["stop", "-t", "9", &id]).ok();
         let state = env.inspect(&id)["State"].clone();
         assert_eq!(state["ExitCode"], 4, "{name}: {state}");
@@ -77,11 +128,28 @@ fn containers_are_the_same_whoever_makes_them() {
         wait_for("the end", || env.inspect(&id)["State"]["ExitCode"] == 137);
         env.rctr(["rm", &id]).ok();
 
-        let terminal = ["run", "--rm", "-it", &flag, "busybox", "sh", "-c", "tty; stty size; exit 3"];
+        let terminal = [
+            "run",
+            "--rm",
+            "-it",
+            &flag,
+            "busybox",
+            "sh",
+            "-c",
+            "tty; stty size; exit 3",
+        ];
         let terminal = Terminal::start(env.command(terminal), 31, 91);
         terminal.wait_shown("/dev/pts/0");
         assert_eq!(terminal.finish(), 3, "{name}");
-        once(&["-m", "20m", "busybox", "sh", "-c", "x=a; while true; do x=$x$x; done"]).exits(137);
+        once(&[
+            "-m",
+            "20m",
+            "busybox",
+            "sh",
+            "-c",
+            "x=a; while true; do x=$x$x; done",
+        ])
+        .exits(137);
     }
     env.rctr(["volume", "rm", "named"]).ok();
 }
@@ -90,7 +158,7 @@ fn containers_are_the_same_whoever_makes_them() {
 fn a_monitor_that_is_killed_leaves_nothing_of_another_runtime_s() {
     let env = env();
     env.rctr(["pull", "-q", "busybox"]).ok();
-    for (name, _, _) in runtimes() {
+    for (name, _) in runtimes() {
         let flag = format!("--runtime=other-{name}");
         let id = env.run_detached([&flag, "busybox", "sleep", "1000"]);
         let monitor = env.monitor_of(&id).expect("a monitor");
@@ -104,7 +172,9 @@ fn a_monitor_that_is_killed_leaves_nothing_of_another_runtime_s() {
 
 #[test]
 fn a_runtime_must_be_known_and_be_there() {
-    let env = Env::builder().config("[runtimes.gone]\npath = \"/nosuch/runtime\"\n").build();
+    let env = Env::builder()
+        .config("[runtimes.gone]\npath = \"/nosuch/runtime\"\n")
+        .build();
     env.rctr(["pull", "-q", "busybox"]).ok();
     env.rctr(["run", "--rm", "--runtime", "who", "busybox", "true"])
         .exits(125)
@@ -113,6 +183,18 @@ fn a_runtime_must_be_known_and_be_there() {
         .exits(125)
         .stderr_has("runtime /nosuch/runtime");
     // What Docker calls its own is ours.
-    env.rctr(["run", "--rm", "--runtime", "runc", "busybox", "echo", "ours"]).ok().stdout_is("ours");
-    env.rctr(["info"]).ok().stdout_has("Runtimes: gone io.containerd.runc.v2 rctr runc");
+    env.rctr([
+        "run",
+        "--rm",
+        "--runtime",
+        "runc",
+        "busybox",
+        "echo",
+        "ours",
+    ])
+    .ok()
+    .stdout_is("ours");
+    env.rctr(["info"])
+        .ok()
+        .stdout_has("Runtimes: gone io.containerd.runc.v2 rctr runc");
 }

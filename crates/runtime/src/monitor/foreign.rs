@@ -11,7 +11,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use oci_spec::runtime::{LinuxResources, Process, RootBuilder, Spec};
+use nix::mount::{MntFlags, umount2};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Process, RootBuilder, Spec};
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::adapt::{Adapted, limits};
@@ -48,6 +49,9 @@ pub(super) fn prepare(
         reason: format!("{what} is missing"),
     };
     let process = spec.process().clone().ok_or_else(|| missing("process"))?;
+    if let Hierarchies::V1 { .. } = hierarchies {
+        hide_second_hierarchy();
+    }
     let target = rootfs::mount_point(&launch.state_dir, user);
     rootfs::mount_rootfs(&launch.rootfs, &target, user)?;
     let root = rootfs::open_root(&target)?;
@@ -84,6 +88,7 @@ pub(super) fn prepare(
         SeccompPolicy::Custom(profile) => Some(profile.as_ref().clone()),
     });
     if let Some(mut resources) = linux.resources().clone() {
+        resources.set_devices(device_rules(&resources));
         warnings.extend(fit(&mut resources, hierarchies));
         linux.set_resources(Some(resources));
     }
@@ -110,6 +115,30 @@ pub(super) fn prepare(
         device_rules: Vec::new(),
         warnings,
     })
+}
+
+/// A host with cgroup v1 may have the v2 hierarchy beside, which nothing of ours is in: crun refuses to work where it
+/// sees it. It is taken out of the monitor's mount namespace alone.
+fn hide_second_hierarchy() {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let second = table.lines().filter(|line| line.contains(" - cgroup2 "));
+    for place in second.filter_map(|line| line.split(' ').nth(4)) {
+        // If it stays the program will say what it thinks of that.
+        let _ = umount2(place, MntFlags::MNT_DETACH);
+    }
+}
+
+/// Without what forbids single devices: that is forbidden already unless it is allowed, and runc cannot take a part of a
+/// wildcard back on cgroup v1.
+fn device_rules(resources: &LinuxResources) -> Option<Vec<LinuxDeviceCgroup>> {
+    let rules = resources.devices().clone()?;
+    let narrow = |rule: &LinuxDeviceCgroup| rule.major().is_some() || rule.minor().is_some();
+    Some(
+        rules
+            .into_iter()
+            .filter(|rule| rule.allow() || !narrow(rule))
+            .collect(),
+    )
 }
 
 /// A descriptor of ours as another process finds it.
@@ -277,13 +306,16 @@ impl Foreign {
         let pid: Option<i32> = pid.and_then(|text| text.trim().parse().ok());
         let pid = pid.ok_or_else(|| self.broken("it has written no pid"))?;
         let pty = console.map(Console::receive).transpose()?;
-        if let (Some(pty), Some(size)) = (&pty, size.filter(|size| *size != WindowSize::default())) {
+        if let (Some(pty), Some(size)) = (&pty, size.filter(|size| *size != WindowSize::default()))
+        {
             // A size is not worth failing for.
             let _ = set_window_size(pty.as_fd(), size);
         }
-        self.cgroup.adopt(pid, &self.resources).map_err(|e| StartError::Cgroup {
-            reason: e.to_string(),
-        })?;
+        self.cgroup
+            .adopt(pid, &self.resources)
+            .map_err(|e| StartError::Cgroup {
+                reason: e.to_string(),
+            })?;
         Ok(NewProcess { pid, pty })
     }
 
@@ -305,7 +337,11 @@ impl ContainerRuntime for Foreign {
     fn create(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError> {
         self.exists = true;
         let bundle = self.state_dir.clone();
-        let words = [OsStr::new("create"), OsStr::new("--bundle"), bundle.as_os_str()];
+        let words = [
+            OsStr::new("create"),
+            OsStr::new("--bundle"),
+            bundle.as_os_str(),
+        ];
         self.make(process, &words, &stdio)
     }
 
@@ -315,7 +351,11 @@ impl ContainerRuntime for Foreign {
 
     fn exec(&mut self, process: &Process, stdio: ProcessStdio) -> Result<NewProcess, StartError> {
         let description = super::runtime::in_memory(process)?;
-        let path = format!("/proc/{}/fd/{}", std::process::id(), description.as_raw_fd());
+        let path = format!(
+            "/proc/{}/fd/{}",
+            std::process::id(),
+            description.as_raw_fd()
+        );
         let words = ["exec", "--detach", "--process", &path].map(OsStr::new);
         self.make(process, &words, &stdio)
     }
@@ -383,7 +423,10 @@ mod tests {
         }
         let error = explain(line("open `nosuch`: Permission denied"));
         assert!(matches!(error, StartError::NotExecutable { .. }));
-        assert_eq!(explain(line("no luck")).to_string(), "runtime /bin/x: no luck");
+        assert_eq!(
+            explain(line("no luck")).to_string(),
+            "runtime /bin/x: no luck"
+        );
         let silent = foreign.explain("").to_string();
         assert!(silent.ends_with("without a word"), "{silent}");
     }

@@ -17,8 +17,8 @@ use oci_spec::runtime::Process;
 
 use super::adapt::adapt_process;
 use super::error_log::ErrorLog;
-use super::mounts::Mounts;
 use super::hooks::Round;
+use super::mounts::Mounts;
 use super::process::{Alone, Circumstances, ExecReport, Fate, Joined, ProcessExecutor};
 use super::user::UserNamespace;
 use crate::cgroup::CgroupDriver;

@@ -24,9 +24,9 @@ use crate::cgroup::{Cgroup, CgroupDriver, Hierarchies, OomWatch, attach_device_f
 use crate::error::StartError;
 use crate::launch::{Handover, adopt};
 use crate::logs::{LogWriter, Stream};
-use crate::{rootless, seccomp};
 use crate::spec::{Launch, LaunchFds, StdioConfig};
 use crate::state::{EXIT_FILE, ProcessId, SOCKET_FILE, STATE_FILE, State};
+use crate::{rootless, seccomp};
 
 /// A container that did not come up, after everything of it has been removed.
 pub(super) struct Failure {

@@ -270,9 +270,7 @@ impl Mounts {
                 What::Filesystem(new) if is(destination, "/dev/pts") && kind == Some("devpts") => {
                     pts = Some(new);
                 }
-                What::Filesystem(new)
-                    if leave_kernel_s && new.is_the_kernel_s() =>
-                {
+                What::Filesystem(new) if leave_kernel_s && new.is_the_kernel_s() => {
                     left.push(mount.clone());
                 }
                 what => mounts.push((destination.clone(), what)),
@@ -434,7 +432,10 @@ fn leading(mounts: &[Mount], with_sys: bool) -> usize {
         let options = Options::parse(mount.options().as_deref().unwrap_or_default());
         let kinds = ["proc", "sysfs", "mqueue", "tmpfs", "devpts"];
         let makes_devices = is(mount.destination(), "/dev");
-        mount.typ().as_deref().is_some_and(|kind| kinds.contains(&kind))
+        mount
+            .typ()
+            .as_deref()
+            .is_some_and(|kind| kinds.contains(&kind))
             && mount.destination().is_absolute()
             && !(options.copy_up || options.bind || options.idmap || options.propagation.is_some())
             && !(makes_devices && options.flags & (libc::MS_NODEV | libc::MS_RDONLY) != 0)
@@ -522,9 +523,7 @@ impl What {
 
     fn needs_container(&self) -> bool {
         match self {
-            Self::Filesystem(new) => {
-                new.kind.as_c_str() != c"tmpfs" || propagates(new.propagation)
-            }
+            Self::Filesystem(new) => new.kind.as_c_str() != c"tmpfs" || propagates(new.propagation),
             Self::Cgroups(_) => true,
             Self::Tree(tree) => propagates(tree.propagation),
         }
@@ -654,7 +653,13 @@ mod tests {
             list.iter().map(name).collect()
         };
         assert_eq!(names(&taken.early), ["/dev/shm", "/etc/hosts"]);
-        let late = ["/sys/fs/cgroup", "/dev/mqueue", "/sys/below", "/dev", "/dev/above"];
+        let late = [
+            "/sys/fs/cgroup",
+            "/dev/mqueue",
+            "/sys/below",
+            "/dev",
+            "/dev/above",
+        ];
         assert_eq!(names(&taken.mounts), late);
         let left: Vec<_> = spec.mounts().iter().flatten().collect();
         let left: Vec<_> = left.iter().map(|m| m.destination().to_str()).collect();
@@ -674,7 +679,10 @@ mod tests {
         let rest: Vec<_> = taken.mounts.iter().map(|(path, _)| path.to_str()).collect();
         assert_eq!(rest[0], Some("/sys"));
         // Where one of them is none of libcontainer's all are ours.
-        let bind = MountBuilder::default().destination("/x").typ("bind").source("/");
+        let bind = MountBuilder::default()
+            .destination("/x")
+            .typ("bind")
+            .source("/");
         let mut mounts = vec![bind.options(vec!["bind".to_owned()]).build().unwrap()];
         mounts.extend(defaults::mounts(1, false));
         assert_eq!(leading(&mounts, false), 0);

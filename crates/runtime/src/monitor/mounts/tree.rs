@@ -105,7 +105,10 @@ pub(in super::super) fn copy(
 }
 
 /// Attaches a mount on a place.
-pub(in super::super) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> rustix::io::Result<()> {
+pub(in super::super) fn attach(
+    mount: BorrowedFd<'_>,
+    target: BorrowedFd<'_>,
+) -> rustix::io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, "", target, "", flags)
 }

@@ -35,7 +35,11 @@ pub(super) fn load_spec(path: &Path) -> Result<Spec> {
 /// A name that no kernel knows gives nothing: as with runc that is no error.
 fn drop_unknown_capabilities(spec: &mut serde_json::Value) {
     let sets = spec.pointer_mut("/process/capabilities");
-    for set in sets.and_then(|sets| sets.as_object_mut()).into_iter().flatten() {
+    for set in sets
+        .and_then(|sets| sets.as_object_mut())
+        .into_iter()
+        .flatten()
+    {
         if let Some(names) = set.1.as_array_mut() {
             names.retain(|name| serde_json::from_value::<Capability>(name.clone()).is_ok());
         }
@@ -70,7 +74,11 @@ pub(super) fn spec(spec: &Spec, console: Option<bool>) -> Result<(), StartError>
         }
         _ => {}
     }
-    if process.selinux_label().as_ref().is_some_and(|l| !l.is_empty()) {
+    if process
+        .selinux_label()
+        .as_ref()
+        .is_some_and(|l| !l.is_empty())
+    {
         return refuse("process.selinuxLabel is not supported");
     }
     let Some(linux) = spec.linux() else {

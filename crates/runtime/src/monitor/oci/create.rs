@@ -151,7 +151,11 @@ fn bring_up(
             .map_err(|e| Error::file("open", Path::new("/proc/self/ns/mnt"), e))?,
     );
     let user = UserNamespace::take_from(&mut spec)?;
-    let order = match hooks.create_container().as_ref().is_some_and(|h| !h.is_empty()) {
+    let order = match hooks
+        .create_container()
+        .as_ref()
+        .is_some_and(|h| !h.is_empty())
+    {
         true => Order::ForHooks,
         false => Order::AsListed,
     };
@@ -167,7 +171,9 @@ fn bring_up(
         fifo: Some(make_fifo(dir)?),
         no_pivot: request.no_pivot,
         preserve_fds: request.preserve_fds,
-        keyring: (!request.no_new_keyring).then(|| keyring(request.id)).flatten(),
+        keyring: (!request.no_new_keyring)
+            .then(|| keyring(request.id))
+            .flatten(),
         start_hooks: Round::new(
             "startContainer",
             hooks.start_container().as_ref(),
@@ -198,7 +204,8 @@ fn bring_up(
         attach_device_filter(&cgroup, &adapted.device_rules)?;
     }
     let stat = format!("/proc/{}/stat", created.pid);
-    record.init = ProcessId::of(created.pid).map_err(|e| Error::file("read", Path::new(&stat), e))?;
+    record.init =
+        ProcessId::of(created.pid).map_err(|e| Error::file("read", Path::new(&stat), e))?;
     record.save(dir)?;
     Ok(Made {
         pid: created.pid,
@@ -225,17 +232,27 @@ fn complete(
     let mut namespaces = linux.namespaces().clone().unwrap_or_default();
     for namespace in &mut namespaces {
         // An empty path means a new one.
-        if namespace.path().as_ref().is_some_and(|p| p.as_os_str().is_empty()) {
+        if namespace
+            .path()
+            .as_ref()
+            .is_some_and(|p| p.as_os_str().is_empty())
+        {
             namespace.set_path(None);
         }
     }
     // Without one of its own it would be the host's that mounts are made in. It gets one that the host's mounts reach.
-    if !namespaces.iter().any(|n| n.typ() == LinuxNamespaceType::Mount) {
+    if !namespaces
+        .iter()
+        .any(|n| n.typ() == LinuxNamespaceType::Mount)
+    {
         let own = LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Mount);
         namespaces.extend(own.build());
     }
     linux.set_namespaces(Some(namespaces));
-    let asked = linux.cgroups_path().clone().filter(|p| !p.as_os_str().is_empty());
+    let asked = linux
+        .cgroups_path()
+        .clone()
+        .filter(|p| !p.as_os_str().is_empty());
     record.cgroup_path = asked.unwrap_or_else(|| match request.cgroup {
         CgroupDriver::Cgroupfs | CgroupDriver::None => Path::new("/").join(request.id),
         CgroupDriver::Systemd => PathBuf::from(format!(":rctr-oci:{}", request.id)),
@@ -278,9 +295,27 @@ fn device_rules(resources: &LinuxResources) -> Vec<LinuxDeviceCgroup> {
         .into_iter()
         .collect();
     rules.extend(resources.devices().iter().flatten().cloned());
-    rules.extend(["c", "b"].iter().filter_map(|kind| allow(kind, -1, -1, "m")));
-    let usual = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, -1)];
-    rules.extend(usual.iter().filter_map(|&(major, minor)| allow("c", major, minor, "rwm")));
+    rules.extend(
+        ["c", "b"]
+            .iter()
+            .filter_map(|kind| allow(kind, -1, -1, "m")),
+    );
+    let usual = [
+        (1, 3),
+        (1, 5),
+        (1, 7),
+        (1, 8),
+        (1, 9),
+        (5, 0),
+        (5, 1),
+        (5, 2),
+        (136, -1),
+    ];
+    rules.extend(
+        usual
+            .iter()
+            .filter_map(|&(major, minor)| allow("c", major, minor, "rwm")),
+    );
     rules
 }
 
@@ -345,9 +380,13 @@ fn give_hooks(
     let mut orders = Orders::new(host_mounts).map_err(failed)?;
     let outside = prestart.into_iter().chain(runtime).collect();
     let outside = orders.hook(outside, true).map_err(failed)?;
-    let inside = orders.hook(container.into_iter().collect(), false).map_err(failed)?;
+    let inside = orders
+        .hook(container.into_iter().collect(), false)
+        .map_err(failed)?;
     let mut given = Hooks::default();
-    given.set_create_runtime(outside).set_create_container(inside);
+    given
+        .set_create_runtime(outside)
+        .set_create_container(inside);
     let mut spec = adapted.spec.clone();
     spec.set_hooks(Some(given));
     write(dir, "config.json", &spec)?;

@@ -359,9 +359,7 @@ fn variables(entries: &[String]) -> Result<Vec<CString>, String> {
         .collect()
 }
 
-fn pointers<'a>(
-    strings: impl IntoIterator<Item = &'a CString>,
-) -> Vec<*const libc::c_char> {
+fn pointers<'a>(strings: impl IntoIterator<Item = &'a CString>) -> Vec<*const libc::c_char> {
     strings
         .into_iter()
         .map(|s| s.as_ptr())

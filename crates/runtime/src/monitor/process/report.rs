@@ -19,7 +19,10 @@ pub(in super::super) struct ExecReport {
 /// What a process writes there if it fails.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Failure {
-    Step { step: Step, errno: i32 },
+    Step {
+        step: Step,
+        errno: i32,
+    },
     Mounts(mounts::Failure),
     /// A hook, in words.
     Hook(String),
