@@ -14,19 +14,20 @@ fn sh(env: &Env, flags: &[&str], script: &str) -> Output {
 #[test]
 fn a_device_is_there_with_its_permissions() {
     let env = Env::new();
-    // The kernel's log can be read and written, and is not among a container's own devices.
-    let read = "head -c 1 /dev/log0 > /dev/null && echo read; echo x > /dev/log0 && echo written";
-    sh(&env, &["--device", "/dev/kmsg:/dev/log0:r"], read).stdout_is("read");
-    sh(&env, &["--device", "/dev/kmsg:/dev/log0"], "stat -c %t:%T /dev/log0").ok().stdout_is("1:b");
-    sh(&env, &["--device", "/dev/kmsg:/sub/dir/log0:r"], "head -c 1 /sub/dir/log0 > /dev/null").ok();
-    sh(&env, &[], "test -e /dev/kmsg").exits(1);
-    let own = "mknod /k c 1 11 && head -c 1 /k";
-    sh(&env, &[], own).exits(1);
-    sh(&env, &["--device-cgroup-rule", "c 1:11 r"], own).ok();
-    sh(&env, &["--device-cgroup-rule", "c *:* r"], own).ok();
-    env.rctr(["create", "--name", "d", "--device", "/dev/kmsg:/dev/l:rw", "--device-cgroup-rule", "c 1:11 r", "busybox"])
+    let open = |path: &str| format!("(: < {path}) 2>/dev/null && echo read; (: > {path}) 2>/dev/null && echo written");
+    // Whoever may can open it for both; it is not among a container's own devices.
+    sh(&env, &["--device", "/dev/fuse:/dev/box:r"], &open("/dev/box")).stdout_is("read");
+    sh(&env, &["--device", "/dev/fuse:/dev/box"], &open("/dev/box")).ok().stdout_is("read\nwritten");
+    sh(&env, &["--device", "/dev/fuse:/dev/box"], "stat -c %t:%T /dev/box").ok().stdout_is("a:e5");
+    sh(&env, &["--device", "/dev/fuse:/sub/dir/box:r"], &open("/sub/dir/box")).stdout_is("read");
+    sh(&env, &[], "test -e /dev/fuse").exits(1);
+    let own = format!("mknod /k c 10 229; {}", open("/k"));
+    sh(&env, &[], &own).stdout_is("");
+    sh(&env, &["--device-cgroup-rule", "c 10:229 r"], &own).stdout_is("read");
+    sh(&env, &["--device-cgroup-rule", "c *:* rw"], &own).ok().stdout_is("read\nwritten");
+    env.rctr(["create", "--name", "dev", "--device", "/dev/kmsg:/dev/l:rw", "--device-cgroup-rule", "c 1:11 r", "busybox"])
         .ok();
-    let config = env.inspect("d")["HostConfig"].take();
+    let config = env.inspect("dev")["HostConfig"].take();
     assert_eq!(
         config["Devices"],
         serde_json::json!([{"PathOnHost": "/dev/kmsg", "PathInContainer": "/dev/l", "CgroupPermissions": "rw"}])

@@ -37,6 +37,7 @@ fn quota_and_period_are_in_the_cgroup() {
 #[test]
 fn what_only_the_older_cgroups_have_is_there_or_said_to_be_left_out() {
     let env = Env::new();
+    env.rctr(["pull", "-q", "busybox"]).ok();
     let flags = ["-m", "64m", "--memory-swappiness", "7", "--oom-kill-disable"];
     if v2() {
         sh(&env, &flags, "true")
@@ -51,8 +52,8 @@ fn what_only_the_older_cgroups_have_is_there_or_said_to_be_left_out() {
         .ok()
         .stderr_has("OOM killer is disabled for the container, but no memory limit is set");
     sh(&env, &["--memory-swappiness", "-1"], "true").ok().quiet();
-    env.rctr([&["create", "--name", "x"], &flags[..], &["busybox"]].concat()).ok();
-    let config = env.inspect("x")["HostConfig"].take();
+    env.rctr([&["create", "--name", "swap"], &flags[..], &["busybox"]].concat()).ok();
+    let config = env.inspect("swap")["HostConfig"].take();
     assert_eq!(config["MemorySwappiness"], 7);
     assert_eq!(config["OomKillDisable"], true);
 }
@@ -68,6 +69,7 @@ fn what_no_kernel_keeps_is_discarded_with_a_word() {
 #[test]
 fn streams_that_are_attached() {
     let env = Env::new();
+    env.rctr(["pull", "-q", "busybox"]).ok();
     let script = "echo out; echo err >&2; cat";
     let run = |flags: &[&str]| {
         let words = [&["run", "--rm", "--network", "none"], flags, &["busybox", "sh", "-c", script]].concat();
@@ -78,8 +80,8 @@ fn streams_that_are_attached() {
     run(&["-i", "-a", "stdin", "-a", "stdout"]).ok().stdout_is("out\nin");
     run(&["-a", "stdout", "-d"]).exits(125).stderr_has("cannot specify both --attach and --detach");
     run(&["-a", "x"]).exits(125).stderr_has("valid streams are STDIN, STDOUT and STDERR");
-    env.rctr(["create", "--name", "a", "-a", "stderr", "busybox"]).ok();
-    let config = env.inspect("a")["Config"].take();
+    env.rctr(["create", "--name", "shown", "-a", "stderr", "busybox"]).ok();
+    let config = env.inspect("shown")["Config"].take();
     assert_eq!((&config["AttachStdout"], &config["AttachStderr"]), (&false.into(), &true.into()));
 }
 
@@ -87,11 +89,11 @@ fn streams_that_are_attached() {
 fn annotations_and_security_options_are_kept() {
     let env = Env::new();
     let flags = [
-        "create", "--name", "x", "--annotation", "a.b/c=d=e", "--security-opt", "label=level:s0:c1", "--security-opt",
+        "create", "--name", "noted", "--annotation", "a.b/c=d=e", "--security-opt", "label=level:s0:c1", "--security-opt",
         "label=disable", "busybox",
     ];
     env.rctr(flags).ok();
-    let config = env.inspect("x")["HostConfig"].take();
+    let config = env.inspect("noted")["HostConfig"].take();
     assert_eq!(config["Annotations"]["a.b/c"], "d=e");
     assert_eq!(config["SecurityOpt"], serde_json::json!(["label=level:s0:c1", "label=disable"]));
     sh(&env, &["--annotation", "x"], "true").exits(125).stderr_has("invalid annotation");

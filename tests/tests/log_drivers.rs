@@ -89,7 +89,7 @@ fn many_lines_arrive_in_order_and_are_kept_here_too() {
 fn a_driver_that_is_killed_is_started_again() {
     let env = Env::new();
     let server = Server::start();
-    run(&env, &server, &["-d", "--name", "on"], "while read line; do echo $line; done < /go; mkfifo /f; cat /f");
+    run(&env, &server, &["-d", "--name", "on"], "mkfifo /f; while :; do cat /f; done");
     let id = env.inspect("on")["Id"].as_str().unwrap().to_owned();
     let monitor = env.monitor_of(&id).unwrap();
     let driver = || {
@@ -117,12 +117,12 @@ fn a_receiver_that_comes_back_gets_what_waited() {
     let address = listener.local_addr().unwrap();
     let flag = format!("syslog-address=tcp://{address}");
     let words = [
-        "run", "-d", "--name", "w", "--network", "none", "--log-driver", "syslog", "--log-opt", &flag, "busybox", "sh",
+        "run", "-d", "--name", "back", "--network", "none", "--log-driver", "syslog", "--log-opt", &flag, "busybox", "sh",
         "-c", "mkfifo /f; while cat /f; do :; done",
     ];
     env.rctr(words).ok();
-    wait_for("the pipe", || env.rctr(["exec", "w", "test", "-p", "/f"]).status() == 0);
-    env.rctr(["exec", "w", "sh", "-c", "echo first > /f"]).ok();
+    wait_for("the pipe", || env.rctr(["exec", "back", "test", "-p", "/f"]).status() == 0);
+    env.rctr(["exec", "back", "sh", "-c", "echo first > /f"]).ok();
     // The first connection was a look; the second carries the lines.
     let line = |listener: &TcpListener| -> (TcpStream, String) {
         loop {
@@ -139,13 +139,13 @@ fn a_receiver_that_comes_back_gets_what_waited() {
     assert!(text.ends_with("]: first\n"), "{text}");
     drop(connection);
     drop(listener);
-    env.rctr(["exec", "w", "sh", "-c", "echo second > /f"]).ok();
-    env.wait_log("w", "second");
+    env.rctr(["exec", "back", "sh", "-c", "echo second > /f"]).ok();
+    env.wait_log("back", "second");
     let listener = TcpListener::bind(address).unwrap();
     let (_connection, text) = line(&listener);
     assert!(text.ends_with("]: second\n"), "{text}");
     // It is told where the container's files are.
-    let id = env.inspect("w")["Id"].as_str().unwrap().to_owned();
+    let id = env.inspect("back")["Id"].as_str().unwrap().to_owned();
     let errors = env.root().join("containers").join(id).join("log-driver.errors");
     assert!(std::fs::read_to_string(errors).unwrap().contains("refused"));
 }
@@ -222,16 +222,16 @@ fn fluentd_gets_what_docker_sends_it() {
 fn files_have_their_own_sizes() {
     let env = Env::builder().config("[log]\ndriver = \"local\"\nmax_size = \"1m\"\nmax_file = 2\n").build();
     let opts = ["--log-opt", "max-size=10k", "--log-opt", "max-file=3"];
-    let words = [&["run", "--name", "x", "--network", "none"], &opts[..], &["busybox", "seq", "1", "5000"]].concat();
+    let words = [&["run", "--name", "sized", "--network", "none"], &opts[..], &["busybox", "seq", "1", "5000"]].concat();
     env.rctr(words).ok();
-    let id = env.inspect("x")["Id"].as_str().unwrap().to_owned();
+    let id = env.inspect("sized")["Id"].as_str().unwrap().to_owned();
     let dir = env.root().join("containers").join(id);
     let size = |name: &str| std::fs::metadata(dir.join(name)).map_or(0, |m| m.len());
     assert!(size("log") <= 10240 && size("log.1") <= 10240 && size("log.2") > 0 && size("log.3") == 0);
-    let config = env.inspect("x")["HostConfig"]["LogConfig"].take();
+    let config = env.inspect("sized")["HostConfig"]["LogConfig"].take();
     assert_eq!(config, serde_json::json!({"Type": "local", "Config": {"max-file": "3", "max-size": "10k"}}));
-    env.rctr(["run", "--name", "n", "--network", "none", "--log-driver", "none", "busybox", "echo", "x"]).ok();
-    env.rctr(["logs", "n"])
+    env.rctr(["run", "--name", "no", "--network", "none", "--log-driver", "none", "busybox", "echo", "x"]).ok();
+    env.rctr(["logs", "no"])
         .exits(1)
         .stderr_has("configured logging driver does not support reading");
 }
