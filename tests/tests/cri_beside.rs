@@ -88,3 +88,49 @@ fn what_is_started_by_hand_is_told_at_once() {
     start.finish().ok();
     assert!(running());
 }
+
+#[test]
+fn a_port_of_a_pod_is_taken_for_run() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = free.local_addr().expect("its number").port();
+    drop(free);
+    let mut config = cri.pod_config("open");
+    config.port_mappings = vec![api::PortMapping {
+        protocol: api::Protocol::Tcp.into(),
+        container_port: 80,
+        host_port: port.into(),
+        host_ip: String::new(),
+    }];
+    let pod = cri.run_pod(&config);
+    let env = cri.env();
+    for (publish, free) in [
+        (format!("{port}:80"), false),
+        (format!("127.0.0.1:{port}:80"), false),
+        (format!("{port}:80/udp"), true),
+    ] {
+        let run = env.rctr(["run", "--rm", "-p", &publish, "busybox", "true"]);
+        match free {
+            true => drop(run.ok()),
+            false => drop(run.exits(125).stderr_has(&port.to_string())),
+        }
+    }
+    // One of two is found by itself.
+    let range = format!("{port}-{}:80", port + 1);
+    let id = env.run_detached(["-p", &range, "busybox", "sleep", "99"]);
+    env.rctr(["port", &id])
+        .ok()
+        .stdout_has(&format!(":{}", port + 1));
+    env.rctr(["rm", "-f", &id]).ok();
+    cri.stop_pod(&pod);
+    env.rctr([
+        "run",
+        "--rm",
+        "-p",
+        &format!("{port}:80"),
+        "busybox",
+        "true",
+    ])
+    .ok();
+}

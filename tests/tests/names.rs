@@ -161,7 +161,7 @@ fn the_rest_is_asked_of_the_containers_own_servers() {
         "run",
         "-d",
         "--name",
-        "a",
+        "ca",
         "--network",
         "n",
         "--dns",
@@ -179,7 +179,7 @@ fn the_rest_is_asked_of_the_containers_own_servers() {
         "run",
         "-d",
         "--name",
-        "b",
+        "cb",
         "--network",
         "n",
         "busybox",
@@ -187,12 +187,12 @@ fn the_rest_is_asked_of_the_containers_own_servers() {
         "99",
     ])
     .ok();
-    rctr(&["exec", "a", "ping", "-c", "1", "-W", "5", "b"]).ok();
-    let resolv = rctr(&["exec", "a", "cat", "/etc/resolv.conf"]);
+    rctr(&["exec", "ca", "ping", "-c", "1", "-W", "5", "cb"]).ok();
+    let resolv = rctr(&["exec", "ca", "cat", "/etc/resolv.conf"]);
     resolv
         .ok()
         .stdout_is("nameserver 127.0.0.11\nsearch example.com\noptions attempts:1 ndots:0");
-    rctr(&["exec", "a", "nslookup", "example.com"]).exits(1);
+    rctr(&["exec", "ca", "nslookup", "example.com"]).exits(1);
 }
 
 #[test]
@@ -200,13 +200,13 @@ fn one_small_process_serves_all_and_ends_with_the_last() {
     let env = env_with("busybox");
     assert!(servers(&env).is_empty());
     env.rctr(["network", "create", "n"]).ok();
-    for name in ["a", "b", "c"] {
+    for name in ["ca", "cb", "cc"] {
         env.run_detached(["--name", name, "--network", "n", "busybox", "sleep", "99"]);
     }
     wait_for("a server and its guard", || servers(&env).len() == 2);
     let memory: u64 = servers(&env).iter().map(|(pid, _)| pss(*pid)).sum();
     println!("server and guard: {memory} KiB");
-    env.rctr(["rm", "-f", "a", "b", "c"]).ok();
+    env.rctr(["rm", "-f", "ca", "cb", "cc"]).ok();
     wait_for("the server to end", || servers(&env).is_empty());
     assert!(!env.state().join("dns.sock").exists());
 }
@@ -215,8 +215,8 @@ fn one_small_process_serves_all_and_ends_with_the_last() {
 fn a_killed_server_or_guard_comes_back_and_without_both_the_next_command_mends_it() {
     let env = env_with("busybox");
     env.rctr(["network", "create", "n"]).ok();
-    env.run_detached(["--name", "a", "--network", "n", "busybox", "sleep", "99"]);
-    env.run_detached(["--name", "b", "--network", "n", "busybox", "sleep", "99"]);
+    env.run_detached(["--name", "ca", "--network", "n", "busybox", "sleep", "99"]);
+    env.run_detached(["--name", "cb", "--network", "n", "busybox", "sleep", "99"]);
     let is_guard = |line: &str| line.contains("--guard");
     for guard in [false, true] {
         wait_for("both", || servers(&env).len() == 2);
@@ -231,7 +231,7 @@ fn a_killed_server_or_guard_comes_back_and_without_both_the_next_command_mends_i
             let now = servers(&env);
             now.len() == 2 && now.iter().all(|(pid, _)| *pid != victim)
         });
-        wait_for("names again", || resolved(&env, "a", "b").is_some());
+        wait_for("names again", || resolved(&env, "ca", "cb").is_some());
     }
     let all = servers(&env);
     for (pid, _) in &all {
@@ -242,15 +242,15 @@ fn a_killed_server_or_guard_comes_back_and_without_both_the_next_command_mends_i
     }
     wait_for("nobody", || servers(&env).is_empty());
     env.rctr(["ps"]).ok();
-    assert_eq!(resolved(&env, "a", "b"), Some(address(&env, "b", "n")));
-    assert_eq!(resolved(&env, "b", "a"), Some(address(&env, "a", "n")));
+    assert_eq!(resolved(&env, "ca", "cb"), Some(address(&env, "cb", "n")));
+    assert_eq!(resolved(&env, "cb", "ca"), Some(address(&env, "ca", "n")));
 }
 
 #[test]
 fn a_change_of_the_hosts_servers_is_followed() {
     let env = env_with("busybox");
     env.rctr(["network", "create", "n"]).ok();
-    env.run_detached(["--name", "a", "--network", "n", "busybox", "sleep", "99"]);
+    env.run_detached(["--name", "ca", "--network", "n", "busybox", "sleep", "99"]);
     // What the container has does not name the host's servers, so it need not change with them.
     let resolv: PathBuf = env.root().join("containers");
     let texts: Vec<String> = fs::read_dir(resolv)

@@ -50,10 +50,10 @@ impl<'a> Lab<'a> {
 fn a_running_container_comes_and_goes() {
     let env = Env::new();
     let lab = Lab::new(&env);
-    lab.rctr(&["run", "-d", "--name", "c", "healthz"]).ok();
+    lab.rctr(&["run", "-d", "--name", "me", "healthz"]).ok();
     lab.rctr(&["run", "-d", "--name", "peer", "--network", "one", "healthz"])
         .ok();
-    let before = lab.default_route("c");
+    let before = lab.default_route("me");
     lab.rctr(&[
         "network",
         "connect",
@@ -62,20 +62,20 @@ fn a_running_container_comes_and_goes() {
         "--ip",
         "10.71.0.50",
         "one",
-        "c",
+        "me",
     ])
     .ok();
-    assert_eq!(lab.links("c"), ["eth0", "eth1", "lo"]);
+    assert_eq!(lab.links("me"), ["eth0", "eth1", "lo"]);
     // The default bridge comes first by its name.
-    assert_eq!(lab.default_route("c"), before);
-    lab.exec("c", "ping -c 1 -W 5 peer");
+    assert_eq!(lab.default_route("me"), before);
+    lab.exec("me", "ping -c 1 -W 5 peer");
     lab.exec("peer", "ping -c 1 -W 5 see");
     assert_eq!(
-        lab.exec("peer", "getent hosts c | awk '{print $1}'"),
+        lab.exec("peer", "getent hosts me | awk '{print $1}'"),
         "10.71.0.50"
     );
-    assert!(lab.exec("c", "cat /etc/hosts").contains("10.71.0.50\t"));
-    let json = lab.rctr(&["inspect", "c"]).ok().json()[0].take();
+    assert!(lab.exec("me", "cat /etc/hosts").contains("10.71.0.50\t"));
+    let json = lab.rctr(&["inspect", "me"]).ok().json()[0].take();
     let one = &json["NetworkSettings"]["Networks"]["one"];
     assert_eq!(one["IPAddress"], "10.71.0.50");
     assert_eq!(one["IPAMConfig"]["IPv4Address"], "10.71.0.50");
@@ -83,16 +83,17 @@ fn a_running_container_comes_and_goes() {
     let members = lab.rctr(&["network", "inspect", "one"]).ok().json()[0]["Containers"].take();
     let id = json["Id"].as_str().expect("an id");
     assert_eq!(members[id]["IPv4Address"], "10.71.0.50/24");
-    lab.rctr(&["network", "connect", "one", "c"])
-        .refused(1, "endpoint with name c already exists in network one");
-    lab.rctr(&["network", "disconnect", "one", "c"]).ok();
-    assert_eq!(lab.links("c"), ["eth0", "lo"]);
-    assert!(!lab.exec("c", "cat /etc/hosts").contains("10.71.0.50"));
-    lab.rctr(&["exec", "peer", "getent", "hosts", "c"]).exits(2);
-    lab.rctr(&["network", "disconnect", "one", "c"])
+    lab.rctr(&["network", "connect", "one", "me"])
+        .refused(1, "endpoint with name me already exists in network one");
+    lab.rctr(&["network", "disconnect", "one", "me"]).ok();
+    assert_eq!(lab.links("me"), ["eth0", "lo"]);
+    assert!(!lab.exec("me", "cat /etc/hosts").contains("10.71.0.50"));
+    lab.rctr(&["exec", "peer", "getent", "hosts", "me"])
+        .exits(2);
+    lab.rctr(&["network", "disconnect", "one", "me"])
         .refused(1, "is not connected to network one");
     // The name server stays with it until it ends; the way out is what it was.
-    assert_eq!(lab.default_route("c"), before);
+    assert_eq!(lab.default_route("me"), before);
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn the_way_out_and_its_ports_move() {
         "run",
         "-d",
         "--name",
-        "c",
+        "me",
         "--network",
         "two",
         "-p",
@@ -112,28 +113,28 @@ fn the_way_out_and_its_ports_move() {
     ])
     .ok();
     wait_for("the port", || lab.open(8080));
-    assert_eq!(lab.default_route("c"), "10.72.0.1 eth0");
+    assert_eq!(lab.default_route("me"), "10.72.0.1 eth0");
     // `one` comes before `two`.
-    lab.rctr(&["network", "connect", "one", "c"]).ok();
-    assert_eq!(lab.default_route("c"), "10.71.0.1 eth1");
+    lab.rctr(&["network", "connect", "one", "me"]).ok();
+    assert_eq!(lab.default_route("me"), "10.71.0.1 eth1");
     assert!(lab.open(8080), "the port has not moved along");
-    lab.rctr(&["network", "disconnect", "two", "c"]).ok();
-    assert_eq!(lab.links("c"), ["eth1", "lo"]);
+    lab.rctr(&["network", "disconnect", "two", "me"]).ok();
+    assert_eq!(lab.links("me"), ["eth1", "lo"]);
     assert!(lab.open(8080));
-    lab.rctr(&["network", "connect", "--gw-priority", "5", "two", "c"])
+    lab.rctr(&["network", "connect", "--gw-priority", "5", "two", "me"])
         .ok();
-    assert_eq!(lab.default_route("c"), "10.72.0.1 eth0");
+    assert_eq!(lab.default_route("me"), "10.72.0.1 eth0");
     assert!(lab.open(8080));
-    lab.rctr(&["network", "disconnect", "-f", "two", "c"]).ok();
-    assert_eq!(lab.default_route("c"), "10.71.0.1 eth1");
+    lab.rctr(&["network", "disconnect", "-f", "two", "me"]).ok();
+    assert_eq!(lab.default_route("me"), "10.71.0.1 eth1");
     assert!(lab.open(8080));
-    lab.rctr(&["network", "disconnect", "one", "c"]).ok();
-    assert_eq!(lab.links("c"), ["lo"]);
+    lab.rctr(&["network", "disconnect", "one", "me"]).ok();
+    assert_eq!(lab.links("me"), ["lo"]);
     assert!(!lab.open(8080));
-    lab.rctr(&["restart", "-t", "0", "c"]).ok();
-    assert_eq!(lab.links("c"), ["lo"]);
-    lab.rctr(&["network", "connect", "two", "c"]).ok();
-    lab.rctr(&["restart", "-t", "0", "c"]).ok();
+    lab.rctr(&["restart", "-t", "0", "me"]).ok();
+    assert_eq!(lab.links("me"), ["lo"]);
+    lab.rctr(&["network", "connect", "two", "me"]).ok();
+    lab.rctr(&["restart", "-t", "0", "me"]).ok();
     wait_for("the port again", || lab.open(8080));
 }
 
@@ -141,10 +142,10 @@ fn the_way_out_and_its_ports_move() {
 fn one_that_does_not_run_is_connected_from_its_next_start_on() {
     let env = Env::new();
     let lab = Lab::new(&env);
-    lab.rctr(&["create", "--name", "c", "healthz"]).ok();
-    lab.rctr(&["network", "connect", "--ip", "10.71.0.9", "one", "c"])
+    lab.rctr(&["create", "--name", "me", "healthz"]).ok();
+    lab.rctr(&["network", "connect", "--ip", "10.71.0.9", "one", "me"])
         .ok();
-    lab.rctr(&["network", "disconnect", "bridge", "c"]).ok();
+    lab.rctr(&["network", "disconnect", "bridge", "me"]).ok();
     lab.rctr(&["ps", "-a", "--format", "{{.Networks}}"])
         .ok()
         .stdout_is("one");
@@ -160,13 +161,13 @@ fn one_that_does_not_run_is_connected_from_its_next_start_on() {
         "true",
     ])
     .exits(125);
-    lab.rctr(&["start", "c"]).ok();
-    assert_eq!(lab.links("c"), ["eth0", "lo"]);
-    assert!(lab.exec("c", "ip addr show eth0").contains("10.71.0.9/24"));
-    lab.rctr(&["restart", "-t", "0", "c"]).ok();
-    assert!(lab.exec("c", "ip addr show eth0").contains("10.71.0.9/24"));
-    lab.rctr(&["stop", "-t", "0", "c"]).ok();
-    lab.rctr(&["network", "disconnect", "one", "c"]).ok();
+    lab.rctr(&["start", "me"]).ok();
+    assert_eq!(lab.links("me"), ["eth0", "lo"]);
+    assert!(lab.exec("me", "ip addr show eth0").contains("10.71.0.9/24"));
+    lab.rctr(&["restart", "-t", "0", "me"]).ok();
+    assert!(lab.exec("me", "ip addr show eth0").contains("10.71.0.9/24"));
+    lab.rctr(&["stop", "-t", "0", "me"]).ok();
+    lab.rctr(&["network", "disconnect", "one", "me"]).ok();
     lab.rctr(&[
         "run",
         "--rm",
@@ -188,7 +189,7 @@ fn several_networks_from_the_start() {
         "run",
         "-d",
         "--name",
-        "c",
+        "me",
         "--network",
         "name=two,alias=deux",
         "--network",
@@ -196,14 +197,17 @@ fn several_networks_from_the_start() {
         "healthz",
     ])
     .ok();
-    assert_eq!(lab.links("c"), ["eth0", "eth1", "lo"]);
-    assert_eq!(lab.default_route("c"), "10.72.0.1 eth0");
-    assert!(lab.exec("c", "ip addr show eth1").contains("10.71.0.77/24"));
+    assert_eq!(lab.links("me"), ["eth0", "eth1", "lo"]);
+    assert_eq!(lab.default_route("me"), "10.72.0.1 eth0");
+    assert!(
+        lab.exec("me", "ip addr show eth1")
+            .contains("10.71.0.77/24")
+    );
     assert_eq!(
-        lab.exec("c", "cat /sys/class/net/eth1/address"),
+        lab.exec("me", "cat /sys/class/net/eth1/address"),
         "92:d0:c6:0a:29:33"
     );
-    let hosts = lab.exec("c", "cat /etc/hosts");
+    let hosts = lab.exec("me", "cat /etc/hosts");
     assert!(
         hosts.contains("10.71.0.77\t") && hosts.contains("10.72.0."),
         "{hosts}"
@@ -211,7 +215,7 @@ fn several_networks_from_the_start() {
     lab.rctr(&["ps", "--format", "{{.Networks}}"])
         .ok()
         .stdout_is("one,two");
-    lab.rctr(&["inspect", "-f", "{{.HostConfig.NetworkMode}}", "c"])
+    lab.rctr(&["inspect", "-f", "{{.HostConfig.NetworkMode}}", "me"])
         .ok()
         .stdout_is("two");
     for flags in [
@@ -265,7 +269,7 @@ fn who_has_no_network_of_his_own_cannot_be_connected() {
 fn a_failed_connection_leaves_nothing() {
     let env = Env::new();
     let lab = Lab::new(&env);
-    lab.rctr(&["run", "-d", "--name", "c", "--network", "two", "healthz"])
+    lab.rctr(&["run", "-d", "--name", "me", "--network", "two", "healthz"])
         .ok();
     // Something else is called as the bridge is to be.
     lab.rctr(&[
@@ -277,14 +281,14 @@ fn a_failed_connection_leaves_nothing() {
     ])
     .ok();
     lab.machine.sh("ip link add blocked0 type dummy");
-    lab.rctr(&["network", "connect", "bad", "c"])
+    lab.rctr(&["network", "connect", "bad", "me"])
         .refused(1, "blocked0");
-    assert_eq!(lab.links("c"), ["eth0", "lo"]);
-    assert_eq!(lab.default_route("c"), "10.72.0.1 eth0");
+    assert_eq!(lab.links("me"), ["eth0", "lo"]);
+    assert_eq!(lab.default_route("me"), "10.72.0.1 eth0");
     lab.rctr(&["ps", "--format", "{{.Networks}}"])
         .ok()
         .stdout_is("two");
     lab.machine.sh("ip link del blocked0");
-    lab.rctr(&["network", "connect", "bad", "c"]).ok();
-    assert_eq!(lab.links("c"), ["eth0", "eth1", "lo"]);
+    lab.rctr(&["network", "connect", "bad", "me"]).ok();
+    assert_eq!(lab.links("me"), ["eth0", "eth1", "lo"]);
 }

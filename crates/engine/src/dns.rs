@@ -186,6 +186,7 @@ impl Engine {
     pub fn guard_dns(&self, pid: i32) -> Result<()> {
         leave_cgroup();
         if let Ok(server) = pidfd(pid) {
+            rctr_runtime::release_memory();
             wait_for(&server)?;
         }
         // A server that ends on its own takes its socket away.
@@ -251,7 +252,10 @@ struct Records<'a> {
 
 impl Source for Records<'_> {
     fn load(&mut self) -> std::result::Result<Zone, Box<dyn std::error::Error>> {
-        Ok(self.engine.zone()?)
+        let zone = self.engine.zone()?;
+        // An idle server needs little of the program, and nothing of what reads the store.
+        rctr_runtime::release_memory();
+        Ok(zone)
     }
 
     fn open(&mut self, id: &str) -> Option<(OwnedFd, OwnedFd)> {

@@ -144,7 +144,8 @@ impl Engine {
         id: &str,
         ports: Vec<PublishedPort>,
     ) -> Result<EndpointState> {
-        let network = self.network(DEFAULT_NETWORK)?;
+        // In a transaction the store is asked nothing else.
+        let network = self.described(DEFAULT_NETWORK, Some(&self.settle_bridge(tx)?));
         let state = self.allocate_on(tx, id, &network, &EndpointRequest::on(DEFAULT_NETWORK))?;
         Ok(EndpointState { ports, ..state })
     }

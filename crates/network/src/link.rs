@@ -342,7 +342,8 @@ pub(crate) fn set_default_route(
         let answer = socket.exchange(&requests, "remove a default route")?;
         match answer.into_result() {
             Ok(_) => {}
-            Err(refusal) if refusal.errno == Errno::ESRCH => break,
+            // IPv6 has a route to nowhere that stands for none.
+            Err(refusal) if matches!(refusal.errno, Errno::ESRCH | Errno::ENOENT) => break,
             Err(refusal) => return Err(refusal.into_error("remove a default route")),
         }
     }

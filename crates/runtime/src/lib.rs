@@ -34,6 +34,7 @@ pub use environment::variable;
 pub use error::{Error, Result, StartError};
 pub use health::{Health, HealthCheck, HealthStatus, KEPT_OUTPUT, KEPT_PROBES, Probe, health};
 pub use monitor::oci;
+pub use monitor::release_memory;
 pub use launch::{LaunchError, Launched, launch, reap_ended};
 pub use signal::{kill_hung_monitor, signal};
 pub use sources::{Source, ViewMount, ViewSource, assemble, open_source, root_of};

@@ -138,11 +138,9 @@ impl Engine {
         match self.plug_in_live(&before, &container) {
             Ok(()) => Ok(()),
             Err(error) => {
-                let netns = endpoint::open_netns(container.state.pid)?;
-                if let Some(state) = container.networks.last() {
-                    rctr_network::disconnect(netns.as_fd(), &state.ifname)?;
+                if let Err(more) = self.unplug_failed(&before, &container) {
+                    tracing::warn!(error = %more, "a failed connection is not undone in full");
                 }
-                self.rewire(&container, &before, &netns)?;
                 self.store.write(|tx| -> Result<()> {
                     tx.release_network_addresses(endpoint::address_key(&network), &id)?;
                     tell(tx, &network, NetworkEvent::Disconnect(&id))?;
@@ -151,6 +149,15 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// Takes away what a connection that failed has made.
+    fn unplug_failed(&self, before: &Container, container: &Container) -> Result<()> {
+        let netns = endpoint::open_netns(container.state.pid)?;
+        if let Some(state) = container.networks.last() {
+            rctr_network::disconnect(netns.as_fd(), &state.ifname)?;
+        }
+        self.rewire(container, before, &netns)
     }
 
     fn plug_in_live(&self, before: &Container, container: &Container) -> Result<()> {

@@ -311,6 +311,14 @@ impl Engine {
     }
 
     fn predefined(&self, name: &str) -> Result<Network> {
+        match name {
+            "bridge" => Ok(self.described(name, Some(&self.bridge()?))),
+            other => Ok(self.described(other, None)),
+        }
+    }
+
+    /// One of those that are always there, the default one on this bridge. Reads nothing.
+    pub(crate) fn described(&self, name: &str, bridge: Option<&BridgeConfig>) -> Network {
         let driver = match name {
             "bridge" => Driver::Bridge,
             "host" => Driver::Host,
@@ -328,8 +336,7 @@ impl Engine {
             labels: BTreeMap::new(),
             parent_made: false,
         };
-        if driver == Driver::Bridge {
-            let bridge = self.bridge()?;
+        if let Some(bridge) = bridge {
             network.pools.push(Pool {
                 subnet: bridge.subnet.into(),
                 gateway: Some(bridge.gateway().into()),
@@ -357,7 +364,7 @@ impl Engine {
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into();
         }
-        Ok(network)
+        network
     }
 
     /// The running containers on a network, by id, with their places there.

@@ -2,7 +2,7 @@
 
 /// Drops the pages of the program's own text and read-only data from this process; the kernel reads them
 /// again from the page cache when they are needed. An idle monitor needs few of them.
-pub(crate) fn release() {
+pub fn release() {
     // First of all, for this takes pages of the program's own.
     // SAFETY: returns free heap pages to the kernel.
     unsafe { libc::malloc_trim(0) };

@@ -39,7 +39,7 @@ use crate::launch::{CONFIG_FD, Handover, LAUNCHER_FD, adopt};
 use crate::protocol::{FrameType, Reply, json_frame, read_all, send_with_fds};
 use crate::spec::LaunchFds;
 
-pub(crate) use self::memory::release as release_memory;
+pub use self::memory::release as release_memory;
 pub(crate) use self::process::reset_signals;
 
 /// The whole program: a monitor, or, under the name `docker-init`, a container's init, or, under the name `pause`,
