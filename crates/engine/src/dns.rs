@@ -66,11 +66,19 @@ impl Engine {
         .into())
     }
 
-    /// Tells the server that containers or their networks have changed.
+    /// Tells the server that containers or their networks have changed. One that is not there reads it when it starts.
     pub(crate) fn names_changed(&self) -> Result<()> {
         match dns::notify(&self.dns_socket())? {
-            Ok(()) => Ok(()),
-            Err(Absent) => self.mend_dns(&self.records()?),
+            Ok(()) | Err(Absent) => Ok(()),
+        }
+    }
+
+    /// The same for what must not fail for it: a container has ended, or is called otherwise.
+    pub(crate) fn tell_names(&self, container: &Container) {
+        if container.has_names()
+            && let Err(error) = self.names_changed()
+        {
+            tracing::warn!(%error, "others may see a container that is not there");
         }
     }
 

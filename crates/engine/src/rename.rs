@@ -18,7 +18,7 @@ impl Engine {
             return Err(Error::SameName);
         }
         let before = std::mem::replace(&mut container.name, name);
-        self.store.write(|tx| {
+        self.store.write(|tx| -> Result<()> {
             match tx.rename_container(&id, &container.name) {
                 Err(rctr_store::Error::NameTaken { name, by }) => {
                     return Err(Error::NameTaken { name, by });
@@ -28,6 +28,8 @@ impl Engine {
             let event = ContainerEvent::Rename { before: &before };
             events::container(tx, &container, event)?;
             lifecycle::save(tx, &container)
-        })
+        })?;
+        self.tell_names(&container);
+        Ok(())
     }
 }

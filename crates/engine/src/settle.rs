@@ -120,6 +120,14 @@ impl Engine {
         Ok(container)
     }
 
+    /// Whether a container that the store calls live has ended.
+    pub(crate) fn has_ended(&self, container: &Container) -> Result<bool> {
+        let running = matches!(self.look(&container.id)?, Seen::Running { .. });
+        let waiting =
+            container.state.status == Status::Restarting && self.has_timer(&container.id)?;
+        Ok(!running && !waiting)
+    }
+
     /// What became of a container that the store calls running.
     fn look(&self, id: &str) -> Result<Seen> {
         let state_dir = self.state_dir(id);
@@ -142,7 +150,9 @@ impl Engine {
         self.leave_network(container)?;
         let asked = Asked::of(&self.state_dir(&container.id))?;
         if container.options.auto_remove && asked != Some(Asked::Restart) {
-            return self.remove_locked(container, lock, true, tell);
+            let removed = self.remove_locked(container, lock, true, tell);
+            self.tell_names(container);
+            return removed;
         }
         container.networks.clear();
         container.restarts.stopped |= asked == Some(Asked::Stop);
@@ -164,6 +174,7 @@ impl Engine {
             }
             other => other?,
         }
+        self.tell_names(container);
         if let Some(delay) = delay {
             self.leave_timer(&container.id, delay);
         }

@@ -313,13 +313,17 @@ impl Engine {
             false => Status::Exited,
         };
         if container.options.auto_remove {
-            return self.remove_locked(&container, lock, true, events::not_started);
+            let removed = self.remove_locked(&container, lock, true, events::not_started);
+            self.tell_names(&container);
+            return removed;
         }
-        self.store.write(|tx| {
+        self.store.write(|tx| -> Result<()> {
             self.release_addresses(tx, &container)?;
             events::not_started(tx, &container)?;
             lifecycle::save(tx, &container)
-        })
+        })?;
+        self.tell_names(&container);
+        Ok(())
     }
 
     /// An empty state directory; the monitor of the last run has let go of everything before this returns.
