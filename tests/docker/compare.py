@@ -35,7 +35,7 @@ VARIABLE = (
     (r"(?<!sha256:)\b[0-9a-f]{64}\b", "<id>"),
     (r"\b[0-9a-f]{14}…", "<id>…"),
     (r"(?<![0-9a-f:])[0-9a-f]{12}(?![0-9a-f])", "<id12>"),
-    (r"\b10\.[0-9]+\.[0-9]+\.[0-9]+", "<ip>"),
+    (r"\b(10|172)\.[0-9]+\.[0-9]+\.[0-9]+", "<ip>"),
     (r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b", "<mac>"),
     (r"\bf[cd][0-9a-f]{2}(:[0-9a-f]{0,4})+", "<ip6>"),
     (r"([:=])(3[2-9]|[45][0-9]|6[0-5])[0-9]{3}\b", r"\1<port>"),
@@ -48,7 +48,9 @@ class Side:
 
     def __init__(self, peer, work: Path, port: int, busy: int):
         self.peer, self.name = peer, peer.name
-        self.words = {"work": str(work), "port": port, "busy": busy}
+        # A subnet that the other one does not use.
+        net = {"docker": "10.77.1", "rctr": "10.77.2"}[peer.name]
+        self.words = {"work": str(work), "port": port, "busy": busy, "net": net}
         self.aside = [(str(peer.work), "<root>"), (str(work), "<work>"), (str(port), "<port>"), (str(busy), "<busy>")]
 
     def ask(self, argv: list[str], seconds=60) -> tuple[int, str, str]:

@@ -9,7 +9,7 @@ use rctr_engine::options::{
 
 use crate::app::App;
 use crate::cli::UpdateArgs;
-use crate::failure::{ENGINE, Failure, GENERAL, Result, chain, for_each};
+use crate::failure::{Failure, GENERAL, Result, chain, for_each};
 use crate::usage::require_names;
 
 pub fn run(app: &App, command: &str, args: &UpdateArgs) -> Result {
@@ -66,7 +66,7 @@ fn update(command: &str, args: &UpdateArgs) -> Result<Update> {
         Some(Ok(policy)) => Some(policy),
         Some(Err(error)) => {
             let error: ParseError = error;
-            return Err(Failure::usage(ENGINE, command, chain(&error)));
+            return Err(Failure::usage(GENERAL, command, chain(&error)));
         }
     };
     Ok(Update { resources, restart })

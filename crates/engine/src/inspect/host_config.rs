@@ -189,7 +189,10 @@ impl HostConfig {
             privileged: options.privileged,
             publish_all_ports: options.publish_all,
             readonly_rootfs: options.read_only,
-            security_opt: none_if_empty(&security_options(&options.security, options.privileged)),
+            security_opt: none_if_empty(&security_options(
+                &options.security,
+                options.privileged || options.isolation.shares_processes_with_host(),
+            )),
             tmpfs: options
                 .mounts
                 .iter()
@@ -298,9 +301,10 @@ fn capabilities(options: &RunOptions) -> (Vec<String>, Vec<String>) {
     (add.into_iter().collect(), drop)
 }
 
-/// `systempaths` shows in the paths; a privileged container has no label unless something else was asked for.
-fn security_options(security: &SecurityOptions, privileged: bool) -> Vec<String> {
-    if privileged && security.raw.is_empty() {
+/// `systempaths` shows in the paths; a container that is privileged or sees the host's processes has no label unless
+/// something else was asked for.
+fn security_options(security: &SecurityOptions, unlabelled: bool) -> Vec<String> {
+    if unlabelled && security.raw.is_empty() {
         return vec!["label=disable".to_owned()];
     }
     let shown = security

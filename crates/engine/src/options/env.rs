@@ -50,11 +50,9 @@ pub fn resolve_labels(
 ) -> Result<BTreeMap<String, String>, ParseError> {
     let mut labels = BTreeMap::new();
     for file in files {
-        labels.extend(
-            read_pairs(file)?
-                .into_iter()
-                .map(|(name, value)| (name, value.unwrap_or_default())),
-        );
+        // As with Docker, a line without a value is none; only variables have the host to ask.
+        let pairs = read_pairs(file)?.into_iter();
+        labels.extend(pairs.filter_map(|(name, value)| Some((name, value?))));
     }
     for text in values {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
@@ -229,7 +227,7 @@ mod tests {
             .iter()
             .map(|(k, v)| (k.as_str(), v.as_str()))
             .collect();
-        assert_eq!(pairs, [("a", "flag"), ("b", ""), ("c", ""), ("d", "x=y")]);
+        assert_eq!(pairs, [("a", "flag"), ("c", ""), ("d", "x=y")]);
         assert_eq!(
             resolve_labels(&["=v".into()], &[]).unwrap_err().to_string(),
             "invalid label '=v': empty name"

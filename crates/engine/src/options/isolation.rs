@@ -28,6 +28,13 @@ pub struct Isolation {
     pub userns: UsernsMode,
 }
 
+impl Isolation {
+    /// Whether it has the host's processes or their shared memory in sight; SELinux would keep it from them.
+    pub fn shares_processes_with_host(&self) -> bool {
+        self.pid == PidMode::Host || self.ipc == IpcMode::Host
+    }
+}
+
 /// `--cgroupns`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

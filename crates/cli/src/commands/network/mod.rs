@@ -76,11 +76,7 @@ fn remove(app: &App, args: &NetworkRmArgs) -> Result {
     for_each(&args.names, |name| {
         match engine.remove_user_network(name) {
             Ok(_) => Ok(writeln!(io::stdout(), "{name}")?),
-            Err(error @ Error::NoSuchNetwork { .. }) if args.force => {
-                // Worth a word, and what the user wanted.
-                Failure::from(error).report();
-                Ok(())
-            }
+            Err(Error::NoSuchNetwork { .. }) if args.force => Ok(()),
             Err(error) => Err(error.into()),
         }
     })

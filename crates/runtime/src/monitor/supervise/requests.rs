@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::super::adapt::set_oom_score;
 use super::super::peer::Role;
 use super::super::runtime::ProcessStdio;
 use super::{Supervisor, group};
@@ -93,6 +94,10 @@ impl Supervisor {
                 if !spec.end_command.is_empty() {
                     let command = spec.end_command.clone();
                     self.executed.push((process.pid, command));
+                }
+                // One that the host does not allow was told of when the container started.
+                if let Some(score) = spec.process.oom_score_adj() {
+                    let _ = set_oom_score(process.pid, score);
                 }
                 let peer = &mut self.peers[index];
                 peer.role = Role::Exec(process.pid);
