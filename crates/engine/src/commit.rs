@@ -320,7 +320,7 @@ fn run_config(container: &Container) -> Map<String, Value> {
     };
     let texts: BTreeMap<&str, &str> = BTreeMap::from([
         ("User", process.user.as_str()),
-        ("WorkingDir", process.working_dir.as_str()),
+        ("WorkingDir", process.working_dir.trim_end_matches('/')),
         ("StopSignal", stop_signal(container)),
     ]);
     let mut config = Map::new();

@@ -12,6 +12,7 @@ mod container_files;
 mod copy;
 mod cp;
 mod create;
+mod cp_paths;
 mod dns;
 mod endpoint;
 mod error;

@@ -104,7 +104,13 @@ pub fn open_source(source: Source<'_>, within: &[Option<&Path>]) -> Result<Vec<O
                 Ok(openat2(root, target, flags, Mode::empty(), resolve)?)
             };
             let base = find().map_err(|e| Error::file("open", target, e))?;
-            places(&base, target, within)
+            let mounts = places(&base, target, within)?;
+            for mount in &mounts {
+                // Whether it can be written there says nothing for here.
+                let writable = set_attributes(mount.as_fd(), 0, libc::MS_RDONLY, 0, false);
+                writable.map_err(|e| Error::file("copy", target, e))?;
+            }
+            Ok(mounts)
         }),
     }
 }

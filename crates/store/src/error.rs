@@ -207,7 +207,7 @@ pub enum Error {
         problem: ArchiveProblem,
     },
     /// Whoever wanted an archive did not take it.
-    #[error("cannot write the archive of a layer")]
+    #[error("cannot write the archive")]
     WriteArchive {
         /// The writer's reason.
         source: io::Error,

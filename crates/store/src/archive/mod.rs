@@ -9,6 +9,7 @@ mod error;
 mod header;
 mod output;
 mod settle;
+mod tree;
 mod walk;
 mod xattrs;
 
@@ -17,5 +18,6 @@ mod tests;
 
 pub(crate) use output::{HashSink, Hashed, Sink, WriteSink};
 pub(crate) use settle::{Lowers, Settle};
-pub(crate) use walk::{TreeArchive, archive, archive_upper};
+pub(crate) use tree::TreeArchive;
+pub(crate) use walk::{archive, archive_upper};
 pub(crate) use xattrs::{is_opaque, same_root};

@@ -10,7 +10,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::error::{ArchiveError, Reason};
-use super::header::{Header, kind, pad};
+use super::header::{Header, kind};
 use super::output::{FillError, Output, Sink};
 use super::settle::{Settle, seconds};
 use super::xattrs::Xattrs;
@@ -64,7 +64,7 @@ pub(crate) fn archive(
 /// Archives an upper directory that is in use and stays as it is, but for what `skip` says of paths relative to it.
 pub(crate) fn archive_upper(
     root: BorrowedFd<'_>,
-    skip: &dyn Fn(&[u8]) -> bool,
+    skip: &Skip,
     sink: &mut dyn Sink,
 ) -> Result<(), ArchiveError> {
     let mut walk = Walk::new(sink, None);
@@ -81,108 +81,21 @@ pub(crate) fn archive_upper(
     })
 }
 
-/// An archive of several trees, none of which is a layer.
-pub(crate) struct TreeArchive<'a>(Walk<'a>);
+/// Whether something is left out, by its path.
+pub(crate) type Skip = dyn Fn(&[u8]) -> bool;
 
-impl<'a> TreeArchive<'a> {
-    pub fn new(sink: &'a mut dyn Sink) -> Self {
-        let mut walk = Walk::new(sink, None);
-        walk.is_layer = false;
-        TreeArchive(walk)
-    }
-
-    /// Adds what is called `name` in a directory, with all that is in it, under another name.
-    pub fn entry(
-        &mut self,
-        dir: BorrowedFd<'_>,
-        name: &CStr,
-        called: &[u8],
-    ) -> Result<(), ArchiveError> {
-        let walk = &mut self.0;
-        walk.links.clear();
-        walk.path = called.to_vec();
-        walk.one(dir, name).map_err(|reason| ArchiveError {
-            path: self.0.path.clone(),
-            reason,
-        })
-    }
-
-    /// Adds a tree, beneath a directory unless that has no name. The time is the directory's.
-    pub fn tree(
-        &mut self,
-        directory: &str,
-        root: BorrowedFd<'_>,
-        time: i64,
-    ) -> Result<(), ArchiveError> {
-        let walk = &mut self.0;
-        // Numbers of files mean something only within a tree.
-        walk.links.clear();
-        walk.path = directory.as_bytes().to_vec();
-        let mut add = || {
-            if !directory.is_empty() {
-                let name = [directory.as_bytes(), b"/"].concat();
-                walk.member(Header {
-                    name: &name,
-                    kind: kind::DIRECTORY,
-                    mode: 0o755,
-                    mtime: time,
-                    ..Header::default()
-                })?;
-            }
-            walk.run(root, false)
-        };
-        add().map_err(|reason| ArchiveError {
-            path: self.0.path.clone(),
-            reason,
-        })
-    }
-
-    /// Adds a file in the directory of the last tree.
-    pub fn file(&mut self, name: &str, content: &[u8], time: i64) -> Result<(), ArchiveError> {
-        let walk = &mut self.0;
-        let slash: &[u8] = if walk.path.is_empty() { b"" } else { b"/" };
-        let name = [&walk.path, slash, name.as_bytes()].concat();
-        let size = content.len() as u64;
-        let header = Header {
-            name: &name,
-            kind: kind::FILE,
-            mode: 0o600,
-            size,
-            mtime: time,
-            ..Header::default()
-        };
-        let added = walk.output.append(|to| {
-            header.write(to);
-            to.extend_from_slice(content);
-            pad(to, size);
-        });
-        added.map_err(|e| ArchiveError {
-            path: name.clone(),
-            reason: Reason::Sink(e),
-        })
-    }
-
-    /// Ends the archive.
-    pub fn finish(self) -> Result<(), ArchiveError> {
-        let finished = self.0.output.finish();
-        finished.map(drop).map_err(|e| ArchiveError {
-            path: Vec::new(),
-            reason: Reason::Sink(e),
-        })
-    }
-}
-
-struct Walk<'a> {
-    output: Output<'a>,
+/// A walk on its way.
+pub(super) struct Walk<'a> {
+    pub(super) output: Output<'a>,
     settle: Option<Settle<'a>>,
     /// Some names and devices tell what is gone.
-    is_layer: bool,
+    pub(super) is_layer: bool,
     /// What is left out, by its path.
-    skip: Option<&'a dyn Fn(&[u8]) -> bool>,
+    skip: Option<&'a Skip>,
     /// First name of each file with several.
-    links: HashMap<(u64, u64), Vec<u8>>,
+    pub(super) links: HashMap<(u64, u64), Vec<u8>>,
     /// Of what is being archived, relative to the root. Left as it is when there is an error.
-    path: Vec<u8>,
+    pub(super) path: Vec<u8>,
     /// Room for names of extended attributes.
     names: Vec<u8>,
     size: u64,
@@ -208,7 +121,7 @@ struct Entry {
 }
 
 impl<'a> Walk<'a> {
-    fn new(sink: &'a mut dyn Sink, settle: Option<Settle<'a>>) -> Self {
+    pub(super) fn new(sink: &'a mut dyn Sink, settle: Option<Settle<'a>>) -> Self {
         Walk {
             output: Output::new(sink),
             settle,
@@ -222,7 +135,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn run(&mut self, root: BorrowedFd<'_>, list_root: bool) -> Result<(), Reason> {
+    pub(super) fn run(&mut self, root: BorrowedFd<'_>, list_root: bool) -> Result<(), Reason> {
         let root = self.level(root, c".", true)?;
         let xattrs = self.xattrs(&root.dir)?;
         if list_root {
@@ -237,7 +150,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Archives something in a directory under the present path.
-    fn one(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Reason> {
+    pub(super) fn one(&mut self, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Reason> {
         let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|e| Reason::System("look at", e))?;
         let entry = Entry {
@@ -499,7 +412,7 @@ impl<'a> Walk<'a> {
             .map_err(Reason::Sink)
     }
 
-    fn member(&mut self, header: Header<'_>) -> Result<(), Reason> {
+    pub(super) fn member(&mut self, header: Header<'_>) -> Result<(), Reason> {
         self.members += 1;
         self.output
             .append(|to| header.write(to))

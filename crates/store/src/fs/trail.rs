@@ -111,7 +111,7 @@ impl Trail {
         let path = path.as_ref();
         let mut at = self.clone();
         if path.as_bytes().starts_with(b"/") {
-            at.to_root();
+            at.restart();
         }
         let mut todo = steps(path);
         let mut directory = wants_directory(path);
@@ -146,7 +146,7 @@ impl Trail {
                         return Err(Errno::NOENT);
                     }
                     if target.as_bytes().starts_with(b"/") {
-                        at.to_root();
+                        at.restart();
                     }
                     directory |= last && wants_directory(&target);
                     for step in steps(&target).into_iter().rev() {
@@ -166,7 +166,7 @@ impl Trail {
         Ok(Found::Directory(at))
     }
 
-    fn to_root(&mut self) {
+    fn restart(&mut self) {
         self.dirs.truncate(1);
         self.names.clear();
     }

@@ -1,0 +1,513 @@
+//! `volume …`, options of the local driver, `--mount` in full, `--volumes-from`, and what takes space.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use rctr_tests::{Env, text};
+
+fn mounts() -> String {
+    fs::read_to_string("/proc/self/mountinfo").expect("the mounts")
+}
+
+#[test]
+fn volumes_are_made_looked_at_and_removed() {
+    let env = Env::new();
+    env.rctr(["volume", "create", "--label", "tier=db", "data"])
+        .ok()
+        .stdout_is("data");
+    env.rctr(["volume", "create", "data"])
+        .ok()
+        .stdout_is("data");
+    let anonymous = env.rctr(["volume", "create"]).ok().stdout();
+    assert_eq!(anonymous.len(), 64, "{anonymous}");
+    let volume = env.rctr(["volume", "inspect", "data"]).ok().json()[0].take();
+    let mountpoint = text(&env.root().join("volumes/data/_data"));
+    assert_eq!(
+        (
+            &volume["Name"],
+            &volume["Driver"],
+            &volume["Scope"],
+            &volume["Mountpoint"]
+        ),
+        (
+            &"data".into(),
+            &"local".into(),
+            &"local".into(),
+            &mountpoint.as_str().into()
+        )
+    );
+    assert_eq!(
+        (&volume["Labels"]["tier"], &volume["Options"]),
+        (&"db".into(), &().into()),
+        "{volume}"
+    );
+    env.rctr(["volume", "inspect", "-f", "{{.Name}} {{.Labels}}", "data"])
+        .ok()
+        .stdout_is("data map[tier:db]");
+    let table = env.rctr(["volume", "ls"]);
+    assert_eq!(table.ok().lines()[0], "DRIVER    VOLUME NAME");
+    assert!(table.lines().contains(&"local     data".to_owned()));
+    env.rctr(["volume", "ls", "-q", "-f", "label=tier", "-f", "name=^da"])
+        .ok()
+        .stdout_is("data");
+    env.rctr([
+        "volume",
+        "ls",
+        "--format",
+        "{{.Name}} {{.Label \"tier\"}}",
+        "-f",
+        "name=data",
+    ])
+    .ok()
+    .stdout_is("data db");
+
+    env.rctr(["create", "--name", "c1", "-v", "data:/d", "busybox"])
+        .ok();
+    let id = env.inspect("c1")["Id"].as_str().expect("an id").to_owned();
+    env.rctr(["volume", "ls", "-q", "-f", "dangling=true"])
+        .ok()
+        .stdout_is(&anonymous);
+    let in_use = format!("remove data: volume is in use - [{id}]");
+    env.rctr(["volume", "rm", "data"]).refused(1, &in_use);
+    env.rctr(["volume", "rm", "-f", "data"]).refused(1, &in_use);
+    env.rctr(["rm", "c1"]).ok();
+    env.rctr(["volume", "rm", "data", "nosuch"])
+        .exits(1)
+        .stdout_is("data")
+        .stderr_has("get nosuch: no such volume");
+    env.rctr(["volume", "rm", "-f", "nosuch"])
+        .ok()
+        .stdout_is("nosuch");
+    env.rctr(["volume", "inspect", "nosuch"])
+        .exits(1)
+        .stdout_is("[]")
+        .stderr_has("no such volume");
+    for (args, words) in [
+        (
+            &["bad name"][..],
+            "includes invalid characters for a local volume name",
+        ),
+        (&["-d", "nfs4", "v2"], "plugin \"nfs4\" not found"),
+        (&["-o", "colour=red", "v2"], "invalid option: \"colour\""),
+        (
+            &["-o", "type=nfs", "v2"],
+            "missing required option: \"device\"",
+        ),
+        (&["--name", "a1", "b1"], "conflicting options"),
+    ] {
+        env.rctr([&["volume", "create"], args].concat())
+            .refused(1, words);
+    }
+    env.rctr(["volume", "update", &anonymous])
+        .refused(1, "can only update cluster volumes");
+}
+
+#[test]
+fn prune_takes_anonymous_volumes_unless_it_is_told_otherwise() {
+    let env = Env::new();
+    env.rctr(["volume", "create", "named"]).ok();
+    env.rctr(["volume", "create", "--label", "keep", "kept"])
+        .ok();
+    env.rctr([
+        "create",
+        "--name",
+        "c1",
+        "-v",
+        "/anonymous",
+        "-v",
+        "used:/u",
+        "busybox",
+    ])
+    .ok();
+    let anonymous = env.rctr(["volume", "create"]).ok().stdout();
+    env.sh(&["-v", "named:/d"], "head -c 5000 /dev/zero > /d/f")
+        .ok();
+    env.rctr_with_input(["volume", "prune"], b"n\n")
+        .exits(1)
+        .stdout_has(
+            "WARNING! This will remove anonymous local volumes not used by at least one container.",
+        );
+    env.rctr(["volume", "prune", "-f"]).ok().stdout_is(&format!(
+        "Deleted Volumes:\n{anonymous}\n\nTotal reclaimed space: 0B"
+    ));
+    env.rctr(["volume", "prune", "-f", "-a", "--filter", "label!=keep"])
+        .ok()
+        .stdout_is("Deleted Volumes:\nnamed\n\nTotal reclaimed space: 5kB");
+    let left = env.rctr(["volume", "ls", "-q"]).ok().lines();
+    assert_eq!(
+        left.len(),
+        3,
+        "kept, used and the container's own: {left:?}"
+    );
+    env.rctr(["rm", "-v", "c1"]).ok();
+    assert_eq!(
+        env.rctr(["volume", "ls", "-q"]).ok().lines(),
+        ["kept", "used"]
+    );
+}
+
+#[test]
+fn a_volume_goes_through_an_archive() {
+    let env = Env::new();
+    env.sh(
+        &["-v", "from:/d"],
+        "mkdir /d/s; echo x > /d/s/f; ln -s s/f /d/l; chown 5:6 /d/s/f",
+    )
+    .ok();
+    let file = env.path("a.tar");
+    env.rctr(["volume", "export", "from", "-o", &text(&file)])
+        .ok()
+        .quiet();
+    env.rctr(["volume", "create", "into"]).ok();
+    env.rctr(["volume", "import", "into", &text(&file)])
+        .ok()
+        .quiet();
+    env.sh(&["-v", "into:/d"], "cat /d/l; stat -c %u:%g /d/s/f")
+        .ok()
+        .stdout_is("x\n5:6");
+    let tar = env.rctr(["volume", "export", "from"]);
+    env.rctr(["volume", "create", "c3"]).ok();
+    env.rctr_with_input(["volume", "import", "c3", "-"], tar.ok().stdout_bytes())
+        .ok();
+    env.sh(&["-v", "c3:/d"], "cat /d/s/f").ok().stdout_is("x");
+    env.rctr(["volume", "export", "nosuch"])
+        .refused(1, "no such volume");
+    env.rctr_with_input(["volume", "import", "into", "-"], b"no archive")
+        .exits(1);
+}
+
+#[test]
+fn options_of_the_local_driver_are_mounted_where_nobody_else_sees_it() {
+    let env = Env::new();
+    let before = mounts();
+    let create = |name: &str, kind: &str, device: &str, words: &str| {
+        let (kind, device, words) = (
+            format!("type={kind}"),
+            format!("device={device}"),
+            format!("o={words}"),
+        );
+        env.rctr([
+            "volume", "create", "-o", &kind, "-o", &device, "-o", &words, name,
+        ])
+        .ok();
+    };
+    create("memory", "tmpfs", "tmpfs", "size=1m,uid=1000");
+    let one = env.run_detached(["-v", "memory:/m", "busybox", "sleep", "1000"]);
+    let exec = |id: &str, script: &str| env.rctr(["exec", id, "sh", "-c", script]).ok().stdout();
+    assert_eq!(
+        exec(
+            &one,
+            "stat -c %u /m; df -k /m | tail -1 | awk '{print $2}'; echo x > /m/f"
+        ),
+        "1000\n1024"
+    );
+    // As long as a container has it, others have the same.
+    let two = env.run_detached(["-v", "memory:/n:ro", "busybox", "sleep", "1000"]);
+    assert_eq!(exec(&two, "cat /n/f"), "x");
+    assert_eq!(mounts(), before, "the host sees nothing of it");
+    assert_eq!(
+        fs::read_dir(env.root().join("volumes/memory/_data"))
+            .expect("a directory")
+            .count(),
+        0
+    );
+    env.rctr(["cp", "/etc/hostname", &format!("{one}:/m/h")])
+        .ok();
+    assert_eq!(exec(&two, "ls /n"), "f\nh");
+    env.rctr(["rm", "-f", &one]).ok();
+    assert_eq!(exec(&two, "ls /n"), "f\nh");
+    let three = env.run_detached(["-v", "memory:/m", "busybox", "sleep", "1000"]);
+    assert_eq!(
+        exec(&three, "touch /m/w; ls /m"),
+        "f\nh\nw",
+        "writable, although the other's is not"
+    );
+    env.rctr(["rm", "-f", &two, &three]).ok();
+    env.sh(&["-v", "memory:/m"], "ls /m").ok().stdout_is("");
+
+    let host = env.path("host");
+    fs::create_dir_all(host.join("sub")).expect("directories");
+    create("bound", "none", &text(&host), "bind");
+    env.sh(&["-v", "bound:/b"], "echo y > /b/sub/f").ok();
+    assert_eq!(fs::read(host.join("sub/f")).expect("a file"), b"y\n");
+    env.sh(
+        &["--mount", "src=bound,dst=/b,volume-subpath=sub"],
+        "cat /b/f",
+    )
+    .ok()
+    .stdout_is("y");
+    env.rctr(["volume", "export", "bound"]).ok();
+    create("broken", "none", "/nonexistent", "bind");
+    env.sh(&["-v", "broken:/b"], "true")
+        .exits(125)
+        .stderr_has("failed to mount local volume: mount /nonexistent:");
+    // A monitor that is killed leaves nothing.
+    let killed = env.run_detached(["-v", "memory:/m", "busybox", "sleep", "1000"]);
+    let monitor = env.monitor_of(&killed).expect("a monitor");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(monitor),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .expect("a signal");
+    rctr_tests::wait_for("the end to be noticed", || {
+        env.inspect(&killed)["State"]["Running"] == false
+    });
+    assert_eq!(mounts(), before);
+    env.rctr(["rm", "-f", &killed]).ok();
+    env.rctr(["volume", "rm", "memory", "bound", "broken"]).ok();
+}
+
+#[test]
+fn mount_flags_in_full() {
+    let env = Env::new();
+    let host = env.path("host");
+    fs::create_dir_all(host.join("below")).expect("directories");
+    let _below = rctr_tests::Mounted::tmpfs(&host.join("below"), "1m");
+    fs::write(host.join("below/f"), "x").expect("a file");
+    let bind = |more: &str| format!("type=bind,src={},dst=/b{more}", text(&host));
+    let run = |mount: &str, script: &str| env.sh(&["--mount", mount], script);
+    run(&bind(""), "ls /b/below").ok().stdout_is("f");
+    run(&bind(",bind-recursive=disabled"), "ls /b/below")
+        .ok()
+        .stdout_is("");
+    run(&bind(",ro"), "touch /b/below/x")
+        .exits(1)
+        .stderr_has("Read-only");
+    run(
+        &bind(",ro,bind-recursive=writable"),
+        "touch /b/below/x && ! touch /b/x 2>/dev/null",
+    )
+    .ok();
+    run(
+        &bind(",ro,bind-propagation=rprivate,bind-recursive=readonly"),
+        "touch /b/below/y",
+    )
+    .exits(1)
+    .stderr_has("Read-only");
+    run(
+        "type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1700",
+        "stat -c %a /t; df -k /t | tail -1 | awk '{print $2}'",
+    )
+    .ok()
+    .stdout_is("1700\n1024");
+
+    let labelled = "src=made,dst=/v,volume-label=a=b,volume-driver=local,volume-opt=type=tmpfs,volume-opt=device=tmpfs";
+    run(
+        labelled,
+        "echo x > /v/f; mount | grep -c 'on /v type tmpfs'",
+    )
+    .ok()
+    .stdout_is("1");
+    let volume = env.rctr(["volume", "inspect", "made"]).ok().json()[0].take();
+    assert_eq!(
+        (&volume["Labels"]["a"], &volume["Options"]["type"]),
+        (&"b".into(), &"tmpfs".into())
+    );
+    run("src=x1,dst=/v,volume-driver=other", "true")
+        .exits(125)
+        .stderr_has("plugin \"other\" not found");
+    env.sh(&["--volume-driver", "other", "-v", "x1:/v"], "true")
+        .exits(125)
+        .stderr_has("plugin \"other\" not found");
+
+    run(
+        "src=tree,dst=/v",
+        "mkdir -p /v/a/b; echo deep > /v/a/b/f; ln -s /etc /v/out; ln -s a /v/in",
+    )
+    .ok();
+    run(
+        "src=tree,dst=/s,volume-subpath=a/b",
+        "ls /s; echo new > /s/g",
+    )
+    .ok()
+    .stdout_is("f");
+    run("src=tree,dst=/s,volume-subpath=in/b/f", "cat /s")
+        .ok()
+        .stdout_is("deep");
+    run("src=tree,dst=/s,volume-subpath=a/b,ro", "touch /s/x")
+        .exits(1)
+        .stderr_has("Read-only");
+    run("src=tree,dst=/s,volume-subpath=none", "true")
+        .exits(125)
+        .stderr_has("cannot access path");
+    run("src=tree,dst=/s,volume-subpath=out", "true")
+        .exits(125)
+        .stderr_has("escapes the base directory");
+    run("src=tree,dst=/s,volume-subpath=../x", "true")
+        .exits(125)
+        .stderr_has("subpath must be a relative path within the volume");
+}
+
+#[test]
+fn a_subpath_that_is_swapped_for_a_link_leads_nowhere() {
+    let env = Env::new();
+    env.sh(&["-v", "tree:/v"], "mkdir /v/d; echo mine > /v/d/f")
+        .ok();
+    let data = env.root().join("volumes/tree/_data");
+    let outside = env.path("outside");
+    fs::create_dir(&outside).expect("a directory");
+    fs::write(outside.join("f"), "secret").expect("a file");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = fs::rename(data.join("d"), data.join("real"));
+                let _ = symlink(&outside, data.join("d"));
+                let _ = fs::remove_file(data.join("d"));
+                let _ = fs::rename(data.join("real"), data.join("d"));
+            }
+        });
+        for _ in 0..10 {
+            let out = env.sh(&["--mount", "src=tree,dst=/s,volume-subpath=d"], "cat /s/f");
+            assert!(!out.stdout().contains("secret"), "{}", out.stdout());
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn images_are_mounts() {
+    let env = Env::new();
+    env.build_image(
+        "other",
+        "FROM scratch\nCOPY <<EOF /etc/conf\nfrom the other\nEOF\n",
+    );
+    let run = |mount: &str, script: &str| env.sh(&["--mount", mount], script);
+    run("type=image,src=other,dst=/i", "cat /i/etc/conf; touch /i/x")
+        .exits(1)
+        .stdout_is("from the other")
+        .stderr_has("Read-only");
+    run("type=image,src=other,dst=/i,image-subpath=etc", "ls /i")
+        .ok()
+        .stdout_is("conf");
+    run("type=image,src=other,dst=/i,image-subpath=nosuch", "true")
+        .exits(125)
+        .stderr_has("cannot access path");
+    run("type=image,src=nosuch,dst=/i", "true")
+        .exits(125)
+        .stderr_has("No such image: nosuch");
+    env.rctr([
+        "create",
+        "--name",
+        "c1",
+        "--mount",
+        "type=image,src=other,dst=/i",
+        "busybox",
+        "cat",
+        "/i/etc/conf",
+    ])
+    .ok();
+    let out = env.rctr(["cp", "c1:/i/etc/conf", "-"]);
+    assert!(out.ok().stdout().contains("from the other"));
+    env.rctr(["start", "-a", "c1"])
+        .ok()
+        .stdout_is("from the other");
+    assert_eq!(env.inspect("c1")["Mounts"][0]["Type"], "image");
+}
+
+#[test]
+fn volumes_of_another_container() {
+    let env = Env::new();
+    let host = env.path("host");
+    fs::create_dir(&host).expect("a directory");
+    let bind = format!("{}:/bind:ro", text(&host));
+    env.rctr([
+        "create",
+        "--name",
+        "from",
+        "-v",
+        "/anonymous",
+        "-v",
+        "named:/named",
+        "-v",
+        &bind,
+        "busybox",
+    ])
+    .ok();
+    env.sh(
+        &["--volumes-from", "from"],
+        "echo x > /named/f; echo y > /anonymous/f; ! touch /bind/x 2>/dev/null",
+    )
+    .ok();
+    env.sh(
+        &["--volumes-from", "from:ro"],
+        "cat /named/f /anonymous/f; touch /named/g",
+    )
+    .exits(1)
+    .stdout_is("x\ny")
+    .stderr_has("Read-only");
+    env.sh(
+        &["--volumes-from", "from", "-v", "other:/named"],
+        "ls /named; cat /anonymous/f",
+    )
+    .ok()
+    .stdout_is("y");
+    env.sh(&["--volumes-from", "nosuch"], "true")
+        .exits(125)
+        .stderr_has("No such container: nosuch");
+    env.sh(&["--volumes-from", "from:fast"], "true")
+        .exits(125)
+        .stderr_has("invalid mode: fast");
+    env.rctr([
+        "create",
+        "--name",
+        "to",
+        "--volumes-from",
+        "from",
+        "busybox",
+    ])
+    .ok();
+    assert_eq!(env.inspect("to")["HostConfig"]["VolumesFrom"][0], "from");
+    // The last one to go takes the anonymous volume along.
+    env.rctr(["rm", "-v", "from"]).ok();
+    env.rctr(["start", "to"]).ok();
+    env.rctr(["rm", "-f", "-v", "to"]).ok();
+    assert_eq!(
+        env.rctr(["volume", "ls", "-q"]).ok().lines(),
+        ["named", "other"]
+    );
+}
+
+#[test]
+fn what_takes_space_is_told_one_by_one() {
+    let env = Env::new();
+    env.sh(&["-v", "data:/d"], "head -c 5000 /dev/zero > /d/f")
+        .ok();
+    env.rctr([
+        "run",
+        "--name",
+        "c1",
+        "-v",
+        "data:/d",
+        "busybox",
+        "sh",
+        "-c",
+        "head -c 3000 /dev/zero > /f",
+    ])
+    .ok();
+    let out = env.rctr(["system", "df", "-v"]);
+    let lines = out.ok().lines();
+    let has = |start: &str| lines.iter().any(|line| line.starts_with(start));
+    assert_eq!(lines[0], "Images space usage:");
+    assert!(has("REPOSITORY   TAG") && has("busybox"), "{lines:?}");
+    assert!(
+        has("CONTAINER ID   IMAGE") && has("VOLUME NAME   LINKS     SIZE"),
+        "{lines:?}"
+    );
+    assert!(has("data          1         5kB"), "{lines:?}");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("3kB") && line.ends_with("c1")),
+        "{lines:?}"
+    );
+    assert!(has("Build cache usage: 0B"), "{lines:?}");
+    let json = env
+        .rctr(["system", "df", "-v", "--format", "json"])
+        .ok()
+        .json();
+    assert_eq!(
+        (&json["Volumes"][0]["Name"], &json["Volumes"][0]["Links"]),
+        (&"data".into(), &"1".into())
+    );
+}
