@@ -143,6 +143,11 @@ fn a_cgroup_of_the_host_s_namespace_shows_its_place() {
     let write = "cd /sys/fs/cgroup/memory 2>/dev/null || cd /sys/fs/cgroup; mkdir x && rmdir x";
     sh(&env, &["--security-opt", "writable-cgroups=true"], write).ok();
     sh(&env, &[], write).exits(1);
+    // As with Docker, what was made for the container stays.
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().flatten();
+    for place in hierarchies.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]) {
+        let _ = fs::remove_dir(place.join(parent.trim_start_matches('/')));
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use oci_spec::runtime::{
 };
 
 use super::SpecError;
-use crate::options::Devices;
+use crate::options::{DeviceSpec, Devices};
 
 /// What is under /dev but no device of the host's to pass on.
 const SKIPPED: [&str; 9] = [
@@ -51,7 +51,9 @@ pub(super) fn custom(
 ) -> Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgroup>), SpecError> {
     let (mut nodes, mut rules): (Vec<LinuxDevice>, Vec<_>) = Default::default();
     for device in &wanted.nodes {
-        let (more, allow) = passed_on(&device.host, &device.container, &device.permissions)?;
+        let (mut more, allow) = passed_on(&device.host, &device.container, &device.permissions)?;
+        // Elsewhere it is the host's own that is shown: see `shown`.
+        more.retain(|node| node.path().starts_with("/dev"));
         // As with Docker, the last of two at one place is the one.
         nodes.retain(|node| !more.iter().any(|new| new.path() == node.path()));
         nodes.extend(more);
@@ -75,6 +77,12 @@ pub(super) fn custom(
         rules.push(built.build()?);
     }
     Ok((nodes, rules))
+}
+
+/// What `--device` wants to see outside /dev, where no nodes are made.
+pub(super) fn shown(wanted: &Devices) -> impl Iterator<Item = &DeviceSpec> {
+    let nodes = wanted.nodes.iter();
+    nodes.filter(|device| !device.container.starts_with("/dev"))
 }
 
 /// A device of the host, or all below a directory of devices, at another path; and the rules that let them be used.

@@ -72,6 +72,10 @@ pub(super) fn build(input: &SpecInput) -> Result<Vec<Mount>, SpecError> {
             "rprivate",
         )?);
     }
+    for device in devices::shown(&options.devices) {
+        let target = device.container.to_string_lossy();
+        own.push(bind(&target, &device.host, false, "rprivate")?);
+    }
     if let Some(mappings) = options.isolation.userns.mappings() {
         for mount in own.iter_mut().filter(|m| is_own_bind(m)) {
             mount.set_uid_mappings(Some(super::pod::id_mappings(&mappings.uids)?));

@@ -141,19 +141,40 @@ impl LogWriter {
 
 impl LogFile {
     fn append(&mut self, records: &[u8]) -> Result<()> {
-        let length = records.len() as u64;
-        let result = self.rotate_before(length).and_then(|()| {
-            self.size += length;
-            self.file.write_all(records)
-        });
-        result.map_err(|e| Error::file("write", &self.config.path, e))
+        let written = self.write_whole(records);
+        written.map_err(|e| Error::file("write", &self.config.path, e))
     }
 
-    fn rotate_before(&mut self, length: u64) -> io::Result<()> {
-        let limit = self.config.max_size;
-        if limit == 0 || self.size == 0 || self.size + length <= limit {
-            return Ok(());
+    /// In one go, unless a file is full before the last record.
+    fn write_whole(&mut self, mut records: &[u8]) -> io::Result<()> {
+        while !records.is_empty() {
+            let mut count = whole_records(records, self.room());
+            if count == 0 && self.size > 0 {
+                self.rotate()?;
+                count = whole_records(records, self.room());
+            }
+            // One that is larger than a file may be has one of its own.
+            let first = || records.iter().position(|b| *b == b'\n');
+            let count = match count {
+                0 => first().map_or(records.len(), |end| end + 1),
+                count => count,
+            };
+            self.size += count as u64;
+            self.file.write_all(&records[..count])?;
+            records = &records[count..];
         }
+        Ok(())
+    }
+
+    /// How many bytes still fit.
+    fn room(&self) -> usize {
+        match self.config.max_size {
+            0 => usize::MAX,
+            limit => usize::try_from(limit.saturating_sub(self.size)).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
         let path = &self.config.path;
         if self.config.max_file <= 1 {
             fs::remove_file(path)?;
@@ -166,6 +187,14 @@ impl LogFile {
         }
         (self.file, self.size) = open(&self.config)?;
         Ok(())
+    }
+}
+
+/// The length of the records that fit.
+fn whole_records(records: &[u8], room: usize) -> usize {
+    match records.get(..room) {
+        None => records.len(),
+        Some(fitting) => fitting.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1),
     }
 }
 
