@@ -95,9 +95,9 @@ impl Bundle {
     /// # Panics
     /// When the configuration has no list of mounts.
     pub fn bind(&mut self, source: &Path, destination: &str, options: &[&str]) {
+        let options = [&["rbind"], options].concat();
         let mount = json!({
-            "destination": destination, "type": "bind", "source": text(source),
-            "options": [&["rbind"], options].concat(),
+            "destination": destination, "type": "bind", "source": text(source), "options": options,
         });
         let mounts = self.config["mounts"].as_array_mut();
         mounts.expect("a list").push(mount);
