@@ -6,7 +6,7 @@ use oci_spec::runtime::{Mount, MountBuilder};
 use rctr_runtime::defaults;
 use rctr_runtime::rootless::in_initial_namespace;
 
-use super::{SpecError, SpecInput};
+use super::{SpecError, SpecInput, devices};
 use crate::model::ResolvedMount;
 use crate::options::{BindRecursion, IpcMode, MountKind, NetworkMode, PidMode, parse_size};
 
