@@ -303,12 +303,16 @@ impl Env {
         assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
     }
 
+    /// The cgroups of a container, by its complete id: one on v2, one for each controller on v1.
+    pub fn cgroups_of(&self, id: &str) -> Vec<PathBuf> {
+        let mut all = leaks::cgroups(self.slot.number);
+        all.retain(|path| path.to_string_lossy().contains(id));
+        all
+    }
+
     /// The processes of a container, by its complete id.
     pub fn processes_of(&self, id: &str) -> Vec<i32> {
-        let cgroups = leaks::cgroups(self.slot.number);
-        let own = cgroups
-            .into_iter()
-            .filter(|path| path.to_string_lossy().contains(id));
+        let own = self.cgroups_of(id).into_iter();
         let mut pids: Vec<i32> = own
             .filter_map(|path| fs::read_to_string(path.join("cgroup.procs")).ok())
             .flat_map(|list| list.lines().map(str::to_owned).collect::<Vec<_>>())

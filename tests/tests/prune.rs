@@ -157,3 +157,75 @@ fn the_whole_system_is_cleared() {
         .ok()
         .stdout_is(&running);
 }
+
+#[test]
+fn stopped_containers_go_by_label_and_age() {
+    let env = Env::new();
+    env.run_detached(["--name", "runs", "busybox", "sleep", "600"]);
+    env.rctr(["create", "--name", "keep", "-l", "keep=1", "busybox"])
+        .ok();
+    env.rctr(["run", "--name", "ended", "busybox", "true"]).ok();
+    let names = || {
+        let mut names = env
+            .rctr(["ps", "-a", "--format", "{{.Names}}"])
+            .ok()
+            .lines();
+        names.sort();
+        names
+    };
+    let prune = |flags: &[&str]| env.rctr([&["container", "prune", "-f"], flags].concat());
+    env.rctr_with_input(["container", "prune"], b"n\n")
+        .refused(1, "container prune has been cancelled")
+        .stdout_has("WARNING! This will remove all stopped containers.");
+    prune(&["--filter", "until=1h"])
+        .ok()
+        .stdout_is("Total reclaimed space: 0B");
+    prune(&["--filter", "label=none"]).ok();
+    assert_eq!(names(), ["ended", "keep", "runs"]);
+    let ended = env.inspect("ended")["Id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    prune(&["--filter", "label!=keep"])
+        .ok()
+        .stdout_has(&format!(
+            "Deleted Containers:\n{ended}\n\nTotal reclaimed space: "
+        ));
+    assert_eq!(names(), ["keep", "runs"]);
+    prune(&["--filter", "colour=red"]).refused(1, "invalid filter 'colour'");
+    prune(&["--filter", "until=1h", "--filter", "until=2h"])
+        .refused(1, "more than one until filter specified");
+    prune(&[]).ok();
+    assert_eq!(names(), ["runs"]);
+}
+
+#[test]
+fn the_whole_system_by_label_with_networks_and_volumes() {
+    let env = Env::new();
+    env.rctr([
+        "create", "--name", "one", "-l", "gone=1", "-v", "/own", "busybox",
+    ])
+    .ok();
+    env.rctr(["create", "--name", "two", "busybox"]).ok();
+    env.rctr(["volume", "create", "named"]).ok();
+    let prune = |flags: &[&str]| env.rctr([&["system", "prune"], flags].concat());
+    prune(&["--volumes", "--filter", "label=gone"])
+        .refused(1, "system prune has been cancelled")
+        .stdout_has(
+            "  - all networks not used by at least one container\n  - all anonymous volumes",
+        )
+        .stdout_has("\n  Items to be pruned will be filtered with:\n  - label=gone\n");
+    prune(&["-f", "--volumes", "--filter", "until=1h"])
+        .refused(1, "\"until\" filter is not supported with \"--volumes\"");
+    prune(&["-f", "--filter", "label=gone"])
+        .ok()
+        .stdout_has("Deleted Containers:");
+    let left = env.rctr(["ps", "-a", "--format", "{{.Names}}"]);
+    left.ok().stdout_is("two");
+    let volumes = || env.rctr(["volume", "ls", "-q"]).ok().lines().len();
+    assert_eq!(volumes(), 2, "volumes are asked for");
+    prune(&["-f", "--volumes"])
+        .ok()
+        .stdout_has("Deleted Volumes:");
+    env.rctr(["volume", "ls", "-q"]).ok().stdout_is("named");
+}

@@ -193,6 +193,8 @@ pub enum ImageCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum SystemCommand {
+    /// Look for records, files and processes that do not agree; the exit code is 1 if there are any
+    Check(SystemCheckArgs),
     /// Show disk usage
     Df(DfArgs),
     /// Get real time events

@@ -7,12 +7,13 @@
 
 pub mod config;
 mod changes;
+mod check;
 mod commit;
 mod container_files;
 mod copy;
 mod cp;
-mod create;
 mod cp_paths;
+mod create;
 mod dns;
 mod endpoint;
 mod error;
@@ -77,6 +78,7 @@ pub use copy::{
     ArchiveFormat, CachePlace, CopyOptions, ImageArchive, KeptCache, LoadOptions, LoadSource,
     LoadedImage,
 };
+pub use check::Problem;
 pub use cp::{Copied, CopyFlags, CopySource, CopyTarget, check_output};
 pub use create::Created;
 pub use error::{Error, Result, chain};

@@ -334,7 +334,7 @@ impl Engine {
     }
 
     /// A monitor that does not tell of the end, although there has been one, is killed itself.
-    fn kill_and_wait(&self, id: &str) -> Result<()> {
+    pub(crate) fn kill_and_wait(&self, id: &str) -> Result<()> {
         if let Some(container) = self.record(id)? {
             self.tell(&container, ContainerEvent::Kill(libc::SIGKILL))?;
         }

@@ -107,3 +107,12 @@ pub struct UpdateArgs {
     #[arg(value_name = "CONTAINER")]
     pub names: Vec<String>,
 }
+
+#[derive(Debug, Args)]
+pub struct SystemCheckArgs {
+    /// Mend what can be mended: records without files, files without records, ends that nobody noticed
+    #[arg(short, long)]
+    pub repair: bool,
+    #[arg(hide = true)]
+    pub surplus: Vec<String>,
+}

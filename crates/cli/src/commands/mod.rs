@@ -3,6 +3,7 @@
 mod attach;
 mod build;
 mod builder;
+mod check;
 mod commit;
 mod completion;
 mod copy;
@@ -94,6 +95,9 @@ pub fn run(args: Vec<OsString>) -> Result {
         Some(Command::Version(args)) => version::run(&app, &args),
         Some(Command::Container { command }) => container(&app, command),
         Some(Command::Image { command }) => image(&app, command),
+        Some(Command::System {
+            command: SystemCommand::Check(args),
+        }) => check::run(&app, &args),
         Some(Command::System {
             command: SystemCommand::Df(args),
         }) => df::run(&app, &args),

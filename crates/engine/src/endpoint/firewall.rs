@@ -40,7 +40,7 @@ impl Engine {
     }
 
     /// The bridges behind endpoints, each once.
-    fn bridges_of<'a>(
+    pub(crate) fn bridges_of<'a>(
         &self,
         states: impl Iterator<Item = &'a EndpointState>,
     ) -> Result<Vec<BridgeConfig>> {

@@ -1,0 +1,186 @@
+//! `update`, `rename` and `port`: what can be changed of, or asked about, a container that is there.
+
+use rctr_tests::Env;
+
+/// A file of a container's cgroup, whichever of these names it has here (v1, v2).
+fn limit(env: &Env, id: &str, names: &[&str]) -> String {
+    let dirs = env.cgroups_of(id);
+    let paths = dirs
+        .iter()
+        .flat_map(|dir| names.iter().map(|name| dir.join(name)));
+    let mut texts = paths.filter_map(|path| std::fs::read_to_string(path).ok());
+    texts.next().expect("a limit").trim().to_owned()
+}
+
+#[test]
+fn limits_change_at_once_and_stay() {
+    let env = Env::new();
+    let id = env.run_detached(["--name", "web", "-m", "64m", "busybox", "sleep", "600"]);
+    let update = |flags: &[&str]| env.rctr([&["update"], flags, &["web"]].concat());
+    update(&["-m", "100m", "--pids-limit", "77"])
+        .ok()
+        .stdout_is("web");
+    let memory = ["memory.limit_in_bytes", "memory.max"];
+    assert_eq!(limit(&env, &id, &memory), (100 << 20).to_string());
+    assert_eq!(limit(&env, &id, &["pids.max"]), "77");
+    let host = env.inspect("web")["HostConfig"].take();
+    assert_eq!(host["Memory"], 100 << 20);
+    assert_eq!(
+        host["MemorySwap"],
+        128 << 20,
+        "what it was by default stays"
+    );
+    assert_eq!(host["PidsLimit"], 77);
+
+    update(&["-m", "200m", "--memory-swap", "300m"]).ok();
+    assert_eq!(limit(&env, &id, &memory), (200 << 20).to_string());
+    update(&["--cpus", "1.5", "-c", "512"]).ok();
+    let quota = limit(&env, &id, &["cpu.cfs_quota_us", "cpu.max"]);
+    assert!(quota.starts_with("150000"), "{quota}");
+    update(&["--pids-limit", "-1"]).ok();
+    assert_eq!(limit(&env, &id, &["pids.max"]), "max");
+    assert_eq!(env.inspect("web")["HostConfig"]["NanoCpus"], 1_500_000_000);
+
+    // They hold for the next run too.
+    env.rctr(["stop", "-t", "0", "web"]).ok();
+    env.rctr(["start", "web"]).ok();
+    assert_eq!(limit(&env, &id, &memory), (200 << 20).to_string());
+    env.rctr(["create", "--name", "made", "busybox"]).ok();
+    env.rctr(["update", "--cpuset-cpus", "0", "made"]).ok();
+    assert_eq!(env.inspect("made")["HostConfig"]["CpusetCpus"], "0");
+}
+
+#[test]
+fn what_cannot_be_is_refused_in_docker_s_words() {
+    let env = Env::new();
+    let id = env.run_detached([
+        "--name", "web", "-m", "64m", "--cpus", "1", "busybox", "sleep", "600",
+    ]);
+    let update = |flags: &[&str]| env.rctr([&["update"], flags, &["web"]].concat());
+    for (flags, words) in [
+        (&["-m", "4m"][..], "Minimum memory limit allowed is 6MB"),
+        (
+            &["-m", "200m"],
+            "Memory limit should be smaller than already set memoryswap limit",
+        ),
+        (
+            &["--cpu-quota", "50000"],
+            "CPU Quota cannot be updated as NanoCPUs has already been set",
+        ),
+        (
+            &["--cpu-period", "50000"],
+            "CPU Period cannot be updated as NanoCPUs has already been set",
+        ),
+        (
+            &["--memory-reservation", "80m"],
+            "can not be less than memory reservation limit",
+        ),
+        (
+            &["--memory-swap", "32m"],
+            "should be larger than memory limit",
+        ),
+    ] {
+        update(flags).refused(1, words);
+    }
+    update(&[]).refused(1, "you must provide one or more flags");
+    update(&["-m", "lots"]).exits(125);
+    update(&["--restart", "often"]).exits(1);
+    env.rctr(["update"]).exits(1);
+    env.rctr(["update", "-m", "64m", "nobody"])
+        .refused(1, "nobody");
+    assert_eq!(
+        limit(&env, &id, &["memory.limit_in_bytes", "memory.max"]),
+        (64 << 20).to_string()
+    );
+    env.run_detached(["--name", "rm", "--rm", "busybox", "sleep", "600"]);
+    env.rctr(["update", "--restart", "always", "rm"])
+        .refused(1, "AutoRemove is enabled");
+}
+
+#[test]
+fn the_restart_policy_holds_from_the_next_end_on() {
+    let env = Env::new();
+    env.run_detached(["--name", "web", "busybox", "sleep", "600"]);
+    env.rctr(["update", "--restart", "on-failure:1", "web"])
+        .ok();
+    let policy = env.inspect("web")["HostConfig"]["RestartPolicy"].take();
+    assert_eq!(
+        (
+            policy["Name"].as_str(),
+            policy["MaximumRetryCount"].as_i64()
+        ),
+        (Some("on-failure"), Some(1))
+    );
+    env.rctr(["exec", "web", "kill", "-9", "1"]);
+    env.rctr(["update", "--restart", "no", "web"]).ok();
+    assert_eq!(
+        env.inspect("web")["HostConfig"]["RestartPolicy"]["Name"],
+        "no"
+    );
+}
+
+#[test]
+fn names() {
+    let env = Env::new();
+    let id = env.run_detached(["--name", "old", "busybox", "sleep", "600"]);
+    env.rctr(["rename", "old", "new"]).ok().stdout_is("");
+    assert_eq!(env.inspect("new")["Id"], id.as_str());
+    assert_eq!(env.inspect("new")["Name"], "/new");
+    env.rctr(["inspect", "old"]).exits(1);
+    env.rctr(["create", "--name", "other", "busybox"]).ok();
+    env.rctr(["rename", "other", "new"])
+        .exits(1)
+        .stderr_has("is already in use by container");
+    env.rctr(["rename", "new", "new"]).refused(
+        1,
+        "Renaming a container with the same name as its current name",
+    );
+    env.rctr(["rename", "new", "no good"])
+        .refused(1, "Invalid container name");
+    env.rctr(["rename", "nobody", "somebody"])
+        .refused(1, "nobody");
+    env.rctr(["rename", "new"]).exits(1);
+    // By its id, and while it is stopped; the name that it had is free.
+    env.rctr(["stop", "-t", "0", "new"]).ok();
+    env.rctr(["container", "rename", &id[..12], "/third"]).ok();
+    env.rctr(["create", "--name", "new", "busybox"]).ok();
+    env.rctr(["start", "third"]).ok();
+}
+
+#[test]
+fn ports() {
+    let env = Env::new();
+    let publish = ["-p", "127.0.0.1:0:80", "-p", "127.0.0.1::53/udp"];
+    env.run_detached(
+        [
+            &["--name", "web"],
+            &publish[..],
+            &["busybox", "sleep", "600"],
+        ]
+        .concat(),
+    );
+    let ports = env.inspect("web")["NetworkSettings"]["Ports"].take();
+    let of = |port: &str| {
+        ports[port][0]["HostPort"]
+            .as_str()
+            .expect("a port")
+            .to_owned()
+    };
+    let (tcp, udp) = (of("80/tcp"), of("53/udp"));
+    env.rctr(["port", "web"]).ok().stdout_is(&format!(
+        "53/udp -> 127.0.0.1:{udp}\n80/tcp -> 127.0.0.1:{tcp}"
+    ));
+    env.rctr(["port", "web", "80"])
+        .ok()
+        .stdout_is(&format!("127.0.0.1:{tcp}"));
+    env.rctr(["port", "web", "53/udp"])
+        .ok()
+        .stdout_is(&format!("127.0.0.1:{udp}"));
+    env.rctr(["port", "web", "53"])
+        .refused(1, "Error: No public port '53' published for web");
+    env.rctr(["port", "web", "http"])
+        .refused(1, "invalid port (http)");
+    env.rctr(["port", "nobody"]).refused(1, "nobody");
+    env.rctr(["stop", "-t", "0", "web"]).ok();
+    env.rctr(["port", "web"]).ok().stdout_is("");
+}
