@@ -37,11 +37,18 @@ pub struct Writable<'a> {
 }
 
 /// What makes an upper directory more than a layer on its own, and is off whatever the kernel's defaults say.
-const PLAIN: [(&str, &str); 3] = [
-    ("redirect_dir", "off"),
-    ("metacopy", "off"),
-    ("index", "off"),
-];
+fn plain() -> [(&'static str, &'static str); 3] {
+    // With `user.` attributes, which anybody can set, it is all the kernel allows; nothing is redirected either way.
+    let redirect = match rootless::in_initial_namespace() {
+        true => "off",
+        false => "nofollow",
+    };
+    [
+        ("redirect_dir", redirect),
+        ("metacopy", "off"),
+        ("index", "off"),
+    ]
+}
 
 /// In a user namespace nobody sets `trusted.` attributes; the store's layers have `user.` ones then.
 const USER_ATTRIBUTES: &str = "userxattr";
@@ -73,7 +80,7 @@ pub(crate) fn by_context(overlay: Overlay<'_>) -> io::Result<OwnedFd> {
     for layer in overlay.lower {
         fsconfig_set_string(context, "lowerdir+", &layer.path)?;
     }
-    for (name, value) in PLAIN {
+    for (name, value) in plain() {
         fsconfig_set_string(context, name, value)?;
     }
     if !rootless::in_initial_namespace() {
@@ -107,7 +114,7 @@ pub(crate) fn by_options(overlay: Overlay<'_>, target: &Path) -> io::Result<()> 
         })
         .collect();
     let mut options = vec![format!("lowerdir={}", names.join(":"))];
-    options.extend(PLAIN.map(|(name, value)| format!("{name}={value}")));
+    options.extend(plain().map(|(name, value)| format!("{name}={value}")));
     if !rootless::in_initial_namespace() {
         options.push(USER_ATTRIBUTES.to_owned());
     }

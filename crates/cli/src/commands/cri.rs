@@ -12,6 +12,7 @@ use crate::usage::require_none;
 
 pub fn run(app: &App, args: &CriArgs) -> Result {
     require_none("cri", &args.surplus)?;
+    rctr_engine::rootless::require_root("cri")?;
     let socket = args.listen.as_deref().map(socket).transpose()?;
     let engine = match &args.config {
         Some(file) => app.with_config(file.clone()).engine()?,

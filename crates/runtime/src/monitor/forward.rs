@@ -47,11 +47,7 @@ pub(super) fn start(
     }
 }
 
-fn child(
-    forwards: &[Forward],
-    inherited: &[OwnedFd],
-    namespace: BorrowedFd<'_>,
-) -> io::Result<()> {
+fn child(forwards: &[Forward], inherited: &[OwnedFd], namespace: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: a system call on integers.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     reset_signals();
@@ -173,10 +169,12 @@ impl Forwarder {
                 match Source::of(event.data()) {
                     Source::Listener(index) => self.incoming(index, &mut buffer),
                     Source::Client(index) => {
-                        self.connections.ready(&self.epoll, index, true, flags, &mut buffer);
+                        self.connections
+                            .ready(&self.epoll, index, true, flags, &mut buffer);
                     }
                     Source::Server(index) => {
-                        self.connections.ready(&self.epoll, index, false, flags, &mut buffer);
+                        self.connections
+                            .ready(&self.epoll, index, false, flags, &mut buffer);
                     }
                     Source::Flow(index) => self.flows.answer(index, &self.listeners, &mut buffer),
                 }
@@ -197,7 +195,12 @@ impl Forwarder {
                 if !self.connections.accept(&self.epoll, socket, forward.to) {
                     // Not asked again until there is room, or this would be all that is done.
                     self.full = true;
-                    let _ = rewatch(&self.epoll, socket, Source::Listener(index), EpollFlags::empty());
+                    let _ = rewatch(
+                        &self.epoll,
+                        socket,
+                        Source::Listener(index),
+                        EpollFlags::empty(),
+                    );
                 }
             }
         }

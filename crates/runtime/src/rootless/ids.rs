@@ -137,7 +137,11 @@ fn ranges(text: &str, file: &Path, name: &str, uid: u32) -> Result<Ranges> {
         }
         let fields: Vec<&str> = trimmed.split(':').collect();
         let parsed = match fields.as_slice() {
-            [user, first, count] => first.parse().ok().zip(count.parse().ok()).map(|r| (*user, r)),
+            [user, first, count] => first
+                .parse()
+                .ok()
+                .zip(count.parse().ok())
+                .map(|r| (*user, r)),
             _ => None,
         };
         let own = |user: &str| user == name || user.parse() == Ok(uid);
@@ -230,7 +234,10 @@ mod tests {
         assert_eq!(found.own, [(100_000, 65_536), (200_000, 10)]);
         assert_eq!(found.warning("/etc/subuid", "ann"), None);
         let maps = maps(1000, &found.own);
-        let listed: Vec<_> = maps.iter().map(|m| (m.container, m.host, m.length)).collect();
+        let listed: Vec<_> = maps
+            .iter()
+            .map(|m| (m.container, m.host, m.length))
+            .collect();
         let want = [(0, 1000, 1), (1, 100_000, 65_536), (65_537, 200_000, 10)];
         assert_eq!(listed, want);
         assert!(read("").unwrap().own.is_empty());

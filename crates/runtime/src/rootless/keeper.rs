@@ -141,7 +141,10 @@ impl Child {
                 new => Ok(unsafe { OwnedFd::from_raw_fd(new) }),
             }
         };
-        let (lock, socket) = (above(self.lock.as_raw_fd())?, above(self.socket.as_raw_fd())?);
+        let (lock, socket) = (
+            above(self.lock.as_raw_fd())?,
+            above(self.socket.as_raw_fd())?,
+        );
         for number in 0..3 {
             place(null.as_fd(), number)?;
         }

@@ -139,8 +139,8 @@ fn show_namespace(session: &Session) -> io::Result<PathBuf> {
 fn start_slirp(program: &Path, session: &Session) -> Result<Helper, String> {
     let failed = |e: io::Error| format!("slirp4netns: {e}");
     let namespace = show_namespace(session).map_err(failed)?;
-    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(|e| failed(e.into()))?;
+    let (reader, writer) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| failed(e.into()))?;
     let mut command = Command::new(program);
     command
         .args(["--configure", "--mtu=65520", "--disable-host-loopback"])

@@ -1,0 +1,384 @@
+//! rctr as an ordinary user.
+
+#[path = "rootless/user.rs"]
+mod user;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rctr_tests::{Env, http_get, registry, wait_for, wait_for_some};
+use user::{User, View, uid_of};
+
+#[test]
+fn a_user_s_containers_run_with_the_user_s_ids_and_leave_nothing() {
+    let user = User::new();
+    let first = user.first_id.unwrap();
+    let id = user.rctr(["run", "--rm", "--network", "none", "busybox", "id"]);
+    id.ok()
+        .stdout_is("uid=0(root) gid=0(root) groups=0(root),10(wheel)");
+    wait_for("the keeper to end", || user.processes().is_empty());
+
+    let pid = user.start(&["--name", "one", "busybox", "sleep", "1000"]);
+    assert_eq!(uid_of(pid), user.uid);
+    let other = user.start(&["--name", "two", "-u", "1000", "busybox", "sleep", "1000"]);
+    assert_eq!(uid_of(other), first + 999);
+    user.rctr(["exec", "-u", "7:8", "one", "id", "-u"])
+        .ok()
+        .stdout_is("7");
+    user.rctr(["exec", "one", "touch", "/made"]).ok();
+    assert!(user.root().join("containers").is_dir());
+    let names = user.rctr(["ps", "--format", "{{.Names}}"]).ok().lines();
+    assert_eq!(names, ["two", "one"]);
+    user.rctr(["stop", "-t", "0", "one", "two"]).ok();
+    wait_for("the keeper to end", || user.processes().is_empty());
+
+    user.rctr(["start", "one"]).ok();
+    user.rctr(["exec", "one", "ls", "/made"])
+        .ok()
+        .stdout_is("/made");
+    let info = user.rctr([
+        "info",
+        "--format",
+        "{{.SecurityOptions}} {{.DockerRootDir}}",
+    ]);
+    let info = info.ok().stdout();
+    assert!(info.contains("name=rootless"), "{info}");
+    assert!(info.ends_with(&*user.root().to_string_lossy()), "{info}");
+    user.rctr(["rm", "-f", "one", "two"]).ok();
+}
+
+#[test]
+fn containers_reach_each_other_and_names_resolve() {
+    let user = User::new();
+    user.start(&["--name", "web", "busybox", "httpd", "-f", "-h", "/etc"]);
+    let format = "{{.NetworkSettings.IPAddress}}";
+    let address = user
+        .rctr(["inspect", "--format", format, "web"])
+        .ok()
+        .stdout();
+    let url = format!("http://{address}/passwd");
+    let got = user.rctr(["run", "--rm", "busybox", "wget", "-qO-", &url]);
+    assert!(got.ok().stdout().contains("root:"));
+
+    user.rctr(["network", "create", "inner"]).ok();
+    user.start(&[
+        "--name",
+        "named",
+        "--network",
+        "inner",
+        "busybox",
+        "httpd",
+        "-f",
+        "-h",
+        "/etc",
+    ]);
+    let got = user.rctr([
+        "run",
+        "--rm",
+        "--network",
+        "inner",
+        "busybox",
+        "wget",
+        "-qO-",
+        "http://named/passwd",
+    ]);
+    assert!(got.ok().stdout().contains("root:"));
+    // The host's own network has none of it.
+    let links = rctr_tests::entries("/sys/class/net".as_ref());
+    assert!(!links.iter().any(|link| link == "rctr0") || links.contains(&"rctr0".to_owned()));
+    user.rctr(["rm", "-f", "named"]).ok();
+    user.rctr(["network", "rm", "inner"]).ok();
+}
+
+#[test]
+fn published_ports_are_reached_from_the_host() {
+    let user = User::new();
+    let (tcp, udp) = (user.port(0), user.port(1));
+    let publish = [format!("{tcp}:80"), format!("127.0.0.1:{udp}:7/udp")];
+    user.start(&[
+        "--name",
+        "web",
+        "-p",
+        &publish[0],
+        "-p",
+        &publish[1],
+        "busybox",
+        "sh",
+        "-c",
+        "while :; do nc -l -u -p 7 -e cat; done & exec httpd -f -h /etc",
+    ]);
+    let page = wait_for_some("an answer", || {
+        http_get(&format!("127.0.0.1:{tcp}"), "/passwd").ok()
+    });
+    assert!(page.body.contains("root:"), "{}", page.body);
+    // Again, and from another address of the host's.
+    let mut stream = TcpStream::connect(("127.0.0.2", tcp)).unwrap();
+    stream.write_all(b"GET /passwd HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.contains("root:"), "{text}");
+
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    socket.connect(("127.0.0.1", udp)).unwrap();
+    wait_for("an echo", || {
+        let mut buffer = [0; 16];
+        socket.send(b"hello").is_ok()
+            && socket
+                .recv(&mut buffer)
+                .is_ok_and(|n| &buffer[..n] == b"hello")
+    });
+
+    let again = user.rctr(["run", "--rm", "-p", &publish[0], "busybox", "true"]);
+    again.exits(125).stderr_has("already");
+    let low = user.rctr(["run", "--rm", "-p", "7:7", "busybox", "true"]);
+    low.exits(125)
+        .stderr_has("net.ipv4.ip_unprivileged_port_start");
+    user.rctr(["rm", "-f", "web"]).ok();
+    wait_for("the port to close", || {
+        TcpStream::connect(("127.0.0.1", tcp)).is_err()
+    });
+}
+
+#[test]
+fn images_are_built_and_pushed_with_the_owners_they_have_inside() {
+    let user = User::new();
+    user.write(
+        "Dockerfile",
+        "FROM busybox\nRUN mkdir -p /d/e /gone && touch /d/old /gone/x && chown 12:34 /d/old\n\
+         RUN rm -rf /d /gone && mkdir /d && touch /d/new && chown 1000:1000 /d/new\n\
+         COPY --chown=77:88 Dockerfile /copied\nRUN ls /d /gone 2>&1; stat -c '%u:%g %n' /d/new /copied\n",
+    );
+    let name = format!(
+        "{}/rootless/{}:1",
+        registry().trim_start_matches("http://"),
+        user.uid
+    );
+    let built = user.rctr(["build", "--progress", "plain", "-t", &name, "."]);
+    let log = built.ok().stderr();
+    for line in ["1000:1000 /d/new", "77:88 /copied"] {
+        assert!(log.contains(line), "{line}: {log}");
+    }
+    user.rctr(["push", &name]).ok();
+    // For root they are the same.
+    let env = Env::new();
+    let script = "ls /d; ls /gone 2>&1; stat -c %u:%g /d/new /copied";
+    let seen = env.rctr([
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        &name,
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert_eq!(
+        seen.ok().lines(),
+        [
+            "new",
+            "ls: /gone: No such file or directory",
+            "1000:1000",
+            "77:88"
+        ]
+    );
+}
+
+#[test]
+fn root_and_users_do_not_see_each_other() {
+    let (one, two, root) = (User::new(), User::new(), Env::new());
+    one.start(&[
+        "--name",
+        "same",
+        "--network",
+        "none",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    two.start(&[
+        "--name",
+        "same",
+        "--network",
+        "none",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    root.run_detached([
+        "--name",
+        "same",
+        "--network",
+        "none",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    two.rctr(["rm", "-f", "same"]).ok();
+    one.rctr(["ps", "-q"])
+        .ok()
+        .lines()
+        .first()
+        .expect("still there");
+    assert!(two.rctr(["ps", "-q"]).ok().stdout().is_empty());
+    root.rctr(["exec", "same", "true"]).ok();
+    let taken = two.rctr(["--root", &one.root().to_string_lossy(), "ps"]);
+    assert_ne!(taken.status(), 0, "{}", taken.stdout());
+}
+
+#[test]
+fn without_subordinate_ids_there_is_root_alone() {
+    let user = User::without_ids();
+    let out = user.rctr([
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "busybox",
+        "cat",
+        "/proc/self/uid_map",
+    ]);
+    let map = out.ok().stdout();
+    let words: Vec<_> = map.split_whitespace().collect();
+    assert_eq!(words, ["0", &user.uid.to_string(), "1"]);
+    out.stderr_has("no subordinate ids")
+        .stderr_has("usermod --add-subuids");
+    let other = user.rctr([
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "-u",
+        "1000",
+        "busybox",
+        "true",
+    ]);
+    assert_ne!(other.status(), 0);
+}
+
+#[test]
+fn what_is_missing_is_named_with_the_way_out() {
+    let user = User::new();
+    user.rctr(["pull", "-q", "busybox"]).ok();
+    let with = |view: View, network: &str| {
+        user.rctr_with(
+            view,
+            ["run", "--rm", "--network", network, "busybox", "true"],
+        )
+    };
+    let no_uidmap = View {
+        without: &["newuidmap"],
+        ..View::default()
+    };
+    with(no_uidmap, "none")
+        .exits(125)
+        .stderr_has("newuidmap is not installed")
+        .stderr_has("hint: `apt-get install uidmap`");
+    let no_helper = View {
+        without: &["pasta", "slirp4netns"],
+        ..View::default()
+    };
+    with(no_helper, "bridge")
+        .exits(125)
+        .stderr_has("neither pasta nor slirp4netns")
+        .stderr_has("hint: `apt-get install passt`");
+    with(no_helper, "none").ok();
+    let no_tunnel = View {
+        no_tunnel: true,
+        ..View::default()
+    };
+    with(no_tunnel, "bridge")
+        .exits(125)
+        .stderr_has("/dev/net/tun")
+        .stderr_has("hint: `chmod 666 /dev/net/tun`");
+    with(no_tunnel, "host").ok();
+    fs::remove_dir_all(user.state()).unwrap();
+    std::os::unix::fs::symlink("/tmp", user.state()).unwrap();
+    with(View::default(), "none")
+        .exits(125)
+        .stderr_has("only you can write to");
+    fs::remove_file(user.state()).unwrap();
+}
+
+#[test]
+fn slirp4netns_serves_where_it_alone_is_there() {
+    let user = User::new();
+    let port = user.port(0);
+    let view = View {
+        without: &["pasta"],
+        ..View::default()
+    };
+    let publish = format!("{port}:80");
+    let words = [
+        "run", "-d", "--name", "web", "-p", &publish, "busybox", "httpd", "-f", "-h", "/etc",
+    ];
+    user.rctr_with(view, words).ok();
+    let page = wait_for_some("an answer", || {
+        http_get(&format!("127.0.0.1:{port}"), "/passwd").ok()
+    });
+    assert!(page.body.contains("root:"));
+    let lines: Vec<_> = user.processes().into_iter().map(|(_, line)| line).collect();
+    assert!(
+        lines.iter().any(|line| line.contains("slirp4netns")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_container_outlives_its_keeper() {
+    let user = User::new();
+    user.start(&["--name", "one", "busybox", "sleep", "1000"]);
+    let keeper = user
+        .processes()
+        .into_iter()
+        .find(|(_, line)| line.starts_with("rctr-keeper"))
+        .expect("a keeper");
+    kill(Pid::from_raw(keeper.0), Signal::SIGKILL).unwrap();
+    user.rctr(["exec", "one", "true"]).ok();
+    user.rctr(["run", "--rm", "busybox", "true"]).ok();
+    user.rctr(["rm", "-f", "one"]).ok();
+    assert!(user.rctr(["ps", "-aq"]).ok().stdout().is_empty());
+}
+
+#[test]
+fn limits_that_nobody_delegated_are_told() {
+    let user = User::new();
+    let out = user.rctr([
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "-m",
+        "64m",
+        "busybox",
+        "true",
+    ]);
+    out.ok().stderr_has("memory limit");
+    user.rctr([
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--privileged",
+        "busybox",
+        "true",
+    ])
+    .ok();
+    user.rctr([
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--oom-score-adj",
+        "-500",
+        "busybox",
+        "true",
+    ])
+    .ok();
+}
