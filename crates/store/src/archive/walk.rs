@@ -64,7 +64,7 @@ pub(crate) fn archive(
 /// Archives an upper directory that is in use and stays as it is, but for what `skip` says of paths relative to it.
 pub(crate) fn archive_upper(
     root: BorrowedFd<'_>,
-    skip: &Skip,
+    skip: &Skip<'_>,
     sink: &mut dyn Sink,
 ) -> Result<(), ArchiveError> {
     let mut walk = Walk::new(sink, None);
@@ -82,7 +82,7 @@ pub(crate) fn archive_upper(
 }
 
 /// Whether something is left out, by its path.
-pub(crate) type Skip = dyn Fn(&[u8]) -> bool;
+pub(crate) type Skip<'a> = dyn Fn(&[u8]) -> bool + 'a;
 
 /// A walk on its way.
 pub(super) struct Walk<'a> {
@@ -91,7 +91,7 @@ pub(super) struct Walk<'a> {
     /// Some names and devices tell what is gone.
     pub(super) is_layer: bool,
     /// What is left out, by its path.
-    skip: Option<&'a Skip>,
+    skip: Option<&'a Skip<'a>>,
     /// First name of each file with several.
     pub(super) links: HashMap<(u64, u64), Vec<u8>>,
     /// Of what is being archived, relative to the root. Left as it is when there is an error.
