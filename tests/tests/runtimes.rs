@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use rctr_cri::api;
+use rctr_tests::cri::{Cri, refused, shell};
 use rctr_tests::{Env, Terminal, installed, oci_binary, wait_for};
+use tonic::Code;
 
 /// The runtimes there are here.
 fn runtimes() -> Vec<(&'static str, PathBuf)> {
@@ -197,4 +200,56 @@ fn a_runtime_must_be_known_and_be_there() {
     env.rctr(["info"])
         .ok()
         .stdout_has("Runtimes: gone io.containerd.runc.v2 rctr runc");
+}
+
+#[test]
+fn a_pod_s_handler_decides_who_makes_its_containers() {
+    let table =
+        |(name, path): &(&str, PathBuf)| format!("[cri.handlers.{name}]\npath = {path:?}\n");
+    let tables: String = runtimes().iter().map(table).collect();
+    let cri = Cri::with_config(&format!(
+        "{tables}[cri.handlers.gone]\npath = \"/nosuch/runtime\"\n"
+    ));
+    cri.pull("busybox");
+    let status = cri
+        .runtime(async |c| c.status(api::StatusRequest::default()).await)
+        .expect("Status");
+    let others = status
+        .runtime_handlers
+        .iter()
+        .filter(|h| !h.name.is_empty());
+    let others: Vec<_> = others
+        .map(|h| (h.name.as_str(), h.features.unwrap_or_default()))
+        .collect();
+    let mut names: Vec<_> = runtimes().iter().map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    let none = api::RuntimeHandlerFeatures::default();
+    // What they can do is not known, and one that is not there is not offered.
+    assert_eq!(
+        others,
+        names.iter().map(|name| (*name, none)).collect::<Vec<_>>()
+    );
+    refused(
+        cri.try_run_pod(&cri.pod_config("gone"), "gone"),
+        Code::FailedPrecondition,
+    );
+    for name in names {
+        let config = cri.pod_config(name);
+        let pod = cri.try_run_pod(&config, name).expect(name);
+        assert_eq!(cri.pod_status(&pod).runtime_handler, name);
+        let script = "trap 'exit 4' TERM; hostname; while true; do sleep 0.05; done";
+        let container = cri.run(&pod, &config, shell("one", script));
+        assert!(
+            cri.sh(&container, "cat /proc/1/cmdline").contains("trap"),
+            "{name}"
+        );
+        assert_eq!(
+            cri.sh(&container, "hostname").trim(),
+            config.hostname,
+            "{name}"
+        );
+        cri.stop(&container, 9);
+        assert_eq!(cri.wait_exit(&container).exit_code, 4, "{name}");
+        cri.remove_pod(&pod);
+    }
 }

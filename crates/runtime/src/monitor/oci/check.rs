@@ -1,5 +1,6 @@
 //! What a configuration must be, beyond its syntax, before anything is made of it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use oci_spec::runtime::{Capability, LinuxSeccompAction, Spec};
@@ -19,12 +20,14 @@ pub(super) fn id(id: &str) -> Result<()> {
     }
 }
 
-pub(super) fn load_spec(path: &Path) -> Result<Spec> {
+/// Reads a configuration. Gives a line for each name of a capability that no kernel knows, which gives nothing and, by
+/// the specification, is no error.
+pub(super) fn load_spec(path: &Path) -> Result<(Spec, Vec<String>)> {
     let bytes = std::fs::read(path).map_err(|e| Error::file("read", path, e))?;
-    let parse = || -> serde_json::Result<Spec> {
+    let parse = || -> serde_json::Result<(Spec, Vec<String>)> {
         let mut json = serde_json::from_slice(&bytes)?;
-        drop_unknown_capabilities(&mut json);
-        serde_json::from_value(json)
+        let warnings = drop_unknown_capabilities(&mut json);
+        Ok((serde_json::from_value(json)?, warnings))
     };
     parse().map_err(|e| Error::Corrupt {
         path: path.to_owned(),
@@ -32,18 +35,24 @@ pub(super) fn load_spec(path: &Path) -> Result<Spec> {
     })
 }
 
-/// A name that no kernel knows gives nothing: as with runc that is no error.
-fn drop_unknown_capabilities(spec: &mut serde_json::Value) {
+fn drop_unknown_capabilities(spec: &mut serde_json::Value) -> Vec<String> {
+    let mut unknown = BTreeSet::new();
     let sets = spec.pointer_mut("/process/capabilities");
-    for set in sets
-        .and_then(|sets| sets.as_object_mut())
-        .into_iter()
-        .flatten()
-    {
-        if let Some(names) = set.1.as_array_mut() {
-            names.retain(|name| serde_json::from_value::<Capability>(name.clone()).is_ok());
-        }
+    let sets = sets.and_then(|sets| sets.as_object_mut());
+    for names in sets.into_iter().flatten() {
+        let Some(names) = names.1.as_array_mut() else {
+            continue;
+        };
+        names.retain(|name| {
+            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
+            if !known {
+                unknown.insert(name.to_string());
+            }
+            known
+        });
     }
+    let warning = |name| format!("capability {name} is unknown and left out");
+    unknown.into_iter().map(warning).collect()
 }
 
 /// Refuses what would otherwise be left out without a word.
@@ -123,7 +132,11 @@ mod tests {
         let mut json = serde_json::json!(
             {"process": {"capabilities": {"bounding": ["CAP_KILL", "CAP_NONE"], "ambient": null}}}
         );
-        drop_unknown_capabilities(&mut json);
+        let warnings = drop_unknown_capabilities(&mut json);
+        assert_eq!(
+            warnings,
+            ["capability \"CAP_NONE\" is unknown and left out"]
+        );
         let bounding = &json["process"]["capabilities"]["bounding"];
         assert_eq!(bounding, &serde_json::json!(["CAP_KILL"]));
     }

@@ -26,6 +26,7 @@ use super::{FIFO, Made, SECCOMP_CACHE, SPEC_FILE, Stdio, check, keyring};
 use crate::cgroup::{Cgroup, CgroupDriver, Hierarchies, attach_device_filter};
 use crate::error::{Error, Result, StartError};
 use crate::logs::format_time;
+use crate::rootless;
 use crate::seccomp;
 use crate::spec::{Rootfs, SeccompPolicy, WindowSize};
 use crate::state::ProcessId;
@@ -63,7 +64,7 @@ pub fn create(request: &Create<'_>) -> Result<Made> {
     check::id(request.id)?;
     let bundle = fs::canonicalize(request.bundle);
     let bundle = bundle.map_err(|e| Error::file("open", request.bundle, e))?;
-    let original = check::load_spec(&bundle.join("config.json"))?;
+    let (original, warnings) = check::load_spec(&bundle.join("config.json"))?;
     let console = match request.stdio {
         Stdio::Own => Some(false),
         Stdio::Console(_) => Some(true),
@@ -72,7 +73,7 @@ pub fn create(request: &Create<'_>) -> Result<Made> {
     check::spec(&original, console)?;
     let dir = make_directory(request)?;
     let mut cgroup = None;
-    let made = bring_up(request, &dir, bundle, original, &mut cgroup);
+    let mut made = bring_up(request, &dir, bundle, original, &mut cgroup);
     if made.is_err() {
         if let Some(cgroup) = cgroup {
             // Nothing to be done about a failure here: the first error is the one to tell.
@@ -81,6 +82,9 @@ pub fn create(request: &Create<'_>) -> Result<Made> {
             let _ = cgroup.remove();
         }
         let _ = fs::remove_dir_all(&dir);
+    }
+    if let Ok(made) = &mut made {
+        made.warnings.splice(0..0, warnings);
     }
     made
 }
@@ -200,13 +204,20 @@ fn bring_up(
     if let Some(score) = adapted.oom_score_adj {
         warnings.extend(set_oom_score(created.pid, score));
     }
-    if cgroup.is_v2() {
-        attach_device_filter(&cgroup, &adapted.device_rules)?;
-    }
-    let stat = format!("/proc/{}/stat", created.pid);
-    record.init =
-        ProcessId::of(created.pid).map_err(|e| Error::file("read", Path::new(&stat), e))?;
-    record.save(dir)?;
+    let mut settle = || -> Result<()> {
+        if cgroup.is_v2() && rootless::in_initial_namespace() {
+            attach_device_filter(&cgroup, &adapted.device_rules)?;
+        }
+        let stat = format!("/proc/{}/stat", created.pid);
+        let init = ProcessId::of(created.pid);
+        record.init = init.map_err(|e| Error::file("read", Path::new(&stat), e))?;
+        record.save(dir)
+    };
+    settle().inspect_err(|_| {
+        // Its cgroup may be none that it can be killed by.
+        // SAFETY: takes integers; it is our child and not yet reaped.
+        unsafe { libc::kill(created.pid, libc::SIGKILL) };
+    })?;
     Ok(Made {
         pid: created.pid,
         terminal: created.pty,

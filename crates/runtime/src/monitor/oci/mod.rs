@@ -175,7 +175,7 @@ impl Container {
     /// # Errors
     /// [`Error::File`], [`Error::Corrupt`].
     pub fn spec(&self) -> Result<Spec> {
-        check::load_spec(&self.dir.join(SPEC_FILE))
+        check::load_spec(&self.dir.join(SPEC_FILE)).map(|(spec, _)| spec)
     }
 
     fn cgroup(&self) -> Result<Cgroup> {
