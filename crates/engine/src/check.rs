@@ -56,7 +56,10 @@ impl fmt::Display for Problem {
                 write!(f, "{}: of a container without a record", path.display())
             }
             Problem::CgroupLeftover { id, path } => {
-                write!(f, "container {id}: does not run, its cgroup {path} is there")
+                write!(
+                    f,
+                    "container {id}: does not run, its cgroup {path} is there"
+                )
             }
             Problem::FirewallLost { bridge } => {
                 write!(f, "bridge {bridge}: its firewall rules are gone")
@@ -70,7 +73,10 @@ fn tell(f: &mut fmt::Formatter<'_>, finding: &Finding) -> fmt::Result {
         Finding::Database { reason } => write!(f, "database: {reason}"),
         Finding::LayerMissing { chain_id } => write!(f, "layer {chain_id}: no directory"),
         Finding::LayerUnrecorded { image, chain_id } => {
-            write!(f, "image {image}: layer {chain_id} is missing; pull it again")
+            write!(
+                f,
+                "image {image}: layer {chain_id} is missing; pull it again"
+            )
         }
         Finding::BlobMissing { image, digest } => write!(
             f,

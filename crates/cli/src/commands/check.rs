@@ -16,12 +16,13 @@ pub fn run(app: &App, args: &SystemCheckArgs) -> Result {
         writeln!(out, "{problem}")?;
     }
     if args.repair && !problems.is_empty() {
-        let before = problems.len();
+        let before = std::mem::take(&mut problems);
         problems = engine.repair()?;
         for problem in &problems {
             writeln!(out, "not repaired: {problem}")?;
         }
-        writeln!(out, "Repaired: {}", before.saturating_sub(problems.len()))?;
+        let gone = before.iter().filter(|problem| !problems.contains(problem));
+        writeln!(out, "Repaired: {}", gone.count())?;
     }
     match problems.is_empty() {
         true => Ok(0),
