@@ -74,7 +74,11 @@ fn a_container_becomes_an_image() {
     ]);
     let id = out.ok().stdout();
     assert!(id.starts_with("sha256:"), "{id}");
-    assert_eq!(env.inspect("c1")["State"]["Status"], "running", "it goes on");
+    assert_eq!(
+        env.inspect("c1")["State"]["Status"],
+        "running",
+        "it goes on"
+    );
     env.rctr(["run", "--rm", "made:v1"]).ok().stdout_is("kept");
     let look =
         "ls /bin/vi /vol/f 2>/dev/null; ls /etc | grep -v host | grep -v resolv; pwd; echo $A $B";
@@ -138,7 +142,8 @@ fn archives_become_images() {
     let file = env.path("root.tar");
     fs::write(&file, &tar).expect("a file");
     let change = ["-c", "CMD [\"echo\", \"imported\"]", "-m", "by hand"];
-    let args = [&["import"], &change[..], &[&text(&file), "mine:1"]].concat();
+    let path = text(&file);
+    let args = [&["import"], &change[..], &[path.as_str(), "mine:1"]].concat();
     let id = env.rctr(args).ok().stdout();
     assert!(id.starts_with("sha256:"), "{id}");
     env.rctr(["run", "--rm", "mine:1"])
