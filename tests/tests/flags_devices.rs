@@ -14,19 +14,50 @@ fn sh(env: &Env, flags: &[&str], script: &str) -> Output {
 #[test]
 fn a_device_is_there_with_its_permissions() {
     let env = Env::new();
-    let open = |path: &str| format!("(: < {path}) 2>/dev/null && echo read; (: > {path}) 2>/dev/null && echo written");
+    let open = |path: &str| {
+        format!("(: < {path}) 2>/dev/null && echo read; (: > {path}) 2>/dev/null && echo written")
+    };
     // Whoever may can open it for both; it is not among a container's own devices.
-    sh(&env, &["--device", "/dev/fuse:/dev/box:r"], &open("/dev/box")).stdout_is("read");
-    sh(&env, &["--device", "/dev/fuse:/dev/box"], &open("/dev/box")).ok().stdout_is("read\nwritten");
-    sh(&env, &["--device", "/dev/fuse:/dev/box"], "stat -c %t:%T /dev/box").ok().stdout_is("a:e5");
-    sh(&env, &["--device", "/dev/fuse:/sub/dir/box:r"], &open("/sub/dir/box")).stdout_is("read");
+    sh(
+        &env,
+        &["--device", "/dev/fuse:/dev/box:r"],
+        &open("/dev/box"),
+    )
+    .stdout_is("read");
+    sh(&env, &["--device", "/dev/fuse:/dev/box"], &open("/dev/box"))
+        .ok()
+        .stdout_is("read\nwritten");
+    sh(
+        &env,
+        &["--device", "/dev/fuse:/dev/box"],
+        "stat -c %t:%T /dev/box",
+    )
+    .ok()
+    .stdout_is("a:e5");
+    sh(
+        &env,
+        &["--device", "/dev/fuse:/sub/dir/box:r"],
+        &open("/sub/dir/box"),
+    )
+    .stdout_is("read");
     sh(&env, &[], "test -e /dev/fuse").exits(1);
     let own = format!("mknod /k c 10 229; {}", open("/k"));
     sh(&env, &[], &own).stdout_is("");
     sh(&env, &["--device-cgroup-rule", "c 10:229 r"], &own).stdout_is("read");
-    sh(&env, &["--device-cgroup-rule", "c *:* rw"], &own).ok().stdout_is("read\nwritten");
-    env.rctr(["create", "--name", "dev", "--device", "/dev/kmsg:/dev/l:rw", "--device-cgroup-rule", "c 1:11 r", "busybox"])
-        .ok();
+    sh(&env, &["--device-cgroup-rule", "c *:* rw"], &own)
+        .ok()
+        .stdout_is("read\nwritten");
+    env.rctr([
+        "create",
+        "--name",
+        "dev",
+        "--device",
+        "/dev/kmsg:/dev/l:rw",
+        "--device-cgroup-rule",
+        "c 1:11 r",
+        "busybox",
+    ])
+    .ok();
     let config = env.inspect("dev")["HostConfig"].take();
     assert_eq!(
         config["Devices"],
@@ -49,21 +80,30 @@ fn directories_and_links_of_devices() {
     symlink(path("a"), path("link")).unwrap();
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let directory = format!("{}:/dev/many", text(dir.path()));
-    sh(&env, &["--device", &directory], "cd /dev/many; find . -type c | sort; stat -c %a a")
-        .ok()
-        .stdout_is("./a\n./sub/b\n640");
+    sh(
+        &env,
+        &["--device", &directory],
+        "cd /dev/many; find . -type c | sort; stat -c %a a",
+    )
+    .ok()
+    .stdout_is("./a\n./sub/b\n640");
     let link = format!("{}:/dev/one", text(&path("link")));
     sh(&env, &["--device", &link], "stat -c '%F %t:%T' /dev/one")
         .ok()
         .stdout_is("character special file 1:3");
     for (device, named) in [
         (text(&path("sub/file")), "not a device node"),
-        ("/dev/nosuch".to_owned(), "error gathering device information while adding custom device \"/dev/nosuch\""),
+        (
+            "/dev/nosuch".to_owned(),
+            "error gathering device information while adding custom device \"/dev/nosuch\"",
+        ),
         ("null".to_owned(), "null is not an absolute path"),
         ("/dev/null:/x:q".to_owned(), "bad mode specified: q"),
         ("/a:/b:r:w".to_owned(), "bad format for path"),
     ] {
-        sh(&env, &["--device", &device], "true").exits(125).stderr_has(named);
+        sh(&env, &["--device", &device], "true")
+            .exits(125)
+            .stderr_has(named);
     }
     sh(&env, &["--device-cgroup-rule", "x"], "true")
         .exits(125)
@@ -73,9 +113,13 @@ fn directories_and_links_of_devices() {
 #[test]
 fn a_privileged_container_gets_the_devices_of_others_under_their_names_too() {
     let env = Env::new();
-    sh(&env, &["--privileged", "--device", "/dev/null:/dev/nothing"], "stat -c %t:%T /dev/nothing; test -e /dev/kmsg")
-        .ok()
-        .stdout_is("1:3");
+    sh(
+        &env,
+        &["--privileged", "--device", "/dev/null:/dev/nothing"],
+        "stat -c %t:%T /dev/nothing; test -e /dev/kmsg",
+    )
+    .ok()
+    .stdout_is("1:3");
 }
 
 #[test]
@@ -87,7 +131,9 @@ fn devices_by_name() {
     sh(&env, &["--gpus", "2"], "true")
         .exits(125)
         .stderr_has("nvidia.com/gpu=0");
-    sh(&env, &["--gpus", "lots"], "true").exits(125).stderr_has("invalid count (lots)");
+    sh(&env, &["--gpus", "lots"], "true")
+        .exits(125)
+        .stderr_has("invalid count (lots)");
     env.rctr(["ps", "-aq"]).ok().stdout_is("");
 
     // Both ways of writing a description.
@@ -133,8 +179,12 @@ fn devices_by_name() {
 /// A block device of this machine, as path and numbers.
 fn disk() -> Option<(String, String)> {
     let entries = fs::read_dir("/sys/block").ok()?;
-    let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
-    let name = names.into_iter().find(|name| name.starts_with("vd") || name.starts_with("sd"))?;
+    let names = entries
+        .flatten()
+        .filter_map(|e| e.file_name().into_string().ok());
+    let name = names
+        .into_iter()
+        .find(|name| name.starts_with("vd") || name.starts_with("sd"))?;
     let path = format!("/dev/{name}");
     let number = fs::metadata(&path).ok()?.rdev();
     Some((path, format!("{}:{}", major(number), minor(number))))
@@ -143,7 +193,9 @@ fn disk() -> Option<(String, String)> {
 #[test]
 fn limits_on_block_devices_are_in_the_cgroup() {
     let env = Env::new();
-    let Some((path, numbers)) = disk() else { return };
+    let Some((path, numbers)) = disk() else {
+        return;
+    };
     let v2 = fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     let flag = |name: &str, value: &str| format!("--device-{name}={path}:{value}");
     let flags = [
@@ -156,21 +208,47 @@ fn limits_on_block_devices_are_in_the_cgroup() {
     if v2 {
         sh(&env, &flags, "cat /sys/fs/cgroup/io.max")
             .ok()
-            .stdout_is(&format!("{numbers} rbps=1048576 wbps=2097152 riops=3 wiops=4"));
+            .stdout_is(&format!(
+                "{numbers} rbps=1048576 wbps=2097152 riops=3 wiops=4"
+            ));
     } else {
         let script = "cd /sys/fs/cgroup/blkio; for f in read_bps write_bps read_iops write_iops; do cat blkio.throttle.${f}_device; done";
-        sh(&env, &flags, script)
-            .ok()
-            .stdout_is(&format!("{numbers} 1048576\n{numbers} 2097152\n{numbers} 3\n{numbers} 4"));
+        sh(&env, &flags, script).ok().stdout_is(&format!(
+            "{numbers} 1048576\n{numbers} 2097152\n{numbers} 3\n{numbers} 4"
+        ));
     }
-    let weighted = sh(&env, &["--blkio-weight", "300"], "cat /sys/fs/cgroup/blkio/blkio.bfq.weight /sys/fs/cgroup/io.bfq.weight 2>/dev/null; true").ok().stdout();
-    assert!(weighted.is_empty() || weighted.contains("300"), "{weighted}");
+    let weighted = sh(
+        &env,
+        &["--blkio-weight", "300"],
+        "cat /sys/fs/cgroup/blkio/blkio.bfq.weight /sys/fs/cgroup/io.bfq.weight 2>/dev/null; true",
+    )
+    .ok()
+    .stdout();
+    assert!(
+        weighted.is_empty() || weighted.contains("300"),
+        "{weighted}"
+    );
     for (flags, named) in [
-        (&["--blkio-weight", "5"][..], "Range of blkio weight is from 10 to 1000"),
-        (&["--device-read-bps", "/tmp:1"], "bad format for device path: /tmp:1"),
-        (&["--device-read-bps", "/dev/nosuch:1"], "stat /dev/nosuch: No such file or directory"),
-        (&["--device-write-iops", "/dev/null:1k"], "invalid rate for device: /dev/null:1k"),
-        (&["--blkio-weight-device", "/dev/null:1"], "invalid weight for device: /dev/null:1"),
+        (
+            &["--blkio-weight", "5"][..],
+            "Range of blkio weight is from 10 to 1000",
+        ),
+        (
+            &["--device-read-bps", "/tmp:1"],
+            "bad format for device path: /tmp:1",
+        ),
+        (
+            &["--device-read-bps", "/dev/nosuch:1"],
+            "stat /dev/nosuch: No such file or directory",
+        ),
+        (
+            &["--device-write-iops", "/dev/null:1k"],
+            "invalid rate for device: /dev/null:1k",
+        ),
+        (
+            &["--blkio-weight-device", "/dev/null:1"],
+            "invalid weight for device: /dev/null:1",
+        ),
     ] {
         sh(&env, flags, "true").exits(125).stderr_has(named);
     }

@@ -49,7 +49,14 @@ impl Server {
 /// `run FLAGS… --network none --log-driver syslog --log-opt ADDRESS busybox sh -c SCRIPT`.
 fn run(env: &Env, server: &Server, flags: &[&str], script: &str) {
     let address = server.flag();
-    let driver = ["--network", "none", "--log-driver", "syslog", "--log-opt", &address];
+    let driver = [
+        "--network",
+        "none",
+        "--log-driver",
+        "syslog",
+        "--log-opt",
+        &address,
+    ];
     let words = [&["run"], flags, &driver, &["busybox", "sh", "-c", script]].concat();
     env.rctr(words).ok();
 }
@@ -59,9 +66,18 @@ fn every_line_arrives_with_its_priority_and_tag() {
     let env = Env::new();
     let server = Server::start();
     let flags = ["--rm", "--log-opt", "tag={{.Name}}", "--name", "web"];
-    run(&env, &server, &flags, "echo out; sleep 0.2; echo err >&2; sleep 0.2; printf last");
+    run(
+        &env,
+        &server,
+        &flags,
+        "echo out; sleep 0.2; echo err >&2; sleep 0.2; printf last",
+    );
     let lines = [server.line(), server.line(), server.line()];
-    for (line, (start, end)) in lines.iter().zip([("<30>", "]: out"), ("<27>", "]: err"), ("<30>", "]: last")]) {
+    for (line, (start, end)) in
+        lines
+            .iter()
+            .zip([("<30>", "]: out"), ("<27>", "]: err"), ("<30>", "]: last")])
+    {
         assert!(line.starts_with(start) && line.ends_with(end), "{line}");
         assert!(line.contains(" web["), "{line}");
     }
@@ -72,10 +88,24 @@ fn many_lines_arrive_in_order_and_are_kept_here_too() {
     let env = Env::new();
     let server = Server::start();
     let script = "seq 1 20000";
-    run(&env, &server, &["-d", "--name", "many", "--log-opt", "syslog-facility=local3"], script);
+    run(
+        &env,
+        &server,
+        &[
+            "-d",
+            "--name",
+            "many",
+            "--log-opt",
+            "syslog-facility=local3",
+        ],
+        script,
+    );
     for n in 1..=20000 {
         let line = server.line();
-        assert!(line.starts_with("<158>") && line.ends_with(&format!("]: {n}")), "{n}: {line}");
+        assert!(
+            line.starts_with("<158>") && line.ends_with(&format!("]: {n}")),
+            "{n}: {line}"
+        );
     }
     env.rctr(["wait", "many"]).ok();
     let kept = env.rctr(["logs", "many"]).ok().lines();
@@ -89,22 +119,35 @@ fn many_lines_arrive_in_order_and_are_kept_here_too() {
 fn a_driver_that_is_killed_is_started_again() {
     let env = Env::new();
     let server = Server::start();
-    run(&env, &server, &["-d", "--name", "on"], "mkfifo /f; while :; do cat /f; done");
+    run(
+        &env,
+        &server,
+        &["-d", "--name", "on"],
+        "mkfifo /f; while :; do cat /f; done",
+    );
     let id = env.inspect("on")["Id"].as_str().unwrap().to_owned();
     let monitor = env.monitor_of(&id).unwrap();
     let driver = || {
         let children = std::fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children"));
         let children = children.unwrap_or_default();
-        let mut pids = children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
+        let mut pids = children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse::<i32>().ok());
         pids.find(|pid| {
             let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
             words.is_ok_and(|words| words.contains("log-driver"))
         })
     };
     wait_for("the driver to run", || driver().is_some());
-    wait_for("the pipe", || env.rctr(["exec", "on", "test", "-p", "/f"]).status() == 0);
+    wait_for("the pipe", || {
+        env.rctr(["exec", "on", "test", "-p", "/f"]).status() == 0
+    });
     let first = driver().unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(first),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
     env.rctr(["exec", "on", "sh", "-c", "echo after > /f"]).ok();
     assert!(server.line().ends_with("]: after"));
     assert_ne!(driver(), Some(first));
@@ -117,12 +160,27 @@ fn a_receiver_that_comes_back_gets_what_waited() {
     let address = listener.local_addr().unwrap();
     let flag = format!("syslog-address=tcp://{address}");
     let words = [
-        "run", "-d", "--name", "back", "--network", "none", "--log-driver", "syslog", "--log-opt", &flag, "busybox", "sh",
-        "-c", "mkfifo /f; while cat /f; do :; done",
+        "run",
+        "-d",
+        "--name",
+        "back",
+        "--network",
+        "none",
+        "--log-driver",
+        "syslog",
+        "--log-opt",
+        &flag,
+        "busybox",
+        "sh",
+        "-c",
+        "mkfifo /f; while cat /f; do :; done",
     ];
     env.rctr(words).ok();
-    wait_for("the pipe", || env.rctr(["exec", "back", "test", "-p", "/f"]).status() == 0);
-    env.rctr(["exec", "back", "sh", "-c", "echo first > /f"]).ok();
+    wait_for("the pipe", || {
+        env.rctr(["exec", "back", "test", "-p", "/f"]).status() == 0
+    });
+    env.rctr(["exec", "back", "sh", "-c", "echo first > /f"])
+        .ok();
     // The first connection was a look; the second carries the lines.
     let line = |listener: &TcpListener| -> (TcpStream, String) {
         loop {
@@ -131,7 +189,10 @@ fn a_receiver_that_comes_back_gets_what_waited() {
             let mut buffer = [0; 1024];
             let count = connection.read(&mut buffer).unwrap();
             if count > 0 {
-                return (connection, String::from_utf8_lossy(&buffer[..count]).into_owned());
+                return (
+                    connection,
+                    String::from_utf8_lossy(&buffer[..count]).into_owned(),
+                );
             }
         }
     };
@@ -139,14 +200,19 @@ fn a_receiver_that_comes_back_gets_what_waited() {
     assert!(text.ends_with("]: first\n"), "{text}");
     drop(connection);
     drop(listener);
-    env.rctr(["exec", "back", "sh", "-c", "echo second > /f"]).ok();
+    env.rctr(["exec", "back", "sh", "-c", "echo second > /f"])
+        .ok();
     env.wait_log("back", "second");
     let listener = TcpListener::bind(address).unwrap();
     let (_connection, text) = line(&listener);
     assert!(text.ends_with("]: second\n"), "{text}");
     // It is told where the container's files are.
     let id = env.inspect("back")["Id"].as_str().unwrap().to_owned();
-    let errors = env.root().join("containers").join(id).join("log-driver.errors");
+    let errors = env
+        .root()
+        .join("containers")
+        .join(id)
+        .join("log-driver.errors");
     assert!(std::fs::read_to_string(errors).unwrap().contains("refused"));
 }
 
@@ -158,13 +224,32 @@ fn a_receiver_that_reads_nothing_holds_nobody_up_for_ever() {
     let flag = format!("syslog-address=tcp://{}", listener.local_addr().unwrap());
     let script = "yes 0123456789012345678901234567890123456789 | head -c 20000000; echo done >&2";
     let words = [
-        "run", "--rm", "--network", "none", "--log-driver", "syslog", "--log-opt", &flag, "--log-opt",
-        "mode=non-blocking", "--log-opt", "max-buffer-size=64k", "--log-opt", "cache-disabled=true", "busybox", "sh",
-        "-c", script,
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--log-driver",
+        "syslog",
+        "--log-opt",
+        &flag,
+        "--log-opt",
+        "mode=non-blocking",
+        "--log-opt",
+        "max-buffer-size=64k",
+        "--log-opt",
+        "cache-disabled=true",
+        "busybox",
+        "sh",
+        "-c",
+        script,
     ];
     let output = env.rctr(words);
     output.ok().stderr_has("done");
-    assert!(output.took() < Duration::from_secs(20), "{:?}", output.took());
+    assert!(
+        output.took() < Duration::from_secs(20),
+        "{:?}",
+        output.took()
+    );
     drop(listener);
 }
 
@@ -172,23 +257,66 @@ fn a_receiver_that_reads_nothing_holds_nobody_up_for_ever() {
 fn a_driver_without_a_receiver_starts_nothing() {
     let env = Env::new();
     for (flags, named) in [
-        (&["syslog", "--log-opt", "syslog-address=tcp://127.0.0.1:1"][..], "failed to initialize logging driver"),
-        (&["fluentd", "--log-opt", "fluentd-address=127.0.0.1:1"], "dial tcp://127.0.0.1:1"),
+        (
+            &["syslog", "--log-opt", "syslog-address=tcp://127.0.0.1:1"][..],
+            "failed to initialize logging driver",
+        ),
+        (
+            &["fluentd", "--log-opt", "fluentd-address=127.0.0.1:1"],
+            "dial tcp://127.0.0.1:1",
+        ),
         (&["foo"], "logger: no log driver named 'foo' is registered"),
         (&["awslogs"], "log driver awslogs is not supported"),
-        (&["json-file", "--log-opt", "foo=1"], "unknown log opt 'foo' for json-file log driver"),
-        (&["json-file", "--log-opt", "max-file=x"], "invalid value for max-file"),
-        (&["syslog", "--log-opt", "syslog-facility=x"], "no such facility"),
-        (&["journald", "--log-opt", "tag={{.X}}"], "invalid value for tag"),
-        (&["local", "--log-opt", "mode=x"], "logging mode not supported: x"),
+        (
+            &["json-file", "--log-opt", "foo=1"],
+            "unknown log opt 'foo' for json-file log driver",
+        ),
+        (
+            &["json-file", "--log-opt", "max-file=x"],
+            "invalid value for max-file",
+        ),
+        (
+            &["syslog", "--log-opt", "syslog-facility=x"],
+            "no such facility",
+        ),
+        (
+            &["journald", "--log-opt", "tag={{.X}}"],
+            "invalid value for tag",
+        ),
+        (
+            &["local", "--log-opt", "mode=x"],
+            "logging mode not supported: x",
+        ),
     ] {
-        let words = [&["run", "--rm", "--network", "none", "--log-driver"], flags, &["busybox", "true"]].concat();
+        let words = [
+            &["run", "--rm", "--network", "none", "--log-driver"],
+            flags,
+            &["busybox", "true"],
+        ]
+        .concat();
         env.rctr(words).exits(125).stderr_has(named);
     }
     env.rctr(["ps", "-aq"]).ok().stdout_is("");
     // Fluentd may come later.
-    let later = ["fluentd", "--log-opt", "fluentd-address=127.0.0.1:1", "--log-opt", "fluentd-async=true"];
-    let words = [&["run", "--name", "later", "--network", "none", "--log-driver"], &later[..], &["busybox", "echo", "hello"]];
+    let later = [
+        "fluentd",
+        "--log-opt",
+        "fluentd-address=127.0.0.1:1",
+        "--log-opt",
+        "fluentd-async=true",
+    ];
+    let words = [
+        &[
+            "run",
+            "--name",
+            "later",
+            "--network",
+            "none",
+            "--log-driver",
+        ],
+        &later[..],
+        &["busybox", "echo", "hello"],
+    ];
     env.rctr(words.concat()).ok().stdout_is("hello");
     env.rctr(["logs", "later"]).ok().stdout_is("hello");
 }
@@ -199,8 +327,24 @@ fn fluentd_gets_what_docker_sends_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("fluentd-address={}", listener.local_addr().unwrap());
     let words = [
-        "run", "--rm", "--network", "none", "--log-driver", "fluentd", "--log-opt", &address, "--log-opt",
-        "tag=docker.{{.Name}}", "--log-opt", "labels=tier", "--label", "tier=front", "--name", "web", "busybox", "echo",
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--log-driver",
+        "fluentd",
+        "--log-opt",
+        &address,
+        "--log-opt",
+        "tag=docker.{{.Name}}",
+        "--log-opt",
+        "labels=tier",
+        "--label",
+        "tier=front",
+        "--name",
+        "web",
+        "busybox",
+        "echo",
         "hello",
     ];
     env.rctr(words).ok();
@@ -213,24 +357,54 @@ fn fluentd_gets_what_docker_sends_it() {
     });
     let text = String::from_utf8_lossy(&bytes);
     assert!(bytes.starts_with(b"\x93\xaadocker.web\x91\x92"), "{text}");
-    for word in ["container_id\u{fffd}@", "container_name\u{fffd}/web", "source\u{fffd}stdout", "log\u{fffd}hello", "tier\u{fffd}front"] {
+    for word in [
+        "container_id\u{fffd}@",
+        "container_name\u{fffd}/web",
+        "source\u{fffd}stdout",
+        "log\u{fffd}hello",
+        "tier\u{fffd}front",
+    ] {
         assert!(text.contains(word), "{word} in {text:?}");
     }
 }
 
 #[test]
 fn files_have_their_own_sizes() {
-    let env = Env::builder().config("[log]\ndriver = \"local\"\nmax_size = \"1m\"\nmax_file = 2\n").build();
+    let env = Env::builder()
+        .config("[log]\ndriver = \"local\"\nmax_size = \"1m\"\nmax_file = 2\n")
+        .build();
     let opts = ["--log-opt", "max-size=10k", "--log-opt", "max-file=3"];
-    let words = [&["run", "--name", "sized", "--network", "none"], &opts[..], &["busybox", "seq", "1", "5000"]].concat();
+    let words = [
+        &["run", "--name", "sized", "--network", "none"],
+        &opts[..],
+        &["busybox", "seq", "1", "5000"],
+    ]
+    .concat();
     env.rctr(words).ok();
     let id = env.inspect("sized")["Id"].as_str().unwrap().to_owned();
     let dir = env.root().join("containers").join(id);
     let size = |name: &str| std::fs::metadata(dir.join(name)).map_or(0, |m| m.len());
-    assert!(size("log") <= 10240 && size("log.1") <= 10240 && size("log.2") > 0 && size("log.3") == 0);
+    assert!(
+        size("log") <= 10240 && size("log.1") <= 10240 && size("log.2") > 0 && size("log.3") == 0
+    );
     let config = env.inspect("sized")["HostConfig"]["LogConfig"].take();
-    assert_eq!(config, serde_json::json!({"Type": "local", "Config": {"max-file": "3", "max-size": "10k"}}));
-    env.rctr(["run", "--name", "no", "--network", "none", "--log-driver", "none", "busybox", "echo", "x"]).ok();
+    assert_eq!(
+        config,
+        serde_json::json!({"Type": "local", "Config": {"max-file": "3", "max-size": "10k"}})
+    );
+    env.rctr([
+        "run",
+        "--name",
+        "no",
+        "--network",
+        "none",
+        "--log-driver",
+        "none",
+        "busybox",
+        "echo",
+        "x",
+    ])
+    .ok();
     env.rctr(["logs", "no"])
         .exits(1)
         .stderr_has("configured logging driver does not support reading");

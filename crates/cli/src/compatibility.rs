@@ -149,13 +149,17 @@ mod tests {
     #[test]
     fn nothing_of_docker_s_is_left_without_an_answer() {
         let root = Cli::command();
-        let missing = docker().into_iter().filter(|entry| {
-            matches!(verdict(&root, entry), Verdict::Missing)
-        });
+        let missing = docker()
+            .into_iter()
+            .filter(|entry| matches!(verdict(&root, entry), Verdict::Missing));
         let missing: Vec<String> = missing
             .map(|entry| format!("{} {}", entry.command, entry.flag.join(" ")))
             .collect();
-        assert!(missing.is_empty(), "neither there nor refused:\n{}", missing.join("\n"));
+        assert!(
+            missing.is_empty(),
+            "neither there nor refused:\n{}",
+            missing.join("\n")
+        );
     }
 
     #[test]
@@ -168,7 +172,10 @@ mod tests {
                 let words: Vec<&str> = words.chain([*flag, "1"]).collect();
                 let parsed = docker_manners(Cli::command()).try_get_matches_from(&words);
                 let unknown = parsed.is_err_and(|e| {
-                    matches!(e.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand)
+                    matches!(
+                        e.kind(),
+                        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand
+                    )
                 });
                 if works {
                     assert!(!unknown, "{words:?}");
@@ -181,7 +188,10 @@ mod tests {
 
     fn has_flag_of(root: &Command, entry: &Entry) -> bool {
         let command = find(root, &entry.command);
-        entry.flag.last().is_some_and(|flag| command.is_some_and(|command| has_flag(command, flag)))
+        entry
+            .flag
+            .last()
+            .is_some_and(|flag| command.is_some_and(|command| has_flag(command, flag)))
     }
 
     #[test]
@@ -192,7 +202,10 @@ mod tests {
             let [kind, commands, flag, text] = row[..] else {
                 panic!("{line:?} has no four columns");
             };
-            assert!(["refused", "note"].contains(&kind) && !text.is_empty(), "{line}");
+            assert!(
+                ["refused", "note"].contains(&kind) && !text.is_empty(),
+                "{line}"
+            );
             for command in commands.split(',') {
                 let known = docker.iter().any(|entry| {
                     entry.command == command && entry.flag.last().copied().unwrap_or("-") == flag

@@ -229,7 +229,11 @@ fn resolv_conf(host: &str, options: &RunOptions, filter: bool, v6: bool) -> Stri
             servers.extend(["2001:4860:4860::8888", "2001:4860:4860::8844"].map(str::to_owned));
         }
     }
-    lines_of(&servers, &search_of(host, options), &options_of(host, options))
+    lines_of(
+        &servers,
+        &search_of(host, options),
+        &options_of(host, options),
+    )
 }
 
 /// With names of other containers: our server, which asks the others. As with Docker, a name without a dot is asked as it

@@ -3,10 +3,10 @@
 use std::str::FromStr;
 
 use rctr_engine::options::{
-    EndpointFlags, EndpointRequest, combine_networks, parse_ip4, parse_ip6, parse_link_local, parse_mac,
-    AttachTo, BlockIo, DeviceFlag, Devices, Isolation, LogChoice, MountSpec, ParseError,
-    PullPolicy, RestartPolicy, RunOptions, SecurityOptions, check_cpuset, check_isolation,
-    parse_annotation, parse_cpus, parse_dns, parse_dns_search, parse_expose, parse_log_options,
+    AttachTo, BlockIo, DeviceFlag, Devices, EndpointFlags, EndpointRequest, Isolation, LogChoice,
+    MountSpec, ParseError, PullPolicy, RestartPolicy, RunOptions, SecurityOptions, check_cpuset,
+    check_isolation, combine_networks, parse_annotation, parse_cpus, parse_dns, parse_dns_search,
+    parse_expose, parse_ip4, parse_ip6, parse_link_local, parse_log_options, parse_mac,
     parse_memory_swap, parse_name, parse_platform, parse_rate_bytes, parse_rate_operations,
     parse_signal, parse_size, parse_storage_option, parse_sysctl, parse_uts, parse_weight_device,
     resolve_env, resolve_labels,
@@ -67,7 +67,9 @@ impl ContainerFlags {
             link_local: check.each("--link-local-ip", &self.link_local_ip, parse_link_local)?,
         };
         for text in &self.network {
-            check.one("--network", Some(text.clone()), |text| text.parse::<EndpointRequest>())?;
+            check.one("--network", Some(text.clone()), |text| {
+                text.parse::<EndpointRequest>()
+            })?;
         }
         let (network, endpoints) =
             combine_networks(&self.network, places).map_err(|e| check.files(&e))?;

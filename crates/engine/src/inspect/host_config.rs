@@ -157,7 +157,11 @@ impl HostConfig {
                 .map(|file| file.display().to_string())
                 .unwrap_or_default(),
             log_config: LogConfig {
-                r#type: options.log.driver.clone().unwrap_or_else(|| log_driver.to_owned()),
+                r#type: options
+                    .log
+                    .driver
+                    .clone()
+                    .unwrap_or_else(|| log_driver.to_owned()),
                 config: options.log.options.clone(),
             },
             network_mode: network_mode(&options.network),
@@ -207,7 +211,9 @@ impl HostConfig {
             .to_owned(),
             userns_mode: options.isolation.userns.to_string(),
             shm_size: options.shm_size.unwrap_or(DEFAULT_SHM_SIZE),
-            storage_opt: options.storage_size.map(|size| [("size".to_owned(), size.to_string())].into()),
+            storage_opt: options
+                .storage_size
+                .map(|size| [("size".to_owned(), size.to_string())].into()),
             sysctls: options.sysctls.clone(),
             runtime: options.runtime.clone().unwrap_or_else(|| "runc".to_owned()),
             isolation: String::new(),

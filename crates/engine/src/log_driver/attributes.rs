@@ -78,7 +78,9 @@ pub(crate) fn attributes(
             continue;
         };
         let expression = regex::Regex::new(expression).map_err(|_| ParseError::LogValue {
-            reason: format!("invalid value for {kind}-regex: {expression}: not a regular expression"),
+            reason: format!(
+                "invalid value for {kind}-regex: {expression}: not a regular expression"
+            ),
         })?;
         for (name, value) in all.iter().filter(|(name, _)| expression.is_match(name)) {
             found.insert((*name).to_owned(), (*value).to_owned());
@@ -104,7 +106,10 @@ mod tests {
         container.image_id = format!("sha256:{}", "ab".repeat(32));
         let tag = |template: &str| tag(&container, template).map_err(|e| e.to_string());
         assert_eq!(tag("x{{.ID}}/{{ .Name }}").unwrap(), "x0123456789ab/test");
-        assert_eq!(tag("{{.ImageName}}-{{.ImageID}}").unwrap(), "test-abababababab");
+        assert_eq!(
+            tag("{{.ImageName}}-{{.ImageID}}").unwrap(),
+            "test-abababababab"
+        );
         assert_eq!(tag("plain").unwrap(), "plain");
         assert!(tag("{{.Nope}}").unwrap_err().contains("ImageFullID"));
         assert!(tag("{{.ID").is_err());

@@ -85,7 +85,11 @@ impl Endpoint {
             Endpoint::Udp(address) => {
                 let mut addresses = address.to_socket_addrs()?;
                 let address = addresses.next().ok_or(io::ErrorKind::NotFound)?;
-                let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                let any = if address.is_ipv4() {
+                    "0.0.0.0:0"
+                } else {
+                    "[::]:0"
+                };
                 let socket = UdpSocket::bind(any)?;
                 socket.connect(address)?;
                 Ok(Connection::Udp(socket))
@@ -203,9 +207,19 @@ mod tests {
         ] {
             assert_eq!(parse(text), read);
         }
-        for text in ["unix://x", "tcp://", "tcp://h:port", "ftp://h", "tcp+tls://h", "tcp://h/x"] {
+        for text in [
+            "unix://x",
+            "tcp://",
+            "tcp://h:port",
+            "ftp://h",
+            "tcp+tls://h",
+            "tcp://h/x",
+        ] {
             let message = parse(text);
-            assert!(message.starts_with(&format!("invalid value for x: {text}: ")), "{message}");
+            assert!(
+                message.starts_with(&format!("invalid value for x: {text}: ")),
+                "{message}"
+            );
         }
     }
 }

@@ -78,9 +78,10 @@ impl Fluentd {
         }
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.endpoint.connect(self.patience).map_err(|e| {
-                io::Error::new(e.kind(), format!("dial {}: {e}", self.endpoint))
-            })?,
+            None => self
+                .endpoint
+                .connect(self.patience)
+                .map_err(|e| io::Error::new(e.kind(), format!("dial {}: {e}", self.endpoint)))?,
         };
         Ok(self.connection.insert(connection))
     }
@@ -153,7 +154,12 @@ impl Fluentd {
 }
 
 fn await_ack(connection: &mut Connection, chunk: &str) -> io::Result<()> {
-    let bad = || io::Error::new(io::ErrorKind::InvalidData, "the receiver does not acknowledge");
+    let bad = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the receiver does not acknowledge",
+        )
+    };
     let mut answer = Vec::new();
     let mut buffer = [0; 256];
     loop {

@@ -103,7 +103,10 @@ impl Queue {
         }
         let count = count.min(inner.records.len());
         let records: Vec<Record> = inner.records.drain(..count).collect();
-        inner.bytes -= records.iter().map(|record| record.text.len()).sum::<usize>();
+        inner.bytes -= records
+            .iter()
+            .map(|record| record.text.len())
+            .sum::<usize>();
         let dropped = std::mem::take(&mut inner.dropped);
         drop(inner);
         self.changed.notify_all();

@@ -43,8 +43,16 @@ impl Syslog {
         let bad = |key: &str, value: &str, why: &str| ParseError::LogValue {
             reason: format!("invalid value for {key}: {value}: {why}"),
         };
-        if let Some(key) = plan.options.keys().find(|key| key.starts_with("syslog-tls-")) {
-            return Err(bad(key, "", "TLS is not supported: let a local forwarder do it"));
+        if let Some(key) = plan
+            .options
+            .keys()
+            .find(|key| key.starts_with("syslog-tls-"))
+        {
+            return Err(bad(
+                key,
+                "",
+                "TLS is not supported: let a local forwarder do it",
+            ));
         }
         let endpoint = match plan.option("syslog-address") {
             None | Some("") => Endpoint::SystemLog,
@@ -68,7 +76,11 @@ impl Syslog {
             Some("rfc5424") => Format::Rfc5424 { micro: false },
             Some("rfc5424micro") => Format::Rfc5424 { micro: true },
             Some(word) => {
-                return Err(bad("syslog-format", word, "rfc3164, rfc5424 or rfc5424micro"));
+                return Err(bad(
+                    "syslog-format",
+                    word,
+                    "rfc3164, rfc5424 or rfc5424micro",
+                ));
             }
         };
         Ok(Syslog {

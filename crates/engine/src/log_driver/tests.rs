@@ -76,7 +76,10 @@ fn the_journal_gets_docker_s_fields() {
     }
     let count = server.recv(&mut buffer).unwrap();
     let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
-    assert!(text.ends_with("MESSAGE\n\u{9}\0\0\0\0\0\0\0two\nlines\n"), "{text:?}");
+    assert!(
+        text.ends_with("MESSAGE\n\u{9}\0\0\0\0\0\0\0two\nlines\n"),
+        "{text:?}"
+    );
     for field in [
         "PRIORITY=3",
         "CONTAINER_PARTIAL_MESSAGE=true",
@@ -105,15 +108,24 @@ fn syslog_in_all_its_formats() {
     let local = line(&[], Stream::Stdout);
     assert!(local.starts_with("<30>Sep  "), "{local}");
     assert!(local.ends_with(&format!(" {tag}[{pid}]: hello")), "{local}");
-    let error = line(&["syslog-facility=local7", "syslog-format=rfc3164"], Stream::Stderr);
+    let error = line(
+        &["syslog-facility=local7", "syslog-format=rfc3164"],
+        Stream::Stderr,
+    );
     assert!(error.starts_with("<187>Sep  "), "{error}");
-    assert!(error.ends_with(&format!(" node {tag}[{pid}]: hello")), "{error}");
+    assert!(
+        error.ends_with(&format!(" node {tag}[{pid}]: hello")),
+        "{error}"
+    );
     assert_eq!(
         line(&["syslog-format=rfc5424"], Stream::Stdout),
         format!("<30>1 2001-09-09T01:46:40Z node {tag} {pid} {tag} - hello")
     );
     assert_eq!(
-        line(&["syslog-format=rfc5424micro", "syslog-facility=1"], Stream::Stdout),
+        line(
+            &["syslog-format=rfc5424micro", "syslog-facility=1"],
+            Stream::Stdout
+        ),
         format!("<14>1 2001-09-09T01:46:40.000005Z node {tag} {pid} {tag} - hello")
     );
 }
@@ -208,7 +220,11 @@ fn fluentd_gets_events_and_acknowledges() {
         expected.string(name);
         expected.string(value);
     }
-    assert!(message.starts_with(&expected.0), "{}", String::from_utf8_lossy(&message));
+    assert!(
+        message.starts_with(&expected.0),
+        "{}",
+        String::from_utf8_lossy(&message)
+    );
 }
 
 #[test]

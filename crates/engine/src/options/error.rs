@@ -521,9 +521,7 @@ pub enum ParseError {
         other: &'static str,
     },
     /// `--cpu-period` out of range.
-    #[error(
-        "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"
-    )]
+    #[error("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")]
     CpuPeriod,
     /// `--cpu-quota` too small.
     #[error("CPU cfs quota can not be less than 1ms (i.e. 1000)")]

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{AddHost, AttachTo, NetworkMode, ParseError, PullPolicy, SeccompChoice, SecurityOptions, Ulimit};
+use super::{
+    AddHost, AttachTo, NetworkMode, ParseError, PullPolicy, SeccompChoice, SecurityOptions, Ulimit,
+};
 
 /// The resource limits that `--ulimit` knows.
 pub(crate) const ULIMIT_NAMES: [&str; 15] = [

@@ -46,13 +46,14 @@ pub use misc::{
 pub(crate) use mount::clean_path;
 pub use name::{check_hostname, check_volume_name, parse_dns, parse_dns_search, parse_name};
 pub use network::{
-    EndpointFlags, EndpointRequest, combine_networks, parse_ip4, parse_ip6, parse_link_local, parse_mac,
+    EndpointFlags, EndpointRequest, combine_networks, parse_ip4, parse_ip6, parse_link_local,
+    parse_mac,
 };
 pub use port::parse_expose;
 pub use restart::{RestartMode, RestartPolicy};
 pub use signal::parse_signal;
-pub use volume::{check_volume_driver, check_volume_options};
 pub use size::{check_cpuset, deserialize_size, parse_cpus, parse_memory_swap, parse_size};
+pub use volume::{check_volume_driver, check_volume_options};
 
 /// Everything `run` and `create` take. `Default` is `run IMAGE` without a flag.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

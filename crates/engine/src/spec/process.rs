@@ -144,7 +144,9 @@ fn args(container: &Container) -> Vec<String> {
 /// HOSTNAME does without the domain, as Docker has it.
 fn short_name<'a>(options: &RunOptions, name: &'a str) -> &'a str {
     let domain = options.domainname.as_deref().unwrap_or_default();
-    let without = name.strip_suffix(domain).and_then(|name| name.strip_suffix('.'));
+    let without = name
+        .strip_suffix(domain)
+        .and_then(|name| name.strip_suffix('.'));
     without.unwrap_or(name)
 }
 

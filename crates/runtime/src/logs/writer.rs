@@ -194,7 +194,10 @@ impl LogFile {
 fn whole_records(records: &[u8], room: usize) -> usize {
     match records.get(..room) {
         None => records.len(),
-        Some(fitting) => fitting.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1),
+        Some(fitting) => fitting
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |end| end + 1),
     }
 }
 
