@@ -246,8 +246,14 @@ impl Cgroup {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             // Written again each time: v1 drops processes that fork at the wrong moment.
-            fs::write(&file, word).map_err(|e| Error::file("write", &file, e))?;
-            let now = fs::read_to_string(&probe).map_err(|e| Error::file("read", &probe, e))?;
+            let written = fs::write(&file, word).map_err(|e| (&file, e));
+            let now =
+                match written.and_then(|()| fs::read_to_string(&probe).map_err(|e| (&probe, e))) {
+                    // What was killed while it was frozen dies of it now.
+                    Err((_, e)) if !frozen && is_gone(&e) => return Ok(()),
+                    Err((path, e)) => return Err(Error::file("access", path, e)),
+                    Ok(now) => now,
+                };
             if now.lines().any(|line| line.trim() == want) {
                 return Ok(());
             }
@@ -321,6 +327,11 @@ impl Cgroup {
             None => Ok(()),
         }
     }
+}
+
+/// Whether an error on a cgroup's file says that the cgroup has been removed.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }
 
 /// `a-b.slice` lies in `a.slice/a-b.slice`; `-.slice` is the root.
