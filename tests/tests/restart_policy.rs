@@ -180,7 +180,9 @@ fn waiting_to_come_back_is_ended_by_stop_and_kill_and_rm() {
     for ((verb, name), id) in verbs.iter().zip(&names).zip(&ids) {
         wait_long_pause(&env, name);
         let pid = timer(&env, id).expect("somebody waits");
-        env.rctr([verb, &[&name[..]]].concat()).ok().stdout_is(name);
+        env.rctr([*verb, &[&name[..]]].concat())
+            .ok()
+            .stdout_is(name);
         wait_for("the one that waited to be gone", || {
             !std::path::Path::new(&format!("/proc/{pid}/stat")).exists()
         });
