@@ -18,7 +18,7 @@ fn address(machine: &Machine<'_>, env: &Env, container: &str, network: &str) -> 
 }
 
 fn fetch(machine: &Machine<'_>, env: &Env, from: &str, url: &str) -> bool {
-    let out = machine.inside(|| env.rctr(["exec", from, "wget", "-T", "2", "-qO-", url]));
+    let out = machine.inside(|| env.rctr(["exec", from, "timeout", "2", "wget", "-qO-", url]));
     out.status() == 0 && out.stdout() == "ok"
 }
 
@@ -416,7 +416,7 @@ fn an_internal_network_leads_nowhere() {
         .ok()
         .stdout_lacks("default");
     let around = format!(
-        "ip route add default via {} && wget -T 2 -qO- http://{}:9/",
+        "ip route add default via {} && timeout 2 wget -qO- http://{}:9/",
         a.rsplit_once('.')
             .map(|(n, _)| format!("{n}.1"))
             .expect("an address"),
@@ -808,7 +808,13 @@ fn a_macvlan_without_a_parent_leads_nowhere() {
 #[test]
 fn nothing_is_left_on_the_machine() {
     let env = env_with("busybox");
-    env.rctr(["network", "create", "gone"]).ok();
+    let subnet = env
+        .slot()
+        .subnet()
+        .to_string()
+        .replace("10.213.", "10.215.");
+    env.rctr(["network", "create", "--subnet", &subnet, "gone"])
+        .ok();
     env.rctr(["run", "--rm", "--network", "gone", "busybox", "true"])
         .ok();
     let id = env

@@ -12,7 +12,7 @@ use rctr_network::{BridgeConfig, Deferred, Endpoint};
 use rctr_store::{AddressPool, Tx};
 
 use crate::model::{Connection, Container, EndpointState, PublishedPort, Status};
-use crate::network::{Network, Pool};
+use crate::network::{Driver, Network, Pool};
 use crate::options::{EndpointRequest, NetworkMode};
 use crate::{Engine, Error, Result, isolation, names, rootless};
 
@@ -160,7 +160,7 @@ impl Engine {
     ) -> Result<EndpointState> {
         let pools = match network.name == DEFAULT_NETWORK {
             true => pools_of(&self.settle_bridge(tx)?),
-            false => network.pools.clone(),
+            false => self.settle_pools(tx, network)?,
         };
         let key = address_key(network);
         let (mut v4, mut v6) = (None, None);
@@ -206,6 +206,38 @@ impl Engine {
             v6: v6.map(|(address, len, gateway)| (address, len, gateway.unwrap_or(unset))),
             ports: Vec::new(),
         })
+    }
+
+    /// Where a network's addresses come from: a subnet that nobody asked for is chosen anew if, with the bridge away,
+    /// something else has taken it.
+    fn settle_pools(&self, tx: &Tx<'_>, network: &Network) -> Result<Vec<Pool>> {
+        let mut stored: Vec<Network> = tx.find_networks(&network.id)?;
+        let Some(mut network) = stored.pop().filter(|found| found.id == network.id) else {
+            return Err(Error::NoSuchNetwork {
+                name: network.name.clone(),
+            });
+        };
+        let interface = network.interface();
+        let (driver, others) = (network.driver, self.spoken_for(tx, Some(&network.id))?);
+        let mut changed = false;
+        for pool in network.pools.iter_mut().filter(|pool| pool.chosen) {
+            let IpNet::V4(before) = pool.subnet else {
+                continue;
+            };
+            if driver != Driver::Bridge {
+                continue;
+            }
+            let chosen = rctr_network::choose_subnet(&interface, Some(before), &others)?;
+            if chosen != before {
+                pool.subnet = chosen.into();
+                pool.gateway = chosen.hosts().next().map(IpAddr::from);
+                changed = true;
+            }
+        }
+        if changed {
+            tx.replace_network(&network.id, &network)?;
+        }
+        Ok(network.pools)
     }
 
     /// Gives back a container's addresses, but those that were asked for: they stay its own while it exists.

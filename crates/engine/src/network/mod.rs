@@ -402,10 +402,12 @@ impl Engine {
         }
     }
 
-    /// The subnets that networks have, the default one's among them: none of them may be given to another.
+    /// The subnets that networks have, the default one's among them, but not that of the network `but` (by id, or the
+    /// default one's name): none of them may be given to another.
     pub(crate) fn spoken_for(&self, tx: &Tx<'_>, but: Option<&str>) -> Result<Vec<IpNet>> {
         let networks: Vec<Network> = tx.networks()?;
-        let pools = networks.iter().flat_map(|n| n.pools.iter());
+        let others = networks.iter().filter(|n| Some(n.id.as_str()) != but);
+        let pools = others.flat_map(|n| n.pools.iter());
         let mut subnets: Vec<IpNet> = pools.map(|pool| pool.subnet).collect();
         if but != Some(crate::endpoint::DEFAULT_NETWORK) {
             let chosen = tx.subnet(crate::endpoint::DEFAULT_NETWORK)?;
