@@ -219,7 +219,9 @@ fn host(container: &Container) -> Host {
     let way_out = container.way_out().map(|state| &state.network);
     let mut states: Vec<&EndpointState> = container.networks.iter().collect();
     states.sort_by_key(|state| Some(&state.network) != way_out);
-    let custom = states.iter().filter(|s| s.network != endpoint::DEFAULT_NETWORK);
+    let custom = states
+        .iter()
+        .filter(|s| s.network != endpoint::DEFAULT_NETWORK);
     Host {
         id: container.id.clone(),
         places: custom.map(|state| place(container, state)).collect(),

@@ -101,14 +101,14 @@ impl Engine {
         let connections = container.connections().into_owned().into_iter();
         connections
             .map(|connection| {
-                let network = self
-                    .network(&connection.network_id)
-                    .map_err(|error| match error {
-                        Error::NoSuchNetwork { .. } => Error::NoSuchNetwork {
-                            name: connection.request.network.clone(),
-                        },
-                        other => other,
-                    })?;
+                let network =
+                    self.network(&connection.network_id)
+                        .map_err(|error| match error {
+                            Error::NoSuchNetwork { .. } => Error::NoSuchNetwork {
+                                name: connection.request.network.clone(),
+                            },
+                            other => other,
+                        })?;
                 Ok((connection, network))
             })
             .collect()
@@ -375,7 +375,9 @@ impl Engine {
             let endpoint = pod.network.and_then(|network| network.endpoint);
             (endpoint.map(|e| e.network), pod.options.name)
         });
-        let used = user.chain(pods).find_map(|(network, name)| Some((network?, name)));
+        let used = user
+            .chain(pods)
+            .find_map(|(network, name)| Some((network?, name)));
         if let Some((network, container)) = used {
             return Err(Error::NetworkInUse { network, container });
         }
@@ -477,7 +479,12 @@ fn take(
     pool: &Pool,
     wanted: Option<IpAddr>,
 ) -> rctr_store::Result<IpAddr> {
-    let reserved: Vec<IpAddr> = pool.gateway.iter().chain(pool.aux.values()).copied().collect();
+    let reserved: Vec<IpAddr> = pool
+        .gateway
+        .iter()
+        .chain(pool.aux.values())
+        .copied()
+        .collect();
     let pool = AddressPool {
         network,
         subnet: pool.subnet,

@@ -11,7 +11,7 @@ pub use rctr_runtime::HealthStatus;
 
 use crate::inspect::network_id;
 use crate::network::Driver;
-use crate::options::{EndpointRequest, MountKind, MountSpec, Protocol, RunOptions, NetworkMode};
+use crate::options::{EndpointRequest, MountKind, MountSpec, NetworkMode, Protocol, RunOptions};
 use crate::pod::PodMember;
 
 /// A container as the store keeps it: what was asked for, what the image said, and how far it has come.
@@ -389,4 +389,55 @@ pub struct PublishedPort {
     pub container_port: u16,
     /// Protocol.
     pub protocol: Protocol,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::tests::container;
+
+    #[test]
+    fn a_record_from_before_there_were_several_networks_is_read() {
+        let mut record = serde_json::to_value(container()).unwrap();
+        let fields = record.as_object_mut().unwrap();
+        fields.remove("networks");
+        fields.remove("connections");
+        let endpoint = serde_json::json!({
+            "network": "bridge", "host_ifname": "rv0123456789", "mac": "02:42:0a:58:00:02",
+            "address": "10.88.0.2", "prefix_len": 16, "gateway": "10.88.0.1", "v6": null, "ports": [],
+        });
+        fields.insert("network".into(), endpoint);
+        let old: Container = serde_json::from_value(record.clone()).unwrap();
+        assert_eq!(old.networks.len(), 1);
+        let place = &old.networks[0];
+        assert_eq!((place.ifname.as_str(), place.leads_out), ("eth0", true));
+        assert_eq!(place.network_id(), network_id("bridge"));
+        assert_eq!(old.connections()[..], [Connection::to_default()]);
+        assert!(!old.has_names());
+        record["network"] = serde_json::Value::Null;
+        let ended: Container = serde_json::from_value(record).unwrap();
+        assert!(ended.networks.is_empty());
+    }
+
+    #[test]
+    fn the_way_out_is_the_one_of_highest_priority_then_the_first_by_name() {
+        let mut c = container();
+        let place = |name: &str, priority, leads_out| EndpointState {
+            network: name.into(),
+            gw_priority: priority,
+            leads_out,
+            ..container().networks[0].clone()
+        };
+        let name = |c: &Container| c.way_out().map(|e| e.network.clone());
+        c.networks = vec![
+            place("b", 0, true),
+            place("a", 0, true),
+            place("c", 9, false),
+        ];
+        assert_eq!(name(&c).as_deref(), Some("a"));
+        c.networks[0].gw_priority = 1;
+        assert_eq!(name(&c).as_deref(), Some("b"));
+        c.networks.retain(|e| !e.leads_out);
+        assert_eq!(name(&c), None);
+    }
 }

@@ -49,7 +49,11 @@ impl Engine {
             one_each.entry(state.network_id()).or_insert(state);
         }
         let bridges = one_each.values().map(|state| self.bridge_of(state));
-        Ok(bridges.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+        Ok(bridges
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .collect())
     }
 
     /// Rules that somebody flushed are put back by any command that looks at a running container; there is no daemon

@@ -75,7 +75,10 @@ pub struct IpamPool {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub gateway: String,
     /// Addresses that others have.
-    #[serde(rename = "AuxiliaryAddresses", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        rename = "AuxiliaryAddresses",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub auxiliary_addresses: BTreeMap<String, IpAddr>,
 }
 
@@ -107,7 +110,10 @@ impl NetworkInspect {
             .iter()
             .map(|pool| IpamPool {
                 subnet: pool.subnet.to_string(),
-                ip_range: pool.range.map(|range| range.to_string()).unwrap_or_default(),
+                ip_range: pool
+                    .range
+                    .map(|range| range.to_string())
+                    .unwrap_or_default(),
                 gateway: pool.gateway.map(|ip| ip.to_string()).unwrap_or_default(),
                 auxiliary_addresses: pool.aux.clone(),
             })

@@ -353,5 +353,11 @@ fn tell(
     network: &Network,
     event: NetworkEvent<'_>,
 ) -> rctr_store::Result<()> {
-    events::network(tx, &network.id, &network.name, network.driver.as_str(), event)
+    events::network(
+        tx,
+        &network.id,
+        &network.name,
+        network.driver.as_str(),
+        event,
+    )
 }

@@ -119,7 +119,9 @@ impl Engine {
             network.pools.push(pool_of(subnet.into()));
         }
         // IPv4 first, whatever the order of the flags.
-        network.pools.sort_by_key(|pool| pool.subnet.addr().is_ipv6());
+        network
+            .pools
+            .sort_by_key(|pool| pool.subnet.addr().is_ipv6());
         for pool in &mut network.pools {
             if pool.gateway.is_none() {
                 pool.gateway = first_free(pool);
@@ -174,7 +176,9 @@ fn driver(name: &str) -> Result<Driver> {
                 },
             });
         }
-        "overlay" => "it spans several nodes, and rctr looks after one; a CNI plugin can do it for pods",
+        "overlay" => {
+            "it spans several nodes, and rctr looks after one; a CNI plugin can do it for pods"
+        }
         _ => "there are bridge, macvlan and ipvlan",
     };
     Err(Error::NetworkDriver {
@@ -301,9 +305,11 @@ fn parse_address(text: &str, what: &str) -> Result<IpAddr> {
 }
 
 fn parse_subnet(text: &str) -> Result<IpNet> {
-    let subnet: IpNet = text
-        .parse()
-        .map_err(|_| option(format!("invalid subnet {text}: invalid CIDR block notation")))?;
+    let subnet: IpNet = text.parse().map_err(|_| {
+        option(format!(
+            "invalid subnet {text}: invalid CIDR block notation"
+        ))
+    })?;
     if subnet.trunc() != subnet {
         return Err(option(format!(
             "invalid subnet {text}: it should be {}",

@@ -181,7 +181,11 @@ impl Network {
 
     /// Whether it has an address of the host in it that leads to the world.
     pub(crate) fn leads_out(&self) -> bool {
-        !self.internal && matches!(self.driver, Driver::Bridge | Driver::Macvlan | Driver::Ipvlan)
+        !self.internal
+            && matches!(
+                self.driver,
+                Driver::Bridge | Driver::Macvlan | Driver::Ipvlan
+            )
     }
 
     /// The bridge, of a network that has one of its own.
@@ -344,15 +348,13 @@ impl Engine {
                 aux: BTreeMap::new(),
                 chosen: true,
             });
-            network
-                .pools
-                .extend(bridge.subnet_v6.map(|subnet| Pool {
-                    subnet: subnet.into(),
-                    gateway: bridge.gateway_v6().map(IpAddr::from),
-                    range: None,
-                    aux: BTreeMap::new(),
-                    chosen: true,
-                }));
+            network.pools.extend(bridge.subnet_v6.map(|subnet| Pool {
+                subnet: subnet.into(),
+                gateway: bridge.gateway_v6().map(IpAddr::from),
+                range: None,
+                aux: BTreeMap::new(),
+                chosen: true,
+            }));
             network.options = [
                 ("com.docker.network.bridge.default_bridge", "true"),
                 (key::ICC, "true"),

@@ -46,7 +46,13 @@ impl Engine {
             }
             tx.remove_network(&network.id)?;
             let driver = network.driver.as_str();
-            events::network(tx, &network.id, &network.name, driver, NetworkEvent::Destroy)?;
+            events::network(
+                tx,
+                &network.id,
+                &network.name,
+                driver,
+                NetworkEvent::Destroy,
+            )?;
             Ok(())
         })?;
         self.remove_links(&network)?;

@@ -78,11 +78,12 @@ impl FromStr for EndpointRequest {
                 "mac-address" => request.mac = Some(parse_mac(value)?),
                 "link-local-ip" => request.link_local.push(parse_link_local(value)?),
                 "driver-opt" => {
-                    let (name, value) = value.split_once('=').ok_or_else(|| {
-                        ParseError::NetworkDriverOption {
-                            value: value.to_owned(),
-                        }
-                    })?;
+                    let (name, value) =
+                        value
+                            .split_once('=')
+                            .ok_or_else(|| ParseError::NetworkDriverOption {
+                                value: value.to_owned(),
+                            })?;
                     request.driver_opts.insert(name.into(), value.into());
                 }
                 "gw-priority" => {
@@ -323,10 +324,7 @@ mod tests {
     #[test]
     fn what_does_not_go_together() {
         for (networks, message) in [
-            (
-                &["a", "a"][..],
-                "network \"a\" is specified multiple times",
-            ),
+            (&["a", "a"][..], "network \"a\" is specified multiple times"),
             (
                 &["a", "host"],
                 "conflicting options: cannot attach both user-defined and non-user-defined network-modes",
@@ -358,7 +356,13 @@ mod tests {
     #[test]
     fn hardware_addresses() {
         assert_eq!(parse_mac("92:D0:c6:0a:29:33").unwrap(), "92:d0:c6:0a:29:33");
-        for bad in ["", "92:d0:c6:0a:29", "01:00:5e:00:00:01", "9:0:0:0:0:1", "+2:00:00:00:00:01"] {
+        for bad in [
+            "",
+            "92:d0:c6:0a:29",
+            "01:00:5e:00:00:01",
+            "9:0:0:0:0:1",
+            "+2:00:00:00:00:01",
+        ] {
             assert!(parse_mac(bad).is_err(), "{bad}");
         }
     }

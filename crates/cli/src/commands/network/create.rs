@@ -26,11 +26,17 @@ pub fn run(app: &App, args: NetworkCreateArgs) -> Result {
             "--ipam-driver {driver}: addresses come from rctr alone"
         )));
     }
-    if let Some(scope) = args.scope.as_deref().filter(|s| !matches!(*s, "" | "local")) {
-        return Err(refused(&format!("--scope {scope}: rctr looks after one node")));
+    if let Some(scope) = args
+        .scope
+        .as_deref()
+        .filter(|s| !matches!(*s, "" | "local"))
+    {
+        return Err(refused(&format!(
+            "--scope {scope}: rctr looks after one node"
+        )));
     }
-    let labels = resolve_labels(&args.label, &[])
-        .map_err(|e| Failure::usage(ENGINE, COMMAND, chain(&e)))?;
+    let labels =
+        resolve_labels(&args.label, &[]).map_err(|e| Failure::usage(ENGINE, COMMAND, chain(&e)))?;
     let options = NetworkOptions {
         name: name.clone(),
         driver: args.driver,

@@ -119,7 +119,10 @@ impl Filter {
             }
         };
         let kinds = take("type");
-        if let Some(kind) = kinds.iter().find(|k| !["builtin", "custom"].contains(&k.as_str())) {
+        if let Some(kind) = kinds
+            .iter()
+            .find(|k| !["builtin", "custom"].contains(&k.as_str()))
+        {
             let message = format!("invalid filter: 'type'='{kind}'");
             return Err(Failure::new(GENERAL, message));
         }
@@ -146,7 +149,9 @@ impl Filter {
         self.dangling.is_none_or(|wanted| wanted == dangling)
             && any(&self.drivers, &|wanted| wanted == network.driver.as_str())
             && any(&self.ids, &|wanted| network.id.starts_with(wanted.as_str()))
-            && any(&self.names, &|wanted| network.name.contains(wanted.as_str()))
+            && any(&self.names, &|wanted| {
+                network.name.contains(wanted.as_str())
+            })
             && any(&self.scopes, &|wanted| wanted == "local")
             && any(&self.kinds, &|wanted| wanted == kind)
             && self.labels.iter().all(|l| has_label(&network.labels, l))

@@ -73,12 +73,10 @@ fn disconnect(app: &App, args: &NetworkDisconnectArgs) -> Result {
 fn remove(app: &App, args: &NetworkRmArgs) -> Result {
     require_names("network rm", &args.names)?;
     let engine = app.engine()?;
-    for_each(&args.names, |name| {
-        match engine.remove_user_network(name) {
-            Ok(_) => Ok(writeln!(io::stdout(), "{name}")?),
-            Err(Error::NoSuchNetwork { .. }) if args.force => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+    for_each(&args.names, |name| match engine.remove_user_network(name) {
+        Ok(_) => Ok(writeln!(io::stdout(), "{name}")?),
+        Err(Error::NoSuchNetwork { .. }) if args.force => Ok(()),
+        Err(error) => Err(error.into()),
     })
 }
 
