@@ -76,7 +76,9 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["-u", "4294967296"], "4294967296"),
     (&["-w", "rel"], "rel"),
     (&["-d", "--rm", "--restart", "always"], "--restart"),
-    (&["--gpus", "all"], "--gpus"),
+    (&["--gpus", "all"], "nvidia.com/gpu=all"),
+    (&["--gpus", "many"], "--gpus"),
+    (&["--link", "other"], "--link"),
     (&["--no-such-flag"], "--no-such-flag"),
     (&["-Z"], "Z"),
 ];
