@@ -81,7 +81,9 @@ class Runtime:
         self.log = open(self.work / "log", "w")
         before = set(peers.pids_of(*self.daemons))
         self.daemon = subprocess.Popen(self.argv(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=self.env())
-        self.channel = grpc.insecure_channel(f"unix://{self.socket}", [("grpc.default_authority", "localhost")])
+        # It comes back at once when the server does.
+        options = [(f"grpc.{which}_reconnect_backoff_ms", 10) for which in ("initial", "min", "max")]
+        self.channel = grpc.insecure_channel(f"unix://{self.socket}", [("grpc.default_authority", "localhost"), *options])
         try:
             grpc.channel_ready_future(self.channel).result(60)
             self.runtime = api.stubs.RuntimeServiceStub(self.channel)
