@@ -14,7 +14,7 @@ fn use_is_told_of_containers_and_pods() {
     cri.pull("busybox");
     let config = cri.pod_config("stats");
     let pod = cri.run_pod(&config);
-    let script = "dd if=/dev/zero of=/file bs=1k count=200; while :; do :; done";
+    let script = "dd if=/dev/zero of=/file bs=1k count=200; echo written; while :; do :; done";
     let mut busy = shell("busy", script);
     busy.linux.as_mut().expect("linux").resources = Some(api::LinuxContainerResources {
         memory_limit_in_bytes: 64 << 20,
@@ -23,6 +23,8 @@ fn use_is_told_of_containers_and_pods() {
         ..Default::default()
     });
     let id = cri.run(&pod, &config, busy);
+    // What it has written is looked at once in a while.
+    cri.wait_log(cri.status(&id).log_path.as_ref(), "F written");
     let stats = || {
         let request = api::ContainerStatsRequest {
             container_id: id.clone(),

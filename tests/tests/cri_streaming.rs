@@ -130,8 +130,9 @@ fn status(bytes: &[u8]) -> Value {
 }
 
 fn exit_code(bytes: &[u8]) -> String {
-    let cause = &status(bytes)["details"]["causes"][0];
-    assert_eq!(cause["reason"], "ExitCode");
+    let status = status(bytes);
+    let cause = &status["details"]["causes"][0];
+    assert_eq!(cause["reason"], "ExitCode", "{status}");
     cause["message"].as_str().expect("a number").to_owned()
 }
 
@@ -284,6 +285,9 @@ fn a_session_ends_with_its_container_and_with_the_service() {
     let pod = Pod::new("ends", "sleep 1000");
     let mut session = Session::open(&pod.exec(&["sleep", "999"], false, false), OUT);
     let mut attached = Session::open(&pod.attach(false, false), OUT);
+    wait_for("the command to run", || {
+        pod.cri.sh(&pod.container, "ps -o args").contains("sleep 999")
+    });
     pod.cri.stop(&pod.container, 0);
     assert_eq!(exit_code(&session.rest()["error"]), "137");
     assert_eq!(status(&attached.rest()["error"])["status"], "Success");
