@@ -151,8 +151,19 @@ impl Engine {
     }
 }
 
+/// This program's file. The kernel does not know its path any more once an ordinary user's command has another mount
+/// namespace.
+fn program() -> Result<PathBuf> {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(known) = PROGRAM.get() {
+        return Ok(known.clone());
+    }
+    let found = std::env::current_exe().map_err(Error::file("find", "/proc/self/exe".as_ref()))?;
+    Ok(PROGRAM.get_or_init(|| found).clone())
+}
+
 fn monitor_path() -> Result<PathBuf> {
-    let exe = std::env::current_exe().map_err(Error::file("find", "/proc/self/exe".as_ref()))?;
+    let exe = program()?;
     let dir = exe.parent().unwrap_or("/".as_ref());
     let looked = vec![
         dir.join("rctr-monitor"),

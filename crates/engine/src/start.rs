@@ -376,7 +376,7 @@ impl Engine {
     /// This program with this engine's directories, as a command line.
     pub(crate) fn own_command(&self, rest: &[&str]) -> Result<Vec<String>> {
         let exe =
-            std::env::current_exe().map_err(Error::file("find", Path::new("/proc/self/exe")))?;
+            crate::program()?;
         let path = |p: &Path| p.to_string_lossy().into_owned();
         let config = &self.config;
         let mut words = vec![

@@ -19,7 +19,7 @@ pub fn run(app: &App, command: &str, args: &FormatArgs) -> Result {
         None | Some("") => {
             write_text(&mut out, &info)?;
             for warning in &info.warnings {
-                eprintln!("WARNING: {warning}");
+                eprintln!("{warning}");
             }
         }
         Some(format) => write_format(&mut out, format, &info, "*system.dockerInfo")?,

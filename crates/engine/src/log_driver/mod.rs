@@ -164,7 +164,7 @@ impl Engine {
         let json = serde_json::to_string(&configuration).map_err(|e| Error::LogDriver {
             reason: e.to_string(),
         })?;
-        let exe = std::env::current_exe().map_err(Error::file("find", Path::new("rctr")))?;
+        let exe = crate::program()?;
         let words = ["internal", "log-driver"].map(str::to_owned);
         let program = exe.to_string_lossy().into_owned();
         let driver = rctr_runtime::LogDriver {

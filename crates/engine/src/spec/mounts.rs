@@ -113,7 +113,7 @@ fn shows_another_s(mount: &Mount, input: &SpecInput) -> bool {
 fn host_s(mount: &Mount) -> Result<Mount, SpecError> {
     let place = mount.destination();
     let read_only = mount.options().iter().flatten().any(|option| option == "ro");
-    bind(&place.to_string_lossy(), place, read_only, "rslave")
+    bind(&place.to_string_lossy(), place, read_only, "rprivate")
 }
 
 fn writable(mut mount: Mount) -> Mount {

@@ -12,7 +12,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::unistd::{ForkResult, fork};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, fork};
 
 use self::tcp::Connections;
 use self::udp::Flows;
@@ -26,19 +28,42 @@ const EVENTS: usize = 64;
 /// Data is passed on in pieces of at most this.
 const CHUNK: usize = 64 * 1024;
 
+/// The child, until it has been reaped; it ends with this.
+pub(super) struct Forwarding(Option<Pid>);
+
+impl Forwarding {
+    /// Takes note of a child of the monitor's that has ended; whether it was this one.
+    pub(super) fn has_ended(&mut self, pid: i32) -> bool {
+        self.0.take_if(|own| own.as_raw() == pid).is_some()
+    }
+}
+
+impl Drop for Forwarding {
+    /// Afterwards the ports are free.
+    fn drop(&mut self) {
+        if let Some(pid) = self
+            .0
+            .take()
+            .filter(|pid| kill(*pid, Signal::SIGKILL).is_ok())
+        {
+            while waitpid(pid, None) == Err(Errno::EINTR) {}
+        }
+    }
+}
+
 /// Starts forwarding `forwards`, whose sockets are among `inherited`, into a network namespace.
 pub(super) fn start(
     forwards: &[Forward],
     inherited: &[OwnedFd],
     namespace: BorrowedFd<'_>,
-) -> Result<(), StartError> {
+) -> Result<Forwarding, StartError> {
     let failed = |e: Errno| StartError::Monitor {
         step: "forward ports".to_owned(),
         reason: e.desc().to_owned(),
     };
     // SAFETY: the monitor has one thread.
     match unsafe { fork() }.map_err(failed)? {
-        ForkResult::Parent { .. } => Ok(()),
+        ForkResult::Parent { child } => Ok(Forwarding(Some(child))),
         ForkResult::Child => {
             let code = i32::from(child(forwards, inherited, namespace).is_err());
             // SAFETY: ends the process, without anything of the monitor's.

@@ -97,8 +97,8 @@ fn monitor() -> i32 {
     };
     let session = take_session(&handover);
     match start::start(&handover) {
-        Ok((container, mut warnings)) => {
-            warnings.extend(forward_ports(&handover, &container, session.as_ref()));
+        Ok((mut container, mut warnings)) => {
+            warnings.extend(forward_ports(&handover, &mut container, session.as_ref()));
             let launched = Reply::Launched {
                 pid: container.pid(),
                 warnings,
@@ -124,13 +124,18 @@ fn take_session(handover: &Handover) -> Option<OwnedFd> {
 /// Leads an ordinary user's ports to the container; gives what the user should be told.
 fn forward_ports(
     handover: &Handover,
-    container: &supervise::Container,
+    container: &mut supervise::Container,
     session: Option<&OwnedFd>,
 ) -> Option<String> {
     let forwards = &handover.launch.forward;
     let namespace = session.filter(|_| !forwards.is_empty())?;
-    let started = forward::start(forwards, &container.inherited, namespace.as_fd());
-    started.err().map(|e| e.to_string())
+    match forward::start(forwards, &container.inherited, namespace.as_fd()) {
+        Ok(forwarding) => {
+            container.forwarding = Some(forwarding);
+            None
+        }
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 fn refuse(launcher: &UnixStream, error: StartError, warnings: Vec<String>) -> i32 {

@@ -144,6 +144,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         cgroup,
         host_mounts: host_mounts.into(),
         inherited,
+        forwarding: None,
         user,
         pods,
         health: launch.health.clone().map(Checker::new),

@@ -33,6 +33,10 @@ pub(super) fn start(state: &Path, program: &Path) -> Result<(Record, Vec<String>
     if let Some(record) = Record::of_living(state)? {
         return Ok((record, Vec::new()));
     }
+    // Of a keeper that was killed.
+    if let Some(helper) = Record::load(state)?.and_then(|record| record.helper) {
+        helper.end();
+    }
     let ids = Ids::of_user()?;
     let pid = spawn(state, program, &ids)?;
     let record = Record {
@@ -191,7 +195,7 @@ pub(crate) fn main(mut arguments: impl Iterator<Item = OsString>) -> i32 {
     let record = Record::load(state).ok().flatten();
     if let Some(record) = record.filter(|r| r.keeper.pid == std::process::id() as i32) {
         if let Some(helper) = record.helper {
-            let _ = helper.process.signal(libc::SIGTERM);
+            helper.end();
         }
         Record::remove(state);
     }

@@ -34,6 +34,14 @@ pub(super) struct Helper {
     pub name_server: IpAddr,
 }
 
+impl Helper {
+    /// Not by SIGTERM, which the first process of a PID namespace takes no notice of.
+    pub(super) fn end(&self) {
+        // It may have ended.
+        let _ = self.process.signal(libc::SIGKILL);
+    }
+}
+
 impl Record {
     /// The record, if its keeper lives.
     pub(super) fn of_living(state: &Path) -> Result<Option<Self>> {

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 pub(super) use self::forward::Forward;
 pub(super) use self::health::Checker;
 use self::health::milliseconds_until;
+use super::forward::Forwarding;
 use super::input::Input;
 use super::memory;
 use super::peer::{Peer, Role};
@@ -64,6 +65,8 @@ pub(super) struct Container {
     pub cgroup: Cgroup,
     pub host_mounts: OwnedFd,
     pub inherited: Vec<OwnedFd>,
+    /// The ports of an ordinary user's container.
+    pub forwarding: Option<Forwarding>,
     pub user: Option<UserNamespace>,
     /// Where the mounts of all pods are.
     pub pods: Option<PathBuf>,
@@ -397,7 +400,8 @@ impl Supervisor {
             {
                 continue;
             }
-            if self.probe_ended(pid, code) {
+            let forwarding = self.container.forwarding.as_mut();
+            if forwarding.is_some_and(|it| it.has_ended(pid)) || self.probe_ended(pid, code) {
                 continue;
             }
             let told = self.executed.iter().position(|(of, _)| *of == pid);
@@ -446,6 +450,7 @@ impl Supervisor {
         }
         self.ended = Some(exit);
         // Clients go on while the kernel cleans up; a new start waits until `state.json` is gone.
+        self.container.forwarding = None;
         self.container.inherited.clear();
         self.container.runtime.ended();
         if self.container.cgroup.remove().is_ok() && saved {
