@@ -286,7 +286,9 @@ fn a_session_ends_with_its_container_and_with_the_service() {
     let mut session = Session::open(&pod.exec(&["sleep", "999"], false, false), OUT);
     let mut attached = Session::open(&pod.attach(false, false), OUT);
     wait_for("the command to run", || {
-        pod.cri.sh(&pod.container, "ps -o args").contains("sleep 999")
+        pod.cri
+            .sh(&pod.container, "ps -o args")
+            .contains("sleep 999")
     });
     pod.cri.stop(&pod.container, 0);
     assert_eq!(exit_code(&session.rest()["error"]), "137");
