@@ -63,13 +63,20 @@ impl Engine {
         let lock = match self.try_lock(&container.id) {
             Ok(Some(lock)) => lock,
             // Somebody is starting, settling or removing it at this moment.
+            Ok(None) if restarting => return Ok(Some(container)),
             Ok(None) => {
+                seen.fill_in(&mut container.state);
                 match seen {
-                    Seen::Running { .. } => seen.fill_in(&mut container.state),
-                    _ if restarting || container.restart_count > 0 => {
+                    Seen::Exited(_) | Seen::Killed => {
+                        // As whoever settles it will find.
+                        if Asked::of(&self.state_dir(&container.id))?.is_none() {
+                            restart::after_end(&mut container);
+                        }
+                    }
+                    Seen::Starting if container.restart_count > 0 => {
                         container.state.status = Status::Restarting;
                     }
-                    _ => seen.fill_in(&mut container.state),
+                    _ => {}
                 }
                 return Ok(Some(container));
             }
@@ -228,6 +235,7 @@ impl Seen {
 pub(crate) fn driver_of(container: &Container) -> CgroupDriver {
     match container.cgroup_driver.as_str() {
         "systemd" => CgroupDriver::Systemd,
+        "none" => CgroupDriver::None,
         _ => CgroupDriver::Cgroupfs,
     }
 }
