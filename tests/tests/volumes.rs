@@ -403,6 +403,7 @@ fn images_are_mounts() {
     .ok();
     let out = env.rctr(["cp", "c1:/i/etc/conf", "-"]);
     assert!(out.ok().stdout().contains("from the other"));
+    env.rctr(["rmi", "other"]).refused(1, "container");
     env.rctr(["start", "-a", "c1"])
         .ok()
         .stdout_is("from the other");

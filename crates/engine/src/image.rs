@@ -8,6 +8,7 @@ use rctr_store::{IdMatch, Tx};
 
 use crate::events::{self, ImageEvent};
 use crate::model::Container;
+use crate::options::MountKind;
 use crate::{Engine, Error, Result};
 
 /// One image with its configuration.
@@ -279,7 +280,12 @@ impl Engine {
 
     fn user_of(&self, image: &rctr_store::Image) -> Result<Option<Container>> {
         let id: &str = image.record.id.as_ref();
-        Ok(self.records()?.into_iter().find(|c| c.image_id == id))
+        let shows = |c: &Container| {
+            let mut mounts = c.mounts.iter();
+            mounts.any(|m| m.spec.kind == MountKind::Image && m.source.as_os_str() == id)
+        };
+        let mut containers = self.records()?.into_iter();
+        Ok(containers.find(|c| c.image_id == id || shows(c)))
     }
 
     fn refuse_if_used(&self, image: &rctr_store::Image, name: &str, force: bool) -> Result<()> {

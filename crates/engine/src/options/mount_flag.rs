@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn mounts_in_full() {
         let volume = MountSpec::from_mount(
-            "type=volume,src=v,dst=/c,volume-subpath=a/../b,volume-driver=local,volume-opt=type=tmpfs,\
+            "type=volume,src=vol,dst=/c,volume-subpath=a/../b,volume-driver=local,volume-opt=type=tmpfs,\
              volume-opt=device=tmpfs,volume-label=k=v,volume-label=only",
         )
         .unwrap();
@@ -453,11 +453,11 @@ mod tests {
                 "invalid mount path: 'c' mount path must be absolute",
             ),
             (
-                "src=v,dst=/c,volume-subpath=../x",
+                "src=vol,dst=/c,volume-subpath=../x",
                 "invalid mount config for type \"volume\": subpath must be a relative path within the volume",
             ),
             (
-                "src=v,dst=/c,volume-subpath=/x",
+                "src=vol,dst=/c,volume-subpath=/x",
                 "invalid mount config for type \"volume\": subpath must be a relative path within the volume",
             ),
             (
