@@ -55,6 +55,9 @@ impl Bundle {
         config["process"]["terminal"] = false.into();
         config["process"]["args"] = args.into();
         config["root"]["readonly"] = false.into();
+        // One of its own: that of an id would be shared with other tests.
+        let name = dir.path().file_name().expect("a name").to_string_lossy();
+        config["linux"]["cgroupsPath"] = format!("/rctr-oci-{}", name.trim_start_matches('.')).into();
         Self { dir, config }
     }
 

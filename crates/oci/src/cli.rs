@@ -61,13 +61,13 @@ pub enum Command {
     /// Save a running container's processes to disk (needs CRIU).
     Checkpoint(Checkpoint),
     /// Make a container; its program waits for `start`.
-    Create(Create),
+    Create(Box<Create>),
     /// Remove what is kept of a container that has stopped.
     Delete(Delete),
     /// Show what a container uses.
     Events(Events),
     /// Run a further process in a container.
-    Exec(Exec),
+    Exec(Box<Exec>),
     /// Show what this runtime can do.
     Features,
     /// Send a signal to a container's init.
@@ -83,7 +83,7 @@ pub enum Command {
     /// Let a container's processes go on.
     Resume(Id),
     /// Make a container, start it, and wait for its end.
-    Run(Run),
+    Run(Box<Run>),
     /// Write a configuration to start from.
     Spec(Spec),
     /// Let a created container execute its program.

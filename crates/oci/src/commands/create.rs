@@ -1,5 +1,7 @@
 //! `create`, `start`, `run`.
 
+use std::path::{Path, PathBuf};
+
 use rctr_runtime::cgroup::CgroupDriver;
 use rctr_runtime::oci::{self, Stdio};
 
@@ -68,6 +70,9 @@ fn make(
         None => Stdio::Own,
     };
     let root = root(global);
+    // The working directory changes on the way.
+    let path = |path: &Option<PathBuf>| path.as_deref().map(absolute).transpose();
+    let (pid_file, pidfd_socket) = (path(&args.pid_file)?, path(&args.pidfd_socket)?);
     let made = oci::create(&oci::Create {
         id: &args.id.id,
         root: &absolute(&root)?,
@@ -82,10 +87,10 @@ fn make(
     .map_err(Failure::Create)?;
     log.warnings(&made.warnings);
     let told = || -> Result<(), Failure> {
-        if let Some(path) = &args.pid_file {
+        if let Some(path) = &pid_file {
             write_pid(path, made.pid)?;
         }
-        if let Some(socket) = &args.pidfd_socket {
+        if let Some(socket) = &pidfd_socket {
             send_pidfd(socket, made.pid)?;
         }
         Ok(())
@@ -105,8 +110,7 @@ pub fn driver(global: &Global) -> CgroupDriver {
     }
 }
 
-/// The working directory changes on the way.
-pub fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf, Failure> {
+pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(Failure::file("find", path))
 }
 

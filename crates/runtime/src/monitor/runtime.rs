@@ -169,11 +169,11 @@ impl Libcontainer {
         let Some(detached) = detached else {
             return Ok((circumstances, ExecReport::new(command)?));
         };
-        circumstances.fate = Fate::Alone(Alone {
+        circumstances.fate = Fate::Alone(Box::new(Alone {
             preserve_fds: detached.preserve_fds,
             keyring: detached.keyring.take(),
             hooks: detached.start_hooks.take(),
-        });
+        }));
         let report = match detached.fifo.take() {
             Some(fifo) => ExecReport::on_fifo(command, fifo).map_err(|e| StartError::Init {
                 reason: format!("duplicate a descriptor: {e}"),

@@ -55,7 +55,7 @@ pub struct Create<'a> {
 }
 
 /// Makes a container; its init, a child of the caller's, waits to be started. Runs the hooks that belong here. The
-/// caller is then in a mount namespace of its own, and fit for nothing but to end, or to wait for that child.
+/// working directory is then another.
 ///
 /// # Errors
 /// [`Error::InvalidId`], [`Error::ContainerExists`], [`Error::CgroupInUse`], [`Error::Start`], [`Error::File`];
@@ -72,8 +72,13 @@ pub fn create(request: &Create<'_>) -> Result<Made> {
     };
     check::spec(&original, console)?;
     let dir = make_directory(request)?;
+    let path = Path::new("/proc/self/ns/mnt");
+    let host_mounts = File::open(path).map_err(|e| Error::file("open", path, e))?;
+    let host_mounts = OwnedFd::from(host_mounts);
     let mut cgroup = None;
-    let mut made = bring_up(request, &dir, bundle, original, &mut cgroup);
+    let mut made = bring_up(request, &dir, bundle, original, &host_mounts, &mut cgroup);
+    // Where hooks are run that come later.
+    let _ = rootfs::return_to(&host_mounts);
     if made.is_err() {
         if let Some(cgroup) = cgroup {
             // Nothing to be done about a failure here: the first error is the one to tell.
@@ -109,6 +114,7 @@ fn bring_up(
     dir: &Path,
     bundle: PathBuf,
     original: Spec,
+    host_mounts: &OwnedFd,
     cgroup_made: &mut Option<Cgroup>,
 ) -> Result<Made> {
     let mut spec = original.clone();
@@ -150,10 +156,6 @@ fn bring_up(
     }
     *cgroup_made = Some(cgroup.clone());
 
-    let host_mounts = OwnedFd::from(
-        File::open("/proc/self/ns/mnt")
-            .map_err(|e| Error::file("open", Path::new("/proc/self/ns/mnt"), e))?,
-    );
     let user = UserNamespace::take_from(&mut spec)?;
     let order = match hooks
         .create_container()
@@ -166,7 +168,7 @@ fn bring_up(
     let mounts = Mounts::take_in_order(&mut spec, &hierarchies, user.as_ref(), order)?;
     rootfs::enter_private_namespace()?;
     let adapted = prepare(dir, &record, spec, &mounts, &hierarchies, user.as_ref())?;
-    let orders = give_hooks(&adapted, &hooks, &record, &host_mounts, dir)?;
+    let orders = give_hooks(&adapted, &hooks, &record, host_mounts, dir)?;
 
     let process = &adapted.process;
     let cache = request.root.join(SECCOMP_CACHE);
@@ -348,10 +350,9 @@ fn prepare(
         None => work(),
         Some(user) => user.as_root(work),
     };
-    match rootfs::check_image(root.as_fd()) {
-        // What is missing on a read-only filesystem may not be needed.
-        Err(error @ StartError::HostileImage { .. }) => return Err(error.into()),
-        _ => {}
+    // What is missing on a read-only filesystem may not be needed.
+    if let Err(error @ StartError::HostileImage { .. }) = rootfs::check_image(root.as_fd()) {
+        return Err(error.into());
     }
     in_root(&|| {
         rootfs::create_directory(root.as_fd(), adapted.process.cwd());

@@ -71,7 +71,7 @@ pub(super) enum Fate {
     /// It ends too: that one is its monitor.
     Shared,
     /// It lives on.
-    Alone(Alone),
+    Alone(Box<Alone>),
 }
 
 /// A process that nobody of ours watches.
@@ -271,9 +271,8 @@ impl Prepared {
         if let Some(program) = &self.seccomp {
             program.load().map_err(Failure::at(Step::Seccomp))?;
         }
-        if let Fate::Alone(Alone {
-            hooks: Some(round), ..
-        }) = &self.fate
+        if let Fate::Alone(alone) = &self.fate
+            && let Some(round) = &alone.hooks
         {
             let pid = std::process::id() as i32;
             round.run(pid, &self.env).map_err(Failure::Hook)?;
