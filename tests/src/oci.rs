@@ -57,7 +57,8 @@ impl Bundle {
         config["root"]["readonly"] = false.into();
         // One of its own: that of an id would be shared with other tests.
         let name = dir.path().file_name().expect("a name").to_string_lossy();
-        config["linux"]["cgroupsPath"] = format!("/rctr-oci-{}", name.trim_start_matches('.')).into();
+        config["linux"]["cgroupsPath"] =
+            format!("/rctr-oci-{}", name.trim_start_matches('.')).into();
         Self { dir, config }
     }
 
