@@ -1,7 +1,8 @@
 //! `events`: what happens is told once, in order, in Docker's words, to everybody who asks.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -315,13 +316,37 @@ fn since_is_exact() {
     assert_eq!((from(time - 1), from(time), from(time + 1)), (1, 1, 0));
 }
 
-/// Starts `rctr events` and waits until it listens.
-fn follow(env: &Env, name: &str) -> (Running, std::path::PathBuf) {
-    let path = env.path(name);
-    let file = std::fs::File::create(&path).expect("a file");
-    let mut command: Command = env.command(["events", "--since", "0", "--format", "json"]);
-    command.stdout(file);
-    (Running::start(command, Some(b"")), path)
+/// `rctr events` into a file; killed when it is dropped.
+struct Follower {
+    child: Child,
+    path: PathBuf,
+}
+
+impl Follower {
+    fn start(env: &Env, name: &str) -> Follower {
+        let path = env.path(name);
+        let file = std::fs::File::create(&path).expect("a file");
+        let mut command = env.command(["events", "--since", "0", "--format", "json"]);
+        let child = command.stdin(Stdio::null()).stdout(file).spawn();
+        Follower {
+            child: child.expect("rctr starts"),
+            path,
+        }
+    }
+
+    /// What it has told, once that is as much as there is to tell.
+    fn told(&self, events: usize) -> Vec<Value> {
+        wait_for("the last event", || read(&self.path).len() >= events);
+        read(&self.path)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn read(path: &std::path::Path) -> Vec<Value> {
@@ -336,7 +361,7 @@ fn read(path: &std::path::Path) -> Vec<Value> {
 fn a_hundred_at_once_are_told_to_two_followers_once_each() {
     let env = Env::new();
     env.rctr(["pull", "busybox"]).ok();
-    let followers = [follow(&env, "one.json"), follow(&env, "two.json")];
+    let followers = ["one.json", "two.json"].map(|name| Follower::start(&env, name));
     let runs: Vec<Running> = (0..100)
         .map(|_| env.spawn(["run", "--rm", "--network", "none", "busybox", "true"]))
         .collect();
@@ -346,11 +371,9 @@ fn a_hundred_at_once_are_told_to_two_followers_once_each() {
     let expected = told(&env, &[]);
     let destroyed = expected.iter().filter(|e| e["Action"] == "destroy");
     assert_eq!(destroyed.count(), 100);
-    for (follower, path) in followers {
-        wait_for("the last event", || read(&path).len() >= expected.len());
-        follower.signal(Signal::SIGKILL);
-        follower.finish();
-        assert!(read(&path) == expected, "each has seen what there was");
+    for follower in &followers {
+        let seen = follower.told(expected.len());
+        assert!(seen == expected, "each has seen what there was");
     }
     let mut lives: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for event in expected.iter().filter(|e| e["Type"] == "container") {
@@ -367,7 +390,7 @@ fn a_hundred_at_once_are_told_to_two_followers_once_each() {
 fn whoever_is_killed_leaves_nothing_untold() {
     let env = Env::new();
     env.rctr(["pull", "busybox"]).ok();
-    let (follower, path) = follow(&env, "killed.json");
+    let follower = Follower::start(&env, "killed.json");
     // Killed at ever later moments: before, while and after the container starts.
     for delay in 0..40 {
         let words = ["run", "--network", "none", "busybox", "sleep", "0.05"];
@@ -398,10 +421,7 @@ fn whoever_is_killed_leaves_nothing_untold() {
     )
     .ok();
     let expected = told(&env, &[]);
-    wait_for("the follower", || read(&path).len() >= expected.len());
-    follower.signal(Signal::SIGKILL);
-    follower.finish();
-    assert!(read(&path) == expected);
+    assert!(follower.told(expected.len()) == expected);
     let mut lives: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for event in expected.iter().filter(|e| e["Type"] == "container") {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -1,6 +1,7 @@
 //! `stats` and `top`: the figures of the kernel's own files, and the host's `ps`.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 use rctr_tests::{Env, wait_for};
@@ -149,9 +150,10 @@ fn the_screen_is_refreshed_until_the_last_is_gone() {
     let env = Env::new();
     env.run_detached(["--name", "short", "busybox", "sleep", "600"]);
     let path = env.path("screen");
+    let file = std::fs::File::create(&path).expect("a file");
     let mut command = env.command(["stats", "short"]);
-    command.stdout(std::fs::File::create(&path).expect("a file"));
-    let live = rctr_tests::Running::start(command, Some(b""));
+    let live = command.stdin(Stdio::null()).stdout(file).spawn();
+    let mut live = live.expect("rctr starts");
     let frames = || {
         let screen = std::fs::read_to_string(&path).unwrap_or_default();
         screen.matches("\x1b[H").count()
@@ -161,7 +163,8 @@ fn the_screen_is_refreshed_until_the_last_is_gone() {
     assert!(screen.starts_with("\x1b[HCONTAINER ID"), "{screen:?}");
     assert!(screen.contains("\x1b[K\n") && screen.contains("\x1b[J"));
     env.rctr(["rm", "-f", "short"]).ok();
-    live.finish().ok();
+    let ended = live.wait().expect("it is our child");
+    assert!(ended.success());
 
     // Without names it goes on, for whatever comes.
     let mut all = env.spawn(["stats"]);

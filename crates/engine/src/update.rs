@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use oci_spec::runtime::LinuxPids;
 use rctr_runtime::cgroup::Cgroup;
 
 use crate::events::{self, ContainerEvent};
@@ -41,7 +42,13 @@ impl Engine {
         }
         let mut warnings = Vec::new();
         if container.state.status.is_live() && wanted.resources != Resources::default() {
-            let limits = spec::limits(&container, self.facts(), &mut warnings)?;
+            let mut limits = spec::limits(&container, self.facts(), &mut warnings)?;
+            if wanted.resources.pids_limit.is_some_and(|limit| limit <= 0) {
+                // For a new container no limit is nothing to set; here one may have to go.
+                let mut unlimited = LinuxPids::default();
+                unlimited.set_limit(-1);
+                limits.set_pids(Some(unlimited));
+            }
             let driver = settle::driver_of(&container);
             let cgroup = Cgroup::open(driver, Path::new(&container.cgroup_path))?;
             // One that is between two runs gets them with the next.
