@@ -441,6 +441,8 @@ impl Supervisor {
             finished_at,
             error: self.log_error.take(),
         };
+        // Before anybody knows: who does may remove the state directory, where it works.
+        self.container.runtime.ended();
         // If this fails the container will look like one whose monitor was killed, which is handled.
         let saved = exit.save(&self.container.state_dir).is_ok();
         for peer in &mut self.peers {
@@ -452,7 +454,6 @@ impl Supervisor {
         // Clients go on while the kernel cleans up; a new start waits until `state.json` is gone.
         self.container.forwarding = None;
         self.container.inherited.clear();
-        self.container.runtime.ended();
         if self.container.cgroup.remove().is_ok() && saved {
             let _ = State::remove(&self.container.state_dir);
             if self.container.tethered {
