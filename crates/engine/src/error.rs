@@ -693,16 +693,6 @@ impl Error {
                     crate::rootless::first_port(),
                 ))
             }
-            Error::Store(rctr_store::Error::Member { source, .. })
-                if source.raw_os_error() == Some(libc::EINVAL)
-                    && rctr_runtime::rootless::session().is_some() =>
-            {
-                Some(
-                    "its owner is none of your ids: more of them in /etc/subuid and /etc/subgid are needed; \
-                     `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`, as root, adds some"
-                        .to_owned(),
-                )
-            }
             Error::Network(rctr_network::Error::PortInUse { port, .. }) => Some(format!(
                 "stop what listens there, or publish another port with -p; `ss -lptn 'sport = :{port}'` tells what it is"
             )),
@@ -712,7 +702,7 @@ impl Error {
             Error::RemoveRunning { name, .. } => {
                 Some(format!("`rctr rm -f {name}` kills and removes it"))
             }
-            _ => None,
+            other => crate::rootless::hint(other),
         }
     }
 }

@@ -91,6 +91,23 @@ pub fn require_root(command: &'static str) -> Result<()> {
     }
 }
 
+/// The way out where a file of an image cannot have its owner, because that is none of the user's ids.
+pub(crate) fn hint(error: &Error) -> Option<String> {
+    rootless::session()?;
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(rctr_store::Error::Member { source, .. }) = error.downcast_ref()
+            && source.raw_os_error() == Some(libc::EINVAL)
+        {
+            let text = "its owner is none of your ids: more of them in /etc/subuid and /etc/subgid are needed; \
+                        `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`, as root, adds some";
+            return Some(text.to_owned());
+        }
+        cause = error.source();
+    }
+    None
+}
+
 /// Connects the user's bridges to the world, if they are a user's.
 pub(crate) fn lead_outside() -> Result<Vec<String>> {
     match rootless::session() {

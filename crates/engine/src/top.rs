@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
-use rctr_runtime::cgroup::Cgroup;
+use rctr_runtime::cgroup::{Cgroup, CgroupDriver};
 use regex::Regex;
 
 use crate::events::ContainerEvent;
@@ -37,7 +37,11 @@ impl Engine {
         let container = self.running(name)?;
         let driver = settle::driver_of(&container);
         let cgroup = Cgroup::open(driver, Path::new(&container.cgroup_path))?;
-        let pids: HashSet<i32> = cgroup.processes()?.into_iter().collect();
+        let found = match driver {
+            CgroupDriver::None => rctr_runtime::rootless::processes_beside(container.state.pid),
+            _ => cgroup.processes()?,
+        };
+        let pids: HashSet<i32> = found.into_iter().collect();
         let top = parse(&list(arguments, &pids)?, &pids)?;
         self.tell(&container, ContainerEvent::Top)?;
         Ok(top)

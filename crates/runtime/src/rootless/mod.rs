@@ -286,6 +286,19 @@ fn open_lock(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// The processes in the PID namespace of a container's first one: where there are no cgroups, all that are known to be its.
+pub fn processes_beside(pid: i32) -> Vec<i32> {
+    let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let Some(own) = namespace(pid) else {
+        return Vec::new();
+    };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|&other| namespace(other).as_ref() == Some(&own))
+        .collect()
+}
+
 /// Duplicates a descriptor onto a number, without close-on-exec.
 fn place(fd: BorrowedFd<'_>, number: i32) -> io::Result<()> {
     // SAFETY: takes integers; whoever has `number` is about to be replaced.

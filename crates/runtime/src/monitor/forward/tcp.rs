@@ -16,6 +16,8 @@ use super::{Source, rewatch, watch, would_block};
 /// Makes the socket that held the port one that takes connections.
 pub(super) fn listen(socket: &OwnedFd) -> io::Result<()> {
     rustix::io::ioctl_fionbio(socket, true)?;
+    // Connections inherit it: those that have just ended do not keep the port from the container's next run.
+    sockopt::set_socket_reuseaddr(socket, true)?;
     Ok(rustix::net::listen(socket, 4096)?)
 }
 
