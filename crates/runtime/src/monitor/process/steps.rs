@@ -98,7 +98,16 @@ pub(super) fn is_dead(process: &OwnedFd) -> bool {
 /// Exactly these: a container must not inherit the groups of whoever started it (CVE-2023-25173).
 pub(super) fn set_groups(groups: &[u32]) -> io::Result<()> {
     // SAFETY: passes a slice with its length.
-    done(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) }.into())
+    let set = done(unsafe { libc::setgroups(groups.len(), groups.as_ptr()) }.into());
+    let denied = |e: &io::Error| {
+        e.raw_os_error() == Some(libc::EPERM)
+            && std::fs::read("/proc/self/setgroups").is_ok_and(|text| text == b"deny\n")
+    };
+    match set {
+        // An ordinary user without subordinate ids keeps its groups: the kernel lets it change none (user_namespaces(7)).
+        Err(e) if denied(&e) => Ok(()),
+        other => other,
+    }
 }
 
 /// Changes the user, keeping all capabilities. The signal of [`die_with_parent`] has to be asked for again.
