@@ -231,13 +231,10 @@ fn pool_of(subnet: IpNet) -> Pool {
     }
 }
 
-/// As Docker: the first address that nobody has.
+/// The first address of the subnet that nobody has.
 fn first_free(pool: &Pool) -> Option<IpAddr> {
-    let within = pool.range.unwrap_or(pool.subnet);
-    let candidates = within.hosts().take(pool.aux.len() + 2);
-    candidates
-        .filter(|ip| *ip != pool.subnet.network())
-        .find(|ip| !pool.aux.values().any(|aux| aux == ip))
+    let mut candidates = pool.subnet.hosts().take(pool.aux.len() + 2);
+    candidates.find(|ip| *ip != pool.subnet.network() && !pool.aux.values().any(|aux| aux == ip))
 }
 
 /// Joins gateways, ranges and other addresses with the subnets that they lie in.
@@ -371,7 +368,7 @@ mod tests {
             gateway: None,
             ..v4.clone()
         };
-        assert_eq!(first_free(&free), Some("10.9.0.128".parse().unwrap()));
+        assert_eq!(first_free(&free), Some("10.9.0.1".parse().unwrap()));
     }
 
     #[test]
