@@ -78,6 +78,7 @@ pub(super) fn prepare(
         .readonly(read_only.unwrap_or(false));
     spec.set_root(root.build().ok());
     attach_sources(&mut spec, &launch.state_dir)?;
+    simplify_files(&mut spec);
 
     let mut linux = spec.linux().clone().ok_or_else(|| missing("linux"))?;
     let bounding = process.capabilities().as_ref();
@@ -115,6 +116,20 @@ pub(super) fn prepare(
         device_rules: Vec::new(),
         warnings,
     })
+}
+
+/// Nothing is mounted below a file: crun 1.8 fails where one is to be read-only with all that is below it.
+fn simplify_files(spec: &mut Spec) {
+    let mut list = spec.mounts().clone().unwrap_or_default();
+    for mount in &mut list {
+        let source = mount.source().as_ref();
+        if source.is_some_and(|source| source.exists() && !source.is_dir()) {
+            let mut options = mount.options().clone().unwrap_or_default();
+            options.retain(|option| option != "rro");
+            mount.set_options(Some(options));
+        }
+    }
+    spec.set_mounts(Some(list));
 }
 
 /// A host with cgroup v1 may have the v2 hierarchy beside, which nothing of ours is in: crun refuses to work where it
