@@ -110,6 +110,7 @@ class Rctr(Peer):
 
     def stop(self):
         super().stop()
+        self.run("network", "prune", "-f", check=False)
         call([self.binary, "internal", "network-remove"], self.env, check=False)
         call(["ip", "link", "delete", "rctrb0"], check=False)
 
@@ -154,6 +155,7 @@ class Docker(Peer):
     def stop(self):
         try:
             super().stop()
+            self.run("network", "prune", "-f", check=False)
         finally:
             self.end()
 

@@ -6,17 +6,37 @@ use crate::{Traced, can_trace, check};
 
 /// Calls that a disk can refuse.
 const TO_DISK: [&str; 14] = [
-    "pwrite64", "fsync", "fdatasync", "ftruncate", "fallocate", "rename", "renameat", "renameat2", "mkdir", "mkdirat",
-    "symlink", "symlinkat", "link", "linkat",
+    "pwrite64",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "fallocate",
+    "rename",
+    "renameat",
+    "renameat2",
+    "mkdir",
+    "mkdirat",
+    "symlink",
+    "symlinkat",
+    "link",
+    "linkat",
 ];
 
 /// Calls that need a descriptor.
 const OPENING: [&str; 7] = [
-    "openat", "openat2", "socket", "pipe2", "eventfd2", "memfd_create", "pidfd_open",
+    "openat",
+    "openat2",
+    "socket",
+    "pipe2",
+    "eventfd2",
+    "memfd_create",
+    "pidfd_open",
 ];
 
 const LIFE: [&[&str]; 4] = [
-    &["create", "--name", "cc", "-p", "80", "-v", "/anon", "busybox", "sleep", "1000"],
+    &[
+        "create", "--name", "cc", "-p", "80", "-v", "/anon", "busybox", "sleep", "1000",
+    ],
     &["start", "cc"],
     &["stop", "-t", "0", "cc"],
     &["rm", "-v", "cc"],
@@ -32,29 +52,34 @@ fn life_with(calls: &[&str], error: &str, text: &str) {
     env.rctr(["pull", "-q", "busybox"]).ok();
     let mut refused = 0;
     for (stage, args) in LIFE.iter().enumerate() {
-        let met = Traced::new(&env, args).at_every_call(calls, &format!("error={error}"), |call, out| {
-            let when = format!("{} with {error} at its {call}", args.join(" "));
-            let before = LIFE[..stage].iter();
-            if out.status() != 0 {
-                refused += 1;
-                let said = out.stderr();
-                assert!(said.contains(text), "{when}: {}: {said}", out.status());
-                assert!(!said.contains("panicked"), "{when}: {said}");
-                let again = env.rctr(*args);
-                let there = ["already in use", "No such container"];
-                assert!(
-                    again.status() == 0 || there.iter().any(|text| again.stderr().contains(text)),
-                    "{when}, then: {}",
-                    again.stderr()
-                );
-            }
-            check(&env, &when);
-            env.rctr(["rm", "-f", "-v", "cc"]).ok();
-            check(&env, &when);
-            before.for_each(|words| drop(env.rctr(*words).ok()));
-        });
+        let met =
+            Traced::new(&env, args).at_every_call(calls, &format!("error={error}"), |call, out| {
+                let when = format!("{} with {error} at its {call}", args.join(" "));
+                let before = LIFE[..stage].iter();
+                if out.status() != 0 {
+                    refused += 1;
+                    let said = out.stderr();
+                    assert!(said.contains(text), "{when}: {}: {said}", out.status());
+                    assert!(!said.contains("panicked"), "{when}: {said}");
+                    let again = env.rctr(*args);
+                    let there = ["already in use", "No such container"];
+                    assert!(
+                        again.status() == 0
+                            || there.iter().any(|text| again.stderr().contains(text)),
+                        "{when}, then: {}",
+                        again.stderr()
+                    );
+                }
+                check(&env, &when);
+                env.rctr(["rm", "-f", "-v", "cc"]).ok();
+                check(&env, &when);
+                before.for_each(|words| drop(env.rctr(*words).ok()));
+            });
         env.rctr(["rm", "-f", "-v", "cc"]).ok();
-        LIFE[..=stage].iter().take(3).for_each(|words| drop(env.rctr(*words).ok()));
+        LIFE[..=stage]
+            .iter()
+            .take(3)
+            .for_each(|words| drop(env.rctr(*words).ok()));
         println!("{error}, {}: {met} calls", args.join(" "));
     }
     assert!(refused > 0, "nothing was refused");

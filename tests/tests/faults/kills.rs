@@ -46,14 +46,20 @@ fn words<'a>(first: &'a [&'a str], rest: &[&'a str]) -> Vec<&'a str> {
 
 #[test]
 fn create() {
-    let args = words(&["create", "-v", "vv:/data", "-v", "/anon"], &words(&SLEEPER, &["1000"]));
+    let args = words(
+        &["create", "-v", "vv:/data", "-v", "/anon"],
+        &words(&SLEEPER, &["1000"]),
+    );
     let undo: &[&[&str]] = &[&["rm", "-f", "-v", "cc"], &["volume", "rm", "-f", "vv"]];
     sweep(&[], &args, &["already in use"], undo);
 }
 
 #[test]
 fn run() {
-    let args = words(&["run", "-d", "-v", "vv:/data"], &words(&SLEEPER, &["1000"]));
+    let args = words(
+        &["run", "-d", "-v", "vv:/data"],
+        &words(&SLEEPER, &["1000"]),
+    );
     let undo: &[&[&str]] = &[&["rm", "-f", "-v", "cc"], &["volume", "rm", "-f", "vv"]];
     sweep(&[], &args, &["already in use"], undo);
 }
@@ -61,19 +67,34 @@ fn run() {
 #[test]
 fn start() {
     let create = words(&["create"], &words(&SLEEPER, &["1000"]));
-    sweep(&[&create], &["start", "cc"], &[], &[&["rm", "-f", "-v", "cc"]]);
+    sweep(
+        &[&create],
+        &["start", "cc"],
+        &[],
+        &[&["rm", "-f", "-v", "cc"]],
+    );
 }
 
 #[test]
 fn stop() {
     let run = words(&["run", "-d"], &words(&SLEEPER, &["1000"]));
-    sweep(&[&run], &["stop", "-t", "0", "cc"], &[], &[&["rm", "-f", "-v", "cc"]]);
+    sweep(
+        &[&run],
+        &["stop", "-t", "0", "cc"],
+        &[],
+        &[&["rm", "-f", "-v", "cc"]],
+    );
 }
 
 #[test]
 fn restart() {
     let run = words(&["run", "-d"], &words(&SLEEPER, &["1000"]));
-    sweep(&[&run], &["restart", "-t", "0", "cc"], &[], &[&["rm", "-f", "-v", "cc"]]);
+    sweep(
+        &[&run],
+        &["restart", "-t", "0", "cc"],
+        &[],
+        &[&["rm", "-f", "-v", "cc"]],
+    );
 }
 
 #[test]
@@ -92,7 +113,12 @@ fn remove_by_force() {
 fn rename() {
     let create = words(&["create"], &words(&SLEEPER, &["1000"]));
     let undo: &[&[&str]] = &[&["rm", "-f", "cc"], &["rm", "-f", "dd"]];
-    sweep(&[&create], &["rename", "cc", "dd"], &["No such container"], undo);
+    sweep(
+        &[&create],
+        &["rename", "cc", "dd"],
+        &["No such container"],
+        undo,
+    );
 }
 
 #[test]
@@ -106,14 +132,24 @@ fn commit() {
 fn volumes() {
     let undo: &[&[&str]] = &[&["volume", "rm", "-f", "vv"]];
     sweep(&[], &["volume", "create", "vv"], &[], undo);
-    sweep(&[&["volume", "create", "vv"]], &["volume", "rm", "vv"], &["no such volume"], &[]);
+    sweep(
+        &[&["volume", "create", "vv"]],
+        &["volume", "rm", "vv"],
+        &["no such volume"],
+        &[],
+    );
 }
 
 #[test]
 fn networks() {
     let undo: &[&[&str]] = &[&["network", "rm", "-f", "nn"]];
     sweep(&[], &["network", "create", "nn"], &["already exists"], undo);
-    sweep(&[&["network", "create", "nn"]], &["network", "rm", "nn"], &["not found"], &[]);
+    sweep(
+        &[&["network", "create", "nn"]],
+        &["network", "rm", "nn"],
+        &["not found"],
+        &[],
+    );
 }
 
 #[test]
@@ -121,9 +157,19 @@ fn network_connections() {
     let run = words(&["run", "-d"], &words(&SLEEPER, &["1000"]));
     let prepare: &[&[&str]] = &[&["network", "create", "nn"], &run];
     let undo: &[&[&str]] = &[&["rm", "-f", "cc"], &["network", "rm", "nn"]];
-    sweep(prepare, &["network", "connect", "nn", "cc"], &["already exists"], undo);
+    sweep(
+        prepare,
+        &["network", "connect", "nn", "cc"],
+        &["already exists"],
+        undo,
+    );
     let prepare: &[&[&str]] = &[prepare[0], prepare[1], &["network", "connect", "nn", "cc"]];
-    sweep(prepare, &["network", "disconnect", "nn", "cc"], &["is not connected"], undo);
+    sweep(
+        prepare,
+        &["network", "disconnect", "nn", "cc"],
+        &["is not connected"],
+        undo,
+    );
 }
 
 #[test]
@@ -133,5 +179,10 @@ fn garbage_collection() {
         &["create", "--name", "cc", "-v", "/anon", "busybox"],
         &["rm", "cc"],
     ];
-    sweep(prepare, &["system", "prune", "-a", "-f", "--volumes"], &[], &[]);
+    sweep(
+        prepare,
+        &["system", "prune", "-a", "-f", "--volumes"],
+        &[],
+        &[],
+    );
 }
