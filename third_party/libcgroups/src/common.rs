@@ -18,10 +18,10 @@ use super::{systemd, v1, v2};
 pub const CGROUP_PROCS: &str = "cgroup.procs";
 pub const DEFAULT_CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
-#[cfg(feature = "systemd")]
 /// rctr: as a cgroup path: no cgroup is made or joined.
 pub const NO_CGROUP: &str = "none";
 
+#[cfg(feature = "systemd")]
 #[inline]
 fn is_true_root() -> Result<bool, WrappedIoError> {
     if !nix::unistd::geteuid().is_root() {

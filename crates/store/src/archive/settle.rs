@@ -12,8 +12,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::xattrs::{Xattrs, is_opaque};
-use crate::overlay;
 use crate::fs::BENEATH;
+use crate::overlay;
 
 /// The `diff` directories of the layers below, top first; opened when one is asked for.
 pub(crate) struct Lowers {

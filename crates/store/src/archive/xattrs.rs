@@ -8,11 +8,6 @@ use rustix::io::Errno;
 
 use crate::overlay;
 
-/// "y": hides what lower layers have there. "x": may have whiteouts that are marked by [`WHITEOUT`].
-pub(super) const OPAQUE: &CStr = c"trusted.overlay.opaque";
-/// On an empty regular file: it is a whiteout, made where devices cannot be.
-pub(super) const WHITEOUT: &CStr = c"trusted.overlay.whiteout";
-
 /// The attributes of a file or directory.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Xattrs {

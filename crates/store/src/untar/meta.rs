@@ -14,9 +14,6 @@ use super::member::Attributes;
 use super::tree::open_real;
 use crate::overlay;
 
-/// Marks a directory as hiding what lower layers have there.
-const OPAQUE: &CStr = c"trusted.overlay.opaque";
-
 pub(super) fn times(mtime: Timespec) -> Timestamps {
     Timestamps {
         last_access: Timespec {
