@@ -30,8 +30,8 @@ pub use cachemount::{
 };
 pub use error::{BuildError, Result};
 pub use options::{BuildOptions, DockerfileLocation, Entitlement, NamedContext, SecretSource};
-pub use plan::apply_changes;
 pub use output::{
     Annotated, Annotation, ArchiveOutput, Destination, FilesOutput, ImageOutput, Output,
 };
+pub use plan::apply_changes;
 pub use solve::Cancel;

@@ -78,11 +78,21 @@ fn flag_manners(arg: Arg) -> Arg {
             .default_value("false")
             .default_missing_value("true")
             .value_parser(parse_bool),
-        ArgAction::Set if ["sig_proxy", "human", "pause", "disable_content_trust", "ipv4"].contains(&arg.get_id().as_str()) => arg
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-            .value_parser(parse_bool),
+        ArgAction::Set
+            if [
+                "sig_proxy",
+                "human",
+                "pause",
+                "disable_content_trust",
+                "ipv4",
+            ]
+            .contains(&arg.get_id().as_str()) =>
+        {
+            arg.num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .value_parser(parse_bool)
+        }
         ArgAction::Set | ArgAction::Append => arg.allow_hyphen_values(true),
         _ => arg,
     }
@@ -397,11 +407,17 @@ mod tests {
     fn what_is_refused_on_purpose_says_why() {
         for line in ["run --link a busybox", "container create --link=a busybox"] {
             let (text, code) = refused(line);
-            assert!(text.starts_with("--link is not supported: links are"), "{text}");
+            assert!(
+                text.starts_with("--link is not supported: links are"),
+                "{text}"
+            );
             assert_eq!(code, 125);
         }
         let (text, code) = refused("swarm init");
-        assert!(text.starts_with("'swarm' is not a rctr command: there is no Swarm"), "{text}");
+        assert!(
+            text.starts_with("'swarm' is not a rctr command: there is no Swarm"),
+            "{text}"
+        );
         assert_eq!(code, 1);
     }
 

@@ -258,9 +258,7 @@ pub enum Error {
         id: String,
     },
     /// A restart policy for a container that is removed at its end.
-    #[error(
-        "Restart policy cannot be updated because AutoRemove is enabled for the container"
-    )]
+    #[error("Restart policy cannot be updated because AutoRemove is enabled for the container")]
     RestartPolicyAndRemove,
     /// `attach` to a container that is not running.
     #[error("You cannot attach to a stopped container, start it first")]

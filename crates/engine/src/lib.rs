@@ -5,10 +5,10 @@
 //! The command line, the CRI server and the builder all walk this road.
 #![deny(missing_docs)]
 
-pub mod config;
 mod changes;
 mod check;
 mod commit;
+pub mod config;
 mod container_files;
 mod copy;
 mod cp;
@@ -50,8 +50,8 @@ mod rename;
 mod resolve;
 mod restart;
 mod rootfs_view;
-mod runtimes;
 pub mod rootless;
+mod runtimes;
 mod settle;
 mod spec;
 mod start;
@@ -72,13 +72,13 @@ use rctr_runtime::cgroup::CgroupDriver;
 use rctr_store::Store;
 
 pub use changes::{Change, ChangeKind};
+pub use check::Problem;
 pub use commit::{CommitRequest, ImportRequest};
 pub use config::Config;
 pub use copy::{
     ArchiveFormat, CachePlace, CopyOptions, ImageArchive, KeptCache, LoadOptions, LoadSource,
     LoadedImage,
 };
-pub use check::Problem;
 pub use cp::{Copied, CopyFlags, CopySource, CopyTarget, check_output};
 pub use create::Created;
 pub use error::{Error, Result, chain};
@@ -101,12 +101,12 @@ pub use rctr_runtime::logs::{LogEntry, Stream as LogStream, format_time};
 pub use rctr_runtime::{AttachEvent, AttachStream, ExitStatus, WindowSize};
 pub use rctr_store::{CacheFilter, CacheUsage, Compression, sum};
 pub use start::{RunError, Started, Streams};
-pub use wait::WaitCondition;
 pub use stats::Sample;
-pub use volumes::{PrunedVolumes, Volume, VolumeRequest};
 pub use step::{Step, StepEnd, StepRunner};
 pub use top::Top;
 pub use update::Update;
+pub use volumes::{PrunedVolumes, Volume, VolumeRequest};
+pub use wait::WaitCondition;
 
 /// One root directory with its images and containers.
 pub struct Engine {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::image::Digest;
 use rctr_runtime::{
-    AttachOptions, AttachStream, Launch, LaunchFds, LogConfig, LowerDir, Rootfs,
-    SeccompPolicy, StdioConfig,
+    AttachOptions, AttachStream, Launch, LaunchFds, LogConfig, LowerDir, Rootfs, SeccompPolicy,
+    StdioConfig,
 };
 
 use crate::endpoint::{HeldPorts, Joined};
@@ -18,7 +18,9 @@ use crate::options::{NetworkMode, RunOptions, SeccompChoice};
 use crate::pod::{self, PodMember, PodState};
 use crate::rootfs_view::RootfsView;
 use crate::user::Identity;
-use crate::{Engine, Error, Result, events, files, health, lifecycle, rootless, settle, spec, user};
+use crate::{
+    Engine, Error, Result, events, files, health, lifecycle, rootless, settle, spec, user,
+};
 
 /// Which of a container's standard streams a front door wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -375,8 +377,7 @@ impl Engine {
 
     /// This program with this engine's directories, as a command line.
     pub(crate) fn own_command(&self, rest: &[&str]) -> Result<Vec<String>> {
-        let exe =
-            crate::program()?;
+        let exe = crate::program()?;
         let path = |p: &Path| p.to_string_lossy().into_owned();
         let config = &self.config;
         let mut words = vec![

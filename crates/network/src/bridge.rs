@@ -244,11 +244,7 @@ pub fn connect(netns: BorrowedFd<'_>, bridge: &BridgeConfig, endpoint: &Endpoint
     at_home(|| connect_here(netns, bridge, endpoint))
 }
 
-fn connect_here(
-    netns: BorrowedFd<'_>,
-    bridge: &BridgeConfig,
-    endpoint: &Endpoint,
-) -> Result<()> {
+fn connect_here(netns: BorrowedFd<'_>, bridge: &BridgeConfig, endpoint: &Endpoint) -> Result<()> {
     check_interface_name(&endpoint.host_ifname)?;
     check_interface_name(&endpoint.ifname)?;
     let host = Socket::route()?;

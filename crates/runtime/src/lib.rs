@@ -19,8 +19,8 @@ pub mod monitor;
 pub mod namespaces;
 pub mod overlay;
 mod protocol;
-pub mod rootless;
 pub mod restart;
+pub mod rootless;
 pub mod seccomp;
 mod signal;
 mod sources;
@@ -33,13 +33,13 @@ pub use client::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WaitHandle};
 pub use environment::variable;
 pub use error::{Error, Result, StartError};
 pub use health::{Health, HealthCheck, HealthStatus, KEPT_OUTPUT, KEPT_PROBES, Probe, health};
+pub use launch::{LaunchError, Launched, launch, reap_ended};
 pub use monitor::oci;
 pub use monitor::release_memory;
-pub use launch::{LaunchError, Launched, launch, reap_ended};
 pub use signal::{kill_hung_monitor, signal};
 pub use sources::{Source, ViewMount, ViewSource, assemble, open_source, root_of};
 pub use spec::{
-    AttachOptions, CopyUp, ForeignRuntime, Forward, Launch, LaunchFds, LogConfig, LogDriver, LowerDir, Rootfs, SeccompPolicy,
-    StdioConfig, Transport, WindowSize,
+    AttachOptions, CopyUp, ForeignRuntime, Forward, Launch, LaunchFds, LogConfig, LogDriver,
+    LowerDir, Rootfs, SeccompPolicy, StdioConfig, Transport, WindowSize,
 };
 pub use state::{ExitStatus, Status, status};

@@ -140,7 +140,9 @@ pub(crate) fn by_options(overlay: Overlay<'_>, target: &Path) -> io::Result<()> 
 }
 
 /// Runs `work` in a thread with mount namespace and working directory of its own, of which nothing stays.
-pub(crate) fn in_own_namespace<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+pub(crate) fn in_own_namespace<T: Send>(
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
     let run = || {
         unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?;
         let flags = MsFlags::MS_PRIVATE | MsFlags::MS_REC;

@@ -40,7 +40,6 @@ mod volumes;
 #[cfg(test)]
 mod tests;
 
-pub use overlay::opaque as opaque_attribute;
 pub use build::{BuildStep, BuiltLayer, CommitOptions};
 pub use build_cache::{CacheFilter, CacheReport, CacheUsage, PrunedCache};
 pub use digest::{chain_id, sha256};
@@ -48,6 +47,7 @@ pub use error::{ArchiveProblem, Error, MemberProblem, Result};
 pub use fs::{Found, Links, Trail};
 pub use gc::{Finding, GcReport};
 pub use layer::{LayerIngest, LayerSpec};
+pub use overlay::opaque as opaque_attribute;
 pub use pack::{
     Compression, Estargz, PackedLayer, TreeToArchive, pack_archive, write_entry_archive,
     write_tree_archive, write_tree_archives,

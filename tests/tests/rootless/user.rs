@@ -49,7 +49,10 @@ impl User {
         let _accounts = accounts();
         // Of a test that was killed.
         remove(&name);
-        tool("useradd", &["--no-create-home", "--shell", "/bin/sh", &name]);
+        tool(
+            "useradd",
+            &["--no-create-home", "--shell", "/bin/sh", &name],
+        );
         let uid = String::from_utf8(tool("id", &["-u", &name])).unwrap();
         let uid = uid.trim().parse().unwrap();
         // useradd has given it some, perhaps.
@@ -211,11 +214,18 @@ impl Drop for User {
         let all = self.rctr(["ps", "--all", "--quiet", "--no-trunc"]);
         let ids = all.lines();
         if !ids.is_empty() {
-            self.rctr(["rm", "--force", "--volumes"].map(str::to_owned).into_iter().chain(ids));
+            self.rctr(
+                ["rm", "--force", "--volumes"]
+                    .map(str::to_owned)
+                    .into_iter()
+                    .chain(ids),
+            );
         }
         // The last container takes the keeper along, and pasta.
         let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            wait_for("the user's processes to end", || self.processes().is_empty());
+            wait_for("the user's processes to end", || {
+                self.processes().is_empty()
+            });
         }));
         let left = self.processes();
         for (pid, _) in &left {

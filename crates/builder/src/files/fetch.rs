@@ -101,7 +101,8 @@ pub fn fetch(url: &str, checksum: Option<&str>, scratch: &Path) -> Result<Fetche
 /// # Errors
 /// As [`fetch`].
 pub fn fetch_file(url: &str) -> Result<File> {
-    let scratch = tempfile::tempdir().map_err(|e| host("create a directory in", "/tmp".as_ref(), e))?;
+    let scratch =
+        tempfile::tempdir().map_err(|e| host("create a directory in", "/tmp".as_ref(), e))?;
     let fetched = fetch(url, None, scratch.path())?;
     let path = fetched.dir.join(&fetched.name);
     File::open(&path).map_err(|e| host("open", &path, e))

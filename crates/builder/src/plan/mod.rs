@@ -24,9 +24,9 @@ use crate::progress::VertexId;
 use crate::solve::Cancel;
 use crate::{BuildError, Result};
 
+pub use changes::apply_changes;
 pub(crate) use scope::predefined;
 pub(crate) use stage::absolute;
-pub use changes::apply_changes;
 pub use stage::plan;
 
 /// Index of a node in its [`Plan`].

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{CommitArgs, CpArgs, DiffArgs, ExportArgs, FormatFlag, ListFlags, PortArgs, RenameArgs, StatsArgs, TopArgs};
+use super::{
+    CommitArgs, CpArgs, DiffArgs, ExportArgs, FormatFlag, ListFlags, PortArgs, RenameArgs,
+    StatsArgs, TopArgs,
+};
 use crate::flags::ContainerFlags;
 
 #[derive(Debug, Subcommand)]

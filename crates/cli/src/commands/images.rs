@@ -184,7 +184,10 @@ pub fn row_with_usage(image: &ImageSummary, shared: u64, containers: usize) -> R
     for (name, text) in [
         ("Size", size::human4(image.size)),
         ("SharedSize", size::human4(shared)),
-        ("UniqueSize", size::human4(image.size.saturating_sub(shared))),
+        (
+            "UniqueSize",
+            size::human4(image.size.saturating_sub(shared)),
+        ),
         ("Containers", containers.to_string()),
     ] {
         let place = KIND.columns.iter().position(|column| column.name == name);

@@ -21,10 +21,10 @@ pub use container::{ContainerInspect, ContainerPaths, ContainerState, MountPoint
 pub use host_config::{HostConfig, LogConfig, RestartPolicy, UlimitJson};
 pub use image::{ImageFacts, ImageInspect, ImageMetadata, RootFs};
 pub use mount_request::{BindOptions, MountRequest, TmpfsOptions, VolumeOptions};
-pub(crate) use network::{derived_id, network_id};
 pub use network::{
     EndpointSettings, IpamConfig, NetworkSettings, PortBinding, PortMap, port_map, published_ports,
 };
+pub(crate) use network::{derived_id, network_id};
 pub use user_network::{Ipam, IpamPool, Member, NetworkInspect};
 
 /// An object without content, `{}`: how Docker writes sets as JSON.

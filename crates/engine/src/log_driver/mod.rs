@@ -247,7 +247,10 @@ fn deliver(queue: &Queue, sink: &mut dyn Sink, mut errors: Errors) {
     let mut give_up_at = None;
     while let Some(batch) = queue.take(BATCH) {
         if batch.dropped > 0 {
-            errors.tell(&format!("{} lines dropped: the receiver is too slow", batch.dropped));
+            errors.tell(&format!(
+                "{} lines dropped: the receiver is too slow",
+                batch.dropped
+            ));
         }
         let mut records = &batch.records[..];
         while !records.is_empty() {
@@ -297,7 +300,10 @@ struct Errors {
 impl Errors {
     /// At most once a minute.
     fn tell(&mut self, what: &str) {
-        if self.told.is_none_or(|at| at.elapsed() > Duration::from_secs(60)) {
+        if self
+            .told
+            .is_none_or(|at| at.elapsed() > Duration::from_secs(60))
+        {
             self.tell_now(what);
         }
     }
@@ -313,7 +319,11 @@ impl Errors {
             let _ = append(&self.path).and_then(|mut file| writeln!(file, "{now} {what}"));
         }
         if let Ok(socket) = UnixDatagram::unbound() {
-            let text = format!("<27>rctr[{}]: log of {}: {what}", std::process::id(), self.container);
+            let text = format!(
+                "<27>rctr[{}]: log of {}: {what}",
+                std::process::id(),
+                self.container
+            );
             let _ = socket.set_nonblocking(true);
             let _ = socket.send_to(text.as_bytes(), "/dev/log");
         }

@@ -112,7 +112,11 @@ fn shows_another_s(mount: &Mount, input: &SpecInput) -> bool {
 /// The host's own in its place.
 fn host_s(mount: &Mount) -> Result<Mount, SpecError> {
     let place = mount.destination();
-    let read_only = mount.options().iter().flatten().any(|option| option == "ro");
+    let read_only = mount
+        .options()
+        .iter()
+        .flatten()
+        .any(|option| option == "ro");
     bind(&place.to_string_lossy(), place, read_only, "rprivate")
 }
 

@@ -56,8 +56,7 @@ pub fn system(app: &App, args: &SystemPruneArgs) -> Result {
 
     let engine = app.engine()?;
     let mut out = io::stdout().lock();
-    let containers =
-        engine.prune_containers(&|c| filter.matches(&c.created, &c.process.labels))?;
+    let containers = engine.prune_containers(&|c| filter.matches(&c.created, &c.process.labels))?;
     list(&mut out, "Deleted Containers:", &containers.removed)?;
     let networks = engine.prune_networks(&|n| filter.matches(&n.created, &n.labels))?;
     list(&mut out, "Deleted Networks:", &networks.removed)?;
@@ -125,9 +124,8 @@ fn prune_cache(engine: &Engine, all: bool, until: Option<i64>) -> Result<(Vec<St
         .store()
         .cache_prune(&filter)
         .map_err(rctr_engine::Error::from)?;
-    let old_enough = |mount: &rctr_builder::CacheMountUsage| {
-        until.is_none_or(|until| mount.last_used < until)
-    };
+    let old_enough =
+        |mount: &rctr_builder::CacheMountUsage| until.is_none_or(|until| mount.last_used < until);
     let mounts = rctr_builder::prune_cache_mounts(engine.store().root(), &old_enough)
         .map_err(|e| Failure::new(GENERAL, e.to_string()))?;
     let entries = pruned
@@ -204,9 +202,10 @@ mod tests {
         );
         args.volumes = true;
         args.filter.push("label=a=b".into());
-        assert!(warning(&args).ends_with(
-            "\n\n  Items to be pruned will be filtered with:\n  - label=a=b\n"
-        ));
+        assert!(
+            warning(&args)
+                .ends_with("\n\n  Items to be pruned will be filtered with:\n  - label=a=b\n")
+        );
         assert!(warning(&args).contains("  - all anonymous volumes not used"));
     }
 }

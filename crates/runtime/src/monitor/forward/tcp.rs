@@ -164,8 +164,20 @@ impl Connection {
         let client = interest(&self.there, &self.back);
         let server = interest(&self.back, &self.there);
         let watched = &mut self.watched;
-        change(epoll, &self.client, Source::Client(index), &mut watched.0, client)?;
-        change(epoll, &self.server, Source::Server(index), &mut watched.1, server)
+        change(
+            epoll,
+            &self.client,
+            Source::Client(index),
+            &mut watched.0,
+            client,
+        )?;
+        change(
+            epoll,
+            &self.server,
+            Source::Server(index),
+            &mut watched.1,
+            server,
+        )
     }
 }
 

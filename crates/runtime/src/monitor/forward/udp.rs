@@ -23,7 +23,10 @@ const RECEIVE_BUFFER: usize = 212_992;
 
 pub(super) fn prepare(socket: &OwnedFd) -> io::Result<()> {
     rustix::io::ioctl_fionbio(socket, true)?;
-    Ok(sockopt::set_socket_recv_buffer_size(socket, RECEIVE_BUFFER)?)
+    Ok(sockopt::set_socket_recv_buffer_size(
+        socket,
+        RECEIVE_BUFFER,
+    )?)
 }
 
 struct Flow {
@@ -127,12 +130,7 @@ impl Flows {
             };
             flow.used = Instant::now();
             if let Some((socket, _)) = listeners.get(flow.listener) {
-                let _ = sendto(
-                    socket,
-                    &buffer[..length],
-                    SendFlags::NOSIGNAL,
-                    &flow.client,
-                );
+                let _ = sendto(socket, &buffer[..length], SendFlags::NOSIGNAL, &flow.client);
             }
         }
     }
