@@ -2,7 +2,7 @@
 
 use rctr_tests::Env;
 
-use crate::{Traced, can_trace, check};
+use crate::{Traced, can_trace, check, give};
 
 /// Calls that a disk can refuse.
 const TO_DISK: [&str; 14] = [
@@ -73,13 +73,13 @@ fn life_with(calls: &[&str], error: &str, text: &str) {
                 check(&env, &when);
                 env.rctr(["rm", "-f", "-v", "cc"]).ok();
                 check(&env, &when);
-                before.for_each(|words| drop(env.rctr(*words).ok()));
+                before.for_each(|words| give(&env, words));
             });
         env.rctr(["rm", "-f", "-v", "cc"]).ok();
         LIFE[..=stage]
             .iter()
             .take(3)
-            .for_each(|words| drop(env.rctr(*words).ok()));
+            .for_each(|words| give(&env, words));
         println!("{error}, {}: {met} calls", args.join(" "));
     }
     assert!(refused > 0, "nothing was refused");

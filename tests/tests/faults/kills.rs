@@ -2,7 +2,7 @@
 
 use rctr_tests::Env;
 
-use crate::{DURABLE, Traced, can_trace, check};
+use crate::{DURABLE, Traced, can_trace, check, give};
 
 const KILL: &str = "signal=SIGKILL";
 
@@ -15,7 +15,7 @@ fn sweep(prepare: &[&[&str]], args: &[&str], done: &[&str], undo: &[&[&str]]) {
     }
     let env = Env::new();
     env.rctr(["pull", "-q", "busybox"]).ok();
-    let make = || prepare.iter().for_each(|words| drop(env.rctr(*words).ok()));
+    let make = || prepare.iter().for_each(|words| give(&env, words));
     make();
     let calls = Traced::new(&env, args).at_every_call(&DURABLE, KILL, |call, killed| {
         let when = format!("{} killed before its {call}", args.join(" "));
@@ -28,12 +28,12 @@ fn sweep(prepare: &[&[&str]], args: &[&str], done: &[&str], undo: &[&[&str]]) {
             );
         }
         check(&env, &when);
-        undo.iter().for_each(|words| drop(env.rctr(*words).ok()));
+        undo.iter().for_each(|words| give(&env, words));
         env.assert_no_leftovers();
         check(&env, &when);
         make();
     });
-    undo.iter().for_each(|words| drop(env.rctr(*words).ok()));
+    undo.iter().for_each(|words| give(&env, words));
     println!("{}: {calls} calls", args.join(" "));
     assert!(calls > 0, "{} changes nothing", args.join(" "));
 }

@@ -12,7 +12,7 @@ use rctr_runtime::{
 
 use super::Pod;
 use super::lifecycle::make_dir;
-use crate::{Engine, Error, Result, settle, spec};
+use crate::{Engine, Result, settle, spec};
 
 impl Engine {
     /// Starts it; it is no container that anybody sees.
