@@ -67,11 +67,11 @@ impl Engine {
             Ok(None) => {
                 seen.fill_in(&mut container.state);
                 match seen {
-                    Seen::Exited(_) | Seen::Killed => {
-                        // As whoever settles it will find.
-                        if Asked::of(&self.state_dir(&container.id))?.is_none() {
-                            restart::after_end(&mut container);
-                        }
+                    // As whoever settles it will find.
+                    Seen::Exited(_) | Seen::Killed
+                        if Asked::of(&self.state_dir(&container.id))?.is_none() =>
+                    {
+                        restart::after_end(&mut container);
                     }
                     Seen::Starting if container.restart_count > 0 => {
                         container.state.status = Status::Restarting;
