@@ -120,7 +120,7 @@ impl Child {
         let mut go = [0];
         self.tell(made.err().map_or(0, |errno| errno as i32));
         if made.is_ok() && self.socket.read_exact(&mut go).is_ok() {
-            let error = self.become_keeper().err();
+            let error = set_loopback_up().and_then(|()| self.become_keeper()).err();
             let errno = error.and_then(|e| e.raw_os_error()).unwrap_or(libc::EIO);
             self.tell(errno);
         }
@@ -166,6 +166,26 @@ impl Child {
         // To tell of it, through what is still open.
         self.socket = UnixStream::from(socket);
         Err(errno.into())
+    }
+}
+
+/// Published ports come in there, also where nothing leads outside.
+fn set_loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        None,
+    )?;
+    // SAFETY: an all-zero ifreq is valid; its name is shorter than it may be.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: reads one ifreq.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
