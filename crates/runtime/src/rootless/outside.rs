@@ -185,6 +185,8 @@ fn helper(pid: i32, name_server: IpAddr) -> Result<Helper, String> {
 fn last_words(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let said = text.lines().map(str::trim);
-    let said = said.filter(|line| !line.is_empty() && !line.contains("to syslog"));
-    said.last().unwrap_or("it failed without a word").to_owned()
+    let mut said = said.filter(|line| !line.is_empty() && !line.contains("to syslog"));
+    said.next_back()
+        .unwrap_or("it failed without a word")
+        .to_owned()
 }

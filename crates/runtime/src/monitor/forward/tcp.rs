@@ -111,11 +111,8 @@ impl Connections {
         if connection.closed {
             return;
         }
-        let worked = connection.work(client, flags, buffer);
-        if worked.is_err() || connection.is_over() {
-            connection.closed = true;
-            self.closed.push(index);
-        } else if connection.wait(epoll, index).is_err() {
+        let worked = connection.work(client, flags, buffer).is_ok();
+        if !worked || connection.is_over() || connection.wait(epoll, index).is_err() {
             connection.closed = true;
             self.closed.push(index);
         }
