@@ -107,15 +107,22 @@ impl Engine {
             if parts.contains(&record.record.id) {
                 continue;
             }
-            let image = self.read_image(record.clone(), record.record.id.as_ref())?;
+            let config = match self.read_image(record.clone(), record.record.id.as_ref()) {
+                Ok(image) => Some(image.config),
+                // As one whose removal was interrupted: it is there to be removed, or pulled again.
+                Err(Error::BadImage { .. }) => None,
+                Err(e) => return Err(e),
+            };
+            let config = config.as_ref();
+            let created = config.and_then(|config| config.created().clone());
             summaries.push(ImageSummary {
-                created: image.config.created().clone().unwrap_or_default(),
-                labels: labels(&image.config),
-                user: user(&image.config),
-                id: image.id,
-                tags: image.tags,
-                digests: image.digests,
-                size: image.size,
+                id: record.record.id.to_string(),
+                tags: record.tags.clone(),
+                digests: record.repo_digests.clone(),
+                created: created.unwrap_or_default(),
+                size: record.size,
+                labels: config.map(labels).unwrap_or_default(),
+                user: config.map(user).unwrap_or_default(),
             });
         }
         summaries.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.tags.cmp(&b.tags)));

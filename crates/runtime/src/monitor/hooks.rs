@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_hook_reads_the_state() {
-        let wanted = r#"grep -q '"id":"it","status":"creating","pid":7'"#;
+        let wanted = r#"state=$(cat); echo "$state"; echo "$state" | grep -q '"id":"it".*"pid":7'"#;
         round(wanted, None).run(7, &[]).unwrap();
         let env = [CString::new("A=b c").unwrap()];
         round("[ \"$A\" = 'b c' ]", Some(9)).run(7, &env).unwrap();

@@ -161,7 +161,7 @@ fn what_is_not_known_is_told_with_the_files_that_could_not_be_read() {
         "example.com/gpu=one is not known",
         "version 2.0.0",
         "odd.json",
-        "x.yaml: missing field",
+        "x.yaml: error: line 1 column 1: missing field `cdiVersion`",
     ] {
         assert!(message.contains(word), "{word}: {message}");
     }
