@@ -71,7 +71,7 @@ fn a_container_is_created_started_used_and_deleted() {
         pids.as_array()
             .expect("a list")
             .iter()
-            .any(|p| p.to_string() == pid)
+            .any(|p| p.as_i64() == pid.parse().ok())
     );
 
     bundle.oci(&["pause", "one"]).ok();

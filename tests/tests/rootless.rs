@@ -124,7 +124,7 @@ fn published_ports_are_reached_from_the_host() {
     ];
     user.start(&words);
     let page = wait_for_some("an answer", || {
-        http_get(&format!("127.0.0.1:{tcp}"), "/passwd").ok()
+        http_get(format!("127.0.0.1:{tcp}"), "/passwd").ok()
     });
     assert!(page.body.contains("root:"), "{}", page.body);
     // Again, and from another address of the host's.
@@ -344,7 +344,7 @@ fn slirp4netns_serves_where_it_alone_is_there() {
     ];
     user.rctr_with(view, words).ok();
     let page = wait_for_some("an answer", || {
-        http_get(&format!("127.0.0.1:{port}"), "/passwd").ok()
+        http_get(format!("127.0.0.1:{port}"), "/passwd").ok()
     });
     assert!(page.body.contains("root:"));
     let lines: Vec<_> = user.processes().into_iter().map(|(_, line)| line).collect();

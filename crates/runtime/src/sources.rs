@@ -4,7 +4,6 @@
 //! All mounts are made in mount namespaces that only one thread has for a moment; what is given is attached nowhere,
 //! and ends with its last descriptor, however that goes.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -241,7 +240,7 @@ fn mount_filesystem(kind: &str, device: &str, options: &Options, at: &Path) -> i
         }
         return Ok(attach(place.as_fd(), CWD, at)?);
     }
-    let data = CString::from(options.data());
+    let data = options.data();
     let flags = MsFlags::from_bits_truncate(options.flags);
     Ok(nix::mount::mount(
         Some(device),

@@ -24,8 +24,11 @@ pub fn events(global: &Global, args: &Events) -> Result<u8, Failure> {
         written.map_err(Failure::file("write", Path::new("standard output")))
     };
     show(&container.stats()?)?;
+    if args.stats {
+        return Ok(0);
+    }
     let mut kills = 0;
-    while !args.stats {
+    loop {
         std::thread::sleep(interval);
         // Its end is no error of ours.
         let Ok(stats) = container.stats() else {
@@ -37,7 +40,6 @@ pub fn events(global: &Global, args: &Events) -> Result<u8, Failure> {
         }
         show(&stats)?;
     }
-    Ok(0)
 }
 
 /// As Go writes them: `5s`, `500ms`, `1m30s`.

@@ -285,7 +285,7 @@ mod tests {
         rustix::fs::mkdirat(&pinned, "here", Mode::RWXU).unwrap();
         assert!(dir.path().join("old/b/here").is_dir());
         assert_eq!(place(pinned.find("..", Links::Follow)), "dir /a");
-        rustix::fs::mkdirat(&pinned.parent(), "too", Mode::RWXU).unwrap();
+        rustix::fs::mkdirat(pinned.parent(), "too", Mode::RWXU).unwrap();
         assert!(dir.path().join("old/too").is_dir());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     }
