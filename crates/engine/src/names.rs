@@ -1,17 +1,30 @@
 //! Ids, and names for containers that were given none.
 
-use rand::Rng;
+use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
 
 /// A new container or volume id: 64 random hex digits.
 pub(crate) fn new_id() -> String {
-    let bytes: [u8; 32] = rand::rng().random();
+    let bytes: [u8; 32] = random().random();
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Random numbers. A static program's `rand` opens a file for its seed, and panics where no descriptor is left; the
+/// kernel gives one without (getrandom(2)).
+fn random() -> StdRng {
+    let mut seed = [0u8; 32];
+    // SAFETY: the kernel writes into a buffer of the length that is passed.
+    let got = unsafe { libc::getrandom(seed.as_mut_ptr().cast(), seed.len(), 0) };
+    match got == seed.len() as isize {
+        true => StdRng::from_seed(seed),
+        false => StdRng::from_rng(&mut rand::rng()),
+    }
 }
 
 /// A name such as `peaceful_buck`; from the second attempt on with a digit behind it.
 pub(crate) fn random_name(attempt: usize) -> String {
-    let mut rng = rand::rng();
+    let mut rng = random();
     let mut pick = |words: &[&'static str]| words.choose(&mut rng).copied().unwrap_or("nameless");
     let name = format!("{}_{}", pick(&ADJECTIVES), pick(&NAMES));
     match attempt {

@@ -154,7 +154,7 @@ pub struct Exec {
     /// Allocate a terminal.
     #[arg(short, long)]
     pub tty: bool,
-    /// User and group: UID[:GID].
+    /// User and group: UID or UID:GID.
     #[arg(short, long, value_name = "UID[:GID]")]
     pub user: Option<String>,
     /// Supplementary groups.

@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::sync::OnceLock;
 
-/// Of a directory: "y" hides what lower layers have there; "x" says that it may have whiteouts marked by [`whiteout`].
+/// Of a directory: "y" hides what lower layers have there; "x" says that it may have whiteouts marked by `whiteout`.
 pub fn opaque() -> &'static CStr {
     match in_user_namespace() {
         false => c"trusted.overlay.opaque",
