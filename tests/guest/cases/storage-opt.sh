@@ -9,7 +9,7 @@ mount -o loop,prjquota /quota.img /quota
 quota() { rctr --root /quota/root "$@"; }
 quota pull -q busybox
 same "$(quota run --rm --network none --storage-opt size=20m busybox sh -c 'dd if=/dev/zero of=/big bs=1M count=15 2>/dev/null && wc -c < /big')" 15728640
-has "$(quota run --rm --network none --storage-opt size=20m busybox sh -c 'dd if=/dev/zero of=/big bs=1M count=40 2>&1 || :')" "No space left"
+has "$(quota run --rm --network none --storage-opt size=20m busybox sh -c 'dd if=/dev/zero of=/big bs=1M count=40 2>&1 || :')" "Disk quota exceeded"
 # Each has its own.
 quota create --name a --network none --storage-opt size=20m busybox sh -c 'dd if=/dev/zero of=/big bs=1M count=15' >/dev/null
 quota create --name b --network none --storage-opt size=20m busybox sh -c 'dd if=/dev/zero of=/big bs=1M count=15' >/dev/null
