@@ -55,8 +55,10 @@ demo: setup-demo build
 test: guest
 	tests/run.sh
 
+# Some of its cases run the workspace's own tests inside.
 guest: setup
-	$(CARGO) build --locked --bins
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --workspace --no-run
 	tests/guest/run.sh
 
 bench: setup-bench build

@@ -28,7 +28,7 @@ tidy() {
     local status=$?
     set +e
     trap - EXIT
-    [ $status = 0 ] || { echo "--- ps -a"; rctr ps -a; }
+    [ $status = 0 ] || [ $status = 77 ] || { echo "--- ps -a"; rctr ps -a; }
     rctr ps -aq 2>/dev/null | while read -r id; do rctr rm -f "$id" >/dev/null; done
     exit $status
 }

@@ -4,14 +4,14 @@ run_tests() { run_tests_of crates/runtime "$@"; }
 run_tests_of() {
     local package=$1 debug name test file
     shift
-    debug=$(cd "$(dirname "$RCTR_BIN")/../debug" 2>/dev/null && pwd) || skip "no tests of $package are built"
+    debug=$(cd "$(dirname "$RCTR_BIN")/../debug" 2>/dev/null && pwd) || fail "no tests of $package are built"
     for name in "$@"; do
         test=
         for file in $(ls -t "$debug/deps/$name"-* 2>/dev/null); do
             # Other packages have tests of the same name.
             if [ -x "$file" ] && grep -q "$package/tests" "$file"; then test=$file; break; fi
         done
-        [ -n "$test" ] || skip "the tests of $package are not built: cargo test --no-run --test $name"
+        [ -n "$test" ] || fail "the tests of $package are not built: cargo test --no-run --test $name"
         echo "--- $test"
         (cd "$GUEST/../../$package" && "$test" --test-threads 1) || fail "$name"
     done

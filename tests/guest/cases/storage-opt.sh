@@ -11,10 +11,10 @@ quota pull -q busybox
 same "$(quota run --rm --network none --storage-opt size=20m busybox sh -c 'dd if=/dev/zero of=/big bs=1M count=15 2>/dev/null && wc -c < /big')" 15728640
 has "$(quota run --rm --network none --storage-opt size=20m busybox sh -c 'dd if=/dev/zero of=/big bs=1M count=40 2>&1 || :')" "Disk quota exceeded"
 # Each has its own.
-quota create --name a --network none --storage-opt size=20m busybox sh -c 'dd if=/dev/zero of=/big bs=1M count=15' >/dev/null
-quota create --name b --network none --storage-opt size=20m busybox sh -c 'dd if=/dev/zero of=/big bs=1M count=15' >/dev/null
-quota start -a a 2>/dev/null
-quota start -a b 2>/dev/null
-same "$(quota inspect --format '{{.HostConfig.StorageOpt.size}}' a)" 20971520
-quota rm a b >/dev/null
+quota create --name one --network none --storage-opt size=20m busybox sh -c 'dd if=/dev/zero of=/big bs=1M count=15' >/dev/null
+quota create --name two --network none --storage-opt size=20m busybox sh -c 'dd if=/dev/zero of=/big bs=1M count=15' >/dev/null
+quota start -a one 2>/dev/null
+quota start -a two 2>/dev/null
+same "$(quota inspect --format '{{.HostConfig.StorageOpt.size}}' one)" 20971520
+quota rm one two >/dev/null
 umount /quota
