@@ -42,7 +42,7 @@ pub use registry::{OwnRegistry, registry};
 pub use secure::{Certificates, TlsRegistry, Tunnel};
 pub use terminal::Terminal;
 pub use tools::{Daemon, installed, parsed, run, skopeo_inspect, skopeo_raw, text, tool};
-pub use wait::{LIMIT, wait_for, wait_for_some};
+pub use wait::{LIMIT, wait_for, wait_for_some, wait_still};
 
 use std::path::{Path, PathBuf};
 

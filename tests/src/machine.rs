@@ -4,7 +4,7 @@ use std::thread;
 
 use nix::sched::{CloneFlags, setns};
 
-use crate::Env;
+use crate::{Env, Output, healthz};
 
 /// A machine of its own in the network's eyes: a network namespace with loopback, and a link to another that stands
 /// for a host outside. Firewalls and sysctls can be changed at will. Dropped, its containers are removed first.
@@ -62,6 +62,22 @@ impl<'a> Machine<'a> {
     /// Runs `work`, and the commands it starts, on the host outside.
     pub fn outside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         within(&self.names[1], work)
+    }
+
+    /// `rctr LINE` on the machine, of words between spaces.
+    pub fn rctr(&self, line: &str) -> Output {
+        self.inside(|| self.env.rctr(line.split(' ')))
+    }
+
+    /// `rctr LINE sh -c SCRIPT` on the machine.
+    pub fn rctr_sh(&self, line: &str, script: &str) -> Output {
+        self.inside(|| self.env.rctr(line.split(' ').chain(["sh", "-c", script])))
+    }
+
+    /// Whether the image `healthz` answers from outside at this port of the machine.
+    pub fn open(&self, port: u16) -> bool {
+        let address = format!("{}:{port}", Self::ADDRESS);
+        self.outside(|| healthz(&address)).is_some()
     }
 
     /// Runs a command line on the machine and gives its standard output.

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::time::Duration;
 
 use rctr_cri::api;
 use rctr_tests::cri::{Cri, shell};
-use rctr_tests::{wait_for, wait_for_some};
+use rctr_tests::{wait_for, wait_for_some, wait_still};
 use serde_json::Value;
 
 // The server's own tests use all of them.
@@ -82,6 +81,20 @@ impl Pod {
     }
 
     /// Resident memory of the service now, in KiB.
+    /// The bytes that the process of the container with this argument has written.
+    fn written_by(&self, argument: &str) -> Option<u64> {
+        let pids = self.cri.env().processes_of(&self.container).into_iter();
+        let mut named = pids.filter(|pid| {
+            let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+            line.is_ok_and(|line| line.split('\0').any(|word| word == argument))
+        });
+        let counts = std::fs::read_to_string(format!("/proc/{}/io", named.next()?)).ok()?;
+        let written = counts
+            .lines()
+            .find_map(|line| line.strip_prefix("wchar: "))?;
+        written.parse().ok().filter(|bytes| *bytes > 0)
+    }
+
     fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.cri.pid()));
         let status = status.expect("a process");
@@ -336,8 +349,8 @@ fn much_data_passes_whole_and_takes_no_memory() {
     let size = MUCH.to_string();
     let out = pod.exec(&["head", "-c", &size, "/dev/zero"], false, false);
     let mut session = Session::open(&out, OUT);
-    // A client that is slow at first; by then every buffer on the way is full.
-    std::thread::sleep(Duration::from_millis(500));
+    // A client that is slow at first, until every buffer on the way is full.
+    wait_still("the command to be held up", || pod.written_by(&size));
     let held = pod.memory();
     let mut got = 0;
     while let Some(frame) = session.client.frame() {
@@ -461,13 +474,7 @@ fn sessions_leave_no_descriptor_and_no_thread() {
     };
     // The first round makes what stays: threads for what blocks, the database's files.
     round();
-    let mut descriptors = count("fd");
-    wait_for("the first round to settle", || {
-        std::thread::sleep(Duration::from_millis(200));
-        let settled = descriptors == count("fd");
-        descriptors = count("fd");
-        settled
-    });
+    let descriptors = wait_still("the first round to settle", || Some(count("fd")));
     for _ in 0..3 {
         round();
     }

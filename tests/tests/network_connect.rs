@@ -1,34 +1,30 @@
 //! `network connect` and `network disconnect`, and containers on several networks.
 
-use rctr_tests::{Env, Machine, healthz, wait_for};
+use rctr_tests::{Env, Machine, wait_for};
 
 struct Lab<'a> {
-    env: &'a Env,
     machine: Machine<'a>,
 }
 
 impl<'a> Lab<'a> {
     fn new(env: &'a Env) -> Lab<'a> {
         env.rctr(["pull", "--quiet", "healthz"]).ok();
-        let lab = Lab {
-            env,
-            machine: Machine::new(env),
-        };
+        let machine = Machine::new(env);
+        let lab = Lab { machine };
         for (name, subnet) in [("one", "10.71.0.0/24"), ("two", "10.72.0.0/24")] {
-            lab.rctr(&["network", "create", "--subnet", subnet, name])
+            lab.rctr(&format!("network create --subnet {subnet} {name}"))
                 .ok();
         }
         lab
     }
 
-    fn rctr(&self, words: &[&str]) -> rctr_tests::Output {
-        self.machine.inside(|| self.env.rctr(words))
+    fn rctr(&self, line: &str) -> rctr_tests::Output {
+        self.machine.rctr(line)
     }
 
     fn exec(&self, container: &str, script: &str) -> String {
-        self.rctr(&["exec", container, "sh", "-c", script])
-            .ok()
-            .stdout()
+        let out = self.machine.rctr_sh(&format!("exec {container}"), script);
+        out.ok().stdout()
     }
 
     fn default_route(&self, container: &str) -> String {
@@ -39,32 +35,17 @@ impl<'a> Lab<'a> {
         let list = self.exec(container, "ls /sys/class/net");
         list.split_whitespace().map(str::to_owned).collect()
     }
-
-    fn open(&self, port: u16) -> bool {
-        let address = format!("{}:{port}", Machine::ADDRESS);
-        self.machine.outside(|| healthz(&address)).is_some()
-    }
 }
 
 #[test]
 fn a_running_container_comes_and_goes() {
     let env = Env::new();
     let lab = Lab::new(&env);
-    lab.rctr(&["run", "-d", "--name", "me", "healthz"]).ok();
-    lab.rctr(&["run", "-d", "--name", "peer", "--network", "one", "healthz"])
-        .ok();
+    lab.rctr("run -d --name me healthz").ok();
+    lab.rctr("run -d --name peer --network one healthz").ok();
     let before = lab.default_route("me");
-    lab.rctr(&[
-        "network",
-        "connect",
-        "--alias",
-        "see",
-        "--ip",
-        "10.71.0.50",
-        "one",
-        "me",
-    ])
-    .ok();
+    lab.rctr("network connect --alias see --ip 10.71.0.50 one me")
+        .ok();
     assert_eq!(lab.links("me"), ["eth0", "eth1", "lo"]);
     // The default bridge comes first by its name.
     assert_eq!(lab.default_route("me"), before);
@@ -73,21 +54,21 @@ fn a_running_container_comes_and_goes() {
     let pinged = lab.exec("peer", "ping -c 1 -W 5 me");
     assert!(pinged.starts_with("PING me (10.71.0.50)"), "{pinged}");
     assert!(lab.exec("me", "cat /etc/hosts").contains("10.71.0.50\t"));
-    let json = lab.rctr(&["inspect", "me"]).ok().json()[0].take();
+    let json = lab.rctr("inspect me").ok().json()[0].take();
     let one = &json["NetworkSettings"]["Networks"]["one"];
     assert_eq!(one["IPAddress"], "10.71.0.50");
     assert_eq!(one["IPAMConfig"]["IPv4Address"], "10.71.0.50");
     assert_eq!(one["Aliases"], serde_json::json!(["see"]));
-    let members = lab.rctr(&["network", "inspect", "one"]).ok().json()[0]["Containers"].take();
+    let members = lab.rctr("network inspect one").ok().json()[0]["Containers"].take();
     let id = json["Id"].as_str().expect("an id");
     assert_eq!(members[id]["IPv4Address"], "10.71.0.50/24");
-    lab.rctr(&["network", "connect", "one", "me"])
+    lab.rctr("network connect one me")
         .refused(1, "endpoint with name me already exists in network one");
-    lab.rctr(&["network", "disconnect", "one", "me"]).ok();
+    lab.rctr("network disconnect one me").ok();
     assert_eq!(lab.links("me"), ["eth0", "lo"]);
     assert!(!lab.exec("me", "cat /etc/hosts").contains("10.71.0.50"));
-    lab.rctr(&["exec", "peer", "nslookup", "me"]).exits(1);
-    lab.rctr(&["network", "disconnect", "one", "me"])
+    lab.rctr("exec peer nslookup me").exits(1);
+    lab.rctr("network disconnect one me")
         .refused(1, "is not connected to network one");
     // The name server stays with it until it ends; the way out is what it was.
     assert_eq!(lab.default_route("me"), before);
@@ -97,102 +78,65 @@ fn a_running_container_comes_and_goes() {
 fn the_way_out_and_its_ports_move() {
     let env = Env::new();
     let lab = Lab::new(&env);
-    lab.rctr(&[
-        "run",
-        "-d",
-        "--name",
-        "me",
-        "--network",
-        "two",
-        "-p",
-        "8080:80",
-        "healthz",
-    ])
-    .ok();
-    wait_for("the port", || lab.open(8080));
+    lab.rctr("run -d --name me --network two -p 8080:80 healthz")
+        .ok();
+    wait_for("the port", || lab.machine.open(8080));
     assert_eq!(lab.default_route("me"), "10.72.0.1 eth0");
     // `one` comes before `two`.
-    lab.rctr(&["network", "connect", "one", "me"]).ok();
+    lab.rctr("network connect one me").ok();
     assert_eq!(lab.default_route("me"), "10.71.0.1 eth1");
-    assert!(lab.open(8080), "the port has not moved along");
-    lab.rctr(&["network", "disconnect", "two", "me"]).ok();
+    assert!(lab.machine.open(8080), "the port has not moved along");
+    lab.rctr("network disconnect two me").ok();
     assert_eq!(lab.links("me"), ["eth1", "lo"]);
-    assert!(lab.open(8080));
-    lab.rctr(&["network", "connect", "--gw-priority", "5", "two", "me"])
-        .ok();
+    assert!(lab.machine.open(8080));
+    lab.rctr("network connect --gw-priority 5 two me").ok();
     assert_eq!(lab.default_route("me"), "10.72.0.1 eth0");
-    assert!(lab.open(8080));
-    lab.rctr(&["network", "disconnect", "-f", "two", "me"]).ok();
+    assert!(lab.machine.open(8080));
+    lab.rctr("network disconnect -f two me").ok();
     assert_eq!(lab.default_route("me"), "10.71.0.1 eth1");
-    assert!(lab.open(8080));
-    lab.rctr(&["network", "disconnect", "one", "me"]).ok();
+    assert!(lab.machine.open(8080));
+    lab.rctr("network disconnect one me").ok();
     assert_eq!(lab.links("me"), ["lo"]);
-    assert!(!lab.open(8080));
-    lab.rctr(&["restart", "-t", "0", "me"]).ok();
+    assert!(!lab.machine.open(8080));
+    lab.rctr("restart -t 0 me").ok();
     assert_eq!(lab.links("me"), ["lo"]);
-    lab.rctr(&["network", "connect", "two", "me"]).ok();
-    lab.rctr(&["restart", "-t", "0", "me"]).ok();
-    wait_for("the port again", || lab.open(8080));
+    lab.rctr("network connect two me").ok();
+    lab.rctr("restart -t 0 me").ok();
+    wait_for("the port again", || lab.machine.open(8080));
 }
 
 #[test]
 fn one_that_does_not_run_is_connected_from_its_next_start_on() {
     let env = Env::new();
     let lab = Lab::new(&env);
-    lab.rctr(&["create", "--name", "me", "healthz"]).ok();
-    lab.rctr(&["network", "connect", "--ip", "10.71.0.9", "one", "me"])
-        .ok();
-    lab.rctr(&["network", "disconnect", "bridge", "me"]).ok();
-    lab.rctr(&["ps", "-a", "--format", "{{.Networks}}"])
+    lab.rctr("create --name me healthz").ok();
+    lab.rctr("network connect --ip 10.71.0.9 one me").ok();
+    lab.rctr("network disconnect bridge me").ok();
+    lab.rctr("ps -a --format {{.Networks}}")
         .ok()
         .stdout_is("one");
     // Reserved, though it does not run.
-    lab.rctr(&[
-        "run",
-        "--rm",
-        "--network",
-        "one",
-        "--ip",
-        "10.71.0.9",
-        "healthz",
-        "true",
-    ])
-    .exits(125);
-    lab.rctr(&["start", "me"]).ok();
+    lab.rctr("run --rm --network one --ip 10.71.0.9 healthz true")
+        .exits(125);
+    lab.rctr("start me").ok();
     assert_eq!(lab.links("me"), ["eth0", "lo"]);
     assert!(lab.exec("me", "ip addr show eth0").contains("10.71.0.9/24"));
-    lab.rctr(&["restart", "-t", "0", "me"]).ok();
+    lab.rctr("restart -t 0 me").ok();
     assert!(lab.exec("me", "ip addr show eth0").contains("10.71.0.9/24"));
-    lab.rctr(&["stop", "-t", "0", "me"]).ok();
-    lab.rctr(&["network", "disconnect", "one", "me"]).ok();
-    lab.rctr(&[
-        "run",
-        "--rm",
-        "--network",
-        "one",
-        "--ip",
-        "10.71.0.9",
-        "healthz",
-        "true",
-    ])
-    .ok();
+    lab.rctr("stop -t 0 me").ok();
+    lab.rctr("network disconnect one me").ok();
+    lab.rctr("run --rm --network one --ip 10.71.0.9 healthz true")
+        .ok();
 }
 
 #[test]
 fn several_networks_from_the_start() {
     let env = Env::new();
     let lab = Lab::new(&env);
-    lab.rctr(&[
-        "run",
-        "-d",
-        "--name",
-        "me",
-        "--network",
-        "name=two,alias=deux",
-        "--network",
-        "name=one,ip=10.71.0.77,mac-address=92:d0:c6:0a:29:33,gw-priority=-1",
-        "healthz",
-    ])
+    let one = "name=one,ip=10.71.0.77,mac-address=92:d0:c6:0a:29:33,gw-priority=-1";
+    lab.rctr(&format!(
+        "run -d --name me --network name=two,alias=deux --network {one} healthz"
+    ))
     .ok();
     assert_eq!(lab.links("me"), ["eth0", "eth1", "lo"]);
     assert_eq!(lab.default_route("me"), "10.72.0.1 eth0");
@@ -209,19 +153,19 @@ fn several_networks_from_the_start() {
         hosts.contains("10.71.0.77\t") && hosts.contains("10.72.0."),
         "{hosts}"
     );
-    lab.rctr(&["ps", "--format", "{{.Networks}}"])
+    lab.rctr("ps --format {{.Networks}}")
         .ok()
         .stdout_is("one,two");
-    lab.rctr(&["inspect", "-f", "{{.HostConfig.NetworkMode}}", "me"])
+    lab.rctr("inspect -f {{.HostConfig.NetworkMode}} me")
         .ok()
         .stdout_is("two");
     for flags in [
-        &["--network", "one", "--network", "one"][..],
-        &["--network", "one", "--network", "host"],
-        &["--network", "name=one,ip=10.71.0.8", "--ip", "10.71.0.9"],
-        &["--network", "alias=x"],
+        "--network one --network one",
+        "--network one --network host",
+        "--network name=one,ip=10.71.0.8 --ip 10.71.0.9",
+        "--network alias=x",
     ] {
-        lab.rctr(&[&["run", "--rm"], flags, &["healthz", "true"]].concat())
+        lab.rctr(&format!("run --rm {flags} healthz true"))
             .exits(125);
     }
 }
@@ -230,7 +174,7 @@ fn several_networks_from_the_start() {
 fn who_has_no_network_of_his_own_cannot_be_connected() {
     let env = Env::new();
     let lab = Lab::new(&env);
-    lab.rctr(&["run", "-d", "--name", "first", "healthz"]).ok();
+    lab.rctr("run -d --name first healthz").ok();
     for (network, words) in [
         (
             "host",
@@ -246,47 +190,37 @@ fn who_has_no_network_of_his_own_cannot_be_connected() {
         ),
     ] {
         let name = network.replace(':', "-");
-        lab.rctr(&["create", "--name", &name, "--network", network, "healthz"])
+        lab.rctr(&format!("create --name {name} --network {network} healthz"))
             .ok();
-        lab.rctr(&["network", "connect", "one", &name])
+        lab.rctr(&format!("network connect one {name}"))
             .refused(1, words);
     }
-    lab.rctr(&["network", "connect", "host", "first"]).refused(
+    lab.rctr("network connect host first").refused(
         1,
         "container cannot be disconnected from host network or connected to host network",
     );
-    lab.rctr(&["network", "connect", "nosuch", "first"])
+    lab.rctr("network connect nosuch first")
         .refused(1, "network nosuch not found");
-    lab.rctr(&["network", "connect", "one", "nosuch"])
+    lab.rctr("network connect one nosuch")
         .refused(1, "No such container: nosuch");
-    lab.rctr(&["network", "connect", "one"]).exits(1);
+    lab.rctr("network connect one").exits(1);
 }
 
 #[test]
 fn a_failed_connection_leaves_nothing() {
     let env = Env::new();
     let lab = Lab::new(&env);
-    lab.rctr(&["run", "-d", "--name", "me", "--network", "two", "healthz"])
-        .ok();
+    lab.rctr("run -d --name me --network two healthz").ok();
     // Something else is called as the bridge is to be.
-    lab.rctr(&[
-        "network",
-        "create",
-        "-o",
-        "com.docker.network.bridge.name=blocked0",
-        "bad",
-    ])
-    .ok();
+    lab.rctr("network create -o com.docker.network.bridge.name=blocked0 bad")
+        .ok();
     lab.machine
         .sh("ip link add blocked0 type veth peer name blocked1");
-    lab.rctr(&["network", "connect", "bad", "me"])
-        .refused(1, "blocked0");
+    lab.rctr("network connect bad me").refused(1, "blocked0");
     assert_eq!(lab.links("me"), ["eth0", "lo"]);
     assert_eq!(lab.default_route("me"), "10.72.0.1 eth0");
-    lab.rctr(&["ps", "--format", "{{.Networks}}"])
-        .ok()
-        .stdout_is("two");
+    lab.rctr("ps --format {{.Networks}}").ok().stdout_is("two");
     lab.machine.sh("ip link del blocked0");
-    lab.rctr(&["network", "connect", "bad", "me"]).ok();
+    lab.rctr("network connect bad me").ok();
     assert_eq!(lab.links("me"), ["eth0", "eth1", "lo"]);
 }

@@ -1,9 +1,10 @@
 //! `stats` and `top`: the figures of the kernel's own files, and the host's `ps`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rctr_tests::{Env, wait_for};
 use serde_json::Value;
 
@@ -149,17 +150,17 @@ fn tables_and_who_is_in_them() {
 fn the_screen_is_refreshed_until_the_last_is_gone() {
     let env = Env::new();
     env.run_detached(["--name", "short", "busybox", "sleep", "600"]);
-    let path = env.path("screen");
-    let file = std::fs::File::create(&path).expect("a file");
-    let mut command = env.command(["stats", "short"]);
-    let live = command.stdin(Stdio::null()).stdout(file).spawn();
-    let mut live = live.expect("rctr starts");
-    let frames = || {
-        let screen = std::fs::read_to_string(&path).unwrap_or_default();
-        screen.matches("\x1b[H").count()
+    let start = |words: &[&str], screen: &Path| {
+        let file = std::fs::File::create(screen).expect("a file");
+        let live = env.command(words).stdin(Stdio::null()).stdout(file).spawn();
+        live.expect("rctr starts")
     };
-    wait_for("two frames", || frames() >= 2);
-    let screen = std::fs::read_to_string(&path).expect("text");
+    let text = |screen: &Path| std::fs::read_to_string(screen).unwrap_or_default();
+    let frames = |screen: &Path| text(screen).matches("\x1b[H").count();
+    let path = env.path("screen");
+    let mut live = start(&["stats", "short"], &path);
+    wait_for("two frames", || frames(&path) >= 2);
+    let screen = text(&path);
     assert!(screen.starts_with("\x1b[HCONTAINER ID"), "{screen:?}");
     assert!(screen.contains("\x1b[K\n") && screen.contains("\x1b[J"));
     env.rctr(["rm", "-f", "short"]).ok();
@@ -167,11 +168,12 @@ fn the_screen_is_refreshed_until_the_last_is_gone() {
     assert!(ended.success());
 
     // Without names it goes on, for whatever comes.
-    let mut all = env.spawn(["stats"]);
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    assert!(all.alive());
-    all.signal(Signal::SIGINT);
-    all.finish();
+    let path = env.path("all");
+    let mut all = start(&["stats"], &path);
+    wait_for("two frames of nothing", || frames(&path) >= 2);
+    let pid = i32::try_from(all.id()).expect("a pid");
+    kill(Pid::from_raw(pid), Signal::SIGINT).expect("it goes on");
+    all.wait().expect("it is our child");
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn code(error: &EngineError) -> Code {
         | E::AmbiguousId { .. }
         | E::Resolve(_)
         | E::User(_)
-        | E::Platform { .. }
+        | E::Image(rctr_engine::ImageError::Platform { .. })
         | E::PodOption { .. }
         | E::Cdi(_)
         | E::Time { .. } => Code::InvalidArgument,

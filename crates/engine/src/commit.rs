@@ -12,7 +12,7 @@ use crate::changes::is_placeholder;
 use crate::events::ContainerEvent;
 use crate::model::{Container, Status};
 use crate::pull::parse_platform;
-use crate::{Engine, Error, Result, image, time};
+use crate::{Engine, Error, ImageError, Result, image, time};
 
 /// How a container becomes an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Engine {
     /// configuration it is to be run with, the container's own, and may change it.
     ///
     /// # Errors
-    /// Those of `edit`; [`Error::CommitDead`], [`Error::BadTag`], [`Error::Store`] if a file cannot be in a layer.
+    /// Those of `edit`; [`Error::CommitDead`], [`ImageError::BadTag`], [`Error::Store`] if a file cannot be in a layer.
     pub fn commit<E: From<Error>>(
         &self,
         name: &str,
@@ -183,7 +183,7 @@ impl Engine {
     /// Makes an image of one layer from an archive, plain or packed; the image's id. `config` is how it is to be run.
     ///
     /// # Errors
-    /// [`Error::BadTag`], [`Error::Platform`], [`Error::Store`] for what is wrong with the archive.
+    /// [`ImageError::BadTag`], [`ImageError::Platform`], [`Error::Store`] for what is wrong with the archive.
     pub fn import_image(
         &self,
         archive: impl Read + Send,
@@ -402,12 +402,12 @@ fn blank(platform: &str) -> Map<String, Value> {
 
 /// The whole name for a tag; a digest is none.
 fn whole_name(name: &str) -> Result<String> {
-    let reference = parse_reference(name).map_err(|e| Error::BadTag {
+    let reference = parse_reference(name).map_err(|e| ImageError::BadTag {
         name: name.into(),
         reason: e.to_string(),
     })?;
     match reference.digest() {
-        Some(_) => Err(Error::TagWithDigest),
+        Some(_) => Err(ImageError::TagWithDigest.into()),
         None => Ok(reference.whole()),
     }
 }

@@ -20,7 +20,7 @@ use crate::lock::ContainerLock;
 use crate::model::Container;
 use crate::options::MountKind;
 use crate::rootfs_view::RootfsView;
-use crate::{Engine, Error, Result};
+use crate::{CopyError, Engine, Error, Result};
 
 /// How often a container that is started or ends while its files are opened is looked at again.
 const ATTEMPTS: u32 = 20;
@@ -148,7 +148,7 @@ impl ContainerFiles<'_> {
     /// What is at a path, which is taken from the root.
     ///
     /// # Errors
-    /// [`Error::NoSuchPath`].
+    /// [`CopyError::NoSuchPath`].
     pub(crate) fn stat(&self, path: &str) -> Result<PathStat> {
         let (parent, name) = match self.find(path, Links::KeepLast)? {
             Found::Directory(_) => {
@@ -188,7 +188,7 @@ impl ContainerFiles<'_> {
     /// Writes what is at a path as an archive, in which it is called `called`.
     ///
     /// # Errors
-    /// [`Error::NoSuchPath`], and what hinders reading or writing.
+    /// [`CopyError::NoSuchPath`], and what hinders reading or writing.
     pub(crate) fn archive(&self, path: &str, called: &str, to: &mut dyn Write) -> Result<()> {
         let called = called.as_bytes();
         match self.find(path, Links::KeepLast)? {
@@ -204,12 +204,12 @@ impl ContainerFiles<'_> {
     /// Unpacks an archive in a directory; `as_user`: for the container's user.
     ///
     /// # Errors
-    /// [`Error::NoSuchPath`], [`Error::NotADirectory`], [`Error::ReadOnlyRootfs`], [`Error::ReadOnlyVolume`], and
+    /// [`CopyError::NoSuchPath`], [`CopyError::NotADirectory`], [`CopyError::ReadOnlyRootfs`], [`CopyError::ReadOnlyVolume`], and
     /// [`Error::Store`] for what is wrong with the archive.
     pub(crate) fn extract(&self, path: &str, archive: impl Read, as_user: bool) -> Result<()> {
         let into = match self.find(path, Links::Follow)? {
             Found::Directory(into) => into,
-            Found::Other { .. } => return Err(Error::NotADirectory),
+            Found::Other { .. } => return Err(CopyError::NotADirectory.into()),
             Found::Missing { .. } => return Err(self.missing(path)),
         };
         self.must_be_writable(&into.path())?;
@@ -233,10 +233,11 @@ impl ContainerFiles<'_> {
     }
 
     fn missing(&self, path: &str) -> Error {
-        Error::NoSuchPath {
+        CopyError::NoSuchPath {
             path: path.to_owned(),
             container: self.name.clone(),
         }
+        .into()
     }
 
     /// As Docker: the first mount that holds the path decides, else the root.
@@ -246,8 +247,8 @@ impl ContainerFiles<'_> {
             .mount_points()
             .find(|mount| path.starts_with(&mount.spec.target));
         match holds {
-            Some(mount) if mount.spec.read_only => Err(Error::ReadOnlyVolume),
-            None if self.container.options.read_only => Err(Error::ReadOnlyRootfs),
+            Some(mount) if mount.spec.read_only => Err(CopyError::ReadOnlyVolume.into()),
+            None if self.container.options.read_only => Err(CopyError::ReadOnlyRootfs.into()),
             _ => Ok(()),
         }
     }

@@ -10,7 +10,7 @@ use rctr_store::write_tree_archive;
 use crate::container_files::{HostPlace, extract_on_host};
 use crate::cp_paths::{asserts_directory, base_of, clean, local, rebase_name, split_entry};
 use crate::events::ContainerEvent;
-use crate::{Engine, Error, Result};
+use crate::{CopyError, Engine, Error, Result};
 
 /// As many links as Docker follows to a destination on the host.
 const MAX_LINKS: usize = 10;
@@ -69,9 +69,9 @@ impl Engine {
     /// Copies into a container.
     ///
     /// # Errors
-    /// [`Error::NoSuchPath`], [`Error::CannotCopyDirectory`], [`Error::NoSuchDirectory`],
-    /// [`Error::CopyOntoSpecial`], [`Error::CopyArchiveOntoFile`], [`Error::ReadOnlyRootfs`], [`Error::ReadOnlyVolume`],
-    /// [`Error::NotADirectory`], [`Error::Store`] for what is wrong with an archive.
+    /// [`CopyError::NoSuchPath`], [`CopyError::CannotCopyDirectory`], [`CopyError::NoSuchDirectory`],
+    /// [`CopyError::CopyOntoSpecial`], [`CopyError::CopyArchiveOntoFile`], [`CopyError::ReadOnlyRootfs`], [`CopyError::ReadOnlyVolume`],
+    /// [`CopyError::NotADirectory`], [`Error::Store`] for what is wrong with an archive.
     pub fn copy_into(
         &self,
         name: &str,
@@ -91,10 +91,11 @@ impl Engine {
             path = link;
         }
         if stat.as_ref().is_some_and(|stat| stat.is_device) {
-            return Err(Error::CopyOntoSpecial {
+            return Err(CopyError::CopyOntoSpecial {
                 container: name.to_owned(),
                 path: to.to_owned(),
-            });
+            }
+            .into());
         }
         let into = Destination {
             exists: stat.is_some(),
@@ -103,10 +104,11 @@ impl Engine {
         };
         let bytes = match from {
             Err(_) if !into.is_dir => {
-                return Err(Error::CopyArchiveOntoFile {
+                return Err(CopyError::CopyArchiveOntoFile {
                     container: name.to_owned(),
                     path: to.to_owned(),
-                });
+                }
+                .into());
             }
             Err(archive) => {
                 let mut counted = Counted::new(archive);
@@ -144,8 +146,8 @@ impl Engine {
     /// Copies out of a container.
     ///
     /// # Errors
-    /// [`Error::NoSuchPath`], [`Error::CannotCopyDirectory`], [`Error::NoSuchDirectory`],
-    /// [`Error::OutputDirectoryMissing`], [`Error::OutputSpecial`], [`Error::File`], [`Error::Store`].
+    /// [`CopyError::NoSuchPath`], [`CopyError::CannotCopyDirectory`], [`CopyError::NoSuchDirectory`],
+    /// [`CopyError::OutputDirectoryMissing`], [`CopyError::OutputSpecial`], [`Error::File`], [`Error::Store`].
     pub fn copy_out(
         &self,
         name: &str,
@@ -207,9 +209,9 @@ fn prepare(from: &Named, to: &Destination) -> Result<(String, String)> {
     let own = || from.rebase.clone().unwrap_or_else(|| base_of(&from.path));
     match (to.exists, to.is_dir, from.is_dir) {
         (true, true, _) => Ok((to.path.clone(), own())),
-        (true, false, true) => Err(Error::CannotCopyDirectory),
+        (true, false, true) => Err(CopyError::CannotCopyDirectory.into()),
         (true, false, false) | (false, _, true) => Ok((dir, base)),
-        (false, _, false) if asserts_directory(&to.path) => Err(Error::NoSuchDirectory),
+        (false, _, false) if asserts_directory(&to.path) => Err(CopyError::NoSuchDirectory.into()),
         (false, _, false) => Ok((dir, base)),
     }
 }
@@ -266,7 +268,7 @@ fn destination(original: &str) -> Result<Destination> {
         let parent = split_entry(&path).0;
         let meta = std::fs::metadata(&parent).map_err(Error::file("stat", Path::new(&parent)))?;
         if !meta.is_dir() {
-            return Err(Error::NotADirectory);
+            return Err(CopyError::NotADirectory.into());
         }
         return Ok(Destination {
             exists: !missing,
@@ -274,29 +276,32 @@ fn destination(original: &str) -> Result<Destination> {
             path,
         });
     }
-    Err(Error::TooManyLinks {
+    Err(CopyError::TooManyLinks {
         path: original.to_owned(),
-    })
+    }
+    .into())
 }
 
 /// Refuses a place on the host that no file can be written to, before anything else is done.
 ///
 /// # Errors
-/// [`Error::OutputDirectoryMissing`], [`Error::OutputSpecial`].
+/// [`CopyError::OutputDirectoryMissing`], [`CopyError::OutputSpecial`].
 pub fn check_output(path: &str) -> Result<()> {
     use std::os::unix::fs::FileTypeExt;
     let cleaned = clean(path);
     let dir = Path::new(&cleaned).parent().unwrap_or("/".as_ref());
     if !dir.as_os_str().is_empty() && !dir.exists() {
-        return Err(Error::OutputDirectoryMissing {
+        return Err(CopyError::OutputDirectoryMissing {
             dir: dir.to_owned(),
-        });
+        }
+        .into());
     }
     match std::fs::metadata(path) {
         Ok(meta) if meta.file_type().is_char_device() || meta.file_type().is_block_device() => {
-            Err(Error::OutputSpecial {
+            Err(CopyError::OutputSpecial {
                 path: PathBuf::from(path),
-            })
+            }
+            .into())
         }
         _ => Ok(()),
     }

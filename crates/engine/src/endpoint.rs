@@ -14,7 +14,7 @@ use rctr_store::{AddressPool, Tx};
 use crate::model::{Connection, Container, EndpointState, PublishedPort, Status};
 use crate::network::{Driver, Network, Pool};
 use crate::options::{EndpointRequest, NetworkMode};
-use crate::{Engine, Error, Result, isolation, names, rootless};
+use crate::{Engine, Error, NetworkError, Result, isolation, names, rootless};
 
 pub(crate) use ports::{HeldPorts, network_protocol, published};
 
@@ -367,7 +367,7 @@ impl Engine {
     /// Removes the bridges of all networks and their rules; the next container that needs one makes it again.
     ///
     /// # Errors
-    /// [`Error::NetworkInUse`] while a container is connected to one.
+    /// [`NetworkError::InUse`] while a container is connected to one.
     pub fn remove_network(&self) -> Result<()> {
         let user = self.containers()?.into_iter();
         let user = user.map(|c| (c.networks.first().map(|e| e.network.clone()), c.name));
@@ -379,7 +379,7 @@ impl Engine {
             .chain(pods)
             .find_map(|(network, name)| Some((network?, name)));
         if let Some((network, container)) = used {
-            return Err(Error::NetworkInUse { network, container });
+            return Err(NetworkError::InUse { network, container }.into());
         }
         for network in self.networks()? {
             if network.is_custom() {

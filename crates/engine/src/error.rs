@@ -5,6 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::model::Status;
 
+mod cp;
+mod image;
+mod network;
+
+pub use cp::CopyError;
+pub use image::ImageError;
+pub use network::NetworkError;
+
 /// Result with the engine's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -64,104 +72,6 @@ pub enum Error {
         /// What was asked for.
         name: String,
     },
-    /// No image has this tag, so it cannot be pushed.
-    #[error("An image does not exist locally with the tag: {name}")]
-    NoSuchTag {
-        /// Its short form.
-        name: String,
-    },
-    /// `tag` with a target that is no name.
-    #[error("Error parsing reference: {name:?} is not a valid repository/tag: {reason}")]
-    BadTag {
-        /// As given.
-        name: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// `tag` with a digest in the target.
-    #[error("refusing to create a tag with a digest reference")]
-    TagWithDigest,
-    /// `push` of a digest.
-    #[error("cannot push a digest reference")]
-    PushDigest,
-    /// `push --all-tags` of a name with a tag.
-    #[error("tag can't be used with --all-tags/-a")]
-    PushTagAndAll,
-    /// `--platform` of an image that has none such.
-    #[error(
-        "image with reference {reference} was found but does not provide the specified platform ({wanted})"
-    )]
-    PlatformMissing {
-        /// The image's name.
-        reference: String,
-        /// The platform asked for.
-        wanted: String,
-    },
-    /// A part of an image that should be in the store is not.
-    #[error("{what} of image {image} is missing or damaged; pull it again")]
-    ContentMissing {
-        /// The image's name.
-        image: String,
-        /// Which part.
-        what: String,
-    },
-    /// `login` with something that is no registry.
-    #[error("{server:?} is no registry's address: write HOST[:PORT]")]
-    BadServer {
-        /// As given.
-        server: String,
-    },
-    /// No manifest list of this name is being made here.
-    #[error("No such manifest: {name}")]
-    NoSuchManifestList {
-        /// Its canonical name.
-        name: String,
-    },
-    /// `manifest create` of a list that is there.
-    #[error("refusing to amend an existing manifest list with no --amend flag")]
-    ManifestListExists,
-    /// A list has no such member.
-    #[error("manifest for image {member} does not exist in {list}")]
-    NoSuchMember {
-        /// Canonical name of the member.
-        member: String,
-        /// Canonical name of the list.
-        list: String,
-    },
-    /// A list cannot be a member of a list.
-    #[error("{member} is a manifest list: name the images in it")]
-    MemberIsList {
-        /// Canonical name of the member.
-        member: String,
-    },
-    /// `copy` from or to something that is no place of images.
-    #[error("Invalid image name {place:?}: {reason}")]
-    BadPlace {
-        /// As given.
-        place: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// An archive or layout of images is not what it should be.
-    #[error("{}: {reason}", path.display())]
-    BadLayout {
-        /// The file or directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// No manifest of an index is for this platform.
-    #[error(
-        "{place} has no image for {wanted}, only for {available}; choose one with --platform, or take all with --all"
-    )]
-    NoPlatform {
-        /// What was looked in.
-        place: String,
-        /// The platform looked for.
-        wanted: String,
-        /// The platforms there are.
-        available: String,
-    },
     /// Neither `$DOCKER_CONFIG` nor `$HOME` is set.
     #[error("cannot tell where logins are kept: neither DOCKER_CONFIG nor HOME is set")]
     NoConfigHome,
@@ -201,28 +111,6 @@ pub enum Error {
     Ps {
         /// What it says, or what is wrong with its arguments.
         reason: String,
-    },
-    /// A container uses the image.
-    #[error(
-        "conflict: unable to remove repository reference \"{image}\" ({how}) - container {container} is using its referenced image {id}"
-    )]
-    ImageInUse {
-        /// The image as the user named it.
-        image: String,
-        /// Short id of the image.
-        id: String,
-        /// Short id of the container.
-        container: String,
-        /// `must force`, or `cannot be forced` for a running one.
-        how: &'static str,
-    },
-    /// An image id that several repositories name cannot be removed by id without force.
-    #[error(
-        "conflict: unable to delete {id} (must be forced) - image is referenced in multiple repositories"
-    )]
-    ImageInSeveralRepositories {
-        /// Short id of the image.
-        id: String,
     },
     /// The container must be running for this.
     #[error("container {id} is not running")]
@@ -329,14 +217,6 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// A container is connected to the network.
-    #[error("network {network} has active endpoints: container {container} is connected to it")]
-    NetworkInUse {
-        /// The network.
-        network: String,
-        /// The container's name.
-        container: String,
-    },
     /// The configuration knows no runtime of this name.
     #[error("unknown or invalid runtime name: {name}")]
     UnknownRuntime {
@@ -349,167 +229,12 @@ pub enum Error {
         /// What was asked for.
         name: String,
     },
-    /// Several networks have ids that begin so.
-    #[error("network {name} is ambiguous: several ids begin so")]
-    AmbiguousNetwork {
-        /// What was asked for.
-        name: String,
-    },
-    /// There is a network of this name already.
-    #[error("network with name {name} already exists")]
-    NetworkExists {
-        /// The name.
-        name: String,
-    },
-    /// `network create` of one that is always there.
-    #[error("operation is not permitted on predefined {name} network")]
-    NetworkPredefined {
-        /// The name.
-        name: String,
-    },
-    /// `network rm` of one that is always there.
-    #[error("{name} is a pre-defined network and cannot be removed")]
-    NetworkStays {
-        /// The name.
-        name: String,
-    },
-    /// `network rm` while containers run on it.
-    #[error("error while removing network: network {name} has active endpoints ({endpoints})")]
-    NetworkActive {
-        /// The network.
-        name: String,
-        /// The containers.
-        endpoints: String,
-    },
-    /// `network create` with a driver that there is once, or not at all.
-    #[error("only one instance of {driver:?} network is allowed")]
-    NetworkOnlyOne {
-        /// The driver.
-        driver: &'static str,
-    },
-    /// `network create` with an unknown driver.
-    #[error("network driver {driver:?} is not supported: {reason}")]
-    NetworkDriver {
-        /// The driver.
-        driver: String,
-        /// Why not.
-        reason: &'static str,
-    },
-    /// A flag of `network create` makes no sense.
-    #[error("{reason}")]
-    NetworkOption {
-        /// What is wrong, in Docker's words where it has some.
-        reason: String,
-    },
-    /// A subnet is one of another network's.
-    #[error("invalid pool request: Pool overlaps with other one on this address space: {subnet}")]
-    PoolOverlaps {
-        /// The subnet.
-        subnet: ipnet::IpNet,
-    },
-    /// Two networks with the same bridge.
-    #[error("bridge {bridge} is that of network {network}")]
-    BridgeTaken {
-        /// The bridge.
-        bridge: String,
-        /// The network that has it.
-        network: String,
-    },
-    /// A container cannot be on a network as it was asked for.
-    #[error("invalid config for network {network}: invalid endpoint settings: {reason}")]
-    Endpoint {
-        /// The network.
-        network: String,
-        /// What is wrong, in Docker's words where it has some.
-        reason: String,
-    },
-    /// `network connect` of what is connected.
-    #[error("endpoint with name {container} already exists in network {network}")]
-    AlreadyConnected {
-        /// The container's name.
-        container: String,
-        /// The network.
-        network: String,
-    },
-    /// `network disconnect` of what is not connected.
-    #[error("container {id} is not connected to network {network}")]
-    NotConnected {
-        /// The container's id.
-        id: String,
-        /// The network.
-        network: String,
-    },
-    /// `network connect` or `disconnect` where that cannot be.
-    #[error("{reason}")]
-    NotConnectable {
-        /// Why not, in Docker's words.
-        reason: &'static str,
-    },
     /// A bind mount's source is missing.
     #[error("invalid mount config for type \"bind\": bind source path does not exist: {}", source_path.display())]
     BindSourceMissing {
         /// The path on the host.
         source_path: PathBuf,
     },
-    /// `cp` of something that a container does not have.
-    #[error("Could not find the file {path} in container {container}")]
-    NoSuchPath {
-        /// The path.
-        path: String,
-        /// The container as named.
-        container: String,
-    },
-    /// `cp` of a directory onto a file.
-    #[error("cannot copy directory")]
-    CannotCopyDirectory,
-    /// `cp` of a file into a directory that is not there.
-    #[error("no such directory")]
-    NoSuchDirectory,
-    /// `cp` into something that is no directory.
-    #[error("not a directory")]
-    NotADirectory,
-    /// `cp` of an archive onto something that is no directory.
-    #[error("destination \"{container}:{path}\" must be a directory")]
-    CopyArchiveOntoFile {
-        /// The container as named.
-        container: String,
-        /// The path in it.
-        path: String,
-    },
-    /// `cp` onto a device.
-    #[error(
-        "destination \"{container}:{path}\" must be a directory or a regular file: got a device"
-    )]
-    CopyOntoSpecial {
-        /// The container as named.
-        container: String,
-        /// The path in it.
-        path: String,
-    },
-    /// A file is to be written in a directory that is not there.
-    #[error("invalid output path: directory {dir:?} does not exist")]
-    OutputDirectoryMissing {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// A file is to be written where a device is.
-    #[error("invalid output path: {path:?} must be a directory or a regular file: got a device")]
-    OutputSpecial {
-        /// The path.
-        path: PathBuf,
-    },
-    /// A destination on the host that is a link to a link and so on.
-    #[error("too many symlinks in {path}")]
-    TooManyLinks {
-        /// The path.
-        path: String,
-    },
-    /// `cp` into the root of a container that is read-only.
-    #[error("container rootfs is marked read-only")]
-    ReadOnlyRootfs,
-    /// `cp` into a mount that is read-only.
-    #[error("mounted volume is marked read-only")]
-    ReadOnlyVolume,
     /// `commit` of a container whose end nobody knows.
     #[error("You cannot commit container {id} which is Dead")]
     CommitDead {
@@ -580,20 +305,6 @@ pub enum Error {
         /// Until when, as given.
         until: String,
     },
-    /// The image's configuration or manifest cannot be understood.
-    #[error("image {image}: {reason}")]
-    BadImage {
-        /// The image as the user named it.
-        image: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// `--platform` makes no sense.
-    #[error("{reason}")]
-    Platform {
-        /// What is wrong with it.
-        reason: String,
-    },
     /// A record or file of ours is not what we wrote.
     #[error("damaged record: {what}")]
     BadRecord {
@@ -649,6 +360,15 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A network cannot be made, used or removed so.
+    #[error(transparent)]
+    Networks(#[from] NetworkError),
+    /// An image is not as it should be, or cannot be named, moved or removed so.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// `cp` cannot do that.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
 }
 
 impl Error {

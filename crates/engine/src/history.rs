@@ -3,7 +3,7 @@
 use oci_spec::image::Digest;
 
 use crate::pull::parse_platform;
-use crate::{Engine, Error, Image, Result};
+use crate::{Engine, Image, ImageError, Result};
 
 /// A line of `history`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Engine {
     /// The steps that made an image, newest first; that for a platform, if the name leads to images for several.
     ///
     /// # Errors
-    /// [`Error::NoSuchImage`], [`Error::AmbiguousId`], [`Error::BadImage`], [`Error::PlatformMissing`].
+    /// [`crate::Error::NoSuchImage`], [`crate::Error::AmbiguousId`], [`ImageError::BadImage`], [`ImageError::PlatformMissing`].
     pub fn history(&self, name: &str, platform: Option<&str>) -> Result<Vec<HistoryLine>> {
         let image = match platform {
             Some(platform) => self.image_for(name, platform)?,
@@ -89,10 +89,11 @@ impl Engine {
                 }
             }
         }
-        Err(Error::PlatformMissing {
+        Err(ImageError::PlatformMissing {
             reference: crate::familiar_name(name),
             wanted: wanted.to_string(),
-        })
+        }
+        .into())
     }
 
     /// Bytes of an image's layers as they were packed when they came, or are now.

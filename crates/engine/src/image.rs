@@ -9,7 +9,7 @@ use rctr_store::{IdMatch, Tx};
 use crate::events::{self, ImageEvent};
 use crate::model::Container;
 use crate::options::MountKind;
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, ImageError, Result};
 
 /// One image with its configuration.
 #[derive(Debug, Clone)]
@@ -90,7 +90,7 @@ impl Engine {
     /// One image by name, id or a unique beginning of its id.
     ///
     /// # Errors
-    /// [`Error::NoSuchImage`], [`Error::AmbiguousId`], [`Error::BadImage`] if its configuration is damaged.
+    /// [`Error::NoSuchImage`], [`Error::AmbiguousId`], [`ImageError::BadImage`] if its configuration is damaged.
     pub fn image(&self, name: &str) -> Result<Image> {
         self.read_image(self.find_image(name)?, name)
     }
@@ -110,7 +110,7 @@ impl Engine {
             let config = match self.read_image(record.clone(), record.record.id.as_ref()) {
                 Ok(image) => Some(image.config),
                 // As one whose removal was interrupted: it is there to be removed, or pulled again.
-                Err(Error::BadImage { .. }) => None,
+                Err(Error::Image(ImageError::BadImage { .. })) => None,
                 Err(e) => return Err(e),
             };
             let config = config.as_ref();
@@ -133,7 +133,7 @@ impl Engine {
     /// for other platforms that were only part of it.
     ///
     /// # Errors
-    /// [`Error::NoSuchImage`], [`Error::ImageInUse`], [`Error::ImageInSeveralRepositories`].
+    /// [`Error::NoSuchImage`], [`ImageError::InUse`], [`ImageError::InSeveralRepositories`].
     pub fn remove_image(&self, name: &str, options: RemoveImage) -> Result<Vec<ImageRemoval>> {
         let image = self.find_image(name)?;
         let by_id = !names(&image)
@@ -148,9 +148,10 @@ impl Engine {
             self.refuse_if_used(&image, name, options.force)?;
         }
         if by_id && !options.force && repositories(&image) > 1 {
-            return Err(Error::ImageInSeveralRepositories {
+            return Err(ImageError::InSeveralRepositories {
                 id: short(image.record.id.as_ref()),
-            });
+            }
+            .into());
         }
         let mut done = Vec::new();
         let labels = events::labels_of(&self.store, &image.record.id);
@@ -255,7 +256,7 @@ impl Engine {
     }
 
     fn read_image(&self, record: rctr_store::Image, name: &str) -> Result<Image> {
-        let bad = |reason: String| Error::BadImage {
+        let bad = |reason: String| ImageError::BadImage {
             image: name.into(),
             reason,
         };
@@ -303,7 +304,7 @@ impl Engine {
         if force && !live {
             return Ok(());
         }
-        Err(Error::ImageInUse {
+        Err(ImageError::InUse {
             image: name.into(),
             id: short(image.record.id.as_ref()),
             container: container.id.chars().take(12).collect(),
@@ -312,7 +313,8 @@ impl Engine {
             } else {
                 "must force"
             },
-        })
+        }
+        .into())
     }
 }
 
@@ -395,10 +397,11 @@ fn short(id: &str) -> String {
 /// Digests kept as text in a record.
 pub(crate) fn parse_digests(texts: &[String], image: &str) -> Result<Vec<Digest>> {
     let parse = |text: &String| {
-        text.parse().map_err(|_| Error::BadImage {
+        let bad = |_| ImageError::BadImage {
             image: image.into(),
             reason: format!("{text} is no digest"),
-        })
+        };
+        Ok(text.parse().map_err(bad)?)
     };
     texts.iter().map(parse).collect()
 }

@@ -81,7 +81,7 @@ pub use copy::{
 };
 pub use cp::{Copied, CopyFlags, CopySource, CopyTarget, check_output};
 pub use create::Created;
-pub use error::{Error, Result, chain};
+pub use error::{CopyError, Error, ImageError, NetworkError, Result, chain};
 pub use events::{ContainerEvent, Event, EventFilter, Events, ImageEvent};
 pub use exec::ExecSession;
 pub use history::HistoryLine;

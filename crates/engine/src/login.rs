@@ -6,7 +6,7 @@ use rctr_registry_client::{Client, DockerConfig, default_docker_config_dir, pars
 
 pub use rctr_registry_client::{Kept, Secret};
 
-use crate::{Config, Error, Result};
+use crate::{Config, Error, ImageError, Result};
 
 const DOCKER_HUB: &str = "docker.io";
 
@@ -14,7 +14,7 @@ const DOCKER_HUB: &str = "docker.io";
 /// Hub.
 ///
 /// # Errors
-/// [`Error::BadServer`].
+/// [`ImageError::BadServer`].
 pub fn registry_of(server: Option<&str>) -> Result<String> {
     let Some(server) = server.filter(|server| !server.is_empty()) else {
         return Ok(DOCKER_HUB.to_owned());
@@ -30,9 +30,10 @@ pub fn registry_of(server: Option<&str>) -> Result<String> {
         .is_ok_and(|reference| [host, DOCKER_HUB].contains(&reference.registry()));
     match valid {
         true => Ok(host.to_owned()),
-        false => Err(Error::BadServer {
+        false => Err(ImageError::BadServer {
             server: server.to_owned(),
-        }),
+        }
+        .into()),
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::copy::RegistryBlobs;
 use crate::push::is_index;
-use crate::{Engine, Error, NewFile, Result};
+use crate::{Engine, Error, ImageError, NewFile, Result};
 
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -101,7 +101,7 @@ impl Engine {
     /// Begins a list of images, or adds to it with `amend`; its canonical name.
     ///
     /// # Errors
-    /// [`Error::ManifestListExists`], [`Error::MemberIsList`], and what the registries say.
+    /// [`ImageError::ManifestListExists`], [`ImageError::MemberIsList`], and what the registries say.
     pub async fn manifest_create(
         &self,
         list: &str,
@@ -130,7 +130,7 @@ impl Engine {
     /// Says something about a member's platform.
     ///
     /// # Errors
-    /// [`Error::NoSuchManifestList`], [`Error::NoSuchMember`].
+    /// [`ImageError::NoSuchManifestList`], [`ImageError::NoSuchMember`].
     pub fn manifest_annotate(&self, list: &str, member: &str, say: &Annotations) -> Result<()> {
         let wanted = parse_reference(member)?.whole();
         let name = parse_reference(list)?.whole();
@@ -138,10 +138,11 @@ impl Engine {
         let mut list = self.read_list(&name)?;
         let found = list.members.iter_mut().find(|member| member.name == wanted);
         let Some(found) = found else {
-            return Err(Error::NoSuchMember {
+            return Err(ImageError::NoSuchMember {
                 member: wanted,
                 list: list.name,
-            });
+            }
+            .into());
         };
         for (key, value) in [
             ("os", &say.os),
@@ -172,7 +173,7 @@ impl Engine {
     /// A list under way, a member of one, or what a registry has; the list itself, then what is in it if `verbose`.
     ///
     /// # Errors
-    /// [`Error::NoSuchManifestList`], [`Error::NoSuchMember`], and what the registry says.
+    /// [`ImageError::NoSuchManifestList`], [`ImageError::NoSuchMember`], and what the registry says.
     pub async fn manifest_inspect(
         &self,
         list: Option<&str>,
@@ -185,7 +186,7 @@ impl Engine {
             let list = self.read_list(&parse_reference(list)?.whole())?;
             let wanted = reference.whole();
             let member = list.members.iter().find(|member| member.name == wanted);
-            let member = member.ok_or_else(|| Error::NoSuchMember {
+            let member = member.ok_or_else(|| ImageError::NoSuchMember {
                 member: wanted.clone(),
                 list: list.name.clone(),
             })?;
@@ -230,7 +231,7 @@ impl Engine {
     /// the name and digest of each member that had to be pushed. The list's digest.
     ///
     /// # Errors
-    /// [`Error::NoSuchManifestList`], and what the registries say.
+    /// [`ImageError::NoSuchManifestList`], and what the registries say.
     pub async fn manifest_push(
         &self,
         list: &str,
@@ -279,12 +280,14 @@ impl Engine {
     /// Forgets a list under way.
     ///
     /// # Errors
-    /// [`Error::NoSuchManifestList`].
+    /// [`ImageError::NoSuchManifestList`].
     pub fn manifest_remove(&self, list: &str) -> Result<()> {
         let name = parse_reference(list)?.whole();
         let path = self.list_path(&name);
         match fs::remove_file(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Err(Error::NoSuchManifestList { name }),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                Err(ImageError::NoSuchManifestList { name }.into())
+            }
             other => other.map_err(Error::file("remove", &path)),
         }
     }
@@ -294,10 +297,10 @@ impl Engine {
         let client = self.client(reference, insecure)?;
         let (descriptor, bytes) = client.fetch_manifest(reference).await?;
         if is_index(descriptor.media_type()) {
-            return Err(Error::MemberIsList { member: name });
+            return Err(ImageError::MemberIsList { member: name }.into());
         }
         let platform = self.platform_of(&client, reference, &bytes).await?;
-        let manifest = String::from_utf8(bytes).map_err(|e| Error::BadImage {
+        let manifest = String::from_utf8(bytes).map_err(|e| ImageError::BadImage {
             image: name.clone(),
             reason: e.to_string(),
         })?;
@@ -356,8 +359,8 @@ impl Engine {
     /// A new list, or with `amend` the one there is.
     fn list_to_extend(&self, name: &str, amend: bool) -> Result<List> {
         match self.read_list(name) {
-            Ok(_) if !amend => Err(Error::ManifestListExists),
-            Err(Error::NoSuchManifestList { .. }) => Ok(List {
+            Ok(_) if !amend => Err(ImageError::ManifestListExists.into()),
+            Err(Error::Image(ImageError::NoSuchManifestList { .. })) => Ok(List {
                 name: name.to_owned(),
                 members: Vec::new(),
             }),
@@ -370,9 +373,10 @@ impl Engine {
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                return Err(Error::NoSuchManifestList {
+                return Err(ImageError::NoSuchManifestList {
                     name: name.to_owned(),
-                });
+                }
+                .into());
             }
             Err(e) => return Err(Error::file("read", &path)(e)),
         };
@@ -408,10 +412,11 @@ fn descriptor_of(member: &Member) -> Result<Descriptor> {
 
 fn malformed(name: &str, error: &serde_json::Error) -> Error {
     let image = parse_reference(name).map(|reference| familiar_name(&reference));
-    Error::BadImage {
+    ImageError::BadImage {
         image: image.unwrap_or_else(|_| name.to_owned()),
         reason: format!("its manifest is malformed: {error}"),
     }
+    .into()
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use crate::model::Container;
-use crate::{Engine, Error, ImageRemoval, ImageSummary, RemoveImage, RemoveOptions, Result, time};
+use crate::{
+    Engine, Error, ImageError, ImageRemoval, ImageSummary, RemoveImage, RemoveOptions, Result, time,
+};
 
 /// What `image prune` did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,7 +52,9 @@ impl Engine {
             };
             let removed = match self.remove_image(&summary.id, options) {
                 // A container was made meanwhile, or somebody else removed it.
-                Err(Error::ImageInUse { .. } | Error::NoSuchImage { .. }) => continue,
+                Err(Error::Image(ImageError::InUse { .. }) | Error::NoSuchImage { .. }) => {
+                    continue;
+                }
                 other => other?,
             };
             for removal in &removed {

@@ -11,7 +11,7 @@ use rctr_registry_client::{
 use rctr_store::{ImageLayer, ImageRecord, LayerSpec, Lease, Store};
 
 use crate::events::{self, ImageEvent};
-use crate::{Engine, Error, Result, familiar_name};
+use crate::{Engine, ImageError, Result, familiar_name};
 
 /// What a pull brought.
 #[derive(Debug, Clone)]
@@ -178,10 +178,10 @@ fn record_of(pulled: &Pulled) -> ImageRecord {
 
 /// `--platform`.
 pub(crate) fn parse_platform(text: &str) -> Result<Platform> {
-    text.parse()
-        .map_err(|e: rctr_registry_client::InvalidPlatform| Error::Platform {
-            reason: e.to_string(),
-        })
+    let wrong = |e: rctr_registry_client::InvalidPlatform| ImageError::Platform {
+        reason: e.to_string(),
+    };
+    Ok(text.parse().map_err(wrong)?)
 }
 
 fn image_layer(layer: &PulledLayer) -> ImageLayer {

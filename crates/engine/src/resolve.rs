@@ -6,7 +6,9 @@ use oci_spec::image::{Config, ImageConfiguration};
 use serde_json::Value;
 
 use crate::model::ResolvedProcess;
-use crate::options::{ParseError, RunOptions, clean_path, parse_expose, parse_signal};
+use crate::options::{
+    MountFlagError, ParseError, RunOptions, clean_path, parse_expose, parse_signal,
+};
 
 /// Image and flags do not make a process.
 #[derive(Debug, thiserror::Error)]
@@ -189,7 +191,7 @@ fn volumes(config: &Config) -> Result<Vec<String>, ResolveError> {
         if clean == "/" {
             return Err(ResolveError::Image {
                 field: "Volumes",
-                reason: ParseError::MountRoot,
+                reason: MountFlagError::MountRoot.into(),
             });
         }
         volumes.insert(clean);

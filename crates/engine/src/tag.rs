@@ -4,23 +4,25 @@ use oci_spec::image::Digest;
 use rctr_registry_client::parse_reference;
 
 use crate::events::{self, ImageEvent};
-use crate::{Engine, Error, Result, familiar_name};
+use crate::{Engine, Error, ImageError, Result, familiar_name};
 
 impl Engine {
     /// Gives the image `source` (a name or id) the name `target`, taking it from another image that has it.
     ///
     /// # Errors
-    /// [`Error::BadTag`], [`Error::TagWithDigest`], [`Error::NoSuchImage`], [`Error::AmbiguousId`].
+    /// [`ImageError::BadTag`], [`ImageError::TagWithDigest`], [`Error::NoSuchImage`], [`Error::AmbiguousId`].
     pub fn tag(&self, source: &str, target: &str) -> Result<()> {
         let reference = parse_reference(target).map_err(|error| match error {
-            rctr_registry_client::Error::InvalidReference { reference, reason } => Error::BadTag {
-                name: reference,
-                reason,
-            },
+            rctr_registry_client::Error::InvalidReference { reference, reason } => {
+                Error::from(ImageError::BadTag {
+                    name: reference,
+                    reason,
+                })
+            }
             other => other.into(),
         })?;
         if reference.digest().is_some() {
-            return Err(Error::TagWithDigest);
+            return Err(ImageError::TagWithDigest.into());
         }
         let image = self.find_image(source)?;
         self.name_image(&image.record.id, &reference.whole())

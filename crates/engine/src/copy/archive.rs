@@ -14,7 +14,7 @@ use super::layout::{LAYOUT, index_entry};
 use super::tarball::Tarball;
 use super::target::Put;
 use crate::push::Document;
-use crate::{Error, NewFile, Result};
+use crate::{Error, ImageError, NewFile, Result};
 
 /// Under which annotation Docker looks for the whole name.
 pub(super) const NAME: &str = "io.containerd.image.name";
@@ -93,7 +93,7 @@ impl ArchiveWriter {
 
     fn docker_manifest(&self, root: &Document, name: Option<String>) -> Result<Value> {
         let manifest: ImageManifest =
-            serde_json::from_slice(&root.bytes).map_err(|e| Error::BadLayout {
+            serde_json::from_slice(&root.bytes).map_err(|e| ImageError::BadLayout {
                 path: self.new.path().to_owned(),
                 reason: format!("the manifest is malformed: {e}"),
             })?;

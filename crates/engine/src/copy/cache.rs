@@ -17,7 +17,7 @@ use super::place::Place;
 use super::source::Source;
 use super::target::Target;
 use crate::push::{Document, Node, StoreBlobs};
-use crate::{Engine, Error, Result};
+use crate::{Engine, ImageError, Result};
 
 /// Where a build cache is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Engine {
     /// Reads what a place has, for a platform if it has several images. No layer is fetched.
     ///
     /// # Errors
-    /// [`Error::BadPlace`], [`Error::BadLayout`], [`Error::NoPlatform`], and whatever a registry or the disk says.
+    /// [`ImageError::BadPlace`], [`ImageError::BadLayout`], [`ImageError::NoPlatform`], and whatever a registry or the disk says.
     pub async fn find_cache(
         &self,
         place: &CachePlace,
@@ -89,7 +89,7 @@ impl Engine {
     /// descriptor of its manifest. `tell` is given the descriptor of each blob before it is sent.
     ///
     /// # Errors
-    /// [`Error::BadLayout`], and whatever a registry or the disk says.
+    /// [`ImageError::BadLayout`], and whatever a registry or the disk says.
     pub async fn keep_cache(
         &self,
         place: &CachePlace,
@@ -130,7 +130,7 @@ impl Engine {
         let manifest = manifest
             .map_err(|e| e.to_string())
             .and_then(|manifest| serde_json::to_vec(&manifest).map_err(|e| e.to_string()));
-        let bytes = manifest.map_err(|reason| Error::BadImage {
+        let bytes = manifest.map_err(|reason| ImageError::BadImage {
             image: place.to_string(),
             reason,
         })?;
@@ -161,7 +161,7 @@ impl KeptCache<'_> {
     /// processes that are at the same layer.
     ///
     /// # Errors
-    /// Whatever a registry or the disk says; [`Error::Store`] if the bytes are not what they should be.
+    /// Whatever a registry or the disk says; [`crate::Error::Store`] if the bytes are not what they should be.
     pub async fn fetch(&self, layer: &ImageLayer, below: Option<&Digest>) -> Result<()> {
         let spec = LayerSpec::from(layer);
         let Some(mut ingest) = self.engine.store.begin_layer(spec)? else {

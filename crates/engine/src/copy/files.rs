@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
 use super::spool;
-use crate::{Error, Result};
+use crate::{Error, ImageError, Result};
 
 /// No document in a layout is larger.
 const MAX_DOCUMENT: u64 = 8 << 20;
@@ -69,7 +69,7 @@ impl Files {
             Some(stream) => spool::unpack(stream, path, temp, room)?,
             None => whole,
         };
-        let members = members(&file).map_err(|e| Error::BadLayout {
+        let members = members(&file).map_err(|e| ImageError::BadLayout {
             path: path.to_owned(),
             reason: format!("is no archive of images: {e}"),
         })?;
@@ -125,10 +125,11 @@ impl Files {
     }
 
     pub fn bad(&self, reason: impl Into<String>) -> Error {
-        Error::BadLayout {
+        ImageError::BadLayout {
             path: self.path.clone(),
             reason: reason.into(),
         }
+        .into()
     }
 }
 
@@ -335,11 +336,14 @@ mod tests {
         let full = || {
             asked.set(asked.get() + 1);
             match asked.get() {
-                3 => Err(Error::TagWithDigest),
+                3 => Err(ImageError::TagWithDigest.into()),
                 _ => Ok(()),
             }
         };
         let given_up = Files::open_archive(&path, dir.path(), &full);
-        assert!(matches!(given_up.err(), Some(Error::TagWithDigest)));
+        assert!(matches!(
+            given_up.err(),
+            Some(Error::Image(ImageError::TagWithDigest))
+        ));
     }
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::archive::NAME;
 use super::target::Put;
 use crate::push::Document;
-use crate::{Error, Result};
+use crate::{Error, ImageError, Result};
 
 pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
@@ -115,7 +115,7 @@ impl LayoutWriter {
         let index_path = self.path.join("index.json");
         let locked = flock(self.dir.as_fd(), FlockOperation::LockExclusive);
         locked.map_err(|e| Error::file("lock", &self.path)(e.into()))?;
-        let bad = |reason: String| Error::BadLayout {
+        let bad = |reason: String| ImageError::BadLayout {
             path: index_path.clone(),
             reason,
         };
@@ -127,7 +127,7 @@ impl LayoutWriter {
             Err(e) => return Err(Error::file("read", &index_path)(e)),
         };
         let Some(Value::Array(entries)) = index.get_mut("manifests") else {
-            return Err(bad("has no list of manifests".to_owned()));
+            return Err(bad("has no list of manifests".to_owned()).into());
         };
         let name = |entry: &Value| {
             let annotations = entry.get("annotations")?;

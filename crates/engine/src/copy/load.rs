@@ -13,7 +13,7 @@ use super::source::{Layout, Source, names, read_index};
 use super::store::StoreWriter;
 use crate::pull::parse_platform;
 use crate::push::{Leaf, Node, PushLayer, PushProgress, Tree};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, ImageError, Result};
 
 /// Under which annotation an index tells what is no image but says something of one.
 const ABOUT_AN_IMAGE: &str = "vnd.docker.reference.type";
@@ -63,7 +63,7 @@ impl Engine {
     /// outside the archive.
     ///
     /// # Errors
-    /// [`Error::BadLayout`], [`Error::NoPlatform`], [`Error::Platform`], [`Error::BadImage`], and whatever the disk says.
+    /// [`ImageError::BadLayout`], [`ImageError::NoPlatform`], [`ImageError::Platform`], [`ImageError::BadImage`], and whatever the disk says.
     pub async fn load_images(
         &self,
         from: LoadSource,
@@ -84,7 +84,7 @@ impl Engine {
             };
             find(&Arc::new(files))
         });
-        let found = looking.await.map_err(|e| Error::BadLayout {
+        let found = looking.await.map_err(|e| ImageError::BadLayout {
             path: shown,
             reason: e.to_string(),
         })??;
@@ -151,7 +151,7 @@ impl Engine {
 /// The image for a platform; the only one there is, if none was asked for.
 async fn chosen(source: &Source<'_>, platform: Option<&Platform>) -> Result<Tree> {
     match source.tree(false, platform).await {
-        Err(Error::NoPlatform { available, .. })
+        Err(Error::Image(ImageError::NoPlatform { available, .. }))
             if platform.is_none() && !available.contains(", ") =>
         {
             source.tree(false, Some(&parse_platform(&available)?)).await

@@ -23,7 +23,7 @@ use rctr_registry_client::{Client, PushEvent};
 
 use crate::pull::parse_platform;
 use crate::push::{Leaf, PushLayer, PushProgress, PushedImage};
-use crate::{Engine, Error, Result};
+use crate::{Engine, ImageError, Result};
 pub use cache::{CachePlace, KeptCache};
 pub use load::{LoadOptions, LoadSource, LoadedImage};
 use place::Place;
@@ -49,7 +49,7 @@ impl Engine {
     /// those of `docker save` on their way to a registry.
     ///
     /// # Errors
-    /// [`Error::BadPlace`], [`Error::BadLayout`], [`Error::NoPlatform`], [`Error::NoSuchImage`], and whatever a registry
+    /// [`ImageError::BadPlace`], [`ImageError::BadLayout`], [`ImageError::NoPlatform`], [`crate::Error::NoSuchImage`], and whatever a registry
     /// or the disk says.
     pub async fn copy(
         &self,
@@ -98,10 +98,11 @@ impl Engine {
         }
         let documents = tree.rewritten(&layers, &sent, &copy.name)?;
         let Some((root, children)) = documents.split_last() else {
-            return Err(Error::ContentMissing {
+            return Err(ImageError::ContentMissing {
                 image: copy.name,
                 what: "the manifest".to_owned(),
-            });
+            }
+            .into());
         };
         for child in children {
             target.document(child).await?;

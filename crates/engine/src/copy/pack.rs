@@ -11,7 +11,7 @@ use rctr_registry_client::{BlobSource, BlobStream, SinkError, file_blob};
 use rctr_store::{Compression, pack_archive};
 
 use super::files::Part;
-use crate::{Error, Result};
+use crate::{Error, ImageError, Result};
 
 /// A packed layer in a file without a name.
 pub(super) struct Packed(File);
@@ -34,7 +34,7 @@ pub(super) async fn pack(
     temp: PathBuf,
 ) -> Result<(Descriptor, Packed)> {
     let packing = tokio::task::spawn_blocking(move || gzip(Part::new(file, range), &temp));
-    let packed = packing.await.map_err(|e| Error::BadImage {
+    let packed = packing.await.map_err(|e| ImageError::BadImage {
         image: plain.digest().to_string(),
         reason: e.to_string(),
     })?;

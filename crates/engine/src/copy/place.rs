@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use oci_spec::distribution::Reference;
 use rctr_registry_client::parse_reference;
 
-use crate::{Error, Result};
+use crate::{ImageError, Result};
 
 /// A place of images, as `copy` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +25,13 @@ pub(crate) enum Place {
 
 impl Place {
     pub fn parse(text: &str) -> Result<Place> {
-        let bad = |reason: String| Error::BadPlace {
+        let bad = |reason: String| ImageError::BadPlace {
             place: text.to_owned(),
             reason,
         };
         const KINDS: &str = "write docker://NAME, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME] or rctr:NAME";
         let Some((kind, rest)) = text.split_once(':') else {
-            return Err(bad(KINDS.to_owned()));
+            return Err(bad(KINDS.to_owned()).into());
         };
         let file = || {
             let (path, name) = match rest.split_once(':') {
@@ -51,8 +51,8 @@ impl Place {
                 let reference = parse_reference(name).map_err(|e| bad(e.to_string()))?;
                 Ok(Place::Registry(reference))
             }
-            "oci" => file().map(|(path, tag)| Place::Layout(path, tag)),
-            "oci-archive" => file().map(|(path, tag)| Place::OciArchive(path, tag)),
+            "oci" => Ok(file().map(|(path, tag)| Place::Layout(path, tag))?),
+            "oci-archive" => Ok(file().map(|(path, tag)| Place::OciArchive(path, tag))?),
             "docker-archive" => {
                 let (path, name) = file()?;
                 let name = name
@@ -64,7 +64,7 @@ impl Place {
                 ))
             }
             "rctr" if !rest.is_empty() => Ok(Place::Store(rest.to_owned())),
-            _ => Err(bad(KINDS.to_owned())),
+            _ => Err(bad(KINDS.to_owned()).into()),
         }
     }
 }

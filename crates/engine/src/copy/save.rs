@@ -20,7 +20,7 @@ use super::target::Put;
 use crate::events::{self, ImageEvent};
 use crate::pull::parse_platform;
 use crate::push::{Document, Leaf, Node, Tree, repository_of};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, ImageError, Result};
 
 const BUFFER: usize = 1 << 20;
 
@@ -66,7 +66,7 @@ impl Engine {
     /// an id no name.
     ///
     /// # Errors
-    /// [`Error::NoSuchImage`], [`Error::AmbiguousId`], [`Error::PlatformMissing`], [`Error::ContentMissing`].
+    /// [`Error::NoSuchImage`], [`Error::AmbiguousId`], [`ImageError::PlatformMissing`], [`ImageError::ContentMissing`].
     pub fn images_to_save(&self, names: &[String], platform: Option<&str>) -> Result<ImageArchive> {
         let platform = platform.map(parse_platform).transpose()?;
         let mut wanted: Vec<(Image, Vec<Reference>)> = Vec::new();
@@ -79,7 +79,7 @@ impl Engine {
                     Some((_, tags)) => tags,
                     None => {
                         wanted.push((image, Vec::new()));
-                        &mut wanted.last_mut().ok_or(Error::TagWithDigest)?.1
+                        &mut wanted.last_mut().ok_or(ImageError::TagWithDigest)?.1
                     }
                 };
                 tags.extend(reference.filter(|new| !tags.contains(new)));
@@ -102,7 +102,7 @@ impl Engine {
     /// the index that the record names, if it does, and all that is in that. The archive gives it these annotations.
     ///
     /// # Errors
-    /// [`Error::ContentMissing`], [`Error::Registry`] for a bad name.
+    /// [`ImageError::ContentMissing`], [`Error::Registry`] for a bad name.
     pub fn image_to_save(
         &self,
         record: ImageRecord,
@@ -186,9 +186,11 @@ impl Engine {
         lease: &Lease,
     ) -> Result<Saved> {
         lease.extend(tree.digests())?;
-        let missing = |what: &str| Error::ContentMissing {
-            image: crate::familiar_name(shown),
-            what: what.to_owned(),
+        let missing = |what: &str| {
+            Error::from(ImageError::ContentMissing {
+                image: crate::familiar_name(shown),
+                what: what.to_owned(),
+            })
         };
         let (mut known, mut now) = (HashMap::new(), Vec::new());
         let all = tree.layers();
@@ -311,7 +313,7 @@ impl ImageArchive {
     /// Writes the images into a directory, as an OCI layout; other images in it stay.
     ///
     /// # Errors
-    /// As [`write`](Self::write); [`Error::BadLayout`] if there is something else in the directory's `index.json`.
+    /// As [`write`](Self::write); [`ImageError::BadLayout`] if there is something else in the directory's `index.json`.
     pub fn write_dir(&self, path: &Path) -> Result<()> {
         for image in &self.images {
             let layout = LayoutWriter::open(path.to_owned(), None)?;
@@ -340,10 +342,10 @@ impl ImageArchive {
 
     fn config(&self, config: &Descriptor) -> Result<Vec<u8>> {
         let bytes = self.store.read_blob(config.digest())?;
-        bytes.ok_or_else(|| Error::ContentMissing {
+        Ok(bytes.ok_or_else(|| ImageError::ContentMissing {
             image: config.digest().to_string(),
             what: "the configuration".to_owned(),
-        })
+        })?)
     }
 
     /// Sends the bytes of a layer, and checks them.

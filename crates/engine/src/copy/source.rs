@@ -18,7 +18,7 @@ use rctr_store::{Image, sha256};
 use super::files::{Files, blob_name};
 use super::{docker, place::Place};
 use crate::push::{Document, Leaf, Node, Tree, is_index};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, ImageError, Result};
 
 /// Indexes within indexes followed before giving up.
 const MAX_NESTING: usize = 4;
@@ -79,7 +79,7 @@ impl Source<'_> {
         };
         let opened = tokio::task::spawn_blocking(opened).await;
         opened
-            .map_err(|e| Error::BadPlace {
+            .map_err(|e| ImageError::BadPlace {
                 place: place.to_string(),
                 reason: e.to_string(),
             })?
@@ -95,7 +95,9 @@ impl Source<'_> {
                 let tree = Tree::of(engine, image, name, platform);
                 return match tree {
                     // Nothing was asked for, and there is only the one.
-                    Err(Error::PlatformMissing { .. }) if platform == Some(&host) => {
+                    Err(Error::Image(ImageError::PlatformMissing { .. }))
+                        if platform == Some(&host) =>
+                    {
                         Tree::of(engine, image, name, None)
                     }
                     other => other,
@@ -128,7 +130,7 @@ impl Source<'_> {
             let index: ImageIndex = self.parse(&root.bytes)?;
             let chosen = choose_manifest(&index, platform).map_err(|available| {
                 let names: Vec<_> = available.iter().map(Platform::to_string).collect();
-                Error::NoPlatform {
+                ImageError::NoPlatform {
                     place: self.shown(),
                     wanted: platform.cloned().unwrap_or_else(Platform::host).to_string(),
                     available: names.join(", "),
@@ -201,10 +203,11 @@ impl Source<'_> {
             Source::Files(layout) => layout.small(descriptor),
             Source::Store(engine, _, name) => match engine.store.read_blob(descriptor.digest())? {
                 Some(bytes) => Ok(bytes),
-                None => Err(Error::ContentMissing {
+                None => Err(ImageError::ContentMissing {
                     image: crate::familiar_name(name),
                     what: format!("blob {}", descriptor.digest()),
-                }),
+                }
+                .into()),
             },
         }
     }
@@ -230,10 +233,11 @@ impl Source<'_> {
     pub fn bad(&self, reason: String) -> Error {
         match self {
             Source::Files(layout) => layout.files.bad(reason),
-            _ => Error::BadImage {
+            _ => ImageError::BadImage {
                 image: self.shown(),
                 reason,
-            },
+            }
+            .into(),
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::source::Source;
 use crate::events::{self, ImageEvent};
 use crate::push::{Document, Node, Tree, repository_of};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, ImageError, Result};
 
 /// Pieces on their way to the thread that unpacks.
 const PIECES: usize = 8;
@@ -38,7 +38,7 @@ impl StoreWriter {
     ) -> Result<StoreWriter> {
         let reference = name.map(parse_reference).transpose()?;
         if reference.as_ref().is_some_and(|r| r.digest().is_some()) {
-            return Err(Error::TagWithDigest);
+            return Err(ImageError::TagWithDigest.into());
         }
         let bad = |reason: &str| source.bad(reason.to_owned());
         let Some(Node::Manifest {

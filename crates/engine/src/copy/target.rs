@@ -15,7 +15,7 @@ use super::place::Place;
 use super::source::Source;
 use super::store::StoreWriter;
 use crate::push::{Document, Node, Tree};
-use crate::{Engine, Error, Result};
+use crate::{Engine, ImageError, Result};
 
 /// Blobs copied at the same time where that is possible.
 const PARALLEL: usize = 5;
@@ -41,7 +41,7 @@ impl<'a> Target<'a> {
     ) -> Result<Target<'a>> {
         let one = |what: &str| match tree.nodes.last() {
             Some(Node::Manifest { .. }) => Ok(()),
-            _ => Err(Error::BadPlace {
+            _ => Err(ImageError::BadPlace {
                 place: place.to_string(),
                 reason: format!("{what} takes a single image: copy without --all"),
             }),
@@ -62,10 +62,11 @@ impl<'a> Target<'a> {
             Place::DockerArchive(path, name) => {
                 one("a docker-archive")?;
                 if path.metadata().is_ok_and(|meta| meta.len() > 0) {
-                    return Err(Error::BadPlace {
+                    return Err(ImageError::BadPlace {
                         place: place.to_string(),
                         reason: "the file exists, and other images in it would be lost".to_owned(),
-                    });
+                    }
+                    .into());
                 }
                 let name = name.as_deref().map(crate::familiar_name);
                 let writer = ArchiveWriter::create(path, None, Some(name))?;

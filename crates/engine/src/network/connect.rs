@@ -7,14 +7,14 @@ use super::{Driver, Network};
 use crate::endpoint::{self, DEFAULT_NETWORK};
 use crate::events::NetworkEvent;
 use crate::model::{Connection, Container, EndpointState, PublishedPort};
-use crate::options::{EndpointRequest, NetworkMode, RunOptions};
-use crate::{Engine, Error, Result, events, files, lifecycle};
+use crate::options::{EndpointRequest, NetworkFlagError, NetworkMode, ParseError, RunOptions};
+use crate::{Engine, Error, NetworkError, Result, events, files, lifecycle};
 
 impl Engine {
     /// The connections of a container that is about to be made.
     ///
     /// # Errors
-    /// [`Error::NoSuchNetwork`], [`Error::Endpoint`].
+    /// [`Error::NoSuchNetwork`], [`NetworkError::Endpoint`].
     pub(crate) fn connections_of(&self, options: &RunOptions) -> Result<Vec<Connection>> {
         let requests = match (&options.network, &options.endpoints[..]) {
             (NetworkMode::Bridge, []) => vec![EndpointRequest::on(DEFAULT_NETWORK)],
@@ -27,10 +27,8 @@ impl Engine {
             let (connection, _) = self.connection(request)?;
             let same = |c: &&Connection| c.network_id == connection.network_id;
             if connections.iter().any(|c| same(&c)) {
-                return Err(crate::options::ParseError::NetworkTwice {
-                    name: connection.request.network,
-                }
-                .into());
+                let name = connection.request.network;
+                return Err(ParseError::from(NetworkFlagError::Twice { name }).into());
             }
             connections.push(connection);
         }
@@ -40,20 +38,20 @@ impl Engine {
     /// Checks what is asked for on a network.
     fn connection(&self, mut request: EndpointRequest) -> Result<(Connection, Network)> {
         let network = self.network(&request.network)?;
-        let wrong = |reason: String| Error::Endpoint {
-            network: network.name.clone(),
-            reason,
+        let wrong = |reason: String| {
+            let network = network.name.clone();
+            Error::from(NetworkError::Endpoint { network, reason })
         };
         if matches!(network.driver, Driver::Host | Driver::Null) {
-            return Err(crate::options::ParseError::NetworkModesMixed.into());
+            return Err(ParseError::from(NetworkFlagError::ModesMixed).into());
         }
         if !network.is_custom() {
             if request.ip.is_some() || request.ip6.is_some() {
-                let error = crate::options::ParseError::AddressOnDefault;
+                let error = NetworkFlagError::AddressOnDefault;
                 return Err(wrong(error.to_string()));
             }
             if !request.aliases.is_empty() {
-                let error = crate::options::ParseError::AliasOnDefault;
+                let error = NetworkFlagError::AliasOnDefault;
                 return Err(wrong(error.to_string()));
             }
         }
@@ -98,8 +96,8 @@ impl Engine {
     /// Connects a container, running or not, to one more network.
     ///
     /// # Errors
-    /// [`Error::NoSuchNetwork`], [`Error::NoSuchContainer`], [`Error::AlreadyConnected`], [`Error::NotConnectable`],
-    /// [`Error::Endpoint`], and whatever hinders the connection: it is then not made.
+    /// [`Error::NoSuchNetwork`], [`Error::NoSuchContainer`], [`NetworkError::AlreadyConnected`], [`NetworkError::NotConnectable`],
+    /// [`NetworkError::Endpoint`], and whatever hinders the connection: it is then not made.
     pub fn connect_network(&self, container: &str, request: EndpointRequest) -> Result<()> {
         let network = self.network(&request.network)?;
         if network.driver == Driver::Host {
@@ -112,10 +110,11 @@ impl Engine {
         let (connection, network) = self.connection(request)?;
         let connections = container.connections().into_owned();
         if connections.iter().any(|c| c.network_id == network.id) {
-            return Err(Error::AlreadyConnected {
+            return Err(NetworkError::AlreadyConnected {
                 container: container.name,
                 network: network.name,
-            });
+            }
+            .into());
         }
         let before = container.clone();
         container.connections = Some([connections, vec![connection.clone()]].concat());
@@ -183,7 +182,7 @@ impl Engine {
     /// Takes a container out of a network. With `force` what hinders is passed over.
     ///
     /// # Errors
-    /// [`Error::NoSuchNetwork`], [`Error::NoSuchContainer`], [`Error::NotConnected`], [`Error::NotConnectable`].
+    /// [`Error::NoSuchNetwork`], [`Error::NoSuchContainer`], [`NetworkError::NotConnected`], [`NetworkError::NotConnectable`].
     pub fn disconnect_network(&self, network: &str, container: &str, force: bool) -> Result<()> {
         let network = self.network(network)?;
         if network.driver == Driver::Host {
@@ -195,10 +194,11 @@ impl Engine {
         let mut connections = container.connections().into_owned();
         let at = connections.iter().position(|c| c.network_id == network.id);
         let Some(at) = at else {
-            return Err(Error::NotConnected {
+            return Err(NetworkError::NotConnected {
                 id,
                 network: network.name,
-            });
+            }
+            .into());
         };
         connections.remove(at);
         let before = container.clone();
@@ -302,7 +302,7 @@ const HOST: &str =
     "container cannot be disconnected from host network or connected to host network";
 
 fn not_connectable(reason: &'static str) -> Error {
-    Error::NotConnectable { reason }
+    NetworkError::NotConnectable { reason }.into()
 }
 
 /// Only who has a network of his own can be connected to others.

@@ -9,7 +9,7 @@ use rctr_store::Tx;
 
 use super::{Driver, Network, PREDEFINED, Pool, key, parse_bool};
 use crate::events::NetworkEvent;
-use crate::{Engine, Error, Result, events, names, time};
+use crate::{Engine, Error, NetworkError, Result, events, names, time};
 
 /// What `network create` takes.
 #[derive(Debug, Clone, Default)]
@@ -49,12 +49,12 @@ impl Engine {
     /// Makes a network; gives its id.
     ///
     /// # Errors
-    /// [`Error::NetworkExists`], [`Error::NetworkOption`], [`Error::NetworkDriver`], [`Error::PoolOverlaps`], or that the
+    /// [`NetworkError::Exists`], [`NetworkError::Option`], [`NetworkError::Driver`], [`NetworkError::PoolOverlaps`], or that the
     /// host reaches something else under these addresses.
     pub fn create_network(&self, options: &NetworkOptions) -> Result<String> {
         let name = &options.name;
         if PREDEFINED.contains(&name.as_str()) || name == "default" {
-            return Err(Error::NetworkPredefined { name: name.clone() });
+            return Err(NetworkError::Predefined { name: name.clone() }.into());
         }
         if name.trim().is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(option(format!("invalid network name: {name:?}")));
@@ -78,10 +78,10 @@ impl Engine {
             self.complete(tx, &mut network, options.ipv6)?;
             match tx.insert_network(&network.id, name, &network) {
                 Err(rctr_store::Error::NameTaken { name, .. }) => {
-                    Err(Error::NetworkExists { name })
+                    return Err(NetworkError::Exists { name }.into());
                 }
-                other => Ok(other?),
-            }?;
+                other => other?,
+            };
             let driver = network.driver.as_str();
             events::network(tx, &network.id, name, driver, NetworkEvent::Create)?;
             Ok(())
@@ -96,17 +96,19 @@ impl Engine {
     fn complete(&self, tx: &Tx<'_>, network: &mut Network, ipv6: bool) -> Result<()> {
         let others: Vec<Network> = tx.networks()?;
         if let Some(other) = others.iter().find(|other| other.name == network.name) {
-            return Err(Error::NetworkExists {
+            return Err(NetworkError::Exists {
                 name: other.name.clone(),
-            });
+            }
+            .into());
         }
         let taken = self.spoken_for(tx, None)?;
         for pool in &network.pools {
             let overlaps = |net: &&IpNet| net.contains(&pool.subnet) || pool.subnet.contains(*net);
             if taken.iter().any(|net| overlaps(&net)) {
-                return Err(Error::PoolOverlaps {
+                return Err(NetworkError::PoolOverlaps {
                     subnet: pool.subnet,
-                });
+                }
+                .into());
             }
         }
         let interface = network.interface();
@@ -136,10 +138,11 @@ impl Engine {
         let own = self.config.settings.network.bridge == bridge.name;
         let same = others.iter().find(|other| other.interface() == bridge.name);
         if own || same.is_some() {
-            return Err(Error::BridgeTaken {
+            return Err(NetworkError::BridgeTaken {
                 bridge: bridge.name,
                 network: same.map_or_else(|| "bridge".to_owned(), |other| other.name.clone()),
-            });
+            }
+            .into());
         }
         for pool in network.pools.iter().filter(|pool| !pool.chosen) {
             // A bridge that somebody made beforehand is taken as it is.
@@ -160,7 +163,7 @@ impl Engine {
 }
 
 fn option(reason: String) -> Error {
-    Error::NetworkOption { reason }
+    NetworkError::Option { reason }.into()
 }
 
 fn driver(name: &str) -> Result<Driver> {
@@ -169,22 +172,24 @@ fn driver(name: &str) -> Result<Driver> {
         "macvlan" => return Ok(Driver::Macvlan),
         "ipvlan" => return Ok(Driver::Ipvlan),
         "host" | "null" | "none" => {
-            return Err(Error::NetworkOnlyOne {
+            return Err(NetworkError::OnlyOne {
                 driver: match name {
                     "host" => "host",
                     _ => "null",
                 },
-            });
+            }
+            .into());
         }
         "overlay" => {
             "it spans several nodes, and rctr looks after one; a CNI plugin can do it for pods"
         }
         _ => "there are bridge, macvlan and ipvlan",
     };
-    Err(Error::NetworkDriver {
+    Err(NetworkError::Driver {
         driver: name.into(),
         reason,
-    })
+    }
+    .into())
 }
 
 /// What is not understood would be missed later: refuse it now.

@@ -17,7 +17,7 @@ pub use remove::PrunedNetworks;
 
 use crate::inspect::network_id;
 use crate::model::{Container, EndpointState};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, NetworkError, Result};
 
 /// Who moves the packets of a network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -282,7 +282,7 @@ impl Engine {
     /// A network by id, name, or a unique beginning of its id.
     ///
     /// # Errors
-    /// [`Error::NoSuchNetwork`], [`Error::AmbiguousNetwork`].
+    /// [`Error::NoSuchNetwork`], [`NetworkError::Ambiguous`].
     pub fn network(&self, reference: &str) -> Result<Network> {
         let reference = match reference {
             "default" => "bridge",
@@ -305,9 +305,10 @@ impl Engine {
         }
         match (found.pop(), found.is_empty()) {
             (Some(network), true) => Ok(network),
-            (Some(_), false) => Err(Error::AmbiguousNetwork {
+            (Some(_), false) => Err(NetworkError::Ambiguous {
                 name: reference.into(),
-            }),
+            }
+            .into()),
             (None, _) => Err(Error::NoSuchNetwork {
                 name: reference.into(),
             }),

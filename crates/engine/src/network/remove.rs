@@ -2,7 +2,7 @@
 
 use super::{Driver, Network};
 use crate::events::NetworkEvent;
-use crate::{Engine, Error, Result, events};
+use crate::{Engine, Error, NetworkError, Result, events};
 
 /// What `network prune` did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,20 +15,21 @@ impl Engine {
     /// Removes a network that a user made, with its bridge.
     ///
     /// # Errors
-    /// [`Error::NetworkStays`] for one that is always there; [`Error::NetworkActive`] while a container runs on it.
+    /// [`NetworkError::Stays`] for one that is always there; [`NetworkError::Active`] while a container runs on it.
     pub fn remove_user_network(&self, reference: &str) -> Result<Network> {
         let network = self.network(reference)?;
         if !network.is_custom() {
-            return Err(Error::NetworkStays { name: network.name });
+            return Err(NetworkError::Stays { name: network.name }.into());
         }
         let members = self.network_members(&network)?;
         if !members.is_empty() {
             let one = |name: &str, id: &str| format!("name:{name:?} id:{:?}", &id[..12]);
             let endpoints = members.iter().map(|(c, _)| one(&c.name, &c.id));
-            return Err(Error::NetworkActive {
+            return Err(NetworkError::Active {
                 name: network.name,
                 endpoints: endpoints.collect::<Vec<_>>().join(", "),
-            });
+            }
+            .into());
         }
         self.store.write(|tx| -> Result<()> {
             // Somebody may be starting a container on it at this moment: it has its address by now.
@@ -39,10 +40,11 @@ impl Engine {
                     && record.doc.state.status.is_live()
             });
             if let Some(record) = busy {
-                return Err(Error::NetworkActive {
+                return Err(NetworkError::Active {
                     name: network.name.clone(),
                     endpoints: format!("name:{:?} id:{:?}", record.name, &record.id[..12]),
-                });
+                }
+                .into());
             }
             tx.remove_network(&network.id)?;
             let driver = network.driver.as_str();
@@ -73,7 +75,8 @@ impl Engine {
             match self.remove_user_network(&network.id) {
                 Ok(network) => pruned.removed.push(network.name),
                 // Somebody was quicker, or needs it by now.
-                Err(Error::NetworkActive { .. } | Error::NoSuchNetwork { .. }) => {}
+                Err(Error::Networks(NetworkError::Active { .. }) | Error::NoSuchNetwork { .. }) => {
+                }
                 Err(other) => return Err(other),
             }
         }

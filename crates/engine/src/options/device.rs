@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ParseError, clean_path, parse_size};
+use super::{LimitError, ParseError, clean_path, parse_size};
 
 /// What of the host's devices a container gets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -255,11 +255,11 @@ fn split_list(text: &str) -> Vec<String> {
 /// `--blkio-weight`.
 ///
 /// # Errors
-/// [`ParseError::BlkioWeight`] beyond 10 to 1000.
+/// [`LimitError::BlkioWeight`] beyond 10 to 1000.
 pub(super) fn check_weight(weight: u16) -> Result<(), ParseError> {
     match weight {
         0 | 10..=1000 => Ok(()),
-        _ => Err(ParseError::BlkioWeight),
+        _ => Err(LimitError::BlkioWeight.into()),
     }
 }
 

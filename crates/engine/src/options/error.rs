@@ -2,6 +2,14 @@
 
 use std::path::PathBuf;
 
+mod limit;
+mod mount;
+mod network;
+
+pub use limit::LimitError;
+pub use mount::MountFlagError;
+pub use network::NetworkFlagError;
+
 /// A flag's value, or a combination of flags, that makes no sense.
 ///
 /// The text is the inner part of the message: the command line puts `invalid argument … for … flag:` around
@@ -52,52 +60,6 @@ pub enum ParseError {
     Size {
         /// What was given.
         value: String,
-    },
-    /// `--cpus`: not a number.
-    #[error("failed to parse {value} as a rational number")]
-    Cpus {
-        /// What was given.
-        value: String,
-    },
-    /// `--cpus`: more than nine decimals.
-    #[error("value is too precise: {value}")]
-    CpusPrecision {
-        /// What was given.
-        value: String,
-    },
-    /// `--cpus`: negative or beyond any machine.
-    #[error("invalid number of CPUs: {value}")]
-    CpusRange {
-        /// What was given.
-        value: String,
-    },
-    /// `--cpuset-cpus`, `--cpuset-mems`: no list of numbers and ranges.
-    #[error("invalid value {value} for cpuset {kind}")]
-    Cpuset {
-        /// `cpus` or `mems`.
-        kind: &'static str,
-        /// What was given.
-        value: String,
-    },
-    /// `--ulimit` without `=`, or with values that are no numbers.
-    #[error("invalid ulimit argument: {value}")]
-    Ulimit {
-        /// What was given.
-        value: String,
-    },
-    /// `--ulimit` of a limit the kernel does not have.
-    #[error("invalid ulimit type: {name}")]
-    UlimitName {
-        /// What was given.
-        name: String,
-    },
-    /// `--ulimit` with a soft limit above the hard one.
-    #[error("ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")]
-    UlimitOrder {
-        /// Soft limit.
-        soft: i64,
-        /// Hard limit.
-        hard: i64,
     },
     /// `-e`, `--env-file`: no name before the `=`, or a NUL byte.
     #[error("invalid environment variable: {value}")]
@@ -165,244 +127,6 @@ pub enum ParseError {
     SysctlHostNetwork {
         /// The parameter.
         name: String,
-    },
-    /// A part of the long form of `--network` that is no `KEY=VALUE`.
-    #[error("invalid field {field}")]
-    NetworkField {
-        /// The part.
-        field: String,
-    },
-    /// A key of the long form of `--network` that is not known.
-    #[error("invalid field key {key}")]
-    NetworkKey {
-        /// The key.
-        key: String,
-    },
-    /// The long form of `--network` without `name=`.
-    #[error("network name/id is not specified")]
-    NetworkUnnamed,
-    /// An option of a network's driver that is no `KEY=VALUE`.
-    #[error("invalid key value pair format in driver options: {value:?}")]
-    NetworkDriverOption {
-        /// What was given.
-        value: String,
-    },
-    /// `gw-priority=` that is no number.
-    #[error("invalid gw-priority: {value:?}")]
-    GatewayPriority {
-        /// What was given.
-        value: String,
-    },
-    /// The same network twice.
-    #[error("network {name:?} is specified multiple times")]
-    NetworkTwice {
-        /// The network.
-        name: String,
-    },
-    /// `--network` of host, none or another container beside others.
-    #[error(
-        "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
-    )]
-    NetworkModesMixed,
-    /// The same thing by a flag and in the long form of `--network`.
-    #[error("conflicting options: cannot specify both {flag} and per-network {what}")]
-    NetworkBoth {
-        /// The flag.
-        flag: &'static str,
-        /// What it sets.
-        what: &'static str,
-    },
-    /// An address for a container without a network that users make.
-    #[error("user specified IP address is supported on user defined networks only")]
-    AddressOnDefault,
-    /// An alias for a container without a network that users make.
-    #[error("network-scoped aliases are only supported for user-defined networks")]
-    AliasOnDefault,
-    /// `--ip` or `--ip6` that is none.
-    #[error("failed to parse IP: {value:?}")]
-    Ip {
-        /// What was given.
-        value: String,
-    },
-    /// `--link-local-ip` that is one of another kind.
-    #[error("{address} is no link-local address")]
-    NotLinkLocal {
-        /// What was given.
-        address: std::net::IpAddr,
-    },
-    /// `--mac-address` that is none.
-    #[error("{value} is not a valid mac address")]
-    Mac {
-        /// What was given.
-        value: String,
-    },
-    /// `--network container:` without a name.
-    #[error("invalid container format container:<name|id>")]
-    NetworkContainer,
-    /// `-v` that cannot be split into source, target and options.
-    #[error("invalid volume specification: '{value}'")]
-    Volume {
-        /// What was given.
-        value: String,
-    },
-    /// `-v` with `::` or a colon at an end.
-    #[error("invalid spec: {value}: empty section between colons")]
-    VolumeEmptySection {
-        /// What was given.
-        value: String,
-    },
-    /// `-v` with an option that is unknown or contradicts another.
-    #[error("invalid mode: {mode}")]
-    VolumeMode {
-        /// The options.
-        mode: String,
-    },
-    /// A volume's name with characters that are not allowed.
-    #[error(
-        "{name:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are \
-         allowed. If you intended to pass a host directory, use absolute path"
-    )]
-    VolumeName {
-        /// The name.
-        name: String,
-    },
-    /// A volume's name of one character.
-    #[error("volume name is too short, names should be at least two alphanumeric characters")]
-    VolumeNameShort,
-    /// A mount's target that is not absolute.
-    #[error("invalid mount path: '{path}' mount path must be absolute")]
-    MountPath {
-        /// The target.
-        path: String,
-    },
-    /// A mount over the root directory.
-    #[error("invalid specification: destination can't be '/'")]
-    MountRoot,
-    /// `--mount`: a field without the value it needs.
-    #[error("invalid field '{field}' must be a key=value pair")]
-    MountField {
-        /// The field.
-        field: String,
-    },
-    /// `--mount`: a key nobody knows, or one this version does not have.
-    #[error("unexpected key '{key}' in '{field}'")]
-    MountKey {
-        /// The key.
-        key: String,
-        /// The whole field.
-        field: String,
-    },
-    /// `--mount`: a key with a value it does not take.
-    #[error("invalid value for {key}: {value}")]
-    MountValue {
-        /// The key.
-        key: String,
-        /// The value.
-        value: String,
-    },
-    /// `--mount` of a kind nobody knows.
-    #[error("invalid mount config for type \"{value}\": mount type unknown")]
-    MountType {
-        /// The kind.
-        value: String,
-    },
-    /// `--mount` without a key it needs.
-    #[error("{key} is required")]
-    MountMissing {
-        /// `type` or `target`.
-        key: &'static str,
-    },
-    /// `--mount`: a key that does not belong to the kind of mount.
-    #[error("cannot mix '{key}-*' options with mount type '{kind}'")]
-    MountMix {
-        /// The key.
-        key: String,
-        /// The kind.
-        kind: &'static str,
-    },
-    /// `--mount` with fields that do not go together.
-    #[error("invalid mount config for type \"{kind}\": {reason}")]
-    MountConfig {
-        /// The kind of mount.
-        kind: &'static str,
-        /// What is wrong.
-        reason: &'static str,
-    },
-    /// `--mount bind-recursive=…` with a word it does not take.
-    #[error(
-        "invalid value for {key}: {value} (must be \"enabled\", \"disabled\", \"writable\", or \"readonly\")"
-    )]
-    BindRecursion {
-        /// The key.
-        key: String,
-        /// What was given.
-        value: String,
-    },
-    /// `--mount bind-recursive=…` without what it needs.
-    #[error(
-        "option 'bind-recursive={recursion}' requires '{required}' to be specified in conjunction"
-    )]
-    BindRecursionNeeds {
-        /// The word given.
-        recursion: &'static str,
-        /// What is missing.
-        required: &'static str,
-    },
-    /// An empty `--mount`.
-    #[error("value is empty")]
-    MountEmpty,
-    /// `--volumes-from` of nobody.
-    #[error("malformed volumes-from: \"{value}\"")]
-    VolumesFrom {
-        /// What was given.
-        value: String,
-    },
-    /// `--volumes-from` with options other than `ro` and `rw`.
-    #[error("invalid mode: {mode}")]
-    VolumesFromMode {
-        /// What was given.
-        mode: String,
-    },
-    /// A volume's driver that is none.
-    #[error("error looking up volume plugin {name}: plugin \"{name}\" not found")]
-    VolumeDriver {
-        /// What was given.
-        name: String,
-    },
-    /// An option that the local driver does not take.
-    #[error("invalid option: \"{name}\"")]
-    VolumeOption {
-        /// Its name.
-        name: String,
-    },
-    /// An option of the local driver without another one that it needs.
-    #[error("missing required option: \"{name}\"")]
-    VolumeOptionMissing {
-        /// The other one.
-        name: &'static str,
-    },
-    /// The option `size` of the local driver.
-    #[error("quota size requested but no quota support")]
-    VolumeQuota,
-    /// `--mount type=bind` without an absolute source.
-    #[error(
-        "invalid mount config for type \"bind\": invalid mount path: '{source_path}' mount path must be absolute"
-    )]
-    BindSource {
-        /// The source.
-        source_path: String,
-    },
-    /// `--tmpfs` with an option tmpfs does not have.
-    #[error("invalid tmpfs option {option:?}")]
-    TmpfsOption {
-        /// The option.
-        option: String,
-    },
-    /// Two mounts at one place.
-    #[error("Duplicate mount point: {target}")]
-    DuplicateMount {
-        /// The place in the container.
-        target: String,
     },
     /// A duration that is none.
     #[error("time: {reason}")]
@@ -505,30 +229,6 @@ pub enum ParseError {
         /// What is wrong.
         reason: String,
     },
-    /// `--blkio-weight` out of range.
-    #[error("Range of blkio weight is from 10 to 1000")]
-    BlkioWeight,
-    /// `--memory-swappiness` out of range.
-    #[error("Invalid value: {value}, valid memory swappiness range is 0-100")]
-    Swappiness {
-        /// What was given.
-        value: i64,
-    },
-    /// `--cpus` with `--cpu-period` or `--cpu-quota`.
-    #[error("Conflicting options: Nano CPUs and CPU {other} cannot both be set")]
-    NanoCpus {
-        /// `Period` or `Quota`.
-        other: &'static str,
-    },
-    /// `--cpu-period` out of range.
-    #[error("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")]
-    CpuPeriod,
-    /// `--cpu-quota` too small.
-    #[error("CPU cfs quota can not be less than 1ms (i.e. 1000)")]
-    CpuQuota,
-    /// `--cpu-rt-runtime` above `--cpu-rt-period`.
-    #[error("cpu real-time runtime cannot be higher than cpu real-time period")]
-    CpuRealtime,
     /// `--isolation` other than `default`.
     #[error("invalid isolation {value:?} - linux only supports 'default'")]
     Isolation {
@@ -640,35 +340,6 @@ pub enum ParseError {
         /// What was given.
         value: String,
     },
-    /// `-m` below what a container can start in.
-    #[error("Minimum memory limit allowed is 6MB")]
-    MemoryMinimum,
-    /// `--memory-swap` below `-m`.
-    #[error("Minimum memoryswap limit should be larger than memory limit, see usage")]
-    SwapBelowMemory,
-    /// `--memory-swap` without `-m`.
-    #[error("You should always set the Memory limit when using Memoryswap limit, see usage")]
-    SwapWithoutMemory,
-    /// `--memory-reservation` above `-m`.
-    #[error("Minimum memory limit can not be less than memory reservation limit, see usage")]
-    ReservationAboveMemory,
-    /// `--memory-reservation` below the minimum.
-    #[error("Minimum memory reservation allowed is 6MB")]
-    ReservationMinimum,
-    /// `--oom-score-adj` out of range.
-    #[error("Invalid value {value}, range for oom score adj is [-1000, 1000]")]
-    OomScoreAdj {
-        /// What was given.
-        value: i32,
-    },
-    /// A number beyond what its flag takes.
-    #[error("{flag} {value} is out of range")]
-    OutOfRange {
-        /// The flag.
-        flag: &'static str,
-        /// What was given.
-        value: i64,
-    },
     /// Two flags that exclude each other.
     #[error("conflicting options: {first} and {second}")]
     Conflict {
@@ -677,6 +348,15 @@ pub enum ParseError {
         /// The other.
         second: &'static str,
     },
+    /// How it is to be connected makes no sense.
+    #[error(transparent)]
+    Network(#[from] NetworkFlagError),
+    /// What is to be mounted makes no sense.
+    #[error(transparent)]
+    Mount(#[from] MountFlagError),
+    /// A limit makes no sense.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
 }
 
 impl ParseError {
@@ -684,64 +364,34 @@ impl ParseError {
     /// than an unreadable flag.
     pub fn found_by_engine(&self) -> bool {
         use ParseError as E;
-        matches!(
-            self,
-            E::Name { .. }
-                | E::Hostname { .. }
-                | E::WorkingDir { .. }
-                | E::Signal { .. }
-                | E::Capability { .. }
-                | E::Platform { .. }
-                | E::AddressOnDefault
-                | E::AliasOnDefault
-                | E::NetworkContainer
-                | E::SysctlHostNetwork { .. }
-                | E::CpusRange { .. }
-                | E::Cpuset { .. }
-                | E::MemoryMinimum
-                | E::SwapBelowMemory
-                | E::SwapWithoutMemory
-                | E::ReservationAboveMemory
-                | E::ReservationMinimum
-                | E::OomScoreAdj { .. }
-                | E::OutOfRange { .. }
-                | E::HealthTooShort { .. }
-                | E::RestartNegative
-                | E::RestartCountWithout { .. }
-                | E::RestartUnknown { .. }
-                | E::IpcMode { .. }
-                | E::SysctlHostNamespace { .. }
-                | E::PrivilegedUserns
-                | E::BlkioWeight
-                | E::Swappiness { .. }
-                | E::NanoCpus { .. }
-                | E::CpuPeriod
-                | E::CpuQuota
-                | E::CpuRealtime
-                | E::Isolation { .. }
-                | E::LogDriver { .. }
-                | E::LogDriverElsewhere { .. }
-                | E::LogOption { .. }
-                | E::LogValue { .. }
-                | E::StorageOption { .. }
-                | E::Conflict { .. }
-                | E::Volume { .. }
-                | E::VolumeMode { .. }
-                | E::VolumeName { .. }
-                | E::VolumeNameShort
-                | E::MountPath { .. }
-                | E::MountRoot
-                | E::MountType { .. }
-                | E::MountConfig { .. }
-                | E::VolumesFrom { .. }
-                | E::VolumesFromMode { .. }
-                | E::VolumeDriver { .. }
-                | E::VolumeOption { .. }
-                | E::VolumeOptionMissing { .. }
-                | E::VolumeQuota
-                | E::BindSource { .. }
-                | E::TmpfsOption { .. }
-                | E::DuplicateMount { .. }
-        )
+        match self {
+            E::Network(error) => error.found_by_engine(),
+            E::Mount(error) => error.found_by_engine(),
+            E::Limit(error) => error.found_by_engine(),
+            _ => matches!(
+                self,
+                E::Name { .. }
+                    | E::Hostname { .. }
+                    | E::WorkingDir { .. }
+                    | E::Signal { .. }
+                    | E::Capability { .. }
+                    | E::Platform { .. }
+                    | E::SysctlHostNetwork { .. }
+                    | E::HealthTooShort { .. }
+                    | E::RestartNegative
+                    | E::RestartCountWithout { .. }
+                    | E::RestartUnknown { .. }
+                    | E::IpcMode { .. }
+                    | E::SysctlHostNamespace { .. }
+                    | E::PrivilegedUserns
+                    | E::Isolation { .. }
+                    | E::LogDriver { .. }
+                    | E::LogDriverElsewhere { .. }
+                    | E::LogOption { .. }
+                    | E::LogValue { .. }
+                    | E::StorageOption { .. }
+                    | E::Conflict { .. }
+            ),
+        }
     }
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::{
-    AddHost, AttachTo, NetworkMode, ParseError, PullPolicy, SeccompChoice, SecurityOptions, Ulimit,
+    AddHost, AttachTo, LimitError, NetworkFlagError, NetworkMode, ParseError, PullPolicy,
+    SeccompChoice, SecurityOptions, Ulimit,
 };
 
 /// The resource limits that `--ulimit` knows.
@@ -31,14 +32,15 @@ impl FromStr for Ulimit {
 
     /// Reads `name=soft[:hard]`; -1 is unlimited, one value stands for both.
     fn from_str(text: &str) -> Result<Ulimit, ParseError> {
-        let fail = || ParseError::Ulimit {
+        let fail = || LimitError::Ulimit {
             value: text.to_owned(),
         };
         let (name, limits) = text.split_once('=').ok_or_else(fail)?;
         if !ULIMIT_NAMES.contains(&name) {
-            return Err(ParseError::UlimitName {
+            return Err(LimitError::UlimitName {
                 name: name.to_owned(),
-            });
+            }
+            .into());
         }
         let number = |s: &str| match s {
             "unlimited" => Ok(-1),
@@ -47,7 +49,7 @@ impl FromStr for Ulimit {
         let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
         let (soft, hard) = (number(soft)?, number(hard)?);
         if hard != -1 && (soft == -1 || soft > hard) {
-            return Err(ParseError::UlimitOrder { soft, hard });
+            return Err(LimitError::UlimitOrder { soft, hard }.into());
         }
         Ok(Ulimit {
             name: name.to_owned(),
@@ -170,7 +172,7 @@ impl FromStr for NetworkMode {
             "none" => Ok(NetworkMode::None),
             "host" => Ok(NetworkMode::Host),
             _ => match text.strip_prefix("container:") {
-                Some("") => Err(ParseError::NetworkContainer),
+                Some("") => Err(NetworkFlagError::Container.into()),
                 Some(name) => Ok(NetworkMode::Container(name.to_owned())),
                 None => Ok(NetworkMode::User(text.to_owned())),
             },

@@ -35,7 +35,7 @@ pub use device::{
 };
 pub use duration::parse_duration;
 pub use env::{parse_sysctl, resolve_env, resolve_labels};
-pub use error::ParseError;
+pub use error::{LimitError, MountFlagError, NetworkFlagError, ParseError};
 pub use health::HealthConfig;
 pub use isolation::{AUTO_IDS, CgroupnsMode, IpcMode, Isolation, PidMode, UsernsMode};
 pub(crate) use log::Reader as LogOptionReader;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{MountKind, MountSpec, ParseError, check_volume_name, parse_size};
+use super::{MountFlagError, MountKind, MountSpec, ParseError, check_volume_name, parse_size};
 
 pub(super) const PROPAGATIONS: [&str; 6] = [
     "private", "rprivate", "shared", "rshared", "slave", "rslave",
@@ -17,18 +17,20 @@ impl MountSpec {
     pub fn from_volume(text: &str) -> Result<(MountSpec, Option<String>), ParseError> {
         let parts: Vec<&str> = text.split(':').collect();
         if parts.iter().any(|p| p.is_empty()) {
-            return Err(ParseError::VolumeEmptySection {
+            return Err(MountFlagError::VolumeEmptySection {
                 value: text.to_owned(),
-            });
+            }
+            .into());
         }
         let (source, target, mode) = match parts[..] {
             [target] => (None, target, ""),
             [source, target] => (Some(source), target, ""),
             [source, target, mode] => (Some(source), target, mode),
             _ => {
-                return Err(ParseError::Volume {
+                return Err(MountFlagError::Volume {
                     value: text.to_owned(),
-                });
+                }
+                .into());
             }
         };
         let source = source.map(absolute_source).transpose()?;
@@ -63,7 +65,7 @@ impl MountSpec {
     /// Reads `--tmpfs`: `/container[:options]`.
     ///
     /// # Errors
-    /// [`ParseError::MountPath`], [`ParseError::MountRoot`] or [`ParseError::TmpfsOption`].
+    /// [`MountFlagError::MountPath`], [`MountFlagError::MountRoot`] or [`MountFlagError::TmpfsOption`].
     pub fn from_tmpfs(text: &str) -> Result<MountSpec, ParseError> {
         let (target, options) = text.split_once(':').unwrap_or((text, ""));
         let tmpfs_options: Vec<String> = options
@@ -104,7 +106,7 @@ struct VolumeModes {
 impl VolumeModes {
     /// Each kind of option may be given once; propagation belongs to binds, `nocopy` to volumes.
     fn parse(mode: &str, kind: MountKind) -> Result<VolumeModes, ParseError> {
-        let fail = || ParseError::VolumeMode {
+        let fail = || MountFlagError::VolumeMode {
             mode: mode.to_owned(),
         };
         let mut modes = VolumeModes::default();
@@ -129,10 +131,10 @@ impl VolumeModes {
                     modes.propagation = Some(option.to_owned());
                     4
                 }
-                _ => return Err(fail()),
+                _ => return Err(fail().into()),
             };
             if std::mem::replace(&mut seen[group], true) {
-                return Err(fail());
+                return Err(fail().into());
             }
         }
         Ok(modes)
@@ -177,9 +179,10 @@ pub(super) fn check_tmpfs_option(option: &str) -> Result<(), ParseError> {
     if good {
         Ok(())
     } else {
-        Err(ParseError::TmpfsOption {
+        Err(MountFlagError::TmpfsOption {
             option: option.to_owned(),
-        })
+        }
+        .into())
     }
 }
 
@@ -199,20 +202,22 @@ pub(super) fn absolute_source(source: &str) -> Result<String, ParseError> {
     })?;
     match here.join(file).to_str() {
         Some(path) => Ok(clean_path(path)),
-        None => Err(ParseError::Volume {
+        None => Err(MountFlagError::Volume {
             value: source.to_owned(),
-        }),
+        }
+        .into()),
     }
 }
 
 pub(super) fn check_target(target: &str) -> Result<String, ParseError> {
     if !target.starts_with('/') {
-        return Err(ParseError::MountPath {
+        return Err(MountFlagError::MountPath {
             path: target.to_owned(),
-        });
+        }
+        .into());
     }
     match clean_path(target) {
-        root if root == "/" => Err(ParseError::MountRoot),
+        root if root == "/" => Err(MountFlagError::MountRoot.into()),
         clean => Ok(clean),
     }
 }

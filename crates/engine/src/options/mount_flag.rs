@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
 use super::mount::{PROPAGATIONS, absolute_source, check_target, check_tmpfs_option};
-use super::{BindRecursion, MountKind, MountSpec, ParseError, check_volume_name, parse_size};
+use super::{
+    BindRecursion, MountFlagError, MountKind, MountSpec, ParseError, check_volume_name, parse_size,
+};
 
 impl MountSpec {
     /// Reads `--mount`: `type=bind|volume|tmpfs|image,src=…,dst=…[,readonly]…`, fields quoted as in CSV where they hold
@@ -15,7 +17,7 @@ impl MountSpec {
     pub fn from_mount(text: &str) -> Result<MountSpec, ParseError> {
         let text = text.trim();
         if text.is_empty() {
-            return Err(ParseError::MountEmpty);
+            return Err(MountFlagError::MountEmpty.into());
         }
         let mut fields = MountFields::default();
         for field in split_csv(text) {
@@ -55,11 +57,12 @@ impl MountFields {
         };
         let key = key.to_ascii_lowercase();
         if value.is_none() && !SWITCHES.contains(&key.as_str()) {
-            return Err(ParseError::MountField {
+            return Err(MountFlagError::MountField {
                 field: field.to_owned(),
-            });
+            }
+            .into());
         }
-        let bad = |value: &str| ParseError::MountValue {
+        let bad = |value: &str| MountFlagError::MountValue {
             key: key.clone(),
             value: value.to_owned(),
         };
@@ -74,7 +77,7 @@ impl MountFields {
             "bind-propagation" => {
                 let propagation = text.to_ascii_lowercase();
                 if !PROPAGATIONS.contains(&propagation.as_str()) {
-                    return Err(bad(text));
+                    return Err(bad(text).into());
                 }
                 self.propagation = Some(propagation);
             }
@@ -109,10 +112,11 @@ impl MountFields {
             }
             "consistency" => {}
             _ => {
-                return Err(ParseError::MountKey {
+                return Err(MountFlagError::MountKey {
                     key,
                     field: field.to_owned(),
-                });
+                }
+                .into());
             }
         }
         let groups = ["bind", "volume", "tmpfs", "image"];
@@ -130,15 +134,16 @@ impl MountFields {
             .target
             .as_ref()
             .filter(|t| !t.is_empty())
-            .ok_or(ParseError::MountMissing { key: "target" })?;
+            .ok_or(MountFlagError::MountMissing { key: "target" })?;
         let target = check_target(target)?;
         // Docker looks at them in this order.
         for group in ["volume", "image", "bind", "tmpfs"] {
             if self.groups.contains(group) && group != kind.as_str() {
-                return Err(ParseError::MountMix {
+                return Err(MountFlagError::MountMix {
                     key: group.to_owned(),
                     kind: kind.as_str(),
-                });
+                }
+                .into());
             }
         }
         self.check_recursion()?;
@@ -174,10 +179,11 @@ impl MountFields {
 
     fn check_recursion(&self) -> Result<(), ParseError> {
         let needs = |recursion, required| {
-            Err(ParseError::BindRecursionNeeds {
+            Err(MountFlagError::BindRecursionNeeds {
                 recursion,
                 required,
-            })
+            }
+            .into())
         };
         let private = self.propagation.as_deref() == Some("rprivate");
         match self.recursion {
@@ -190,18 +196,20 @@ impl MountFields {
 
     fn checked_source(&self, kind: MountKind) -> Result<Option<String>, ParseError> {
         let config = |reason| {
-            Err(ParseError::MountConfig {
+            Err(MountFlagError::MountConfig {
                 kind: kind.as_str(),
                 reason,
-            })
+            }
+            .into())
         };
         match (kind, &self.source) {
             (MountKind::Bind, Some(source)) => {
                 let source = absolute_source(source)?;
                 if !source.starts_with('/') {
-                    return Err(ParseError::BindSource {
+                    return Err(MountFlagError::BindSource {
                         source_path: source,
-                    });
+                    }
+                    .into());
                 }
                 Ok(Some(source))
             }
@@ -226,10 +234,11 @@ impl MountFields {
             Some(path) if !is_local(path) => "subpath must be a relative path within the volume",
             Some(_) => return Ok(()),
         };
-        Err(ParseError::MountConfig {
+        Err(MountFlagError::MountConfig {
             kind: kind.as_str(),
             reason,
-        })
+        }
+        .into())
     }
 }
 
@@ -240,9 +249,10 @@ fn kind(text: &str) -> Result<MountKind, ParseError> {
         "tmpfs" => MountKind::Tmpfs,
         "image" => MountKind::Image,
         _ => {
-            return Err(ParseError::MountType {
+            return Err(MountFlagError::MountType {
                 value: text.to_owned(),
-            });
+            }
+            .into());
         }
     })
 }
@@ -254,10 +264,11 @@ fn recursion(key: &str, text: &str) -> Result<BindRecursion, ParseError> {
         "writable" => BindRecursion::Writable,
         "readonly" => BindRecursion::Readonly,
         _ => {
-            return Err(ParseError::BindRecursion {
+            return Err(MountFlagError::BindRecursion {
                 key: key.to_owned(),
                 value: text.to_owned(),
-            });
+            }
+            .into());
         }
     })
 }

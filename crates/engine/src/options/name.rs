@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::ParseError;
+use super::{MountFlagError, ParseError};
 
 /// Reads `--dns`.
 ///
@@ -55,14 +55,15 @@ pub fn parse_name(text: &str) -> Result<String, ParseError> {
 /// Checks a volume's name.
 ///
 /// # Errors
-/// [`ParseError::VolumeName`] with the name, [`ParseError::VolumeNameShort`] for a single character.
+/// [`MountFlagError::VolumeName`] with the name, [`MountFlagError::VolumeNameShort`] for a single character.
 pub fn check_volume_name(name: &str) -> Result<(), ParseError> {
     match name {
-        _ if name.len() == 1 => Err(ParseError::VolumeNameShort),
+        _ if name.len() == 1 => Err(MountFlagError::VolumeNameShort.into()),
         _ if is_restricted_name(name) => Ok(()),
-        _ => Err(ParseError::VolumeName {
+        _ => Err(MountFlagError::VolumeName {
             name: name.to_owned(),
-        }),
+        }
+        .into()),
     }
 }
 

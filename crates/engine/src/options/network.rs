@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NetworkMode, ParseError};
+use super::{NetworkFlagError, NetworkMode, ParseError};
 
 /// A place on a network that somebody asks for: one `--network`, or a `network connect`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,13 +64,13 @@ impl FromStr for EndpointRequest {
         }
         let mut request = EndpointRequest::default();
         for field in text.split(',') {
-            let unknown = || ParseError::NetworkField {
+            let unknown = || NetworkFlagError::Field {
                 field: field.to_owned(),
             };
             let (key, value) = field.split_once('=').ok_or_else(unknown)?;
             let value = value.trim();
             match key.trim().to_ascii_lowercase().as_str() {
-                "" => return Err(unknown()),
+                "" => return Err(unknown().into()),
                 "name" => request.network = value.to_owned(),
                 "alias" => request.aliases.push(value.to_owned()),
                 "ip" => request.ip = Some(parse_ip4(value)?),
@@ -81,26 +81,29 @@ impl FromStr for EndpointRequest {
                     let (name, value) =
                         value
                             .split_once('=')
-                            .ok_or_else(|| ParseError::NetworkDriverOption {
+                            .ok_or_else(|| NetworkFlagError::DriverOption {
                                 value: value.to_owned(),
                             })?;
                     request.driver_opts.insert(name.into(), value.into());
                 }
                 "gw-priority" => {
                     request.gw_priority =
-                        value.parse().map_err(|_| ParseError::GatewayPriority {
-                            value: value.to_owned(),
-                        })?;
+                        value
+                            .parse()
+                            .map_err(|_| NetworkFlagError::GatewayPriority {
+                                value: value.to_owned(),
+                            })?;
                 }
                 key => {
-                    return Err(ParseError::NetworkKey {
+                    return Err(NetworkFlagError::Key {
                         key: key.to_owned(),
-                    });
+                    }
+                    .into());
                 }
             }
         }
         match request.network.is_empty() {
-            true => Err(ParseError::NetworkUnnamed),
+            true => Err(NetworkFlagError::Unnamed.into()),
             false => Ok(request),
         }
     }
@@ -147,12 +150,13 @@ pub fn combine_networks(
     if requests.len() > 1 {
         for (at, request) in requests.iter().enumerate() {
             if requests[..at].iter().any(|r| r.network == request.network) {
-                return Err(ParseError::NetworkTwice {
+                return Err(NetworkFlagError::Twice {
                     name: request.network.clone(),
-                });
+                }
+                .into());
             }
             if !own(&request.network.parse()?) {
-                return Err(ParseError::NetworkModesMixed);
+                return Err(NetworkFlagError::ModesMixed.into());
             }
         }
     }
@@ -163,12 +167,12 @@ pub fn combine_networks(
         let addressed = given.ip.is_some() || given.ip6.is_some() || !given.link_local.is_empty();
         return match (plain, addressed, &mode) {
             (true, ..) => Ok((mode, Vec::new())),
-            (_, true, _) => Err(ParseError::AddressOnDefault),
+            (_, true, _) => Err(NetworkFlagError::AddressOnDefault.into()),
             (_, _, NetworkMode::Container(_)) if given.mac.is_some() => Err(ParseError::Conflict {
                 first: "mac-address",
                 second: "the network mode",
             }),
-            _ if !given.aliases.is_empty() => Err(ParseError::AliasOnDefault),
+            _ if !given.aliases.is_empty() => Err(NetworkFlagError::AliasOnDefault.into()),
             // As Docker: there is no interface of its own that could have it.
             _ => Ok((mode, Vec::new())),
         };
@@ -181,7 +185,7 @@ pub fn combine_networks(
 
 /// The flags are of the first network.
 fn apply(first: &mut EndpointRequest, flags: EndpointFlags) -> Result<(), ParseError> {
-    let both = |flag, what| Err(ParseError::NetworkBoth { flag, what });
+    let both = |flag, what| Err(NetworkFlagError::Both { flag, what }.into());
     if !flags.aliases.is_empty() {
         if !first.aliases.is_empty() {
             return both("--network-alias", "network alias");
@@ -218,47 +222,48 @@ fn apply(first: &mut EndpointRequest, flags: EndpointFlags) -> Result<(), ParseE
 /// `--ip`.
 ///
 /// # Errors
-/// [`ParseError::Ip`].
+/// [`NetworkFlagError::Ip`].
 pub fn parse_ip4(text: &str) -> Result<Ipv4Addr, ParseError> {
-    text.parse().map_err(|_| ParseError::Ip {
-        value: text.to_owned(),
-    })
+    parse_ip(text)
 }
 
 /// `--ip6`.
 ///
 /// # Errors
-/// [`ParseError::Ip`].
+/// [`NetworkFlagError::Ip`].
 pub fn parse_ip6(text: &str) -> Result<Ipv6Addr, ParseError> {
-    text.parse().map_err(|_| ParseError::Ip {
+    parse_ip(text)
+}
+
+fn parse_ip<T: FromStr>(text: &str) -> Result<T, ParseError> {
+    let wrong = |_| NetworkFlagError::Ip {
         value: text.to_owned(),
-    })
+    };
+    Ok(text.parse().map_err(wrong)?)
 }
 
 /// `--link-local-ip`.
 ///
 /// # Errors
-/// [`ParseError::Ip`]; [`ParseError::NotLinkLocal`].
+/// [`NetworkFlagError::Ip`]; [`NetworkFlagError::NotLinkLocal`].
 pub fn parse_link_local(text: &str) -> Result<IpAddr, ParseError> {
-    let address: IpAddr = text.parse().map_err(|_| ParseError::Ip {
-        value: text.to_owned(),
-    })?;
+    let address: IpAddr = parse_ip(text)?;
     let link_local = match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     };
     match link_local {
         true => Ok(address),
-        false => Err(ParseError::NotLinkLocal { address }),
+        false => Err(NetworkFlagError::NotLinkLocal { address }.into()),
     }
 }
 
 /// `--mac-address`: six bytes, in lower case with colons.
 ///
 /// # Errors
-/// [`ParseError::Mac`], also for an address of a group: no interface can have one.
+/// [`NetworkFlagError::Mac`], also for an address of a group: no interface can have one.
 pub fn parse_mac(text: &str) -> Result<String, ParseError> {
-    let fail = || ParseError::Mac {
+    let fail = || NetworkFlagError::Mac {
         value: text.to_owned(),
     };
     let separator = if text.contains('-') { '-' } else { ':' };
@@ -270,7 +275,7 @@ pub fn parse_mac(text: &str) -> Result<String, ParseError> {
     }
     let unicast = bytes.first().is_some_and(|first| first & 1 == 0);
     if bytes.len() != 6 || !unicast || bytes.iter().all(|b| *b == 0) {
-        return Err(fail());
+        return Err(fail().into());
     }
     let parts: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(parts.join(":"))

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{self, Visitor};
 
-use super::ParseError;
+use super::{LimitError, ParseError};
 
 /// Reads a size as Docker does for memory: a decimal number, then `b`, `k`, `m`, `g`, `t` or `p` in either case,
 /// optionally followed by `b` or `ib`, all powers of 1024.
@@ -66,7 +66,7 @@ pub fn parse_memory_swap(text: &str) -> Result<i64, ParseError> {
 /// `--cpus`: a decimal number of processors, in units of 10⁻⁹.
 ///
 /// # Errors
-/// [`ParseError::Cpus`], [`ParseError::CpusPrecision`] or [`ParseError::CpusRange`].
+/// [`LimitError::Cpus`], [`LimitError::CpusPrecision`] or [`LimitError::CpusRange`].
 pub fn parse_cpus(text: &str) -> Result<u64, ParseError> {
     let value = || text.to_owned();
     let unsigned = text.strip_prefix('+').unwrap_or(text);
@@ -76,33 +76,33 @@ pub fn parse_cpus(text: &str) -> Result<u64, ParseError> {
         .strip_prefix('-')
         .is_some_and(|w| digits(w) && digits(fraction) && !w.is_empty())
     {
-        return Err(ParseError::CpusRange { value: value() });
+        return Err(LimitError::CpusRange { value: value() }.into());
     }
     if !digits(whole) || !digits(fraction) || (whole.is_empty() && fraction.is_empty()) {
-        return Err(ParseError::Cpus { value: value() });
+        return Err(LimitError::Cpus { value: value() }.into());
     }
     let fraction = fraction.trim_end_matches('0');
     if fraction.len() > 9 {
-        return Err(ParseError::CpusPrecision { value: value() });
+        return Err(LimitError::CpusPrecision { value: value() }.into());
     }
-    let range = |_| ParseError::CpusRange { value: value() };
+    let range = |_| LimitError::CpusRange { value: value() };
     let whole: u64 = if whole.is_empty() {
         0
     } else {
         whole.parse().map_err(range)?
     };
     let nanos: u64 = format!("{fraction:0<9}").parse().map_err(range)?;
-    whole
+    let nanos = whole
         .checked_mul(1_000_000_000)
         .and_then(|n| n.checked_add(nanos))
-        .filter(|n| *n <= i64::MAX as u64)
-        .ok_or_else(|| ParseError::CpusRange { value: value() })
+        .filter(|n| *n <= i64::MAX as u64);
+    Ok(nanos.ok_or_else(|| LimitError::CpusRange { value: value() })?)
 }
 
 /// Checks a `--cpuset-cpus` or `--cpuset-mems` list: `0-3,5`.
 ///
 /// # Errors
-/// [`ParseError::Cpuset`] with `kind` and the text.
+/// [`LimitError::Cpuset`] with `kind` and the text.
 pub fn check_cpuset(kind: &'static str, text: &str) -> Result<(), ParseError> {
     let number = |s: &str| {
         s.parse::<u16>()
@@ -118,10 +118,11 @@ pub fn check_cpuset(kind: &'static str, text: &str) -> Result<(), ParseError> {
     if good {
         Ok(())
     } else {
-        Err(ParseError::Cpuset {
+        Err(LimitError::Cpuset {
             kind,
             value: text.to_owned(),
-        })
+        }
+        .into())
     }
 }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    MountKind, NetworkMode, ParseError, Resources, RestartMode, RunOptions, check_cpuset,
-    check_hostname, parse_dns_search, parse_name, parse_platform, parse_signal,
+    LimitError, MountFlagError, MountKind, NetworkMode, ParseError, Resources, RestartMode,
+    RunOptions, check_cpuset, check_hostname, parse_dns_search, parse_name, parse_platform,
+    parse_signal,
 };
 
 /// Below this no container starts.
@@ -35,10 +36,11 @@ impl RunOptions {
             parse_signal(signal)?;
         }
         if let Some(seconds) = self.stop_timeout.filter(|seconds| *seconds < -1) {
-            return Err(ParseError::OutOfRange {
+            return Err(LimitError::OutOfRange {
                 flag: "--stop-timeout",
                 value: seconds,
-            });
+            }
+            .into());
         }
         if let Some(platform) = &self.platform {
             parse_platform(platform)?;
@@ -65,7 +67,7 @@ impl RunOptions {
         r.check_processor()?;
         super::device::check_weight(r.block_io.weight)?;
         if let Some(value) = r.memory_swappiness.filter(|v| !(-1..=100).contains(v)) {
-            return Err(ParseError::Swappiness { value });
+            return Err(LimitError::Swappiness { value }.into());
         }
         if r.kernel_memory.is_some_and(|limit| limit != 0) {
             warnings.push(
@@ -74,33 +76,34 @@ impl RunOptions {
             );
         }
         if r.memory.is_some_and(|m| m != 0 && m < MINIMUM_MEMORY) {
-            return Err(ParseError::MemoryMinimum);
+            return Err(LimitError::MemoryMinimum.into());
         }
         match (
             r.memory_swap.filter(|swap| *swap > 0),
             r.memory.filter(|m| *m != 0),
         ) {
-            (Some(_), None) => return Err(ParseError::SwapWithoutMemory),
+            (Some(_), None) => return Err(LimitError::SwapWithoutMemory.into()),
             (Some(swap), Some(memory)) if (swap as u64) < memory => {
-                return Err(ParseError::SwapBelowMemory);
+                return Err(LimitError::SwapBelowMemory.into());
             }
             _ => {}
         }
         if let Some(value) = r.memory_swap.filter(|swap| *swap < -1) {
-            return Err(ParseError::OutOfRange {
+            return Err(LimitError::OutOfRange {
                 flag: "--memory-swap",
                 value,
-            });
+            }
+            .into());
         }
         match (
             r.memory_reservation.filter(|m| *m != 0),
             r.memory.filter(|m| *m != 0),
         ) {
             (Some(reservation), _) if reservation < MINIMUM_MEMORY => {
-                return Err(ParseError::ReservationMinimum);
+                return Err(LimitError::ReservationMinimum.into());
             }
             (Some(reservation), Some(memory)) if reservation > memory => {
-                return Err(ParseError::ReservationAboveMemory);
+                return Err(LimitError::ReservationAboveMemory.into());
             }
             _ => {}
         }
@@ -111,13 +114,14 @@ impl RunOptions {
             check_cpuset("mems", mems)?;
         }
         if let Some(value) = r.oom_score_adj.filter(|v| !(-1000..=1000).contains(v)) {
-            return Err(ParseError::OomScoreAdj { value });
+            return Err(LimitError::OomScoreAdj { value }.into());
         }
         if let Some(value) = r.pids_limit.filter(|v| *v < -1) {
-            return Err(ParseError::OutOfRange {
+            return Err(LimitError::OutOfRange {
                 flag: "--pids-limit",
                 value,
-            });
+            }
+            .into());
         }
         Ok(())
     }
@@ -180,16 +184,18 @@ impl RunOptions {
         for mount in &self.mounts {
             // Docker lets a tmpfs hide behind a bind or volume of the same place, and tells only of equals.
             if !targets.insert(mount.target.as_str()) {
-                return Err(ParseError::DuplicateMount {
+                return Err(MountFlagError::DuplicateMount {
                     target: mount.target.clone(),
-                });
+                }
+                .into());
             }
             if mount.kind == MountKind::Bind
                 && !mount.source.as_ref().is_some_and(|s| s.starts_with('/'))
             {
-                return Err(ParseError::BindSource {
+                return Err(MountFlagError::BindSource {
                     source_path: mount.source.clone().unwrap_or_default(),
-                });
+                }
+                .into());
             }
         }
         Ok(())
@@ -226,20 +232,20 @@ impl Resources {
         let given = |n: Option<u64>| n.is_some_and(|n| n != 0);
         let quota = self.cpu_quota.unwrap_or(0);
         match (given(self.nano_cpus), given(self.cpu_period), quota > 0) {
-            (true, true, _) => return Err(ParseError::NanoCpus { other: "Period" }),
-            (true, _, true) => return Err(ParseError::NanoCpus { other: "Quota" }),
+            (true, true, _) => return Err(LimitError::NanoCpus { other: "Period" }.into()),
+            (true, _, true) => return Err(LimitError::NanoCpus { other: "Quota" }.into()),
             _ => {}
         }
         let period = self.cpu_period.unwrap_or(0);
         if period != 0 && !(1000..=1_000_000).contains(&period) {
-            return Err(ParseError::CpuPeriod);
+            return Err(LimitError::CpuPeriod.into());
         }
         if (1..1000).contains(&quota) {
-            return Err(ParseError::CpuQuota);
+            return Err(LimitError::CpuQuota.into());
         }
         match (self.cpu_rt_period, self.cpu_rt_runtime) {
             (Some(period), Some(runtime)) if period != 0 && runtime > period as i64 => {
-                Err(ParseError::CpuRealtime)
+                Err(LimitError::CpuRealtime.into())
             }
             _ => Ok(()),
         }

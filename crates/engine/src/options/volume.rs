@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::{ParseError, VolumesFrom, parse_size};
+use super::{MountFlagError, ParseError, VolumesFrom, parse_size};
 
 /// The only driver there is.
 const LOCAL: &str = "local";
@@ -11,20 +11,21 @@ const LOCAL: &str = "local";
 /// Checks the name of a volume's driver; none is `local`.
 ///
 /// # Errors
-/// [`ParseError::VolumeDriver`].
+/// [`MountFlagError::VolumeDriver`].
 pub fn check_volume_driver(name: &str) -> Result<(), ParseError> {
     match name {
         "" | LOCAL => Ok(()),
-        _ => Err(ParseError::VolumeDriver {
+        _ => Err(MountFlagError::VolumeDriver {
             name: name.to_owned(),
-        }),
+        }
+        .into()),
     }
 }
 
 /// Checks the options of a local volume: `type`, `device` and `o`, as mount(8) takes them.
 ///
 /// # Errors
-/// [`ParseError::VolumeOption`], [`ParseError::VolumeOptionMissing`], [`ParseError::VolumeQuota`].
+/// [`MountFlagError::VolumeOption`], [`MountFlagError::VolumeOptionMissing`], [`MountFlagError::VolumeQuota`].
 pub fn check_volume_options(options: &BTreeMap<String, String>) -> Result<(), ParseError> {
     const NEEDS: [(&str, &str); 4] = [
         ("device", "type"),
@@ -34,17 +35,17 @@ pub fn check_volume_options(options: &BTreeMap<String, String>) -> Result<(), Pa
     ];
     let known = ["type", "o", "device", "size"];
     if let Some(name) = options.keys().find(|name| !known.contains(&name.as_str())) {
-        return Err(ParseError::VolumeOption { name: name.clone() });
+        return Err(MountFlagError::VolumeOption { name: name.clone() }.into());
     }
     if let Some(size) = options.get("size") {
         parse_size(size)?;
-        return Err(ParseError::VolumeQuota);
+        return Err(MountFlagError::VolumeQuota.into());
     }
     let missing = NEEDS
         .iter()
         .find(|(given, needed)| options.contains_key(*given) && !options.contains_key(*needed));
     match missing {
-        Some((_, name)) => Err(ParseError::VolumeOptionMissing { name }),
+        Some((_, name)) => Err(MountFlagError::VolumeOptionMissing { name }.into()),
         None => Ok(()),
     }
 }
@@ -55,9 +56,10 @@ impl FromStr for VolumesFrom {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let (container, mode) = text.split_once(':').unwrap_or((text, "rw"));
         if container.is_empty() {
-            return Err(ParseError::VolumesFrom {
+            return Err(MountFlagError::VolumesFrom {
                 value: text.to_owned(),
-            });
+            }
+            .into());
         }
         let mut read_only = false;
         for word in mode.split(',') {
@@ -66,9 +68,10 @@ impl FromStr for VolumesFrom {
                 // Labels of SELinux, of which there are none.
                 "rw" | "z" | "Z" => {}
                 _ => {
-                    return Err(ParseError::VolumesFromMode {
+                    return Err(MountFlagError::VolumesFromMode {
                         mode: mode.to_owned(),
-                    });
+                    }
+                    .into());
                 }
             }
         }

@@ -14,7 +14,7 @@ use rctr_store::{Compression, Image};
 use crate::copy::RegistryBlobs;
 use crate::events::{self, ImageEvent};
 use crate::pull::parse_platform;
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, ImageError, Result};
 pub(crate) use tree::{Document, Leaf, Node, StoreBlobs, Tree, is_index};
 
 /// Blobs sent at the same time, as Docker does.
@@ -77,8 +77,8 @@ impl Engine {
     /// Dropping the future stops everything. Nothing is half-done then: a later push skips what the registry has.
     ///
     /// # Errors
-    /// [`Error::NoSuchTag`], [`Error::PushDigest`], [`Error::PushTagAndAll`], [`Error::PlatformMissing`],
-    /// [`Error::ContentMissing`], [`Error::Store`] for eStargz, and whatever the registry says.
+    /// [`ImageError::NoSuchTag`], [`ImageError::PushDigest`], [`ImageError::PushTagAndAll`], [`ImageError::PlatformMissing`],
+    /// [`ImageError::ContentMissing`], [`Error::Store`] for eStargz, and whatever the registry says.
     pub async fn push(
         &self,
         name: &str,
@@ -100,7 +100,7 @@ impl Engine {
         if tags.is_empty() {
             let name = familiar_name(&reference);
             let name = if options.all_tags { repository } else { name };
-            return Err(Error::NoSuchTag { name });
+            return Err(ImageError::NoSuchTag { name }.into());
         }
         let config_dir = rctr_registry_client::default_docker_config_dir();
         let client = Client::new(self.config.settings.registry.clone(), config_dir)?;
@@ -129,7 +129,7 @@ impl Engine {
         all: bool,
     ) -> Result<Vec<(Reference, Image)>> {
         if reference.digest().is_some() {
-            return Err(Error::PushDigest);
+            return Err(ImageError::PushDigest.into());
         }
         if !all {
             let found = self.store.find_image(&reference.whole())?;
@@ -140,7 +140,7 @@ impl Engine {
         }
         let last = name.rsplit('/').next().unwrap_or(name);
         if last.contains(':') {
-            return Err(Error::PushTagAndAll);
+            return Err(ImageError::PushTagAndAll.into());
         }
         let repository = repository_of(reference);
         let mut tags = Vec::new();
@@ -232,10 +232,11 @@ impl Engine {
         image: &str,
     ) -> Result<Descriptor> {
         let Some(chain_id) = layer.chain_id.clone() else {
-            return Err(Error::ContentMissing {
+            return Err(ImageError::ContentMissing {
                 image: crate::familiar_name(image),
                 what: format!("blob {}", layer.descriptor.digest()),
-            });
+            }
+            .into());
         };
         let usual = match layer.descriptor.media_type().as_ref().ends_with("zstd") {
             true => Compression::DEFAULT_ZSTD,
@@ -288,10 +289,11 @@ impl Push<'_> {
         }
         let documents = self.tree.rewritten(&layers, &sent, &self.name)?;
         let Some((root, children)) = documents.split_last() else {
-            return Err(Error::ContentMissing {
+            return Err(ImageError::ContentMissing {
                 image: self.name.clone(),
                 what: "the manifest".to_owned(),
-            });
+            }
+            .into());
         };
         for child in children {
             let digest = child.descriptor.digest();

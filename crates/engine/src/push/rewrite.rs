@@ -7,7 +7,7 @@ use rctr_store::sha256;
 use serde_json::{Value, json};
 
 use super::Document;
-use crate::{Error, Result};
+use crate::{ImageError, Result};
 
 /// Under which annotation an attestation names the manifest it is about.
 const SUBJECT: &str = "vnd.docker.reference.digest";
@@ -25,7 +25,7 @@ pub(super) fn rewrite(
     renamed: &HashMap<String, Descriptor>,
     name: &str,
 ) -> Result<Document> {
-    let bad = |reason: String| Error::BadImage {
+    let bad = |reason: String| ImageError::BadImage {
         image: name.to_owned(),
         reason,
     };

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::PushLayer;
 use super::rewrite::rewrite;
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, ImageError, Result};
 
 /// Indexes within indexes followed before giving up.
 const MAX_NESTING: usize = 4;
@@ -110,17 +110,20 @@ impl Tree {
                         left_index: None,
                     });
                 }
-                Err(Error::ContentMissing { .. }) => left_index = Some(digest.clone()),
+                Err(Error::Image(ImageError::ContentMissing { .. })) => {
+                    left_index = Some(digest.clone())
+                }
                 Err(error) => return Err(error),
             }
         }
         if let Some(platform) = platform {
             let own = engine.image(image.record.id.as_ref())?.platform;
             if !platform.matches(&own) || platform.architecture != own.architecture {
-                return Err(Error::PlatformMissing {
+                return Err(ImageError::PlatformMissing {
                     reference: crate::familiar_name(name),
                     wanted: platform.to_string(),
-                });
+                }
+                .into());
             }
             left_index = None;
         }
@@ -279,7 +282,7 @@ impl Reader<'_> {
                 nodes,
                 left_index: None,
             })),
-            Err(Error::ContentMissing { .. }) => Ok(None),
+            Err(Error::Image(ImageError::ContentMissing { .. })) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -348,17 +351,19 @@ impl Reader<'_> {
     }
 
     fn bad(&self, reason: String) -> Error {
-        Error::BadImage {
+        ImageError::BadImage {
             image: self.name.to_owned(),
             reason,
         }
+        .into()
     }
 
     fn missing(&self, what: &str) -> Error {
-        Error::ContentMissing {
+        ImageError::ContentMissing {
             image: crate::familiar_name(self.name),
             what: what.to_owned(),
         }
+        .into()
     }
 }
 

@@ -1,8 +1,7 @@
 //! The process: one thread, one epoll, everything else is state.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -10,27 +9,22 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use super::Source;
 use super::control::{self, Request};
-use super::forward::{Client, Pending, Progress, Unanswered, take_message};
-use super::message::{self, Verdict};
+use super::forward::Pending;
 use super::resolvers::HostResolvers;
 use super::sockets::{self, Listening};
 use super::zone::Tables;
-use super::{Source, Zone};
 use crate::{Error, Result};
 
+mod connections;
+mod queries;
+
+use connections::Connection;
+
 const HOST_RESOLV_CONF: &str = "/etc/resolv.conf";
-const PORT: u16 = 53;
 /// A datagram cannot be longer.
 const BUFFER: usize = 65535;
-/// So many queries may be on their way at once; more are answered with a failure.
-const MOST_PENDING: usize = 1024;
-/// So many connections a container may have.
-const MOST_CONNECTIONS: usize = 32;
-/// How long a connection may be idle (RFC 7766 6.2.3).
-const IDLE: Duration = Duration::from_secs(10);
-/// So many datagrams of one container are answered before the next one has its turn.
-const BURST: usize = 64;
 /// How long a server without containers waits for the next one.
 const LINGER: Duration = Duration::from_millis(100);
 
@@ -106,17 +100,6 @@ struct Container {
     /// The numbers of what goes with it.
     parts: Vec<u64>,
     connections: usize,
-}
-
-/// A connection from a container.
-struct Connection {
-    host: u64,
-    stream: TcpStream,
-    seen: Vec<u8>,
-    out: Vec<u8>,
-    deadline: Instant,
-    /// Closed by the other side, or broken.
-    over: bool,
 }
 
 struct Server<'a> {
@@ -281,7 +264,7 @@ impl Server<'_> {
                 return;
             }
         };
-        self.learn(zone);
+        self.tables = Tables::new(zone);
         let gone: Vec<u64> = self
             .by_id
             .iter()
@@ -304,10 +287,6 @@ impl Server<'_> {
                 tracing::warn!(container = id, %error, "it has no names of others");
             }
         }
-    }
-
-    fn learn(&mut self, zone: Zone) {
-        self.tables = Tables::new(zone);
     }
 
     fn attach(&mut self, id: &str, netns: OwnedFd, life: OwnedFd) -> Result<()> {
@@ -368,200 +347,6 @@ impl Server<'_> {
         }
     }
 
-    fn datagrams(&mut self, number: u64) {
-        for _ in 0..BURST {
-            let Some(Slot::Container(container)) = self.slots.get(&number) else {
-                return;
-            };
-            let Ok((length, peer)) = container.udp.recv_from(&mut self.buffer) else {
-                return;
-            };
-            let query = &self.buffer[..length];
-            match message::judge(&self.tables, &container.id, query, true) {
-                Verdict::Answer(bytes) => {
-                    let _ = container.udp.send_to(&bytes, peer);
-                }
-                Verdict::Forward => {
-                    let query = query.to_vec();
-                    self.forward(number, Client::Datagram(peer), query);
-                }
-                Verdict::Ignore => {}
-            }
-        }
-    }
-
-    fn forward(&mut self, host: u64, client: Client, query: Vec<u8>) {
-        let Some(Slot::Container(container)) = self.slots.get(&host) else {
-            return;
-        };
-        let own = self.tables.host(&container.id);
-        let own = own.map(|host| host.servers.clone()).unwrap_or_default();
-        let inside = !own.is_empty();
-        let servers: Vec<SocketAddr> = match inside {
-            true => own.into_iter().map(|ip| (ip, PORT).into()).collect(),
-            false => self.resolvers.now().to_vec(),
-        };
-        let netns = inside.then(|| container.netns.as_fd());
-        let started = match self.pending < MOST_PENDING {
-            true => Pending::start(host, client, query, servers, netns),
-            false => Err(Unanswered::new(client, &query)),
-        };
-        match started {
-            Ok(pending) => self.await_answer(pending),
-            Err(no) => self.give(host, &no.client, no.failure),
-        }
-    }
-
-    fn await_answer(&mut self, pending: Pending) {
-        self.pending += 1;
-        if self.add(Slot::Pending(Box::new(pending))).is_err() {
-            self.pending -= 1;
-        }
-    }
-
-    /// A forwarded query's socket is ready.
-    fn answer(&mut self, number: u64) {
-        let Some(Slot::Pending(pending)) = self.slots.get_mut(&number) else {
-            return;
-        };
-        let wrote = pending.wants_to_write();
-        match pending.proceed(&mut self.buffer) {
-            Progress::Waiting => {
-                if wrote && !pending.wants_to_write() {
-                    let mut only_in = EpollEvent::new(EpollFlags::EPOLLIN, number);
-                    let _ = self.epoll.modify(pending.socket(), &mut only_in);
-                }
-            }
-            Progress::Answered(bytes) => {
-                if let Some(Slot::Pending(pending)) = self.take(number) {
-                    self.give(pending.host, &pending.client, Some(bytes));
-                }
-            }
-            Progress::Failed(response) => self.try_next(number, response),
-        }
-    }
-
-    /// Asks the next server, or tells what the last one said.
-    fn try_next(&mut self, number: u64, response: Option<Vec<u8>>) {
-        let Some(Slot::Pending(pending)) = self.take(number) else {
-            return;
-        };
-        let host = pending.host;
-        if pending.has_more() {
-            let inside = match self.slots.get(&host) {
-                Some(Slot::Container(container)) => {
-                    let own = self.tables.host(&container.id);
-                    own.is_some_and(|own| !own.servers.is_empty())
-                        .then(|| container.netns.as_fd())
-                }
-                _ => return,
-            };
-            match pending.next(inside) {
-                Ok(next) => self.await_answer(next),
-                Err(no) => self.give(host, &no.client, response.or(no.failure)),
-            }
-            return;
-        }
-        let no = pending.give_up();
-        self.give(host, &no.client, response.or(no.failure));
-    }
-
-    /// Hands an answer to the one who asked.
-    fn give(&mut self, host: u64, client: &Client, bytes: Option<Vec<u8>>) {
-        let Some(bytes) = bytes else {
-            return;
-        };
-        match client {
-            Client::Datagram(peer) => {
-                if let Some(Slot::Container(container)) = self.slots.get(&host) {
-                    let _ = container.udp.send_to(&bytes, peer);
-                }
-            }
-            Client::Connection(number) => {
-                if let Some(Slot::Connection(connection)) = self.slots.get_mut(number) {
-                    connection.push(&bytes);
-                }
-                self.flush(*number);
-            }
-        }
-    }
-
-    fn accept(&mut self, number: u64, host: u64) {
-        let Some(Slot::Tcp(_, listener)) = self.slots.get(&number) else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept() else {
-            return;
-        };
-        let full = match self.slots.get(&host) {
-            Some(Slot::Container(container)) => container.connections >= MOST_CONNECTIONS,
-            _ => true,
-        };
-        if full || stream.set_nonblocking(true).is_err() {
-            return;
-        }
-        let connection = Connection {
-            host,
-            stream,
-            seen: Vec::new(),
-            out: Vec::new(),
-            deadline: Instant::now() + IDLE,
-            over: false,
-        };
-        if let Ok(part) = self.add(Slot::Connection(Box::new(connection))) {
-            self.own(host, part);
-            if let Some(Slot::Container(container)) = self.slots.get_mut(&host) {
-                container.connections += 1;
-            }
-        }
-    }
-
-    /// A container's connection is ready to be read or written.
-    fn stream(&mut self, number: u64) {
-        let Some(Slot::Connection(connection)) = self.slots.get_mut(&number) else {
-            return;
-        };
-        let (host, before) = (connection.host, connection.deadline);
-        connection.read(&mut self.buffer);
-        connection.deadline = Instant::now() + IDLE;
-        let (after, queries) = (connection.deadline, connection.queries());
-        self.deadlines.remove(&(before, number));
-        self.deadlines.insert((after, number));
-        for query in queries {
-            let Some(Slot::Container(container)) = self.slots.get(&host) else {
-                return;
-            };
-            match message::judge(&self.tables, &container.id, &query, false) {
-                Verdict::Answer(bytes) => {
-                    if let Some(Slot::Connection(connection)) = self.slots.get_mut(&number) {
-                        connection.push(&bytes);
-                    }
-                }
-                Verdict::Forward => self.forward(host, Client::Connection(number), query),
-                Verdict::Ignore => {}
-            }
-        }
-        self.flush(number);
-    }
-
-    /// Writes what is to be written, waits for room if there is none, closes what is over.
-    fn flush(&mut self, number: u64) {
-        let Some(Slot::Connection(connection)) = self.slots.get_mut(&number) else {
-            return;
-        };
-        connection.write();
-        if connection.over {
-            self.take(number);
-            return;
-        }
-        let mut flags = EpollFlags::EPOLLIN;
-        if !connection.out.is_empty() {
-            flags |= EpollFlags::EPOLLOUT;
-        }
-        let mut event = EpollEvent::new(flags, number);
-        let _ = self.epoll.modify(&connection.stream, &mut event);
-    }
-
     /// Queries that nobody answered in time go to the next server, idle connections are closed.
     fn expire(&mut self) {
         let now = Instant::now();
@@ -573,43 +358,6 @@ impl Server<'_> {
             match self.slots.get(&number) {
                 Some(Slot::Pending(_)) => self.try_next(number, None),
                 _ => drop(self.take(number)),
-            }
-        }
-    }
-}
-
-impl Connection {
-    fn read(&mut self, buffer: &mut [u8]) {
-        match self.stream.read(buffer) {
-            Ok(0) => self.over = true,
-            Ok(length) => self.seen.extend_from_slice(&buffer[..length]),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => self.over = true,
-        }
-    }
-
-    /// The queries that have come completely.
-    fn queries(&mut self) -> Vec<Vec<u8>> {
-        std::iter::from_fn(|| take_message(&mut self.seen)).collect()
-    }
-
-    fn push(&mut self, message: &[u8]) {
-        let Ok(length) = u16::try_from(message.len()) else {
-            return;
-        };
-        self.out.extend_from_slice(&length.to_be_bytes());
-        self.out.extend_from_slice(message);
-    }
-
-    fn write(&mut self) {
-        while !self.out.is_empty() {
-            match self.stream.write(&self.out) {
-                Ok(sent) => drop(self.out.drain(..sent)),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.over = true;
-                    return;
-                }
             }
         }
     }

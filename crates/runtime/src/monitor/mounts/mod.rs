@@ -7,49 +7,35 @@
 //! ([`Mounts::make`]). Every path is resolved within the root and mounted on by descriptor; every step must succeed.
 
 mod cgroups;
+mod failure;
 mod filesystem;
 mod hidden;
 mod options;
 mod target;
 mod tree;
+mod what;
 
-use std::ffi::CString;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-use serde::{Deserialize, Serialize};
 
-use self::cgroups::Cgroups;
+use self::failure::Action;
 use self::filesystem::Filesystem;
 use self::hidden::{Masks, make_read_only};
 pub(crate) use self::options::Options;
-use self::tree::{Tree, is_proc, must_be_shared};
-use super::user::{UserNamespace, mappings};
+use self::tree::is_proc;
+use self::what::What;
+use super::user::UserNamespace;
 use crate::cgroup::Hierarchies;
 use crate::error::StartError;
-use crate::namespaces::IdMappings;
 use crate::rootless;
 
+pub(super) use self::failure::Failure;
 pub(crate) use self::target::{Kind, open as open_target};
 pub(super) use self::tree::{attach, copy};
 pub(crate) use self::tree::{set_attributes, show_owners};
-
-/// The files in /proc that a user may cover, as with runc.
-const COVERABLE: [&str; 10] = [
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-    "/proc/loadavg",
-    "/proc/slabinfo",
-    "/proc/sys/kernel/ns_last_pid",
-    "/proc/sys/crypto/fips_enabled",
-];
 
 /// What a container's specification wants mounted, hidden and set.
 pub(super) struct Mounts {
@@ -77,61 +63,6 @@ pub(super) enum Order {
     AsListed,
     /// As many as can be before the container is, for hooks that may want to see them.
     ForHooks,
-}
-
-enum What {
-    Filesystem(Filesystem),
-    Cgroups(Cgroups),
-    Tree(Tree),
-}
-
-/// What could not be done inside the container.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Failure {
-    action: Action,
-    /// What it was done to.
-    name: String,
-    errno: i32,
-}
-
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-enum Action {
-    Mount,
-    CoverProc,
-    Sysctl,
-    MakeReadOnly,
-    Mask,
-}
-
-impl Failure {
-    fn at<E: Into<io::Error>>(action: Action, name: impl Into<String>) -> impl FnOnce(E) -> Self {
-        let name = name.into();
-        move |error| Self {
-            action,
-            name,
-            errno: error.into().raw_os_error().unwrap_or(libc::EIO),
-        }
-    }
-
-    /// The error for the user; `words` are the kernel's for an error number.
-    pub(super) fn describe(&self, words: impl Fn(i32) -> String) -> StartError {
-        let name = &self.name;
-        let rootfs = |step: String| StartError::Rootfs {
-            step,
-            reason: words(self.errno),
-        };
-        match self.action {
-            Action::Mount => rootfs(format!("mount {name}")),
-            Action::CoverProc => StartError::Config {
-                reason: format!("{name} cannot be mounted because it is inside /proc"),
-            },
-            Action::Sysctl => StartError::Config {
-                reason: format!("sysctl {name}: {}", words(self.errno)),
-            },
-            Action::MakeReadOnly => rootfs(format!("make {name} read-only")),
-            Action::Mask => rootfs(format!("mask {name}")),
-        }
-    }
 }
 
 impl Mounts {
@@ -446,10 +377,6 @@ fn leading(mounts: &[Mount], with_sys: bool) -> usize {
     }
 }
 
-fn propagates(propagation: Option<libc::c_ulong>) -> bool {
-    propagation.is_some_and(|flag| flag != libc::MS_PRIVATE)
-}
-
 pub(super) fn has_cgroup_namespace(spec: &Spec) -> bool {
     let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
     let mut namespaces = namespaces.into_iter().flatten();
@@ -465,261 +392,5 @@ fn paths(list: &Option<Vec<String>>) -> Vec<PathBuf> {
     list.iter().flatten().map(PathBuf::from).collect()
 }
 
-impl What {
-    fn of(
-        mount: &Mount,
-        spec: &Spec,
-        hierarchies: &Hierarchies,
-        user: Option<&UserNamespace>,
-        order: Order,
-    ) -> Result<Self, StartError> {
-        let options = Options::parse(mount.options().as_deref().unwrap_or_default());
-        let config = |reason: &str| StartError::Config {
-            reason: format!("mount {}: {reason}", mount.destination().display()),
-        };
-        let wanted = mappings(mount.uid_mappings(), mount.gid_mappings());
-        let owners = match (options.idmap || wanted != IdMappings::default(), user) {
-            (false, _) => None,
-            (true, Some(user)) => Some(user.for_mount(&wanted)?),
-            (true, None) if wanted == IdMappings::default() => {
-                return Err(config("mapped owners need a user namespace"));
-            }
-            (true, None) => {
-                let namespace = wanted.namespace();
-                Some(namespace.map_err(|e| config(&format!("mappings: {e}")))?)
-            }
-        };
-        let kind = mount.typ().as_deref();
-        if options.bind || kind == Some("bind") {
-            let source = mount.source().as_deref();
-            let source = source.ok_or_else(|| config("no source"))?;
-            let owners = owners.as_ref().map(AsFd::as_fd);
-            if order == Order::Any {
-                must_be_shared(source, &options)?;
-            }
-            return Ok(Self::Tree(Tree::take(source, &options, owners)?));
-        }
-        if owners.is_some() {
-            return Err(config("only places of the host can have mapped owners"));
-        }
-        Ok(match kind {
-            Some("cgroup") => Self::Cgroups(Cgroups::new(spec, &options, hierarchies)?),
-            Some(kind) => {
-                let source = mount.source().as_deref().unwrap_or(Path::new(kind));
-                let c_string =
-                    |text: &str| CString::new(text).map_err(|_| config("a NUL byte in a name"));
-                Self::Filesystem(Filesystem {
-                    source: c_string(&source.to_string_lossy())?,
-                    kind: c_string(kind)?,
-                    flags: options.flags,
-                    data: options.data(),
-                    copy_up: options.copy_up,
-                    propagation: options.propagation,
-                })
-            }
-            None => return Err(config("no type")),
-        })
-    }
-
-    fn needs_container(&self) -> bool {
-        match self {
-            Self::Filesystem(new) => new.kind.as_c_str() != c"tmpfs" || propagates(new.propagation),
-            Self::Cgroups(_) => true,
-            Self::Tree(tree) => propagates(tree.propagation),
-        }
-    }
-
-    fn is_proc(&self) -> bool {
-        match self {
-            Self::Filesystem(new) => new.kind.as_c_str() == c"proc",
-            Self::Tree(tree) => tree.is_proc(),
-            Self::Cgroups(_) => false,
-        }
-    }
-
-    fn mount(&self, root: BorrowedFd<'_>, path: &Path) -> Result<(), Failure> {
-        let failed = Failure::at::<io::Error>(Action::Mount, path.to_string_lossy());
-        match self {
-            Self::Cgroups(cgroups) => cgroups.mount(root, path).map_err(failed),
-            Self::Filesystem(new) if new.is_the_kernel_s() => {
-                new.mount(root, path, Kind::System).map_err(failed)
-            }
-            Self::Filesystem(new) => {
-                let target = target::open(root, path, Kind::Directory).map_err(failed)?;
-                may_cover(target.as_fd(), path, false)?;
-                new.mount_over(target.as_fd(), root, path)
-                    .map_err(Failure::at(Action::Mount, path.to_string_lossy()))
-            }
-            Self::Tree(tree) => {
-                let kind = if tree.directory {
-                    Kind::Directory
-                } else {
-                    Kind::File
-                };
-                let target = target::open(root, path, kind).map_err(failed)?;
-                may_cover(target.as_fd(), path, tree.is_proc())?;
-                tree.attach(target.as_fd())
-                    .map_err(Failure::at(Action::Mount, path.to_string_lossy()))
-            }
-        }
-    }
-}
-
-/// Covering a part of /proc could mislead whoever trusts it, us not least.
-fn may_cover(target: BorrowedFd<'_>, path: &Path, with_proc: bool) -> Result<(), Failure> {
-    let allowed = || {
-        let proc_itself = is(path, "/proc") && with_proc;
-        proc_itself || COVERABLE.iter().any(|file| is(path, file))
-    };
-    let inside = is_proc(target).map_err(Failure::at(Action::Mount, path.to_string_lossy()))?;
-    if !inside || allowed() {
-        return Ok(());
-    }
-    let failed = Failure::at(Action::CoverProc, path.to_string_lossy());
-    Err(failed(rustix::io::Errno::PERM))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::defaults;
-    use oci_spec::runtime::{
-        LinuxBuilder, LinuxNamespaceBuilder, MountBuilder, RootBuilder, SpecBuilder,
-    };
-
-    fn spec(namespaces: &[LinuxNamespaceType], mounts: Vec<Mount>) -> Spec {
-        let namespace = |&typ| LinuxNamespaceBuilder::default().typ(typ).build().unwrap();
-        let linux = LinuxBuilder::default()
-            .namespaces(namespaces.iter().map(namespace).collect::<Vec<_>>())
-            .masked_paths(defaults::masked_paths())
-            .readonly_paths(defaults::readonly_paths())
-            .rootfs_propagation("shared");
-        let root = RootBuilder::default().path("/r").readonly(true);
-        SpecBuilder::default()
-            .mounts(mounts)
-            .linux(linux.build().unwrap())
-            .root(root.build().unwrap())
-            .build()
-            .unwrap()
-    }
-
-    fn v2() -> Hierarchies {
-        Hierarchies::V2 {
-            root: "/sys/fs/cgroup".into(),
-        }
-    }
-
-    #[test]
-    fn libcontainer_is_left_with_nothing_to_mount() {
-        let own = [LinuxNamespaceType::Cgroup];
-        let mut spec = spec(&own, defaults::mounts(1 << 20, false));
-        let taken = Mounts::take_from(&mut spec, &v2(), None).unwrap();
-        assert_eq!(spec.mounts().as_deref(), Some(&[][..]));
-        assert_eq!(spec.root().as_ref().unwrap().readonly(), Some(false));
-        let linux = spec.linux().as_ref().unwrap();
-        assert!(linux.masked_paths().is_none() && linux.readonly_paths().is_none());
-        assert_eq!(linux.rootfs_propagation().as_deref(), Some("private"));
-
-        assert!(taken.read_only_root);
-        assert_eq!(taken.masked_paths.len(), defaults::masked_paths().len());
-        assert_eq!(taken.dev, Some((Filesystem::dev(), Filesystem::pts())));
-        let nodev = MountBuilder::default().destination("/dev").typ("tmpfs");
-        let nodev = nodev.options(vec!["nodev".to_owned(), "nosuid".to_owned()]);
-        let mut spec = self::spec(&own, vec![nodev.build().unwrap()]);
-        let usable = Mounts::take_from(&mut spec, &v2(), None).unwrap();
-        assert_eq!(usable.dev.unwrap().0.flags, libc::MS_NOSUID);
-        let order: Vec<_> = taken.mounts.iter().map(|(path, _)| path.to_str()).collect();
-        let rest = ["/proc", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/dev/shm"];
-        assert_eq!(order, rest.map(Some));
-    }
-
-    #[test]
-    fn hooks_see_what_can_be_mounted_before_the_container() {
-        let own = [LinuxNamespaceType::Cgroup];
-        let mut mounts = defaults::mounts(1 << 20, false);
-        let bind = |destination: &str, options: &[&str]| {
-            let options: Vec<_> = options.iter().map(|o| (*o).to_owned()).collect();
-            let bind = MountBuilder::default().destination(destination).source("/");
-            bind.typ("bind").options(options).build().unwrap()
-        };
-        mounts.push(bind("etc/hosts", &["bind"]));
-        mounts.push(bind("/sys/below", &["bind"]));
-        mounts.push(bind("/dev", &["rbind"]));
-        mounts.push(bind("/dev/above", &["rbind"]));
-        let mut spec = spec(&own, mounts);
-        let taken = Mounts::take_in_order(&mut spec, &v2(), None, Order::ForHooks).unwrap();
-        let names = |list: &[(PathBuf, What)]| -> Vec<String> {
-            let name = |(path, _): &(PathBuf, What)| path.display().to_string();
-            list.iter().map(name).collect()
-        };
-        assert_eq!(names(&taken.early), ["/dev/shm", "/etc/hosts"]);
-        let late = [
-            "/sys/fs/cgroup",
-            "/dev/mqueue",
-            "/sys/below",
-            "/dev",
-            "/dev/above",
-        ];
-        assert_eq!(names(&taken.mounts), late);
-        let left: Vec<_> = spec.mounts().iter().flatten().collect();
-        let left: Vec<_> = left.iter().map(|m| m.destination().to_str()).collect();
-        assert_eq!(left, [Some("/proc"), Some("/sys")]);
-        assert_eq!(taken.root_propagation, Some(libc::MS_SHARED));
-    }
-
-    #[test]
-    fn without_hooks_the_order_is_the_list_s() {
-        let own = [LinuxNamespaceType::Cgroup];
-        let mut spec = spec(&own, defaults::mounts(1 << 20, false));
-        let taken = Mounts::take_in_order(&mut spec, &v2(), None, Order::AsListed).unwrap();
-        assert!(!taken.has_dev() && taken.early.is_empty());
-        let left: Vec<_> = spec.mounts().iter().flatten().collect();
-        let left: Vec<_> = left.iter().map(|m| m.destination().to_str()).collect();
-        assert_eq!(left, [Some("/proc"), Some("/dev"), Some("/dev/pts")]);
-        let rest: Vec<_> = taken.mounts.iter().map(|(path, _)| path.to_str()).collect();
-        assert_eq!(rest[0], Some("/sys"));
-        // Where one of them is none of libcontainer's all are ours.
-        let bind = MountBuilder::default()
-            .destination("/x")
-            .typ("bind")
-            .source("/");
-        let mut mounts = vec![bind.options(vec!["bind".to_owned()]).build().unwrap()];
-        mounts.extend(defaults::mounts(1, false));
-        assert_eq!(leading(&mounts, false), 0);
-        assert_eq!(leading(&defaults::mounts(1, false), true), 4);
-    }
-
-    #[test]
-    fn what_cannot_be_shown_safely_is_refused() {
-        let refused = |spec: &mut Spec| match Mounts::take_from(spec, &v2(), None) {
-            Err(StartError::Config { reason }) => reason,
-            _ => panic!("accepted"),
-        };
-        let mut host_cgroups = spec(&[], defaults::mounts(1, false));
-        let mut linux = host_cgroups.linux().clone().unwrap();
-        linux.set_cgroups_path(None);
-        host_cgroups.set_linux(Some(linux));
-        assert_eq!(
-            refused(&mut host_cgroups),
-            "a mount of type cgroup needs a cgroup namespace"
-        );
-        let bind = |options: &[&str]| {
-            let options: Vec<_> = options.iter().map(|o| (*o).to_owned()).collect();
-            let bind = MountBuilder::default().destination("/x").source("/proc");
-            vec![bind.options(options).build().unwrap()]
-        };
-        let over_proc = MountBuilder::default().destination("/proc/").typ("tmpfs");
-        let not_proc = refused(&mut spec(&[], vec![over_proc.build().unwrap()]));
-        assert_eq!(
-            not_proc,
-            "/proc cannot be mounted because it is not of type proc"
-        );
-        let mapped = refused(&mut spec(&[], bind(&["rbind", "idmap"])));
-        assert_eq!(mapped, "mount /x: mapped owners need a user namespace");
-        let unshared = refused(&mut spec(&[], bind(&["rbind", "rshared"])));
-        assert!(
-            unshared.starts_with("path /proc is mounted on "),
-            "{unshared}"
-        );
-    }
-}
+mod tests;
