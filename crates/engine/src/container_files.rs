@@ -204,8 +204,8 @@ impl ContainerFiles<'_> {
     /// Unpacks an archive in a directory; `as_user`: for the container's user.
     ///
     /// # Errors
-    /// [`CopyError::NoSuchPath`], [`CopyError::NotADirectory`], [`CopyError::ReadOnlyRootfs`], [`CopyError::ReadOnlyVolume`], and
-    /// [`Error::Store`] for what is wrong with the archive.
+    /// [`CopyError::NoSuchPath`], [`CopyError::NotADirectory`], [`CopyError::ReadOnlyRootfs`],
+    /// [`CopyError::ReadOnlyVolume`], and [`Error::Store`] for what is wrong with the archive.
     pub(crate) fn extract(&self, path: &str, archive: impl Read, as_user: bool) -> Result<()> {
         let into = match self.find(path, Links::Follow)? {
             Found::Directory(into) => into,

@@ -70,8 +70,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`CopyError::NoSuchPath`], [`CopyError::CannotCopyDirectory`], [`CopyError::NoSuchDirectory`],
-    /// [`CopyError::CopyOntoSpecial`], [`CopyError::CopyArchiveOntoFile`], [`CopyError::ReadOnlyRootfs`], [`CopyError::ReadOnlyVolume`],
-    /// [`CopyError::NotADirectory`], [`Error::Store`] for what is wrong with an archive.
+    /// [`CopyError::CopyOntoSpecial`], [`CopyError::CopyArchiveOntoFile`], [`CopyError::ReadOnlyRootfs`],
+    /// [`CopyError::ReadOnlyVolume`], [`CopyError::NotADirectory`], [`Error::Store`] for what is wrong with an archive.
     pub fn copy_into(
         &self,
         name: &str,

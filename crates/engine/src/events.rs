@@ -54,8 +54,8 @@ pub(crate) fn repository(canonical: &str) -> String {
     filter::without_tag(name).to_owned()
 }
 
-/// Records what happens to an image: `actor` is its id, or for what has to do with a registry its familiar name with the
-/// tag; `name` is Docker's attribute of that name.
+/// Records what happens to an image: `actor` is its id, or for what has to do with a registry its familiar name with
+/// the tag; `name` is Docker's attribute of that name.
 ///
 /// # Errors
 /// The store cannot be written.

@@ -24,7 +24,8 @@ impl Engine {
     /// The steps that made an image, newest first; that for a platform, if the name leads to images for several.
     ///
     /// # Errors
-    /// [`crate::Error::NoSuchImage`], [`crate::Error::AmbiguousId`], [`ImageError::BadImage`], [`ImageError::PlatformMissing`].
+    /// [`crate::Error::NoSuchImage`], [`crate::Error::AmbiguousId`], [`ImageError::BadImage`],
+    /// [`ImageError::PlatformMissing`].
     pub fn history(&self, name: &str, platform: Option<&str>) -> Result<Vec<HistoryLine>> {
         let image = match platform {
             Some(platform) => self.image_for(name, platform)?,

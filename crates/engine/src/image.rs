@@ -129,8 +129,8 @@ impl Engine {
         Ok(summaries)
     }
 
-    /// Takes a name away from an image, and removes the image with its layers when that was the last one, and the images
-    /// for other platforms that were only part of it.
+    /// Takes a name away from an image, and removes the image with its layers when that was the last one, and the
+    /// images for other platforms that were only part of it.
     ///
     /// # Errors
     /// [`Error::NoSuchImage`], [`ImageError::InUse`], [`ImageError::InSeveralRepositories`].

@@ -29,8 +29,8 @@ pub struct PulledImage {
 }
 
 impl Engine {
-    /// What a registry has under a name: the image's configuration and manifests are fetched, its layers are not, and it
-    /// gets no record. The lease keeps what has come.
+    /// What a registry has under a name: the image's configuration and manifests are fetched, its layers are not, and
+    /// it gets no record. The lease keeps what has come.
     ///
     /// # Errors
     /// Whatever the registry or the disk says.

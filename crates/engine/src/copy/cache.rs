@@ -64,7 +64,8 @@ impl Engine {
     /// Reads what a place has, for a platform if it has several images. No layer is fetched.
     ///
     /// # Errors
-    /// [`ImageError::BadPlace`], [`ImageError::BadLayout`], [`ImageError::NoPlatform`], and whatever a registry or the disk says.
+    /// [`ImageError::BadPlace`], [`ImageError::BadLayout`], [`ImageError::NoPlatform`], and whatever a registry or the
+    /// disk says.
     pub async fn find_cache(
         &self,
         place: &CachePlace,
@@ -157,8 +158,8 @@ impl KeptCache<'_> {
         &self.layers
     }
 
-    /// Unpacks one of the layers upon `below`, unless it is here. Blocks the thread while it unpacks, and waits for other
-    /// processes that are at the same layer.
+    /// Unpacks one of the layers upon `below`, unless it is here. Blocks the thread while it unpacks, and waits for
+    /// other processes that are at the same layer.
     ///
     /// # Errors
     /// Whatever a registry or the disk says; [`crate::Error::Store`] if the bytes are not what they should be.

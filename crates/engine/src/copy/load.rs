@@ -63,7 +63,8 @@ impl Engine {
     /// outside the archive.
     ///
     /// # Errors
-    /// [`ImageError::BadLayout`], [`ImageError::NoPlatform`], [`ImageError::Platform`], [`ImageError::BadImage`], and whatever the disk says.
+    /// [`ImageError::BadLayout`], [`ImageError::NoPlatform`], [`ImageError::Platform`], [`ImageError::BadImage`], and
+    /// whatever the disk says.
     pub async fn load_images(
         &self,
         from: LoadSource,

@@ -42,15 +42,15 @@ pub struct CopyOptions {
 }
 
 impl Engine {
-    /// Copies an image from one place to another. Places are `docker://NAME`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
-    /// `docker-archive:FILE[:NAME]` and `rctr:NAME` (the store).
+    /// Copies an image from one place to another. Places are `docker://NAME`, `oci:DIR[:TAG]`,
+    /// `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]` and `rctr:NAME` (the store).
     ///
     /// Manifests stay byte for byte what they are, unless layers have to be packed: those of images built here, and
     /// those of `docker save` on their way to a registry.
     ///
     /// # Errors
-    /// [`ImageError::BadPlace`], [`ImageError::BadLayout`], [`ImageError::NoPlatform`], [`crate::Error::NoSuchImage`], and whatever a registry
-    /// or the disk says.
+    /// [`ImageError::BadPlace`], [`ImageError::BadLayout`], [`ImageError::NoPlatform`], [`crate::Error::NoSuchImage`],
+    /// and whatever a registry or the disk says.
     pub async fn copy(
         &self,
         from: &str,

@@ -62,8 +62,8 @@ struct SavedLayer {
 }
 
 impl Engine {
-    /// Finds images to be saved, each with the names it was asked for by. A repository without a tag means all its tags,
-    /// an id no name.
+    /// Finds images to be saved, each with the names it was asked for by. A repository without a tag means all its
+    /// tags, an id no name.
     ///
     /// # Errors
     /// [`Error::NoSuchImage`], [`Error::AmbiguousId`], [`ImageError::PlatformMissing`], [`ImageError::ContentMissing`].

@@ -11,8 +11,8 @@ use super::EventFilter;
 use crate::{Engine, Error, Result, time};
 
 impl Engine {
-    /// Events that pass the filter, as they come; with `since` or `until` also those that there were, as far as they are
-    /// kept. They end with `until`.
+    /// Events that pass the filter, as they come; with `since` or `until` also those that there were, as far as they
+    /// are kept. They end with `until`.
     ///
     /// # Errors
     /// [`Error::Time`]; [`Error::SinceAfterUntil`]; the store cannot be read or watched.

@@ -96,8 +96,9 @@ impl Engine {
     /// Connects a container, running or not, to one more network.
     ///
     /// # Errors
-    /// [`Error::NoSuchNetwork`], [`Error::NoSuchContainer`], [`NetworkError::AlreadyConnected`], [`NetworkError::NotConnectable`],
-    /// [`NetworkError::Endpoint`], and whatever hinders the connection: it is then not made.
+    /// [`Error::NoSuchNetwork`], [`Error::NoSuchContainer`], [`NetworkError::AlreadyConnected`],
+    /// [`NetworkError::NotConnectable`], [`NetworkError::Endpoint`], and whatever hinders the connection: it is then
+    /// not made.
     pub fn connect_network(&self, container: &str, request: EndpointRequest) -> Result<()> {
         let network = self.network(&request.network)?;
         if network.driver == Driver::Host {
@@ -182,7 +183,8 @@ impl Engine {
     /// Takes a container out of a network. With `force` what hinders is passed over.
     ///
     /// # Errors
-    /// [`Error::NoSuchNetwork`], [`Error::NoSuchContainer`], [`NetworkError::NotConnected`], [`NetworkError::NotConnectable`].
+    /// [`Error::NoSuchNetwork`], [`Error::NoSuchContainer`], [`NetworkError::NotConnected`],
+    /// [`NetworkError::NotConnectable`].
     pub fn disconnect_network(&self, network: &str, container: &str, force: bool) -> Result<()> {
         let network = self.network(network)?;
         if network.driver == Driver::Host {

@@ -49,8 +49,8 @@ impl Engine {
     /// Makes a network; gives its id.
     ///
     /// # Errors
-    /// [`NetworkError::Exists`], [`NetworkError::Option`], [`NetworkError::Driver`], [`NetworkError::PoolOverlaps`], or that the
-    /// host reaches something else under these addresses.
+    /// [`NetworkError::Exists`], [`NetworkError::Option`], [`NetworkError::Driver`], [`NetworkError::PoolOverlaps`], or
+    /// that the host reaches something else under these addresses.
     pub fn create_network(&self, options: &NetworkOptions) -> Result<String> {
         let name = &options.name;
         if PREDEFINED.contains(&name.as_str()) || name == "default" {

@@ -243,8 +243,8 @@ impl Network {
         })
     }
 
-    /// Makes the interface of the host that its containers' hang on, if there is to be one and it is missing; whether it
-    /// was made.
+    /// Makes the interface of the host that its containers' hang on, if there is to be one and it is missing; whether
+    /// it was made.
     pub(crate) fn ensure_parent(&self) -> Result<bool> {
         match self.sub_link() {
             Some(link) => Ok(rctr_network::ensure_parent(

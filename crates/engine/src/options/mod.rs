@@ -83,7 +83,8 @@ pub struct RunOptions {
     pub publish_all: bool,
     /// `--expose`, `80` or `80/udp` or ranges, expanded.
     pub expose: Vec<String>,
-    /// `-e` and `--env-file` in order of precedence, resolved against the host: `NAME=value` sets, `NAME` alone removes.
+    /// `-e` and `--env-file` in order of precedence, resolved against the host: `NAME=value` sets, `NAME` alone
+    /// removes.
     pub env: Vec<String>,
     /// `-v`, `--mount`, `--tmpfs`.
     pub mounts: Vec<MountSpec>,

@@ -77,8 +77,9 @@ impl Engine {
     /// Dropping the future stops everything. Nothing is half-done then: a later push skips what the registry has.
     ///
     /// # Errors
-    /// [`ImageError::NoSuchTag`], [`ImageError::PushDigest`], [`ImageError::PushTagAndAll`], [`ImageError::PlatformMissing`],
-    /// [`ImageError::ContentMissing`], [`Error::Store`] for eStargz, and whatever the registry says.
+    /// [`ImageError::NoSuchTag`], [`ImageError::PushDigest`], [`ImageError::PushTagAndAll`],
+    /// [`ImageError::PlatformMissing`], [`ImageError::ContentMissing`], [`Error::Store`] for eStargz, and whatever the
+    /// registry says.
     pub async fn push(
         &self,
         name: &str,

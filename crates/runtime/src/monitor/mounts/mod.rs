@@ -83,7 +83,8 @@ impl Mounts {
     }
 
     /// The same for any specification. With hooks that run inside before the pivot, and may want to see the mounts, as
-    /// many as can be are made by [`make_early`](Self::make_early), or left to libcontainer, which makes them before it pivots.
+    /// many as can be are made by [`make_early`](Self::make_early), or left to libcontainer, which makes them before it
+    /// pivots.
     pub(super) fn take_in_order(
         spec: &mut Spec,
         hierarchies: &Hierarchies,
@@ -252,7 +253,8 @@ impl Mounts {
     }
 
     /// Mounts /dev and /dev/pts, where libcontainer puts devices and opens a terminal before the container's init
-    /// comes to the rest. Call in the monitor's mount namespace; `root` has been checked by [`check_image`](super::rootfs::check_image).
+    /// comes to the rest. Call in the monitor's mount namespace; `root` has been checked by
+    /// [`check_image`](super::rootfs::check_image).
     pub(super) fn mount_dev(&self, root: BorrowedFd<'_>) -> Result<(), StartError> {
         let mount = |path: &str, filesystem: &Filesystem| {
             let mounted = filesystem.mount(root, Path::new(path), Kind::System);
