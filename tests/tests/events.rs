@@ -196,6 +196,23 @@ fn processes_beside_the_first() {
 }
 
 #[test]
+fn every_end_of_many_that_nobody_waits_for() {
+    let env = Env::new();
+    env.run_detached(["--name", "web", "busybox", "sleep", "600"]);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    env.rctr(["exec", "-d", "web", "true"]).ok();
+                }
+            });
+        }
+    });
+    let ended = || told(&env, &["--filter", "event=exec_die"]).len();
+    wait_for("all ends", || ended() == 40);
+}
+
+#[test]
 fn images() {
     let env = Env::new();
     env.rctr(["pull", "busybox"]).ok();

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use rctr_tests::{Env, http_get, wait_for, wait_for_some};
+use rctr_tests::{Env, Terminal, http_get, wait_for, wait_for_some};
 
 /// Starts `image` with all its ports published; the host's port for the container's.
 fn start(env: &Env, image: &str, inside: &str) -> u16 {
@@ -68,4 +68,53 @@ fn python_and_debian_run_what_they_are_told() {
     env.rctr_with_input(["run", "--rm", "-i", "debian"], b"echo $((6 * 7))\n")
         .ok()
         .stdout_is("42");
+}
+
+/// What a course for beginners types, word for word but for the host's port, which a test must not insist on.
+#[test]
+fn a_beginner_s_course() {
+    let env = Env::new();
+    env.rctr(["pull", "-q", "httpd"]).ok();
+    let id = env.run_detached(["-p", "80", "httpd"]);
+    let id = id.trim();
+    let ports = env.inspect(id)["NetworkSettings"]["Ports"]["80/tcp"].take();
+    let port = ports[0]["HostPort"].as_str().expect("a published port");
+    let port: u16 = port.parse().expect("a number");
+    let page = wait_for_some("the page", || http_get(("127.0.0.1", port), "/").ok());
+    assert!(page.body.contains("It works!"), "{page:?}");
+
+    env.rctr(["ps"])
+        .ok()
+        .stdout_has(&id[..12])
+        .stdout_has("httpd")
+        .stdout_has(&format!("0.0.0.0:{port}->80/tcp"));
+    env.rctr(["exec", id, "pwd"])
+        .ok()
+        .stdout_is("/usr/local/apache2");
+    let mut shell = Terminal::start(env.command(["exec", "-it", id, "/bin/sh"]), 24, 80);
+    shell.type_in("ls -d htdocs; exit\n");
+    shell.wait_shown("\nhtdocs");
+    assert_eq!(shell.finish(), 0);
+    env.wait_log(id, "resuming normal operations");
+
+    let mut attached = Terminal::start(env.command(["attach", id]), 24, 80);
+    attached.type_in("\x03");
+    attached.wait_shown("caught SIGTERM, shutting down");
+    attached.finish();
+    env.rctr(["logs", id]).ok();
+    assert_eq!(env.inspect(id)["State"]["Running"], false);
+
+    let image = env.rctr(["inspect", "httpd"]).ok().json();
+    for field in ["Id", "RepoTags", "RepoDigests", "Parent"] {
+        assert!(image[0].get(field).is_some(), "{field} in {image}");
+    }
+    // Slips that courses show: both are told how it is done.
+    env.rctr(["attach", id, "/bin/sh"])
+        .exits(1)
+        .stderr_has("\"rctr attach\" requires exactly 1 argument")
+        .stderr_has("--help");
+    env.rctr(["terminate", id])
+        .exits(1)
+        .stderr_has("terminate")
+        .stderr_has("--help");
 }

@@ -38,8 +38,9 @@ impl ExecSession {
     /// The monitor was killed.
     pub fn wait(&mut self) -> Result<i32> {
         let code = self.handle.wait()?;
-        if let Some(told) = self.told.take() {
-            told.ended(code);
+        // Otherwise the monitor has it told when this process goes.
+        if self.told.take().is_some_and(|told| told.ended(code)) {
+            let _ = self.handle.settled();
         }
         Ok(code)
     }
@@ -207,9 +208,10 @@ impl Told {
         })?)
     }
 
-    fn ended(self, code: i32) {
+    /// Whether that could be written.
+    fn ended(self, code: i32) -> bool {
         let write = |tx: &Tx<'_>| events::exec_ended(tx, &self.container, &self.id, code);
-        report(self.store.write(write));
+        report(self.store.write(write))
     }
 }
 
@@ -221,10 +223,11 @@ fn failed(told: &Option<Told>) {
     }
 }
 
-fn report(written: rctr_store::Result<()>) {
-    if let Err(e) = written {
+fn report(written: rctr_store::Result<()>) -> bool {
+    if let Err(e) = &written {
         tracing::warn!(error = %e, "a process was not told of");
     }
+    written.is_ok()
 }
 
 /// The two sides of a process's standard streams. Pipes, never the caller's own files: a process in the container

@@ -279,6 +279,14 @@ impl ExecHandle {
         }
     }
 
+    /// Says that nobody else need see to its end any more: the end command of the request is not run.
+    ///
+    /// # Errors
+    /// [`Error::MonitorLost`].
+    pub fn settled(&self) -> Result<()> {
+        self.connection.send(&Request::Settled, &[])
+    }
+
     /// Sends the process a signal (its number). If it has already ended nothing happens.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The build cache: remembered results, the layers they lead to, and how it is kept small.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use oci_spec::image::Digest;
@@ -189,12 +190,15 @@ impl Cache {
         let mut sizes = Sizes::default();
         let mut found = Vec::with_capacity(entries.len());
         let leased = live.leased_layers();
+        let needed = last_needed(&entries, &live.layers);
         for entry in entries {
             let chain_id = entry.chain_id.as_ref();
             let row = live.layers.get(chain_id);
             sizes.add(chain_id, live);
+            let last_needed = needed.get(chain_id).copied();
             found.push((
-                depth(row, &live.layers),
+                last_needed.unwrap_or(entry.last_used),
+                Reverse(below(row, &live.layers).count()),
                 CacheUsage {
                     parent: row
                         .and_then(|row| row.parent.as_ref())
@@ -207,21 +211,36 @@ impl Cache {
                 },
             ));
         }
-        // Of those used by one build the last step goes first: without an earlier one it would not be found.
-        found.sort_by(|(a_depth, a), (b_depth, b)| {
-            (a.entry.last_used, b_depth).cmp(&(b.entry.last_used, a_depth))
-        });
+        // A step goes before the one it was made upon: without that one it would not be found.
+        found.sort_by_key(|(last_needed, depth, _)| (*last_needed, *depth));
         Cache {
-            entries: found.into_iter().map(|(_, usage)| usage).collect(),
+            entries: found.into_iter().map(|(_, _, usage)| usage).collect(),
             sizes,
         }
     }
 }
 
-/// How many layers are below.
-fn depth(row: Option<&LayerRow>, layers: &HashMap<String, LayerRow>) -> usize {
-    let below = |row: &&LayerRow| row.parent.as_ref().and_then(|parent| layers.get(parent));
-    std::iter::successors(row, below).count()
+/// When the result of an entry, or one made upon it, was last used, by chain id.
+fn last_needed<'a>(
+    entries: &[CacheEntry],
+    layers: &'a HashMap<String, LayerRow>,
+) -> HashMap<&'a str, i64> {
+    let mut needed = HashMap::new();
+    for entry in entries {
+        for row in below(layers.get(entry.chain_id.as_ref()), layers) {
+            let last = needed.entry(row.chain_id.as_ref()).or_insert(0);
+            *last = entry.last_used.max(*last);
+        }
+    }
+    needed
+}
+
+/// A layer, and those it lies on.
+fn below<'a>(
+    layer: Option<&'a LayerRow>,
+    layers: &'a HashMap<String, LayerRow>,
+) -> impl Iterator<Item = &'a LayerRow> {
+    std::iter::successors(layer, |row| layers.get(row.parent.as_ref()?))
 }
 
 impl Sizes {
@@ -410,6 +429,24 @@ mod tests {
         store.cache_touch(["new"]).unwrap();
         let entry = store.cache_find("new").unwrap().unwrap();
         assert!(entry.last_used > 1_000_000 && entry.use_count == 1);
+    }
+
+    #[test]
+    fn a_step_goes_before_the_one_below_it() {
+        let (_dir, store) = store();
+        build(&store, &[("first", 1000), ("second", 1000)]);
+        // A build that took a while.
+        used(&store, "first", 100);
+        used(&store, "second", 200);
+        let pruned = store.cache_prune(&CacheFilter {
+            keep_bytes: Some(1500),
+            ..CacheFilter::default()
+        });
+        let pruned = pruned.unwrap();
+        assert_eq!(
+            (keys(&pruned.entries), pruned.bytes),
+            (vec!["second"], 1000)
+        );
     }
 
     #[test]

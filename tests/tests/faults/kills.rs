@@ -173,9 +173,10 @@ fn network_connections() {
 
 #[test]
 fn garbage_collection() {
+    // An image of one file: each one more is one more call.
     let prepare: &[&[&str]] = &[
-        &["pull", "-q", "busybox"],
-        &["create", "--name", "cc", "-v", "/anon", "busybox"],
+        &["pull", "-q", "scratch-hello"],
+        &["create", "--name", "cc", "-v", "/anon", "scratch-hello"],
         &["rm", "cc"],
     ];
     sweep(

@@ -8,16 +8,19 @@ use oci_spec::runtime::{
     LinuxWeightDevice, LinuxWeightDeviceBuilder,
 };
 
-use super::facts::BlockIoLimits;
-use super::{SpecError, resources::discard};
+use super::{HostFacts, SpecError, resources::discard};
 use crate::options::{BlockIo, DeviceLimit};
 
 /// The limits; what this host cannot keep is left out with Docker's warning.
 pub(super) fn limits(
     wanted: &BlockIo,
-    host: &BlockIoLimits,
+    facts: &HostFacts,
     warnings: &mut Vec<String>,
 ) -> Result<Option<LinuxBlockIo>, SpecError> {
+    if *wanted == BlockIo::default() {
+        return Ok(None);
+    }
+    let host = facts.block_io();
     let mut limits = LinuxBlockIoBuilder::default().build()?;
     if wanted.weight != 0 {
         match host.weight {

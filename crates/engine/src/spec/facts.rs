@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use oci_spec::runtime::Capability;
 use rctr_runtime::cgroup::Hierarchies;
@@ -19,6 +20,8 @@ pub(crate) struct HostFacts {
     pub(crate) hierarchies: Option<Hierarchies>,
     /// Which limits can be kept.
     pub(crate) limits: Limits,
+    /// Of them, those on block devices: looked for when first asked, which most containers never do.
+    pub(crate) block_io: OnceLock<BlockIoLimits>,
     /// Capabilities this process holds, and so the most it can give.
     pub(crate) capabilities: Set,
     /// This process's own value: without CAP_SYS_RESOURCE nobody gets a lower one.
@@ -51,7 +54,6 @@ pub(crate) struct Limits {
     pub(crate) oom_kill_disable: bool,
     /// Time of real-time processes.
     pub(crate) cpu_realtime: bool,
-    pub(crate) block_io: BlockIoLimits,
 }
 
 /// The limits on block devices that can be kept here.
@@ -99,6 +101,7 @@ impl HostFacts {
         };
         HostFacts {
             limits: Limits::of(rootless::controlled(hierarchies.as_ref()).as_ref()),
+            block_io: OnceLock::new(),
             capabilities: own_capabilities(&read(Path::new("/proc/self/status"))),
             oom_score_adj: read(Path::new("/proc/self/oom_score_adj"))
                 .parse()
@@ -126,6 +129,13 @@ impl HostFacts {
     /// the capability of a user namespace's root does not do for that.
     pub(crate) fn may_raise_limits(&self) -> bool {
         in_initial_namespace() && self.capabilities.contains(&Capability::SysResource)
+    }
+
+    /// Which limits on block devices can be kept.
+    pub(crate) fn block_io(&self) -> &BlockIoLimits {
+        self.block_io.get_or_init(|| {
+            BlockIoLimits::of(rootless::controlled(self.hierarchies.as_ref()).as_ref())
+        })
     }
 
     /// Whether there is one cgroup hierarchy for all.
@@ -183,7 +193,6 @@ impl Limits {
             swappiness: v1_has(hierarchies, "memory", "memory.swappiness"),
             oom_kill_disable: v1_has(hierarchies, "memory", "memory.oom_control"),
             cpu_realtime: v1_has(hierarchies, "cpu", "cpu.rt_runtime_us"),
-            block_io: BlockIoLimits::of(hierarchies),
         }
     }
 }

@@ -61,11 +61,7 @@ pub(super) fn limits(
             false => discard(warnings, "PIDs limit capabilities", "PIDs limit discarded"),
         }
     }
-    resources.set_block_io(block_io::limits(
-        &wanted.block_io,
-        &facts.limits.block_io,
-        warnings,
-    )?);
+    resources.set_block_io(block_io::limits(&wanted.block_io, facts, warnings)?);
     resources.set_hugepage_limits(hugepages(wanted, facts, warnings)?);
     let mut unified: HashMap<String, String> = HashMap::new();
     match facts.cgroup_v2() {

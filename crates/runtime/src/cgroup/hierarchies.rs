@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+
 use crate::error::{Error, Result};
 
 /// Where the kernel's cgroup hierarchies are mounted.
@@ -22,11 +24,15 @@ pub enum Hierarchies {
 }
 
 impl Hierarchies {
-    /// Reads them from /proc/self/mountinfo.
+    /// Looks at the usual place, and where that is no cgroup2, into /proc/self/mountinfo, which may be long.
     ///
     /// # Errors
     /// [`Error::File`] if it cannot be read, [`Error::MissingController`] if no cgroups are mounted.
     pub fn detect() -> Result<Self> {
+        let root = Path::new("/sys/fs/cgroup");
+        if statfs(root).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC) {
+            return Ok(Self::V2 { root: root.into() });
+        }
         let path = Path::new("/proc/self/mountinfo");
         let text = fs::read_to_string(path).map_err(|e| Error::file("read", path, e))?;
         Self::parse(&text).ok_or_else(|| Error::MissingController {

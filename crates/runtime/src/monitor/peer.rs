@@ -32,6 +32,8 @@ pub(super) struct Peer {
     pub role: Role,
     /// It has settled what it promised to.
     pub settled: bool,
+    /// What is to be run when it goes, unless it settles that the process it has had executed has ended.
+    pub end_command: Option<Vec<String>>,
     /// The other end has gone, or talks nonsense.
     pub gone: bool,
 }
@@ -45,6 +47,7 @@ impl Peer {
             outgoing: Vec::new(),
             role,
             settled: false,
+            end_command: None,
             gone,
         }
     }

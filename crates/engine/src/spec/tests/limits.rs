@@ -61,8 +61,8 @@ fn limits_without_a_controller_are_discarded_with_dockers_warning() {
         swappiness: false,
         oom_kill_disable: false,
         cpu_realtime: false,
-        block_io: Default::default(),
     };
+    facts.block_io = OnceLock::from(facts::BlockIoLimits::default());
     let mut c = container();
     c.options.resources.memory = Some(64 << 20);
     c.options.resources.cpu_shares = Some(512);

@@ -5,6 +5,7 @@ mod mounts;
 mod pods;
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
@@ -28,12 +29,12 @@ pub(crate) fn facts() -> HostFacts {
         swappiness: false,
         oom_kill_disable: false,
         cpu_realtime: false,
-        block_io: facts::BlockIoLimits {
-            weight: true,
-            weight_device: false,
-            throttle: true,
-        },
     };
+    facts.block_io = OnceLock::from(facts::BlockIoLimits {
+        weight: true,
+        weight_device: false,
+        throttle: true,
+    });
     facts.capabilities = rctr_runtime::defaults::capabilities();
     for name in ["NET_ADMIN", "SYS_ADMIN", "SYS_RESOURCE", "SYS_PTRACE"] {
         facts.capabilities.insert(name.parse().unwrap());

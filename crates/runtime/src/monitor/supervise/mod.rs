@@ -405,13 +405,18 @@ impl Supervisor {
                 continue;
             }
             let told = self.executed.iter().position(|(of, _)| *of == pid);
-            let command = told.map(|index| self.executed.swap_remove(index).1);
+            let command = told.map(|index| {
+                let mut command = self.executed.swap_remove(index).1;
+                command.push(code.to_string());
+                command
+            });
             let executed = |peer: &&mut Peer| !peer.gone && peer.role == Role::Exec(pid);
             if let Some(peer) = self.peers.iter_mut().find(executed) {
                 peer.reply(&Reply::ExecExit(code));
                 peer.role = Role::Talking;
-            } else if let Some(mut command) = command {
-                command.push(code.to_string());
+                // It may be gone already, and only the socket does not show it yet.
+                peer.end_command = command;
+            } else if let Some(command) = command {
                 run_on_host(&command, &self.container.host_mounts);
             }
         }
@@ -481,7 +486,11 @@ impl Supervisor {
             .any(|peer| peer.gone && peer.feeds_stdin());
         let attached = |peers: &[Peer]| peers.iter().any(|p| matches!(p.role, Role::Attached(_)));
         let was_attached = attached(&self.peers);
-        self.peers.retain(|peer| !peer.gone);
+        for peer in self.peers.extract_if(.., |peer| peer.gone) {
+            if let Some(command) = peer.end_command {
+                run_on_host(&command, &self.container.host_mounts);
+            }
+        }
         if self.container.tethered && self.ended.is_none() && was_attached && !attached(&self.peers)
         {
             // It may be ending by itself in this moment.

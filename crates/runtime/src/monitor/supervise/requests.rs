@@ -17,8 +17,11 @@ impl Supervisor {
     pub(super) fn request(&mut self, index: usize, request: Request) {
         let reply = match (request, &self.ended) {
             (Request::Settled, _) => {
-                self.peers[index].settled = true;
-                self.settled = true;
+                let peer = &mut self.peers[index];
+                if peer.end_command.take().is_none() {
+                    peer.settled = true;
+                    self.settled = true;
+                }
                 return;
             }
             (Request::Wait, None) => {
