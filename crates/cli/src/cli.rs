@@ -6,6 +6,7 @@ mod archive;
 mod container;
 mod files;
 mod image;
+mod lazy;
 mod network;
 mod registry;
 mod watch;
@@ -20,6 +21,7 @@ pub use archive::*;
 pub use container::*;
 pub use files::*;
 pub use image::*;
+pub use lazy::{Lazy, for_line};
 pub use network::*;
 pub use registry::*;
 pub use watch::*;
@@ -107,7 +109,7 @@ pub enum Command {
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Manifest {
         #[command(subcommand)]
-        command: ManifestCommand,
+        command: Lazy<ManifestCommand>,
     },
     /// List images
     Images(ImagesArgs),
@@ -121,7 +123,7 @@ pub enum Command {
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Network {
         #[command(subcommand)]
-        command: NetworkCommand,
+        command: Lazy<NetworkCommand>,
     },
     /// Remove one or more images
     Rmi(RmiArgs),
@@ -133,32 +135,32 @@ pub enum Command {
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Container {
         #[command(subcommand)]
-        command: ContainerCommand,
+        command: Lazy<ContainerCommand>,
     },
     /// Manage images
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Image {
         #[command(subcommand)]
-        command: ImageCommand,
+        command: Lazy<ImageCommand>,
     },
     /// Look at the whole system
     #[command(subcommand_required = true, arg_required_else_help = true)]
     System {
         #[command(subcommand)]
-        command: SystemCommand,
+        command: Lazy<SystemCommand>,
     },
     /// Manage volumes
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Volume {
         #[command(subcommand)]
-        command: VolumeCommand,
+        command: Lazy<VolumeCommand>,
     },
     /// Print a completion script for a shell
     Completion(CompletionArgs),
     #[command(hide = true, subcommand_required = true)]
     Internal {
         #[command(subcommand)]
-        command: InternalCommand,
+        command: Lazy<InternalCommand>,
     },
 }
 

@@ -7,7 +7,7 @@ use std::io::Write;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, for_line};
 use crate::compatibility;
 use crate::failure::{ENGINE, Failure, GENERAL, Result};
 
@@ -16,7 +16,7 @@ const GLOBAL_WITH_VALUE: [&str; 5] = ["--root", "--state", "--config", "--log-le
 
 /// Reads the command line. `None`: help was asked for and printed.
 pub fn parse(args: &[OsString]) -> Result<Option<Cli>> {
-    let parsed = docker_manners(Cli::command())
+    let parsed = docker_manners(for_line(args, Cli::command))
         .try_get_matches_from(args)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     match parsed {
@@ -286,9 +286,9 @@ mod tests {
         parse(&args(line)).unwrap().unwrap()
     }
 
-    fn run_args(line: &str) -> Box<RunArgs> {
+    fn run_args(line: &str) -> RunArgs {
         match parsed(line).command {
-            Some(Verb::OnContainers(ContainerVerb::Run(run))) => run,
+            Some(Verb::OnContainers(ContainerVerb::Run(run))) => *run.0,
             other => panic!("{other:?}"),
         }
     }
@@ -302,6 +302,22 @@ mod tests {
     fn the_command_tree_is_consistent() {
         Cli::command().debug_assert();
         docker_manners(Cli::command()).debug_assert();
+    }
+
+    #[test]
+    fn flags_of_other_commands_are_left_out() {
+        let parser = for_line(&args("container ls -a"), Cli::command);
+        let flags = |path: [&str; 2]| {
+            let found = parser.find_subcommand(path[0])?.find_subcommand(path[1])?;
+            Some(found.get_arguments().count() > 0)
+        };
+        assert_eq!(flags(["container", "ls"]), Some(true));
+        assert_eq!(flags(["container", "run"]), Some(false));
+        assert_eq!(flags(["image", "ls"]), None);
+        // For pages of help all are there.
+        let whole = Cli::command();
+        let run = whole.find_subcommand("run").unwrap();
+        assert!(run.get_arguments().count() > 90);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Subcommand};
 
+use super::Lazy;
 use crate::commands::BuildArgs;
 
 #[derive(Debug, Args)]
@@ -105,7 +106,7 @@ pub struct ContainerPruneArgs {
 pub enum BuilderCommand {
     /// Build an image from a Dockerfile
     #[command(alias = "b")]
-    Build(Box<BuildArgs>),
+    Build(Lazy<BuildArgs>),
     /// Disk usage of the build cache
     Du(BuilderDuArgs),
     /// Remove build cache

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Subcommand};
 
 use super::{
-    CommitArgs, CpArgs, DiffArgs, ExportArgs, FormatFlag, ListFlags, PortArgs, RenameArgs,
+    CommitArgs, CpArgs, DiffArgs, ExportArgs, FormatFlag, Lazy, ListFlags, PortArgs, RenameArgs,
     StatsArgs, TopArgs,
 };
 use crate::flags::ContainerFlags;
@@ -13,7 +13,7 @@ use crate::flags::ContainerFlags;
 #[derive(Debug, Subcommand)]
 pub enum ContainerVerb {
     /// Create and run a new container from an image
-    Run(Box<RunArgs>),
+    Run(Lazy<RunArgs>),
     /// Execute a command in a running container
     Exec(ExecArgs),
     /// Copy files/folders between a container and the local filesystem
@@ -21,7 +21,7 @@ pub enum ContainerVerb {
     /// Create a new image from a container's changes
     Commit(CommitArgs),
     /// Create a new container
-    Create(Box<CreateArgs>),
+    Create(Lazy<CreateArgs>),
     /// Inspect changes to files or directories on a container's filesystem
     Diff(DiffArgs),
     /// Export a container's filesystem as a tar archive

@@ -2,13 +2,13 @@
 
 use clap::{ArgAction, Args, Subcommand};
 
-use super::{FormatFlag, HistoryArgs, ImportArgs, ListFlags, LoadArgs, SaveArgs};
+use super::{FormatFlag, HistoryArgs, ImportArgs, Lazy, ListFlags, LoadArgs, SaveArgs};
 use crate::commands::BuildArgs;
 
 #[derive(Debug, Subcommand)]
 pub enum ImageVerb {
     /// Build an image from a Dockerfile
-    Build(Box<BuildArgs>),
+    Build(Lazy<BuildArgs>),
     /// Show the history of an image
     History(HistoryArgs),
     /// Import the contents from a tarball to create a filesystem image

@@ -86,74 +86,19 @@ pub fn run(args: Vec<OsString>) -> Result {
         Some(Command::Cri(args)) => cri::run(&app, &args),
         Some(Command::Events(args)) => events::run(&app, "events", &args),
         Some(Command::Builder { command }) => builder::run(&app, command),
-        Some(Command::Manifest { command }) => manifest::run(&app, command),
-        Some(Command::Network { command }) => network::run(&app, command),
+        Some(Command::Manifest { command }) => manifest::run(&app, *command.0),
+        Some(Command::Network { command }) => network::run(&app, *command.0),
         Some(Command::Images(args)) => images::run(&app, "images", &args),
         Some(Command::Inspect(args)) => inspect::any(&app, &args),
         Some(Command::Rmi(args)) => rmi::run(&app, "rmi", &args),
         Some(Command::Info(args)) => info::run(&app, "info", &args),
         Some(Command::Version(args)) => version::run(&app, &args),
-        Some(Command::Container { command }) => container(&app, command),
-        Some(Command::Image { command }) => image(&app, command),
-        Some(Command::System {
-            command: SystemCommand::Check(args),
-        }) => check::run(&app, &args),
-        Some(Command::System {
-            command: SystemCommand::Df(args),
-        }) => df::run(&app, &args),
-        Some(Command::System {
-            command: SystemCommand::Events(args),
-        }) => events::run(&app, "system events", &args),
-        Some(Command::System {
-            command: SystemCommand::Info(args),
-        }) => info::run(&app, "system info", &args),
-        Some(Command::System {
-            command: SystemCommand::Prune(args),
-        }) => prune::system(&app, &args),
-        Some(Command::System {
-            command: SystemCommand::InstallNode(args),
-        }) => install_node::run(&args),
-        Some(Command::Volume { command }) => volume::run(&app, command),
+        Some(Command::Container { command }) => container(&app, *command.0),
+        Some(Command::Image { command }) => image(&app, *command.0),
+        Some(Command::System { command }) => system(&app, *command.0),
+        Some(Command::Volume { command }) => volume::run(&app, *command.0),
         Some(Command::Completion(args)) => completion::run(&args),
-        Some(Command::Internal {
-            command: InternalCommand::Settle { id },
-        }) => internal::settle(&app, &id),
-        Some(Command::Internal {
-            command: InternalCommand::Restart { id },
-        }) => internal::restart(&app, &id),
-        Some(Command::Internal {
-            command: InternalCommand::Health { id, status },
-        }) => internal::health(&app, &id, &status),
-        Some(Command::Internal {
-            command: InternalCommand::StartAfterBoot,
-        }) => internal::start_after_boot(&app),
-        Some(Command::Internal {
-            command: InternalCommand::StopForShutdown,
-        }) => internal::stop_for_shutdown(&app),
-        Some(Command::Internal {
-            command: InternalCommand::Dns { guard },
-        }) => internal::dns(&app, guard),
-        Some(Command::Internal {
-            command: InternalCommand::ExecEnded { id, exec, code },
-        }) => internal::exec_ended(&app, &id, &exec, code),
-        Some(Command::Internal {
-            command: InternalCommand::Compatibility,
-        }) => internal::compatibility(),
-        Some(Command::Internal {
-            command: InternalCommand::LogDriver { configuration },
-        }) => internal::log_driver(configuration),
-        Some(Command::Internal {
-            command: InternalCommand::Gc,
-        }) => internal::collect_garbage(&app),
-        Some(Command::Internal {
-            command: InternalCommand::NetworkRemove,
-        }) => internal::network_remove(&app),
-        Some(Command::Internal {
-            command: InternalCommand::Man { dir },
-        }) => internal::man(&dir),
-        Some(Command::Internal {
-            command: InternalCommand::StandIn { program, args },
-        }) => stand_in::run(&app, &program, args),
+        Some(Command::Internal { command }) => internal(&app, *command.0),
     }
 }
 
@@ -166,17 +111,48 @@ fn container(app: &App, command: ContainerCommand) -> Result {
     }
 }
 
+fn system(app: &App, command: SystemCommand) -> Result {
+    match command {
+        SystemCommand::Check(args) => check::run(app, &args),
+        SystemCommand::Df(args) => df::run(app, &args),
+        SystemCommand::Events(args) => events::run(app, "system events", &args),
+        SystemCommand::Info(args) => info::run(app, "system info", &args),
+        SystemCommand::Prune(args) => prune::system(app, &args),
+        SystemCommand::InstallNode(args) => install_node::run(&args),
+    }
+}
+
+fn internal(app: &App, command: InternalCommand) -> Result {
+    match command {
+        InternalCommand::Settle { id } => internal::settle(app, &id),
+        InternalCommand::Restart { id } => internal::restart(app, &id),
+        InternalCommand::Health { id, status } => internal::health(app, &id, &status),
+        InternalCommand::StartAfterBoot => internal::start_after_boot(app),
+        InternalCommand::StopForShutdown => internal::stop_for_shutdown(app),
+        InternalCommand::Dns { guard } => internal::dns(app, guard),
+        InternalCommand::ExecEnded { id, exec, code } => {
+            internal::exec_ended(app, &id, &exec, code)
+        }
+        InternalCommand::Compatibility => internal::compatibility(),
+        InternalCommand::LogDriver { configuration } => internal::log_driver(configuration),
+        InternalCommand::Gc => internal::collect_garbage(app),
+        InternalCommand::NetworkRemove => internal::network_remove(app),
+        InternalCommand::Man { dir } => internal::man(&dir),
+        InternalCommand::StandIn { program, args } => stand_in::run(app, &program, args),
+    }
+}
+
 /// `group` is what stands before the command.
 fn on_containers(app: &App, group: &str, verb: ContainerVerb) -> Result {
     let name = |verb: &str| format!("{group}{verb}");
     match verb {
-        ContainerVerb::Run(args) => run::run(app, &name("run"), *args),
+        ContainerVerb::Run(args) => run::run(app, &name("run"), *args.0),
         ContainerVerb::Exec(args) => exec::run(app, &name("exec"), args),
         ContainerVerb::Commit(args) => commit::run(app, &name("commit"), &args),
         ContainerVerb::Cp(args) => cp::run(app, &name("cp"), &args),
         ContainerVerb::Diff(args) => diff::run(app, &name("diff"), &args),
         ContainerVerb::Export(args) => export::run(app, &name("export"), &args),
-        ContainerVerb::Create(args) => create::run(app, &name("create"), *args),
+        ContainerVerb::Create(args) => create::run(app, &name("create"), *args.0),
         ContainerVerb::Start(args) => start::run(app, &name("start"), &args),
         ContainerVerb::Stop(args) => stop::run(app, &name("stop"), &args),
         ContainerVerb::Kill(args) => kill::run(app, &name("kill"), &args),
@@ -209,7 +185,7 @@ fn image(app: &App, command: ImageCommand) -> Result {
 fn on_images(app: &App, group: &str, verb: ImageVerb) -> Result {
     let name = |verb: &str| format!("{group}{verb}");
     match verb {
-        ImageVerb::Build(args) => build::run(app, &name("build"), &args),
+        ImageVerb::Build(args) => build::run(app, &name("build"), &args.0),
         ImageVerb::History(args) => history::run(app, &name("history"), &args),
         ImageVerb::Import(args) => import::run(app, &name("import"), &args),
         ImageVerb::Load(args) => load::run(app, &name("load"), &args),

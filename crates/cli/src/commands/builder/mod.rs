@@ -26,7 +26,7 @@ const DANGLING: &str = "WARNING! This will remove all dangling build cache.";
 
 pub fn run(app: &App, command: BuilderCommand) -> Result {
     match command {
-        BuilderCommand::Build(args) => build::run(app, "builder build", &args),
+        BuilderCommand::Build(args) => build::run(app, "builder build", &args.0),
         BuilderCommand::Du(args) => du(app, &args),
         BuilderCommand::Prune(args) => prune(app, &args),
         BuilderCommand::CacheMount { command } => cache_mount::run(app, &command),
