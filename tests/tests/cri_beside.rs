@@ -134,3 +134,48 @@ fn a_port_of_a_pod_is_taken_for_run() {
     ])
     .ok();
 }
+
+#[test]
+fn starts_and_ends_by_hand_are_told_once() {
+    use api::ContainerEventType::{ContainerStartedEvent, ContainerStoppedEvent};
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let config = cri.pod_config("by-hand");
+    let pod = cri.run_pod(&config);
+    let id = cri.create(&pod, &config, shell("once", "exit 3"));
+    let long = cri.create(&pod, &config, shell("long", "sleep 1000"));
+    let mut client = cri.runtime_client();
+    let events = client.get_container_events(api::GetEventsRequest {});
+    let mut events = cri.wait(events).expect("GetContainerEvents").into_inner();
+    let env = cri.env();
+    let mut next = || {
+        let event = cri.wait(events.message()).expect("a stream");
+        let event = event.expect("an event");
+        (event.container_event_type(), event.container_id)
+    };
+    for _ in 0..2 {
+        env.rctr(["start", &id]).ok();
+        assert_eq!(next(), (ContainerStartedEvent, id.clone()));
+        assert_eq!(next(), (ContainerStoppedEvent, id.clone()));
+    }
+    env.rctr(["start", &long]).ok();
+    assert_eq!(next(), (ContainerStartedEvent, long.clone()));
+    // What is in no pod is none of a kubelet's business.
+    env.run_alone(&["busybox", "true"]).ok();
+    env.rctr(["kill", &long]).ok();
+    assert_eq!(next(), (ContainerStoppedEvent, long.clone()));
+    assert_eq!(cri.wait_exit(&long).exit_code, 137);
+    // A request's are told once, too.
+    let asked = cri.run(&pod, &config, shell("asked", "true"));
+    cri.wait_exit(&asked);
+    let of_asked = [next(), next(), next()].map(|(kind, id)| {
+        assert_eq!(id, asked);
+        kind
+    });
+    assert_eq!(
+        of_asked[1..],
+        [ContainerStartedEvent, ContainerStoppedEvent]
+    );
+    cri.remove_pod(&pod);
+    assert_eq!(next(), (ContainerStoppedEvent, pod.clone()));
+}

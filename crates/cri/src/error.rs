@@ -78,6 +78,7 @@ fn code(error: &EngineError) -> Code {
         | E::User(_)
         | E::Image(rctr_engine::ImageError::Platform { .. })
         | E::PodOption { .. }
+        | E::NoSuchProfile { .. }
         | E::Cdi(_)
         | E::Time { .. } => Code::InvalidArgument,
         E::NotRunning { .. }

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rctr_engine::Engine;
+use rctr_engine::model::{Container, ZERO_TIME};
 use rctr_engine::pod::Pod;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -22,6 +23,7 @@ use crate::convert::container::Member;
 use crate::convert::{pod, time};
 use crate::snapshot::Snapshots;
 use crate::stream::Parts;
+use crate::watches::Found;
 
 /// How many events a listener may be behind before it is told to look at everything again.
 const BACKLOG: usize = 1024;
@@ -61,8 +63,61 @@ impl Events {
 
     /// Also watches for the end.
     pub fn started(&self, engine: &Engine, id: &str) {
-        self.tell(engine, id, Kind::ContainerStartedEvent);
-        self.watch(id);
+        if self.snapshots.watches.started(id) {
+            self.tell(engine, id, Kind::ContainerStartedEvent);
+            self.watch(id);
+        }
+    }
+
+    /// A directory has been made for a container's run. Who has asked for that will tell, unless it was done by hand.
+    pub fn appeared(&self, id: &str) {
+        if self.snapshots.watches.appeared(id) {
+            let (events, id) = (self.clone(), id.to_owned());
+            self.io.spawn_blocking(move || events.look_at(&id));
+        }
+    }
+
+    /// Looks for containers that were started by hand among all.
+    pub fn look_at_all(&self) {
+        let events = self.clone();
+        self.io.spawn_blocking(move || {
+            events.snapshots.outdate();
+            match events.snapshots.now(&events.engine) {
+                Ok(snapshot) => {
+                    for container in &snapshot.containers {
+                        events.look_at(&container.id);
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "containers are not looked at"),
+            }
+        });
+    }
+
+    /// Waits until nobody is starting a container any more; then tells what of it nobody has told.
+    fn look_at(&self, id: &str) {
+        let engine = &self.engine;
+        let is_ours = |c: &Container| c.pod.is_some() && c.id == id;
+        if !engine.container(id).is_ok_and(|c| is_ours(&c)) {
+            return;
+        }
+        self.settle(id);
+        let Ok(container) = engine.container(id) else {
+            return;
+        };
+        let run = &container.state.started_at;
+        if run == ZERO_TIME {
+            return;
+        }
+        let live = container.state.status.is_live();
+        let found = self.snapshots.watches.found(id, run, live);
+        if found != Found::Known {
+            self.tell(engine, id, Kind::ContainerStartedEvent);
+        }
+        match found {
+            Found::Known => {}
+            Found::Live => self.watch(id),
+            Found::Ended => self.tell(engine, id, Kind::ContainerStoppedEvent),
+        }
     }
 
     /// Something happened to the pod itself: it is told as a container of its own id.
@@ -83,6 +138,7 @@ impl Events {
 
     /// The container, or the pod itself, is gone; `pod` is how the pod was before.
     pub fn deleted(&self, id: &str, pod: Option<&Pod>) {
+        self.snapshots.watches.forget(id);
         self.send(api::ContainerEventResponse {
             container_id: id.into(),
             container_event_type: Kind::ContainerDeletedEvent.into(),
@@ -94,8 +150,9 @@ impl Events {
 
     /// Waits for the end of every container of a pod that runs: those from before this service was started.
     pub fn watch_all(&self) -> rctr_engine::Result<()> {
-        for container in self.engine.pod_containers()? {
-            if container.state.status.is_live() {
+        for container in &self.snapshots.now(&self.engine)?.containers {
+            let live = container.state.status.is_live();
+            if live && self.snapshots.watches.started(&container.id) {
                 self.watch(&container.id);
             }
         }
@@ -108,17 +165,36 @@ impl Events {
             if let Err(error) = events.until_end(&id).await {
                 tracing::warn!(container = id, %error, "its end is not watched");
             }
-            let engine = Arc::clone(&events.engine);
-            let settled = tokio::task::spawn_blocking(move || {
-                if let Err(error) = engine.settle(&id) {
-                    tracing::warn!(container = id, %error, "its end is not settled");
-                }
-                events.snapshots.outdate();
-                events.tell(&engine, &id, Kind::ContainerStoppedEvent);
-            });
             // A panic in it has been printed.
-            let _ = settled.await;
+            let _ = tokio::task::spawn_blocking(move || events.ended(&id)).await;
         });
+    }
+
+    fn ended(&self, id: &str) {
+        self.settle(id);
+        self.snapshots.outdate();
+        self.tell(&self.engine, id, Kind::ContainerStoppedEvent);
+        match self.engine.container(id) {
+            Ok(container) => {
+                let live = container.state.status.is_live();
+                // One that runs again was started by hand.
+                let run = if live {
+                    ZERO_TIME
+                } else {
+                    &container.state.started_at
+                };
+                if self.snapshots.watches.ended(id, run) || live {
+                    self.look_at(id);
+                }
+            }
+            Err(_) => self.snapshots.watches.forget(id),
+        }
+    }
+
+    fn settle(&self, id: &str) {
+        if let Err(error) = self.engine.settle(id) {
+            tracing::warn!(container = id, %error, "its end is not settled");
+        }
     }
 
     async fn until_end(&self, id: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

@@ -5,6 +5,7 @@
 //! become the engine's options, the engine's errors become gRPC codes.
 #![deny(missing_docs)]
 
+mod by_hand;
 mod convert;
 mod error;
 mod events;
@@ -21,6 +22,7 @@ mod socket;
 mod status;
 mod stream;
 pub mod streaming;
+mod watches;
 
 pub use error::{Error, Result};
 

@@ -14,7 +14,7 @@ use crate::layers::Layers;
 use crate::runtime_service::stats::Rates;
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::status::Network;
-use crate::{Error, error, streaming};
+use crate::{Error, by_hand, error, streaming};
 
 /// How long a streaming session may be silent, as a kubelet has it by default.
 const SILENCE: Duration = Duration::from_secs(4 * 3600);
@@ -71,6 +71,8 @@ impl Service {
     /// Puts in order what an earlier service left half done, and watches what it left running.
     pub async fn recover(&self) -> Result<(), Error> {
         let (engine, events) = (Arc::clone(&self.engine), self.events.clone());
+        // Before those that run are looked at: none is started unseen in between.
+        by_hand::watch(events.clone(), &engine.config().state).map_err(Error::Runtime)?;
         let work = tokio::task::spawn_blocking(move || {
             engine.recover_pods()?;
             events.watch_all()

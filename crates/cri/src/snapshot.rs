@@ -4,36 +4,33 @@
 //! changed; ends of containers are settled, and so recorded, the moment they come ([`crate::events`]). Only that a
 //! start is over is told by no record: while one is under way, nothing is remembered.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rctr_engine::model::Container;
-use rctr_engine::pod::Pod;
+use rctr_engine::pod::{Pod, PodsView};
 use rctr_engine::{Engine, Error, Result};
+
+use crate::watches::Watches;
 
 /// For what no record tells, such as a pod whose namespaces somebody has unmounted.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Pods and their containers.
-pub(crate) struct Snapshot {
-    pub pods: Vec<Pod>,
-    pub containers: Vec<Container>,
-    /// Whether a container is being started.
-    starting: bool,
+#[derive(Default)]
+pub(crate) struct Snapshot(PodsView);
+
+impl Deref for Snapshot {
+    type Target = PodsView;
+
+    fn deref(&self) -> &PodsView {
+        &self.0
+    }
 }
 
 impl Snapshot {
-    fn take(engine: &Engine) -> Result<Snapshot> {
-        let pods = engine.pods()?;
-        let (containers, starting) = engine.pod_containers_in_flux()?;
-        Ok(Snapshot {
-            pods,
-            containers,
-            starting,
-        })
-    }
-
     /// The container whose id begins so.
     pub fn container(&self, id: &str) -> Result<&Container> {
         match only(&self.containers, id, |container| &container.id) {
@@ -53,7 +50,7 @@ impl Snapshot {
     /// The containers of a pod, by its complete id.
     pub fn containers_of(&self, pod: &str) -> impl Iterator<Item = &Container> {
         let own = move |c: &&Container| c.pod.as_ref().is_some_and(|member| member.pod == pod);
-        self.containers.iter().filter(own)
+        self.containers.iter().map(Arc::as_ref).filter(own)
     }
 }
 
@@ -63,12 +60,16 @@ pub(crate) struct Snapshots {
     newest: Mutex<Option<Remembered>>,
     /// Goes up when something was done that the store does not tell.
     outdated: AtomicU64,
+    /// Whose ends will be heard of.
+    pub watches: Watches,
 }
 
 struct Remembered {
     snapshot: Arc<Snapshot>,
     of: Moment,
     taken: Instant,
+    /// When all were looked at, and not only those that had changed.
+    looked: Instant,
 }
 
 impl Remembered {
@@ -85,9 +86,10 @@ struct Moment {
 }
 
 /// The one whose id begins so; none for nothing, which every id begins with.
-fn only<'a, T>(all: &'a [T], prefix: &str, id: fn(&T) -> &String) -> Option<Result<&'a T>> {
+fn only<'a, T>(all: &'a [Arc<T>], prefix: &str, id: fn(&T) -> &String) -> Option<Result<&'a T>> {
     let mut found = all
         .iter()
+        .map(Arc::as_ref)
         .filter(|one| !prefix.is_empty() && id(one).starts_with(prefix));
     let first = found.next()?;
     Some(match found.next() {
@@ -114,12 +116,21 @@ impl Snapshots {
         if let Some(snapshot) = newest.as_ref().and_then(|newest| newest.still_true(moment)) {
             return Ok(snapshot);
         }
-        let snapshot = Arc::new(Snapshot::take(engine)?);
+        let nothing = PodsView::default();
+        let (last, trusted) = match newest.as_ref() {
+            Some(last) => (&**last.snapshot, last.looked.elapsed() < LONGEST),
+            None => (&nothing, false),
+        };
+        let watched = |id: &str| trusted && self.watches.are_live(id);
+        let snapshot = Arc::new(Snapshot(engine.pods_view(last, watched)?));
+        let now = Instant::now();
+        let looked = newest.as_ref().map(|last| last.looked);
         *newest = Some(Remembered {
             snapshot: Arc::clone(&snapshot),
             // Looking may have settled something: then the next one looks again.
             of: moment,
-            taken: Instant::now(),
+            taken: now,
+            looked: looked.filter(|_| trusted).unwrap_or(now),
         });
         Ok(snapshot)
     }

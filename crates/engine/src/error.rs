@@ -277,6 +277,12 @@ pub enum Error {
         /// Where it was looked for.
         looked: Vec<PathBuf>,
     },
+    /// The kernel does not have the AppArmor profile that was asked for.
+    #[error("AppArmor profile {name} is not loaded")]
+    NoSuchProfile {
+        /// Its name.
+        name: String,
+    },
     /// The container did not end although it was killed.
     #[error(
         "container {id} does not end: tried to kill it, but it is still alive after {seconds} s"

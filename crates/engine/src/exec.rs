@@ -12,7 +12,7 @@ use crate::events::{self, ContainerEvent};
 use crate::model::{Container, Status};
 use crate::options::{ExecOptions, ParseError};
 use crate::rootfs_view::RootfsView;
-use crate::{Engine, Error, Result, names, spec, user};
+use crate::{Engine, Error, Result, apparmor, names, spec, user};
 
 /// A process that `exec` started. Dropping it leaves the process alone.
 pub struct ExecSession {
@@ -94,7 +94,8 @@ impl Engine {
         {
             return Err(ParseError::WorkingDir { path: path.clone() }.into());
         }
-        let process = self.exec_process(&container, options)?;
+        let mut process = self.exec_process(&container, options)?;
+        apparmor::require(&container.options, &mut process)?;
         let told = Told::new(self, &container, options);
         let end_command = match &told {
             Some(told) => {
@@ -150,17 +151,20 @@ impl Engine {
         }
     }
 
-    fn exec_process(&self, container: &Container, options: &ExecOptions) -> Result<Process> {
-        let bundle = self.store.container_dir(&container.id)?;
-        let config = bundle.join("config.json");
+    /// A container's first process, as it was started last.
+    pub(crate) fn first_process(&self, container: &Container) -> Result<Process> {
+        let config = self.store.container_dir(&container.id)?.join("config.json");
         let bad = |reason: String| Error::BadRecord {
             what: format!("{}: {reason}", config.display()),
         };
         let spec = Spec::load(&config).map_err(|e| bad(e.to_string()))?;
-        let init = spec
-            .process()
+        spec.process()
             .clone()
-            .ok_or_else(|| bad("no process".into()))?;
+            .ok_or_else(|| bad("no process".into()))
+    }
+
+    fn exec_process(&self, container: &Container, options: &ExecOptions) -> Result<Process> {
+        let init = self.first_process(container)?;
         if container.pod.is_some() && options.user.is_none() && !options.privileged {
             return Ok(spec::like_init(&init, options));
         }
@@ -169,7 +173,8 @@ impl Engine {
             .into_iter()
             .map(|layer| layer.path)
             .collect();
-        let view = RootfsView::new(Some(bundle.join("upper")), layers);
+        let upper = self.store.container_dir(&container.id)?.join("upper");
+        let view = RootfsView::new(Some(upper), layers);
         let identity = match &options.user {
             Some(user) => user::resolve(&view, user, &container.options.group_add)?,
             None => self.identity(container, &view)?,

@@ -124,7 +124,7 @@ impl Engine {
             runtimes: self.runtime_names(),
             default_runtime: "rctr".into(),
             security_options: facts.security_options(),
-            warnings: facts.missing_limits(),
+            warnings: facts.warnings(),
         })
     }
 

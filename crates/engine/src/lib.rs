@@ -5,6 +5,7 @@
 //! The command line, the CRI server and the builder all walk this road.
 #![deny(missing_docs)]
 
+mod apparmor;
 mod changes;
 mod check;
 mod commit;

@@ -19,7 +19,7 @@ use crate::pod::{self, PodMember, PodState};
 use crate::rootfs_view::RootfsView;
 use crate::user::Identity;
 use crate::{
-    Engine, Error, Result, events, files, health, lifecycle, rootless, settle, spec, user,
+    Engine, Error, Result, apparmor, events, files, health, lifecycle, rootless, settle, spec, user,
 };
 
 /// Which of a container's standard streams a front door wants.
@@ -232,6 +232,9 @@ impl Engine {
         };
         if !named.is_empty() {
             pod::give_devices(&named, &mut output.spec)?;
+        }
+        if let Some(process) = output.spec.process_mut() {
+            apparmor::require(&container.options, process)?;
         }
         let config = bundle.join("config.json");
         spec::save(&output.spec, &config)?;

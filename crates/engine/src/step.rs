@@ -22,7 +22,7 @@ use crate::model::{Container, ResolvedMount, ResolvedProcess, State};
 use crate::options::{NetworkMode, RunOptions};
 use crate::rootfs_view::RootfsView;
 use crate::start::seccomp_policy;
-use crate::{Engine, Error, LogStream, Result, files, names, settle, spec, time, user};
+use crate::{Engine, Error, LogStream, Result, apparmor, files, names, settle, spec, time, user};
 
 /// What a step runs, and on what.
 pub struct Step<'a> {
@@ -294,7 +294,7 @@ impl StepRunner<'_> {
         }
         let gateway = engine.bridge()?.gateway();
         let files = files::write(step.dir, container, None, gateway)?;
-        let output = spec::build(&spec::SpecInput {
+        let mut output = spec::build(&spec::SpecInput {
             container,
             user: &identity,
             files: &files,
@@ -304,6 +304,9 @@ impl StepRunner<'_> {
             facts: engine.facts(),
             pod: None,
         })?;
+        if let Some(process) = output.spec.process_mut() {
+            apparmor::require(&container.options, process)?;
+        }
         let config = step.dir.join("config.json");
         spec::save(&output.spec, &config)?;
         let launch = Launch {

@@ -92,6 +92,24 @@ pub enum Error {
         reason: String,
     },
 
+    /// The kernel's list of AppArmor profiles cannot be read.
+    #[error("read {}: {source}", .path.display())]
+    ProfileList {
+        /// The list.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+
+    /// The AppArmor profile of containers could not be loaded.
+    #[error("AppArmor enabled on system but the {profile} profile could not be loaded: {reason}")]
+    ProfileLoad {
+        /// Its name.
+        profile: &'static str,
+        /// What the tool that loads it says.
+        reason: String,
+    },
+
     /// A kernel parameter that is the whole host's, asked for in a namespace.
     #[error("sysctl {name} is not of a namespace that is made here: it would change the host")]
     HostSysctl {

@@ -6,6 +6,7 @@
 //! This crate knows bundles (config.json and a root filesystem), never image names.
 #![deny(missing_docs)]
 
+pub mod apparmor;
 mod attach;
 pub mod cgroup;
 mod client;

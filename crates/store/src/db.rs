@@ -153,6 +153,8 @@ const MIGRATIONS: &[&str] = &["
         layer TEXT NOT NULL,
         PRIMARY KEY (pod, layer)
     ) WITHOUT ROWID;
+", "
+    ALTER TABLE pods ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
 "];
 
 /// Opens the database of the store in `root`, and creates it if there is none.

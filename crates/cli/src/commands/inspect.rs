@@ -229,9 +229,9 @@ fn container(engine: &Engine, name: &str, size: bool) -> rctr_engine::Result<Jso
     let config = engine.config();
     let driver = &config.settings.log.driver;
     let paths = ContainerPaths::new(&config.root, &container, engine.has_log_file(&container));
-    Ok(json(&ContainerInspect::new(
-        &container, &paths, driver, size,
-    )))
+    let mut document = ContainerInspect::new(&container, &paths, driver, size);
+    document.app_armor_profile = engine.apparmor_profile(&container)?;
+    Ok(json(&document))
 }
 
 fn network(engine: &Engine, name: &str) -> rctr_engine::Result<Json> {

@@ -72,9 +72,13 @@ impl Service {
                             container.id
                         )));
                     }
+                    snapshots.watches.starting(&container.id);
                     let started = engine.start(&container.id, Streams::default());
                     snapshots.outdate();
-                    let started = started.map_err(|e| start_failure(&e))?;
+                    let started = started.map_err(|e| {
+                        snapshots.watches.not_started(&container.id);
+                        start_failure(&e)
+                    })?;
                     for warning in &started.warnings {
                         tracing::warn!(container = started.id, warning);
                     }
@@ -146,7 +150,7 @@ impl Service {
             Ok(snapshot
                 .containers
                 .iter()
-                .filter_map(Member::of)
+                .filter_map(|container| Member::of(container))
                 .filter(|member| filter.takes(member))
                 .map(|member| member.item())
                 .collect())

@@ -153,7 +153,7 @@ impl Service {
             let pods = snapshot.pods.iter();
             Ok(pods
                 .filter(|pod| filter.takes(pod))
-                .map(pod::item)
+                .map(|pod| pod::item(pod))
                 .collect())
         })
         .await

@@ -283,7 +283,7 @@ impl Service {
 }
 
 fn ready_pods(snapshot: &Snapshot) -> impl Iterator<Item = &Pod> {
-    let pods = snapshot.pods.iter();
+    let pods = snapshot.pods.iter().map(Arc::as_ref);
     pods.filter(|pod| pod.state == PodState::Ready)
 }
 

@@ -45,7 +45,7 @@ pub struct ContainerInspect {
     pub mount_label: String,
     /// Unused.
     pub process_label: String,
-    /// AppArmor profile.
+    /// AppArmor profile; the engine knows it ([`Engine::apparmor_profile`](crate::Engine::apparmor_profile)).
     pub app_armor_profile: String,
     /// Processes beside the first; nobody remembers them, so `null`.
     #[serde(rename = "ExecIDs")]
@@ -237,12 +237,7 @@ impl ContainerInspect {
                 .to_owned(),
             mount_label: String::new(),
             process_label: String::new(),
-            app_armor_profile: container
-                .options
-                .security
-                .apparmor
-                .clone()
-                .unwrap_or_default(),
+            app_armor_profile: String::new(),
             exec_ids: None,
             host_config: HostConfig::new(container, log_driver),
             graph_driver: graph_driver(paths),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
+use rctr_runtime::apparmor::DEFAULT_PROFILE;
 use rctr_runtime::cgroup::Cgroup;
 use rctr_runtime::{MonitorClient, WaitHandle};
 use rctr_store::Tx;
@@ -12,7 +13,7 @@ use super::{
     PodMember, PodMountSource, PodSeccomp, PodState, cdi, profiles,
 };
 use crate::create::{Created, NewRecord};
-use crate::model::{Container, Status};
+use crate::model::Container;
 use crate::options::{NetworkMode, Resources, RunOptions, SeccompChoice, SecurityOptions};
 use crate::rootfs_view::RootfsView;
 use crate::spec::{InPod, InPodMount};
@@ -93,41 +94,17 @@ impl Engine {
         Ok(images)
     }
 
-    /// The containers of all pods, newest first, their live state filled in.
-    ///
-    /// # Errors
-    /// Whatever hinders reading.
-    pub fn pod_containers(&self) -> Result<Vec<Container>> {
-        Ok(self.pod_containers_in_flux()?.0)
-    }
-
-    /// The same, and whether one of them is being started: then no record will tell when it runs.
-    ///
-    /// # Errors
-    /// Whatever hinders reading.
-    pub fn pod_containers_in_flux(&self) -> Result<(Vec<Container>, bool)> {
-        let members = self.records()?.into_iter().filter(|c| c.pod.is_some());
-        let (mut containers, mut starting) = (Vec::new(), false);
-        for record in members {
-            let was_live = record.state.status.is_live();
-            if let Some(container) = self.refresh(record)? {
-                starting |= was_live && container.state.status == Status::Created;
-                containers.push(container);
-            }
-        }
-        Ok((containers, starting))
-    }
-
     /// The containers of one pod, newest first, their live state filled in.
     ///
     /// # Errors
     /// Whatever hinders reading.
     pub fn containers_of(&self, pod: &str) -> Result<Vec<Container>> {
-        let records = self.records()?.into_iter();
-        let members = records.filter(|c| c.pod.as_ref().is_some_and(|member| member.pod == pod));
         let mut containers = Vec::new();
-        for container in members {
-            containers.extend(self.refresh(container)?);
+        for record in self.store.containers_with::<Container>(pod)? {
+            let member = record.doc.pod.as_ref();
+            if member.is_some_and(|member| member.pod == pod) {
+                containers.extend(self.refresh(record.doc)?);
+            }
         }
         Ok(containers)
     }
@@ -286,7 +263,8 @@ fn run_options(pod: &Pod, options: &PodContainerOptions) -> Result<RunOptions> {
             no_new_privileges: security.no_new_privileges,
             seccomp: seccomp(&security.seccomp)?,
             apparmor: match &security.apparmor {
-                PodApparmor::Unnamed | PodApparmor::RuntimeDefault => None,
+                PodApparmor::Unnamed => None,
+                PodApparmor::RuntimeDefault => Some(DEFAULT_PROFILE.into()),
                 PodApparmor::Unconfined => Some("unconfined".into()),
                 PodApparmor::Localhost(name) => Some(name.clone()),
             },

@@ -117,6 +117,7 @@ impl Engine {
         Ok(())
     }
 
+    /// What is pinned is found by the pod's id: the record need not tell yet.
     fn pin(&self, pod: &mut Pod) -> Result<()> {
         let own = |scope| scope == NamespaceScope::Pod;
         let (network, ipc) = (own(pod.options.network), own(pod.options.ipc));
@@ -155,7 +156,7 @@ impl Engine {
             user: pinned.user,
             shm: pinned.shm,
         };
-        self.save_pod(pod)
+        Ok(())
     }
 
     /// Any user may ping and use any port in a network of its own, as everywhere in rctr; then the configuration's.
@@ -261,15 +262,20 @@ impl Engine {
 
     /// The record says how a pod was made; a reboot has ended it since if its namespaces are gone.
     fn as_it_is(&self, mut pod: Pod) -> Pod {
+        if self.is_lost(&pod) {
+            pod.state = PodState::NotReady;
+        }
+        pod
+    }
+
+    /// Whether a pod that is ready by its record has lost what it needs.
+    pub(super) fn is_lost(&self, pod: &Pod) -> bool {
         let lost = || {
             !self.pins(&pod.id).exists()
                 || !self.pod_files(&pod.id).join("resolv.conf").exists()
                 || pod.options.pid == PidScope::Pod && self.pause_pid(&pod.id).is_none()
         };
-        if pod.state == PodState::Ready && lost() {
-            pod.state = PodState::NotReady;
-        }
-        pod
+        pod.state == PodState::Ready && lost()
     }
 
     /// Ends and gives back all that a pod has, in an order that can be gone through again after a crash.

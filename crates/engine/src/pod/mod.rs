@@ -14,6 +14,7 @@ mod options;
 mod pause;
 mod profiles;
 mod stats;
+mod view;
 
 pub use cdi::CdiError;
 pub(crate) use cdi::{check_devices, give_devices, is_cdi_name};
@@ -23,3 +24,4 @@ pub use options::*;
 pub use rctr_runtime::namespaces::Features;
 pub(crate) use stats::parse as parse_traffic;
 pub use stats::{ContainerStats, InterfaceStats, LayerStats, PodStats};
+pub use view::PodsView;

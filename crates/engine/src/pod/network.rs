@@ -46,7 +46,8 @@ impl Engine {
                 result: result.raw,
             }),
         });
-        self.save_pod(pod)
+        // It is recorded with the pod's being ready. Until then plugins take back without it what they have made.
+        Ok(())
     }
 
     fn join_bridge(&self, pod: &mut Pod) -> Result<()> {

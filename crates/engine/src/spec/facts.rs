@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use oci_spec::runtime::Capability;
+use rctr_runtime::apparmor;
 use rctr_runtime::cgroup::Hierarchies;
 use rctr_runtime::rootless::in_initial_namespace;
 use rustix::process::Resource;
@@ -119,7 +120,7 @@ impl HostFacts {
                 ["cpuset.mems.effective", "cpuset.effective_mems"],
                 "/sys/devices/system/node/online",
             ),
-            apparmor: read(Path::new("/sys/module/apparmor/parameters/enabled")).starts_with('Y'),
+            apparmor: apparmor::is_enabled(),
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
             hierarchies,
         }
@@ -154,8 +155,15 @@ impl HostFacts {
         options.into_iter().flatten().map(str::to_owned).collect()
     }
 
-    /// Limits that cannot be kept here, in the words of `docker info`.
-    pub(crate) fn missing_limits(&self) -> Vec<String> {
+    fn unconfined(&self) -> Option<String> {
+        let missing = self.apparmor && !apparmor::has_parser();
+        missing.then(|| {
+            "WARNING: No apparmor_parser: containers that name no profile run unconfined".into()
+        })
+    }
+
+    /// Limits that cannot be kept here, in the words of `docker info`, and what else protects less than it could.
+    pub(crate) fn warnings(&self) -> Vec<String> {
         let limits = &self.limits;
         let table = [
             (limits.memory, "memory limit"),
@@ -169,6 +177,7 @@ impl HostFacts {
             .iter()
             .filter(|(there, _)| !there)
             .map(|(_, what)| format!("WARNING: No {what} support"))
+            .chain(self.unconfined())
             .collect()
     }
 }

@@ -5,6 +5,7 @@ use oci_spec::runtime::{
 };
 
 use super::{HostFacts, SpecError, SpecInput, caps};
+use crate::apparmor;
 use crate::model::Container;
 use crate::options::{ExecOptions, RunOptions};
 use crate::resolve::set_env;
@@ -37,7 +38,7 @@ pub(super) fn build(input: &SpecInput, warnings: &mut Vec<String>) -> Result<Pro
     // libcontainer takes a field that says `false` for a wish to have it.
     process.set_no_new_privileges(options.security.no_new_privileges.then_some(true));
     process.set_oom_score_adj(oom_score_adj(options, facts, warnings));
-    process.set_apparmor_profile(apparmor_profile(options, facts, warnings));
+    process.set_apparmor_profile(apparmor_profile(input, warnings));
     Ok(process)
 }
 
@@ -88,11 +89,8 @@ pub(crate) fn exec_process(
     process.set_rlimits(init.rlimits().clone());
     process.set_no_new_privileges(init.no_new_privileges());
     process.set_oom_score_adj(init.oom_score_adj());
-    process.set_apparmor_profile(
-        init.apparmor_profile()
-            .clone()
-            .filter(|_| !options.privileged),
-    );
+    // As with Docker, whom the container is confined by stays, whatever else the process may do.
+    process.set_apparmor_profile(init.apparmor_profile().clone());
     Ok(process)
 }
 
@@ -253,20 +251,16 @@ fn oom_score_adj(
     Some(facts.oom_score_adj)
 }
 
-fn apparmor_profile(
-    options: &RunOptions,
-    facts: &HostFacts,
-    warnings: &mut Vec<String>,
-) -> Option<String> {
-    let wanted = options.security.apparmor.clone()?;
-    if options.privileged || wanted == "unconfined" {
-        return None;
+fn apparmor_profile(input: &SpecInput, warnings: &mut Vec<String>) -> Option<String> {
+    let options = &input.container.options;
+    let wanted = apparmor::wanted(options, input.pod.is_some())?;
+    if input.facts.apparmor {
+        return Some(wanted.to_owned());
     }
-    if !facts.apparmor {
+    if options.security.apparmor.is_some() {
         warnings.push(format!(
             "AppArmor is not enabled on this host. Profile {wanted} discarded."
         ));
-        return None;
     }
-    Some(wanted)
+    None
 }

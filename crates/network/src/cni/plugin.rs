@@ -1,7 +1,7 @@
 //! Running one plugin: environment, standard input, its answer.
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ impl Run<'_> {
         // Files in memory, not pipes: nothing blocks, whatever a plugin or a child that outlives it does with them.
         let started = || -> io::Result<(Child, File, File)> {
             let (mut stdin, stdout, stderr) = (memory()?, memory()?, memory()?);
-            serde_json::to_writer(&stdin, &self.config)?;
+            stdin.write_all(&serde_json::to_vec(&self.config)?)?;
             stdin.rewind()?;
             let child = self
                 .program()

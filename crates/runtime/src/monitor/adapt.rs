@@ -92,6 +92,8 @@ pub(super) fn adapt_process(process: &Process) -> (Process, Vec<String>) {
         // With HOME present libcontainer does not look into /etc/passwd.
         .set_env(Some(vec!["HOME=/".to_owned()]))
         .set_capabilities(None)
+        // It looks for /proc, which is not mounted yet.
+        .set_apparmor_profile(None)
         .set_oom_score_adj(None);
     // The user changes just before execve, too: until then it takes root's to mount.
     let mut user = process.user().clone();
@@ -200,12 +202,14 @@ mod tests {
             .cwd("/nosuch")
             .env(vec!["HOME=/h".to_owned(), "X=1".to_owned()])
             .oom_score_adj(-5)
+            .apparmor_profile("p")
             .build()
             .unwrap();
         let (adapted, warnings) = adapt_process(&process);
         assert_eq!(adapted.cwd(), Path::new("/"));
         assert_eq!(adapted.oom_score_adj(), None);
         assert!(adapted.capabilities().is_none());
+        assert_eq!(*adapted.apparmor_profile(), None);
         assert_eq!(adapted.args().as_ref().unwrap(), &["x"]);
         assert!(warnings.is_empty());
     }

@@ -185,6 +185,25 @@ impl Tx<'_> {
             .collect()
     }
 
+    /// The containers whose documents contain `text`, such as another record's id; the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Document`], [`Error::Database`].
+    pub fn containers_with<T: DeserializeOwned>(&self, text: &str) -> Result<Vec<Container<T>>> {
+        let sql = format!("{COLUMNS} WHERE instr(document, ?) ORDER BY rowid DESC");
+        let found = self.all(&sql, [text], container_row)?;
+        found.into_iter().map(parse).collect()
+    }
+
+    /// All containers' ids with their [versions](Container::version), the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn container_versions(&self) -> Result<Vec<(String, i64)>> {
+        let sql = "SELECT id, version FROM containers ORDER BY rowid DESC";
+        self.all(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
     /// The id of the container somebody means: a complete id, a name, or the beginning of an id, in this order.
     ///
     /// # Errors
@@ -354,6 +373,22 @@ impl Store {
     /// As there.
     pub fn containers<T: DeserializeOwned>(&self) -> Result<Vec<Container<T>>> {
         self.read(|tx| tx.containers())
+    }
+
+    /// [`Tx::containers_with`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn containers_with<T: DeserializeOwned>(&self, text: &str) -> Result<Vec<Container<T>>> {
+        self.read(|tx| tx.containers_with(text))
+    }
+
+    /// [`Tx::container_versions`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn container_versions(&self) -> Result<Vec<(String, i64)>> {
+        self.read(|tx| tx.container_versions())
     }
 
     /// [`Tx::resolve_container`].

@@ -34,7 +34,8 @@ impl Tx<'_> {
     /// [`Error::Document`], [`Error::Database`].
     pub fn replace_pod(&self, id: &str, doc: &impl Serialize) -> Result<bool> {
         let text = to_json("pod", doc)?;
-        let changed = self.execute("UPDATE pods SET document = ? WHERE id = ?", (text, id))?;
+        let sql = "UPDATE pods SET document = ?, version = version + 1 WHERE id = ?";
+        let changed = self.execute(sql, (text, id))?;
         Ok(changed > 0)
     }
 
@@ -76,6 +77,15 @@ impl Tx<'_> {
         )?;
         texts.iter().map(|text| from_json("pod", text)).collect()
     }
+
+    /// All pods' ids, oldest first, each with a number that grows with every change of its document.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn pod_versions(&self) -> Result<Vec<(String, i64)>> {
+        let sql = "SELECT id, version FROM pods ORDER BY rowid";
+        self.all(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
 }
 
 impl Store {
@@ -85,6 +95,14 @@ impl Store {
     /// As there.
     pub fn pods<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>> {
         self.read(|tx| tx.pods(prefix))
+    }
+
+    /// [`Tx::pod_versions`] in a transaction of its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pod_versions(&self) -> Result<Vec<(String, i64)>> {
+        self.read(|tx| tx.pod_versions())
     }
 }
 
@@ -98,6 +116,7 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let write = |work: &dyn Fn(&Tx<'_>) -> Result<()>| store.write(|tx| work(tx));
         write(&|tx| tx.insert_pod("ab1", "web_0", &"one")).unwrap();
+        assert_eq!(store.pod_versions().unwrap(), [("ab1".to_owned(), 1)]);
         write(&|tx| tx.insert_pod("ab2", "web_1", &"two")).unwrap();
         let taken = write(&|tx| tx.insert_pod("ff", "web_0", &"x")).unwrap_err();
         assert!(matches!(taken, Error::NameTaken { by, .. } if by == "ab1"));
@@ -106,6 +125,8 @@ mod tests {
         assert!(store.pods::<String>("b").unwrap().is_empty());
         store.write(|tx| tx.replace_pod("ab1", &"changed")).unwrap();
         assert_eq!(store.pods::<String>("ab1").unwrap(), ["changed"]);
+        let versions = store.pod_versions().unwrap();
+        assert_eq!(versions, [("ab1".to_owned(), 2), ("ab2".to_owned(), 1)]);
         assert!(store.write(|tx| tx.remove_pod("ab1")).unwrap());
         assert!(!store.write(|tx| tx.remove_pod("ab1")).unwrap());
         assert!(!store.write(|tx| tx.replace_pod("ab1", &"x")).unwrap());

@@ -230,6 +230,10 @@ fn no_change_of_a_container_is_lost() {
     let container = store.container::<i32>("abc").unwrap().unwrap();
     assert_eq!((container.doc, container.version), (100, 101));
     assert_eq!(store.replace_container("abc", 101, &7).unwrap(), 102);
+    let versions = store.container_versions().unwrap();
+    assert_eq!(versions, [("abc".to_owned(), 102)]);
+    assert_eq!(store.containers_with::<i32>("7").unwrap()[0].id, "abc");
+    assert!(store.containers_with::<i32>("8").unwrap().is_empty());
     assert!(matches!(
         store.replace_container("abc", 101, &8),
         Err(Error::Conflict { .. })

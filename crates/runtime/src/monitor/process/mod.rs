@@ -28,6 +28,7 @@ use self::steps::{
 use super::caps::CapabilitySets;
 use super::hooks;
 use super::mounts::Mounts;
+use crate::apparmor;
 use crate::client::set_window_size;
 use crate::defaults;
 use crate::environment::bytes_of;
@@ -55,6 +56,7 @@ struct Prepared {
     gid: u32,
     groups: Vec<u32>,
     limits: Vec<PosixRlimit>,
+    apparmor: Option<String>,
     capabilities: CapabilitySets,
     no_new_privileges: bool,
     seccomp: Option<Rc<Program>>,
@@ -135,6 +137,10 @@ impl ProcessExecutor {
             gid: process.user().gid(),
             groups: process.user().additional_gids().clone().unwrap_or_default(),
             limits: super::adapt::limits(process).0,
+            apparmor: process
+                .apparmor_profile()
+                .clone()
+                .filter(|profile| !profile.is_empty()),
             capabilities: CapabilitySets::new(process.capabilities().as_ref()),
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             seccomp,
@@ -263,6 +269,9 @@ impl Prepared {
         let create = self.mounts.is_some();
         enter_directory(&self.cwd, create).map_err(Failure::at(Step::WorkingDirectory))?;
 
+        if let Some(profile) = &self.apparmor {
+            apparmor::confine_program(profile).map_err(Failure::at(Step::Apparmor))?;
+        }
         set_limits(&self.limits).map_err(Failure::at(Step::Limits))?;
         let keep_admin = self.seccomp.is_some() && !self.no_new_privileges;
         self.capabilities

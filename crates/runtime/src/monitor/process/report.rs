@@ -37,6 +37,7 @@ pub(super) enum Step {
     Monitor,
     Descriptors,
     WorkingDirectory,
+    Apparmor,
     Limits,
     Capabilities,
     Seccomp,
@@ -109,6 +110,7 @@ impl Failure {
             Step::User => init_failed("change to the user", &reason),
             Step::Monitor => init_failed("look for the monitor", &reason),
             Step::Descriptors => init_failed("close descriptors", &reason),
+            Step::Apparmor => init_failed("apply the AppArmor profile", &reason),
             Step::Limits => init_failed("set resource limits", &reason),
             Step::Capabilities => init_failed("set capabilities", &reason),
         }
