@@ -131,7 +131,7 @@ def compare_json(report: Report, question: str, docker: str, rctr: str, lines: b
 
 def compare(report: Report, sides: list[Side], argv: list[str], as_json=False, json_lines=False, seconds=60):
     docker, rctr = (side.ask(argv, seconds) for side in sides)
-    if argv[0] == "images":  # Docker has no order among images of the same age.
+    if argv[0] in ("images", "diff"):  # Docker has no order among images of the same age, and none among changes.
         docker, rctr = ((code, "\n".join(sorted(out.splitlines())), err) for code, out, err in (docker, rctr))
     question = " ".join(word if word and " " not in word else repr(word) for word in argv)
     if docker[0] != rctr[0]:

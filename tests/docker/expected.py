@@ -31,7 +31,6 @@ EXPECTED = (
     (r"^exec nonet ip -o addr", r"^stdout$", "loopback has ::1 since Docker 27"),
     (r"^exec --privileged", r"exit code", "capabilities that the host cannot give are left out with a warning"),
     (r"^logs --tail x", r"", "a number that is none is refused"),
-    (r"^run -d -a", r"exit code", "--attach is not there yet"),
     (r"-w /etc/passwd", r"exit code", "a file as working directory is found by the kernel, at the start"),
     (r"--network (container:)?nosuch", r"", "a network that is not there is refused at once"),
     (r"^(system|image|container)$", r"stderr|stdout", "rctr's own help"),

@@ -159,20 +159,14 @@ fn requests_and_limits_of_a_course() {
         assert_eq!(pod.cri.sh(&id, "cat /proc/1/oom_score_adj"), "997");
 
         // In place, as a kubelet resizes it; what it does not name stays.
-        let request = api::UpdateContainerResourcesRequest {
-            container_id: id.clone(),
-            linux: Some(api::LinuxContainerResources {
-                cpu_period: 20_000,
-                cpu_quota: 10_000,
-                memory_limit_in_bytes: 40 << 20,
-                memory_swap_limit_in_bytes: 40 << 20,
-                ..Default::default()
-            }),
+        let to = api::LinuxContainerResources {
+            cpu_period: 20_000,
+            cpu_quota: 10_000,
+            memory_limit_in_bytes: 40 << 20,
+            memory_swap_limit_in_bytes: 40 << 20,
             ..Default::default()
         };
-        pod.cri
-            .runtime(async |c| c.update_container_resources(request).await)
-            .expect("UpdateContainerResources");
+        pod.cri.resize(&id, to);
         assert_eq!(cpu_max(&pod, &id), "10000 20000", "{driver}");
         assert_eq!(memory(&id), "41943040", "{driver}");
         let now = value(&pod, &id, "cpu", "cpu.shares", "cpu.weight");
@@ -253,18 +247,12 @@ fn a_pod_has_limits_of_its_own_and_what_running_it_costs() {
         let pod = pod(driver, "limited", Some(limits));
         let id = pod.run(with("c", resources(100, Some(500), None, 900)));
         // A shorter period with the old quota would be more than the pod has.
-        let request = api::UpdateContainerResourcesRequest {
-            container_id: id.clone(),
-            linux: Some(api::LinuxContainerResources {
-                cpu_period: 20_000,
-                cpu_quota: 10_000,
-                ..Default::default()
-            }),
+        let to = api::LinuxContainerResources {
+            cpu_period: 20_000,
+            cpu_quota: 10_000,
             ..Default::default()
         };
-        pod.cri
-            .runtime(async |c| c.update_container_resources(request).await)
-            .expect("UpdateContainerResources");
+        pod.cri.resize(&id, to);
         assert_eq!(cpu_max(&pod, &id), "10000 20000", "{driver}");
         let of_pod = |controller: &str| {
             let dir = cgroup(&pod, &id, controller);

@@ -274,20 +274,14 @@ fn limits_are_set_told_and_changed() {
     };
     assert_eq!(Some(told()), config.linux.and_then(|l| l.resources));
     assert_eq!(pod.cri.sh(&id, "cat /proc/1/oom_score_adj"), "900");
-    let request = api::UpdateContainerResourcesRequest {
-        container_id: id.clone(),
-        linux: Some(api::LinuxContainerResources {
-            cpu_period: 100_000,
-            cpu_quota: 50_000,
-            memory_limit_in_bytes: 40 << 20,
-            memory_swap_limit_in_bytes: 40 << 20,
-            ..Default::default()
-        }),
+    let to = api::LinuxContainerResources {
+        cpu_period: 100_000,
+        cpu_quota: 50_000,
+        memory_limit_in_bytes: 40 << 20,
+        memory_swap_limit_in_bytes: 40 << 20,
         ..Default::default()
     };
-    pod.cri
-        .runtime(async |c| c.update_container_resources(request).await)
-        .expect("UpdateContainerResources");
+    pod.cri.resize(&id, to);
     let now = told();
     assert_eq!(
         (now.cpu_quota, now.memory_limit_in_bytes),

@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use rctr_cri::api;
-use rctr_tests::cri::{Cri, Pod, container, mount, shell};
+use rctr_tests::cri::{Cri, Pod, container, mount, run_alone, shell};
 use rctr_tests::{http_get, wait_for};
 
 #[test]
@@ -64,28 +64,12 @@ fn replicas_start_at_once() {
         .map(|n| cri.pod_config(&format!("replica{n}")))
         .collect();
     let started = configs.iter().map(|config| {
-        let mut client = cri.runtime_client();
-        let config = config.clone();
-        async move {
-            let request = api::RunPodSandboxRequest {
-                config: Some(config.clone()),
-                runtime_handler: String::new(),
-            };
-            let pod = client.run_pod_sandbox(request).await?.into_inner();
-            let request = api::CreateContainerRequest {
-                pod_sandbox_id: pod.pod_sandbox_id,
-                config: Some(container("main", "busybox", &["sleep", "1000"])),
-                sandbox_config: Some(config),
-            };
-            let container_id = client
-                .create_container(request)
-                .await?
-                .into_inner()
-                .container_id;
-            client
-                .start_container(api::StartContainerRequest { container_id })
-                .await
-        }
+        let client = cri.runtime_client();
+        run_alone(
+            client,
+            config.clone(),
+            container("main", "busybox", &["sleep", "1000"]),
+        )
     });
     for outcome in cri.wait(futures_util::future::join_all(started)) {
         outcome.expect("a replica");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 use rctr_cri::api;
-use rctr_tests::cri::{Cri, sharing, shell};
+use rctr_tests::cri::{Cri, run_in, sharing, shell};
 use rctr_tests::entries;
 use tonic::Code;
 
@@ -114,22 +114,9 @@ fn a_container_whose_making_was_interrupted_is_made_by_the_retry() {
     let pod = cri.run_pod(&config);
     for (n, after) in MOMENTS.into_iter().enumerate() {
         let container = shell(&format!("c{n}"), "sleep 1000");
-        let mut client = cri.runtime_client();
-        let request = api::CreateContainerRequest {
-            pod_sandbox_id: pod.clone(),
-            config: Some(container.clone()),
-            sandbox_config: Some(config.clone()),
-        };
-        let _ = interrupted(&cri, after, async move {
-            let container_id = client
-                .create_container(request)
-                .await?
-                .into_inner()
-                .container_id;
-            client
-                .start_container(api::StartContainerRequest { container_id })
-                .await
-        });
+        let client = cri.runtime_client();
+        let run = run_in(client, pod.clone(), config.clone(), container.clone());
+        let _ = interrupted(&cri, after, run);
         let id = match cri.try_create(&pod, &config, container.clone()) {
             Ok(id) => {
                 cri.start_container(&id);

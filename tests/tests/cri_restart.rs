@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rctr_cri::api;
-use rctr_tests::cri::{Cri, shell, within};
+use rctr_tests::cri::{Cri, run_alone, shell, within};
 use rctr_tests::wait_for;
 use tonic::Code;
 
@@ -108,26 +108,8 @@ const FOUND: Duration = Duration::from_secs(1);
 fn crowd(cri: &Cri, script: &str) -> Vec<String> {
     use futures_util::StreamExt;
     let made = (0..CROWD).map(|n| {
-        let mut client = cri.runtime_client();
         let config = cri.pod_config(&format!("pod{n}"));
-        let container = shell("main", script);
-        async move {
-            let request = api::RunPodSandboxRequest {
-                config: Some(config.clone()),
-                runtime_handler: String::new(),
-            };
-            let pod = client.run_pod_sandbox(request).await?.into_inner();
-            let request = api::CreateContainerRequest {
-                pod_sandbox_id: pod.pod_sandbox_id,
-                config: Some(container),
-                sandbox_config: Some(config),
-            };
-            let made = client.create_container(request).await?.into_inner();
-            let container_id = made.container_id.clone();
-            let start = api::StartContainerRequest { container_id };
-            client.start_container(start).await?;
-            Ok::<_, tonic::Status>(made.container_id)
-        }
+        run_alone(cri.runtime_client(), config, shell("main", script))
     });
     let all = futures_util::stream::iter(made).buffered(8).collect();
     let all: Vec<_> = cri.wait(all);

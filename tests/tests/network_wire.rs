@@ -53,6 +53,44 @@ fn macvlan_and_ipvlan_are_on_the_wire_of_their_parent() {
 }
 
 #[test]
+fn a_macvlan_has_the_mode_that_was_asked_for() {
+    let env = env_with_busybox();
+    let machine = Machine::new(&env);
+    machine.sh("ip link add wire7 type veth peer name wire8 && ip link set wire7 up");
+    if !kernel_has(&machine, "link wire7 name try0 type macvlan") {
+        return;
+    }
+    for (driver, mode) in [
+        ("macvlan", "bridge"),
+        ("macvlan", "private"),
+        ("macvlan", "vepa"),
+        ("macvlan", "passthru"),
+        ("ipvlan", "l2"),
+        ("ipvlan", "l3"),
+        ("ipvlan", "l3s"),
+    ] {
+        let option = format!("-o {driver}_mode={mode} -o parent=wire7");
+        let create = format!("network create -d {driver} {option} --subnet 10.69.0.0/24 moded");
+        machine.rctr(&create).ok();
+        machine
+            .rctr("run -d --name one --network moded busybox sleep 99")
+            .ok();
+        let pid = env.inspect("one")["State"]["Pid"].to_string();
+        let link = machine.sh(&format!("nsenter -t {pid} -n ip -d link show eth0"));
+        let words = match mode {
+            "l2" | "l3" | "l3s" => format!("ipvlan  mode {mode}"),
+            mode => format!("macvlan mode {mode}"),
+        };
+        assert!(link.contains(&words), "{words}: {link}");
+        machine.rctr("rm -f one").ok();
+        machine.rctr("network rm moded").ok();
+    }
+    machine
+        .rctr("network create -d macvlan -o macvlan_mode=l2 -o parent=wire7 moded")
+        .refused(1, "macvlan_mode");
+}
+
+#[test]
 fn a_vlan_is_made_for_its_networks_and_goes_with_the_last() {
     let env = env_with_busybox();
     let machine = Machine::new(&env);

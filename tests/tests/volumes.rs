@@ -462,7 +462,11 @@ fn volumes_of_another_container() {
         "busybox",
     ])
     .ok();
-    assert_eq!(env.inspect("to")["HostConfig"]["VolumesFrom"][0], "from");
+    let to = env.inspect("to");
+    assert_eq!(to["HostConfig"]["VolumesFrom"][0], "from");
+    let mounts = to["Mounts"].as_array().expect("mounts").iter();
+    assert!(mounts.clone().all(|mount| mount["Mode"] == ""), "{to}");
+    assert_eq!(mounts.len(), 3);
     // The last one to go takes the anonymous volume along.
     env.rctr(["rm", "-v", "from"]).ok();
     env.rctr(["start", "to"]).ok();

@@ -41,6 +41,8 @@ impl Engine {
                 }
                 mount.spec.read_only |= from.read_only;
                 mount.spec.copy = false;
+                // That is what the other one's flag said.
+                mount.spec.mode.clear();
                 inherited.retain(|other| !same_path(&other.spec.target, &mount.spec.target));
                 inherited.push(mount);
             }

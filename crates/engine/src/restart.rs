@@ -194,8 +194,8 @@ impl Engine {
         Ok(true)
     }
 
-    /// After a boot: starts the containers whose policy says so, the oldest first, one that needs another's network
-    /// after that one. Gives the names of those that could not be started, and why.
+    /// After a boot: starts the containers whose policy says so, the oldest first, one that needs another's
+    /// namespaces after that one. Gives the names of those that could not be started, and why.
     ///
     /// # Errors
     /// The containers cannot be listed.
@@ -212,8 +212,12 @@ impl Engine {
                 }
             }
             // Some may have needed one that came later.
-            let again =
-                |(_, error): &(Container, Error)| matches!(error, Error::JoinNotRunning { .. });
+            let again = |(_, error): &(Container, Error)| {
+                matches!(
+                    error,
+                    Error::JoinNotRunning { .. } | Error::JoinNamespace { .. }
+                )
+            };
             if failed.len() == before || !failed.iter().any(again) {
                 let named = failed.into_iter();
                 return Ok(named

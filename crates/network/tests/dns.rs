@@ -310,6 +310,79 @@ fn a_question_that_nobody_answers_fails_in_time() {
     );
 }
 
+/// Sends the same query over one connection again and again, without taking the answers, until nothing more goes out.
+fn stuff(stream: &mut TcpStream, query: &[u8]) -> usize {
+    let message = [&(query.len() as u16).to_be_bytes()[..], query].concat();
+    let many = message.repeat(100);
+    stream
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
+    let mut sent = 0;
+    // Some megabytes lie in the kernel's buffers on both sides.
+    while sent < 64 << 20 {
+        match stream.write(&many) {
+            Ok(count) => sent += count,
+            Err(_) => break,
+        }
+    }
+    sent
+}
+
+#[test]
+fn who_takes_no_answers_is_not_heard_and_gets_them_all_in_the_end() {
+    let lab = Lab::start();
+    let netns = new_netns().unwrap();
+    lab.host(|all| all.push(host("aaa", "first", "10.5.0.2", false)));
+    let end = lab.attach("aaa", &netns);
+    let question = query("first", A);
+    run_in(&netns, || {
+        let mut stream = TcpStream::connect(SERVER).unwrap();
+        let sent = stuff(&mut stream, &question);
+        assert!(sent < 64 << 20, "the server takes whatever comes");
+        let whole = sent / (question.len() + 2);
+        stream
+            .set_read_timeout(Some(Duration::from_secs(8)))
+            .unwrap();
+        for _ in 0..whole {
+            let mut head = [0; 2];
+            stream.read_exact(&mut head).unwrap();
+            let mut answer = vec![0; usize::from(u16::from_be_bytes(head))];
+            stream.read_exact(&mut answer).unwrap();
+            assert_eq!(address(&answer), Ipv4Addr::new(10, 5, 0, 2));
+        }
+    });
+    drop(end);
+    lab.finish();
+}
+
+#[test]
+fn one_container_does_not_take_the_place_of_all_others() {
+    let lab = Lab::start();
+    let (greedy, other) = (new_netns().unwrap(), new_netns().unwrap());
+    let silent = |netns: &OwnedFd, ip: &str| run_in(netns, || UdpSocket::bind((ip, 53)).unwrap());
+    let deaf = silent(&greedy, "127.0.0.9");
+    upstream(&other, Ipv4Addr::new(127, 0, 0, 9));
+    lab.host(|all| {
+        for (id, name) in [("aaa", "first"), ("bbb", "second")] {
+            let mut one = host(id, name, "10.5.0.2", true);
+            one.servers = vec!["127.0.0.9".parse().unwrap()];
+            all.push(one);
+        }
+    });
+    let ends = [lab.attach("aaa", &greedy), lab.attach("bbb", &other)];
+    let question = query("www.example", A);
+    run_in(&greedy, || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        for _ in 0..2000 {
+            socket.send_to(&question, SERVER).unwrap();
+        }
+    });
+    let answer = ask(&other, &question).expect("an answer");
+    assert_eq!(address(&answer), Ipv4Addr::new(192, 0, 2, 7));
+    drop((ends, deaf));
+    lab.finish();
+}
+
 #[test]
 fn answers_take_less_than_a_millisecond() {
     let lab = Lab::start();

@@ -5,9 +5,9 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
-use rustix::fs::{CWD, MemfdFlags, SealFlags, StatVfsMountFlags};
-use rustix::mount::OpenTreeFlags;
+use rustix::fs::{MemfdFlags, SealFlags, StatVfsMountFlags};
 
 /// Executes this program again, unless its file cannot be written to already. Returns where that is impossible.
 pub fn protect() {
@@ -17,34 +17,9 @@ pub fn protect() {
         return;
     }
     // A kernel or a user who may do neither is told by the container's other steps, if it matters.
-    if let Ok(file) = mounted_read_only().or_else(|_| sealed_copy()) {
+    let mounted = rctr_runtime::open_read_only(Path::new("/proc/self/exe"));
+    if let Ok(file) = mounted.or_else(|_| sealed_copy()) {
         let _ = execute(&file);
-    }
-}
-
-fn mounted_read_only() -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let file = rustix::mount::open_tree(CWD, "/proc/self/exe", flags)?;
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
-    // SAFETY: reads a C string and one mount_attr of the size given.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            file.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attributes,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    match result {
-        0 => Ok(file),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 

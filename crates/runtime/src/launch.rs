@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use crate::attach::AttachStream;
 use crate::client::Connection;
 use crate::error::{Error, Result, StartError};
+use crate::monitor::{reset_signals, set_attributes};
 use crate::protocol::Reply;
 use crate::rootless;
 use crate::spec::{AttachOptions, Launch, LaunchFds};
@@ -153,26 +154,27 @@ fn memfd(handover: &Handover) -> Result<OwnedFd> {
     make().map_err(|e| Error::system("memfd_create", e))
 }
 
-/// Opens the monitor's binary on a detached read-only bind mount (CVE-2019-5736).
-/// Kernels before 5.12 cannot make one: there the file itself is used.
+/// The monitor's binary, protected. Kernels before 5.12 cannot do it: there the file itself is used.
 fn protected_binary(path: &Path) -> Result<OwnedFd> {
-    use rustix::mount::OpenTreeFlags;
+    use rustix::fs::{Mode, OFlags, open};
 
-    let read_only = || -> rustix::io::Result<OwnedFd> {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let tree = rustix::mount::open_tree(rustix::fs::CWD, path, flags)?;
-        set_read_only(&tree)?;
-        Ok(tree)
-    };
-    read_only()
-        .or_else(|_| {
-            rustix::fs::open(
-                path,
-                rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
-                rustix::fs::Mode::empty(),
-            )
-        })
+    open_read_only(path)
+        .or_else(|_| open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()))
         .map_err(|e| Error::file("open", path, e))
+}
+
+/// Opens a program on a read-only mount that is attached nowhere: who reaches it through /proc/PID/exe of a process that
+/// executes it cannot write to it (CVE-2019-5736).
+///
+/// # Errors
+/// The kernel's; one before 5.12 cannot do it, and neither can an ordinary user.
+pub fn open_read_only(program: &Path) -> io::Result<OwnedFd> {
+    use rustix::mount::{OpenTreeFlags, open_tree};
+
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(rustix::fs::CWD, program, flags)?;
+    set_attributes(tree.as_fd(), libc::MS_RDONLY, 0, 0, false)?;
+    Ok(tree)
 }
 
 /// Forks and executes the binary `fds[2]` with `fds` as its descriptors 3, 4, 5, …
@@ -261,14 +263,7 @@ extern "C" fn run_child(argument: *mut libc::c_void) -> libc::c_int {
             return *libc::__errno_location();
         }
 
-        let default: libc::sigaction = std::mem::zeroed();
-        for signal in 1..=64 {
-            libc::sigaction(signal, &default, std::ptr::null_mut());
-        }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-
+        reset_signals();
         libc::syscall(
             libc::SYS_execveat,
             BINARY_FD,
@@ -330,33 +325,6 @@ fn died_silently(monitor: &Path, end: Option<WaitStatus>) -> StartError {
     StartError::Monitor {
         step: String::from_utf8_lossy(monitor.as_os_str().as_bytes()).into_owned(),
         reason,
-    }
-}
-
-fn set_read_only(tree: &OwnedFd) -> rustix::io::Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
-    // SAFETY: reads one mount_attr of the size given.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attributes,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    match result {
-        0 => Ok(()),
-        _ => Err(
-            rustix::io::Errno::from_io_error(&io::Error::last_os_error())
-                .unwrap_or(rustix::io::Errno::IO),
-        ),
     }
 }
 

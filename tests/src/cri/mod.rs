@@ -1,5 +1,6 @@
 //! `rctr cri` under test, and the requests that a kubelet would send it.
 
+mod crowd;
 mod pod;
 
 use std::cell::RefCell;
@@ -17,6 +18,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
+pub use self::crowd::{run_alone, run_in};
 pub use self::pod::{Pod, limits, mount, secured, sharing};
 use crate::{Env, EnvBuilder, wait_for, wait_for_some};
 
@@ -281,6 +283,17 @@ impl Cri {
         let id = self.create(pod, pod_config, config);
         self.start_container(&id);
         id
+    }
+
+    /// UpdateContainerResources.
+    pub fn resize(&self, id: &str, to: api::LinuxContainerResources) {
+        let request = api::UpdateContainerResourcesRequest {
+            container_id: id.into(),
+            linux: Some(to),
+            ..Default::default()
+        };
+        self.runtime(async |c| c.update_container_resources(request).await)
+            .unwrap_or_else(|e| self.fail("UpdateContainerResources", &e));
     }
 
     /// StopContainer.

@@ -101,16 +101,7 @@ const POD_KIND: Kind = Kind {
     type_name: "*formatter.ContainerContext",
 };
 
-const TABLE: [&str; 7] = [
-    "ID",
-    "Image",
-    "Command",
-    "RunningFor",
-    "Status",
-    "Ports",
-    "Names",
-];
-const TABLE_WITH_SIZE: [&str; 8] = [
+const TABLE: [&str; 8] = [
     "ID",
     "Image",
     "Command",
@@ -143,8 +134,9 @@ pub fn run(app: &App, command: &str, args: &PsArgs) -> Result {
     require_none(command, &args.surplus)?;
     let table: &[&'static str] = match (args.pods, args.size) {
         (true, _) => &TABLE_OF_PODS,
-        (false, true) => &TABLE_WITH_SIZE,
-        (false, false) => &TABLE,
+        (false, true) => &TABLE,
+        // Without the size.
+        (false, false) => &TABLE[..7],
     };
     let layout = Layout::new(args.quiet, args.list.format.as_deref(), table, RAW);
     let filters = Filters::parse(command, &args.list.filter)?;

@@ -69,12 +69,11 @@ pub struct VolumeOptions {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub subpath: String,
     /// How a volume that is not there is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub driver_config: Option<DriverConfig>,
+    pub driver_config: DriverConfig,
 }
 
 /// `DriverConfig` of [`VolumeOptions`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DriverConfig {
     /// The driver.
@@ -130,16 +129,15 @@ pub(super) fn mount_request(mount: &MountSpec) -> Option<MountRequest> {
     };
     let has_bind_options = bind_options != BindOptions::default();
     let subpath = mount.subpath.clone().unwrap_or_default();
-    let driver = mount.volume_driver.is_some() || !mount.volume_options.is_empty();
     let volume_options = VolumeOptions {
         // Docker copies nothing into a part of a volume, and does not say so.
         no_copy: !mount.copy && subpath.is_empty(),
         labels: mount.volume_labels.clone(),
         subpath: subpath.clone(),
-        driver_config: driver.then(|| DriverConfig {
+        driver_config: DriverConfig {
             name: mount.volume_driver.clone().unwrap_or_default(),
             options: mount.volume_options.clone(),
-        }),
+        },
     };
     let has_volume_options =
         mount.kind == MountKind::Volume && volume_options != VolumeOptions::default();
@@ -187,7 +185,7 @@ mod tests {
         );
         assert_eq!(
             shown("src=data,dst=/v,volume-nocopy,readonly"),
-            r#"{"Type":"volume","Source":"data","Target":"/v","ReadOnly":true,"VolumeOptions":{"NoCopy":true}}"#
+            r#"{"Type":"volume","Source":"data","Target":"/v","ReadOnly":true,"VolumeOptions":{"NoCopy":true,"DriverConfig":{}}}"#
         );
         assert_eq!(
             shown("type=bind,src=/x,dst=/y,bind-propagation=rslave"),

@@ -64,6 +64,19 @@ impl Endpoint {
         }
     }
 
+    /// The connection that is kept, made anew if the receiver has closed it.
+    pub(super) fn keep<'a>(
+        &self,
+        kept: &'a mut Option<Connection>,
+        patience: Duration,
+    ) -> io::Result<&'a mut Connection> {
+        let connection = match kept.take().filter(|connection| !connection.is_closed()) {
+            Some(connection) => connection,
+            None => self.connect(patience)?,
+        };
+        Ok(kept.insert(connection))
+    }
+
     /// Connects. Writing takes no longer than `patience`.
     pub(super) fn connect(&self, patience: Duration) -> io::Result<Connection> {
         match self {

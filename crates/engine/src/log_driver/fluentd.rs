@@ -73,17 +73,8 @@ impl Fluentd {
     }
 
     fn connect(&mut self) -> io::Result<&mut Connection> {
-        if self.connection.as_ref().is_some_and(Connection::is_closed) {
-            self.connection = None;
-        }
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self
-                .endpoint
-                .connect(self.patience)
-                .map_err(|e| io::Error::new(e.kind(), format!("dial {}: {e}", self.endpoint)))?,
-        };
-        Ok(self.connection.insert(connection))
+        let kept = self.endpoint.keep(&mut self.connection, self.patience);
+        kept.map_err(|e| io::Error::new(e.kind(), format!("dial {}: {e}", self.endpoint)))
     }
 
     /// `[tag, [[time, record], …], {…}]`.

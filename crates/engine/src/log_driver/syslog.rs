@@ -97,17 +97,8 @@ impl Syslog {
     }
 
     fn connect(&mut self) -> io::Result<&mut Connection> {
-        if self.connection.as_ref().is_some_and(Connection::is_closed) {
-            self.connection = None;
-        }
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self
-                .endpoint
-                .connect(PATIENCE)
-                .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", self.endpoint)))?,
-        };
-        Ok(self.connection.insert(connection))
+        let kept = self.endpoint.keep(&mut self.connection, PATIENCE);
+        kept.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", self.endpoint)))
     }
 
     fn message(&self, record: &Record) -> Vec<u8> {

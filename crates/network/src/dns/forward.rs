@@ -224,13 +224,19 @@ fn exchange(
     }
 }
 
-/// The first message of a stream, if it is complete (RFC 1035 4.2.2).
-pub(super) fn take_message(seen: &mut Vec<u8>) -> Option<Vec<u8>> {
+/// Where the first message of a stream ends, if it is complete (RFC 1035 4.2.2).
+fn message_end(seen: &[u8]) -> Option<usize> {
     let length = usize::from(u16::from_be_bytes(*seen.first_chunk()?));
-    if seen.len() < 2 + length {
-        return None;
-    }
-    let message = seen[2..2 + length].to_vec();
-    seen.drain(..2 + length);
-    Some(message)
+    (seen.len() >= 2 + length).then_some(2 + length)
+}
+
+/// Whether the first message of a stream is complete.
+pub(super) fn has_message(seen: &[u8]) -> bool {
+    message_end(seen).is_some()
+}
+
+/// The first message of a stream, if it is complete.
+pub(super) fn take_message(seen: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let end = message_end(seen)?;
+    Some(seen.drain(..end).skip(2).collect())
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Source;
 use super::control::{self, Request};
@@ -42,6 +43,7 @@ pub fn serve(
     let failed = |e: io::Error| Error::Dns {
         reason: format!("{}: {e}", socket.display()),
     };
+    allow_many_descriptors();
     let listener = control::bind(socket).map_err(failed)?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|e| failed(e.into()))?;
     let mut server = Server {
@@ -65,6 +67,17 @@ pub fn serve(
         server.add(Slot::Guard(watched)).map_err(failed)?;
     }
     server.run(guard)
+}
+
+/// A container takes four, a query on its way one.
+fn allow_many_descriptors() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    // With fewer it serves fewer.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// What stands behind a number that epoll knows.
@@ -100,6 +113,8 @@ struct Container {
     /// The numbers of what goes with it.
     parts: Vec<u64>,
     connections: usize,
+    /// Queries of its that others are to answer.
+    pending: usize,
 }
 
 struct Server<'a> {
@@ -189,6 +204,9 @@ impl Server<'_> {
             Slot::Pending(pending) => {
                 self.deadlines.remove(&(pending.deadline, number));
                 self.pending -= 1;
+                if let Some(Slot::Container(container)) = self.slots.get_mut(&pending.host) {
+                    container.pending -= 1;
+                }
             }
             Slot::Connection(connection) => {
                 self.deadlines.remove(&(connection.deadline, number));
@@ -301,6 +319,7 @@ impl Server<'_> {
             udp,
             parts: Vec::new(),
             connections: 0,
+            pending: 0,
         };
         let number = self
             .add(Slot::Container(Box::new(container)))

@@ -16,7 +16,6 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Process, RootBuilder,
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::adapt::{Adapted, limits};
-use super::copy_up::copy_up;
 use super::mounts;
 use super::process::reset_signals;
 use super::rootfs;
@@ -55,18 +54,7 @@ pub(super) fn prepare(
     let target = rootfs::mount_point(&launch.state_dir, user);
     rootfs::mount_rootfs(&launch.rootfs, &target, user)?;
     let root = rootfs::open_root(&target)?;
-    let prepare_root = || -> Result<(), StartError> {
-        rootfs::check_image(root.as_fd())?;
-        rootfs::create_directory(root.as_fd(), process.cwd());
-        Ok(())
-    };
-    match user {
-        None => prepare_root()?,
-        Some(user) => user.as_root(prepare_root)?,
-    }
-    for request in &launch.copy_up {
-        copy_up(root.as_fd(), request, user)?;
-    }
+    rootfs::prepare(root.as_fd(), process.cwd(), &launch.copy_up, user)?;
 
     let (clamped, mut warnings) = limits(&process);
     let mut given = process.clone();

@@ -11,11 +11,12 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, move_mount};
 
+use super::copy_up::copy_up;
 use super::mounts;
 use super::user::UserNamespace;
 use crate::error::StartError;
 use crate::overlay::{self, Overlay, Writable};
-use crate::spec::{LowerDir, Rootfs};
+use crate::spec::{CopyUp, LowerDir, Rootfs};
 
 /// Where the root filesystem of a container in a user namespace is mounted: on the way to the state directory there may
 /// be some that not everybody may enter.
@@ -174,6 +175,28 @@ fn mount_with_owners(
 fn attach(mounted: &OwnedFd, target: &Path) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     Ok(move_mount(mounted.as_fd(), "", CWD, target, flags)?)
+}
+
+/// Makes an image's files ready for a container: refuses what would lead elsewhere, makes what is missing, and fills
+/// empty volumes.
+pub(super) fn prepare(
+    root: BorrowedFd<'_>,
+    cwd: &Path,
+    volumes: &[CopyUp],
+    user: Option<&UserNamespace>,
+) -> Result<(), StartError> {
+    let complete = || -> Result<(), StartError> {
+        check_image(root)?;
+        create_directory(root, cwd);
+        Ok(())
+    };
+    match user {
+        None => complete()?,
+        Some(user) => user.as_root(complete)?,
+    }
+    volumes
+        .iter()
+        .try_for_each(|volume| copy_up(root, volume, user))
 }
 
 /// Refuses an image whose /dev, /proc or /sys would lead elsewhere, and makes those that are missing.

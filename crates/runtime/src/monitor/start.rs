@@ -11,7 +11,6 @@ use nix::unistd::pipe2;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::adapt::{Adapted, adapt, set_oom_score};
-use super::copy_up::copy_up;
 use super::foreign::{self, Foreign};
 use super::input::Input;
 use super::mounts::Mounts;
@@ -245,18 +244,8 @@ fn prepare_bundle(
     rootfs::mount_rootfs(&launch.rootfs, &target, user)?;
     let mut adapted = adapt(spec, &target, hierarchies)?;
     let root = rootfs::open_root(&target)?;
-    let prepare_root = || -> Result<(), StartError> {
-        rootfs::check_image(root.as_fd())?;
-        rootfs::create_directory(root.as_fd(), adapted.process.cwd());
-        Ok(())
-    };
-    match user {
-        None => prepare_root()?,
-        Some(user) => user.as_root(prepare_root)?,
-    }
-    for request in &launch.copy_up {
-        copy_up(root.as_fd(), request, user)?;
-    }
+    let cwd = adapted.process.cwd();
+    rootfs::prepare(root.as_fd(), cwd, &launch.copy_up, user)?;
     match user {
         None => mounts.mount_dev(root.as_fd())?,
         Some(user) => {

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::{Server, Slot};
-use crate::dns::forward::{Client, take_message};
+use crate::dns::forward::{Client, has_message, take_message};
 use crate::dns::message::{self, Verdict};
 
 /// So many connections a container may have.
 const MOST_CONNECTIONS: usize = 32;
+/// Who leaves so many bytes of answers lie is heard again once they are taken.
+const MOST_UNTAKEN: usize = 64 * 1024;
 /// How long a connection may be idle (RFC 7766 6.2.3).
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -63,12 +65,13 @@ impl Server<'_> {
             return;
         };
         let (host, before) = (connection.host, connection.deadline);
+        connection.write();
         connection.read(&mut self.buffer);
         connection.deadline = Instant::now() + IDLE;
-        let (after, queries) = (connection.deadline, connection.queries());
+        let after = connection.deadline;
         self.deadlines.remove(&(before, number));
         self.deadlines.insert((after, number));
-        for query in queries {
+        while let Some(query) = self.next_query(number) {
             let Some(Slot::Container(container)) = self.slots.get(&host) else {
                 return;
             };
@@ -85,6 +88,14 @@ impl Server<'_> {
         self.flush(number);
     }
 
+    /// The next query that has come completely, as long as the answers are taken.
+    fn next_query(&mut self, number: u64) -> Option<Vec<u8>> {
+        match self.slots.get_mut(&number) {
+            Some(Slot::Connection(connection)) => connection.next_query(),
+            _ => None,
+        }
+    }
+
     /// Writes what is to be written, waits for room if there is none, closes what is over.
     pub(super) fn flush(&mut self, number: u64) {
         let Some(Slot::Connection(connection)) = self.slots.get_mut(&number) else {
@@ -95,17 +106,24 @@ impl Server<'_> {
             self.take(number);
             return;
         }
-        let mut flags = EpollFlags::EPOLLIN;
-        if !connection.out.is_empty() {
-            flags |= EpollFlags::EPOLLOUT;
-        }
+        let mut flags = EpollFlags::empty();
+        flags.set(EpollFlags::EPOLLIN, !connection.is_full());
+        flags.set(EpollFlags::EPOLLOUT, !connection.out.is_empty());
         let mut event = EpollEvent::new(flags, number);
         let _ = self.epoll.modify(&connection.stream, &mut event);
     }
 }
 
 impl Connection {
+    fn is_full(&self) -> bool {
+        self.out.len() >= MOST_UNTAKEN
+    }
+
+    /// Reads once, unless there is something to be done yet.
     fn read(&mut self, buffer: &mut [u8]) {
+        if self.is_full() || has_message(&self.seen) {
+            return;
+        }
         match self.stream.read(buffer) {
             Ok(0) => self.over = true,
             Ok(length) => self.seen.extend_from_slice(&buffer[..length]),
@@ -114,9 +132,14 @@ impl Connection {
         }
     }
 
-    /// The queries that have come completely.
-    fn queries(&mut self) -> Vec<Vec<u8>> {
-        std::iter::from_fn(|| take_message(&mut self.seen)).collect()
+    fn next_query(&mut self) -> Option<Vec<u8>> {
+        if self.is_full() {
+            self.write();
+        }
+        match self.is_full() {
+            true => None,
+            false => take_message(&mut self.seen),
+        }
     }
 
     pub(super) fn push(&mut self, message: &[u8]) {

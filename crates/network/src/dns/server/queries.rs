@@ -12,6 +12,8 @@ use crate::dns::message::{self, Verdict};
 const PORT: u16 = 53;
 /// So many queries may be on their way at once; more are answered with a failure.
 const MOST_PENDING: usize = 1024;
+/// So many of one container: it cannot take the place of all others.
+const MOST_PENDING_OF_ONE: usize = 256;
 /// So many datagrams of one container are answered before the next one has its turn.
 const BURST: usize = 64;
 
@@ -50,7 +52,8 @@ impl Server<'_> {
             false => self.resolvers.now().to_vec(),
         };
         let netns = inside.then(|| container.netns.as_fd());
-        let started = match self.pending < MOST_PENDING {
+        let room = self.pending < MOST_PENDING && container.pending < MOST_PENDING_OF_ONE;
+        let started = match room {
             true => Pending::start(host, client, query, servers, netns),
             false => Err(Unanswered::new(client, &query)),
         };
@@ -61,9 +64,12 @@ impl Server<'_> {
     }
 
     fn await_answer(&mut self, pending: Pending) {
-        self.pending += 1;
-        if self.add(Slot::Pending(Box::new(pending))).is_err() {
-            self.pending -= 1;
+        let host = pending.host;
+        if self.add(Slot::Pending(Box::new(pending))).is_ok() {
+            self.pending += 1;
+            if let Some(Slot::Container(container)) = self.slots.get_mut(&host) {
+                container.pending += 1;
+            }
         }
     }
 

@@ -6,14 +6,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 use rustix::io::Errno;
 
-use super::{reset_signals, return_to};
+use super::host_command;
 use crate::logs::format_time;
 
 /// How many bytes wait for the program before the container does.
@@ -190,31 +189,18 @@ impl Forward {
     }
 
     fn start(&self, host_mounts: &OwnedFd) -> io::Result<i32> {
-        let Some((program, arguments)) = self.spec.command.split_first() else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
         let Some(reader) = &self.reader else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let host_mounts = host_mounts.try_clone()?;
         let configuration = in_memory(&self.spec.configuration)?;
         let number = configuration.as_raw_fd();
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .arg(number.to_string())
-            .env("PATH", crate::defaults::PATH)
-            .stdin(Stdio::from(reader.try_clone()?))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        // SAFETY: only system calls on integers between fork and exec.
+        let mut command = host_command(&self.spec.command, host_mounts)?;
+        command.arg(number.to_string()).stdin(reader.try_clone()?);
+        // SAFETY: a system call on integers between fork and exec.
         unsafe {
-            command.pre_exec(move || {
-                reset_signals();
-                libc::setsid();
-                crate::rootless::pass_on();
-                libc::fcntl(number, libc::F_SETFD, 0);
-                return_to(&host_mounts)
+            command.pre_exec(move || match libc::fcntl(number, libc::F_SETFD, 0) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
             });
         }
         Ok(command.spawn()?.id() as i32)

@@ -6,6 +6,7 @@ mod group;
 mod health;
 mod requests;
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -515,12 +516,16 @@ impl Supervisor {
 
 /// Starts a command of the engine's in the host's mount namespace and lets it go.
 fn run_on_host(command: &[String], host_mounts: &OwnedFd) {
+    // If it cannot be started, the next rctr command that looks at the container sees what there is to see.
+    let _ = host_command(command, host_mounts).and_then(|mut command| command.spawn());
+}
+
+/// A command of the engine's, to be started in the host's mount namespace.
+fn host_command(command: &[String], host_mounts: &OwnedFd) -> io::Result<Command> {
     let Some((program, arguments)) = command.split_first() else {
-        return;
+        return Err(io::ErrorKind::InvalidInput.into());
     };
-    let Ok(host_mounts) = host_mounts.try_clone() else {
-        return;
-    };
+    let host_mounts = host_mounts.try_clone()?;
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -537,6 +542,5 @@ fn run_on_host(command: &[String], host_mounts: &OwnedFd) {
             return_to(&host_mounts)
         });
     }
-    // If it cannot be started, the next rctr command that looks at the container sees what there is to see.
-    let _ = command.spawn();
+    Ok(command)
 }
