@@ -27,6 +27,7 @@ EXPECTED = (
     (r"^exec .*(nosuch|/etc/passwd|-w rel|--privileged)", r"^std(out|err)$", "rctr's errors go to standard error"),
     (r"^exec identity cat /etc/", r"^stdout$", "/etc/hosts and resolv.conf are Docker 28's"),
     (r"^exec mounts sh -c .*(mount|/sys/fs/cgroup)", r"^stdout$", "the cgroup namespace's own mounts"),
+    (r"^exec limits sh -c 'ulimit", r"^stdout$", "runc raises the soft limit of files for exec"),
     (r"^exec init sh -c", r"^stdout$", "rctr's init has one process less"),
     (r"^exec nonet ip -o addr", r"^stdout$", "loopback has ::1 since Docker 27"),
     (r"^exec --privileged", r"exit code", "capabilities that the host cannot give are left out with a warning"),

@@ -120,7 +120,7 @@ fn streams_that_are_attached() {
         .ok()
         .stdout_is("out\nin");
     run(&["-a", "stdout", "-d"])
-        .exits(125)
+        .exits(1)
         .stderr_has("cannot specify both --attach and --detach");
     run(&["-a", "x"])
         .exits(125)

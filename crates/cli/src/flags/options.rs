@@ -13,7 +13,7 @@ use rctr_engine::options::{
 };
 
 use super::ContainerFlags;
-use crate::failure::{ENGINE, Failure, Result, bad_value};
+use crate::failure::{Failure, GENERAL, Result, bad_value};
 
 /// What the flags of a container mean, and what is to be said about them.
 #[derive(Debug)]
@@ -284,7 +284,7 @@ impl Checker<'_> {
         match names {
             [] => Ok(None),
             _ if detach => Err(Failure::new(
-                ENGINE,
+                GENERAL,
                 "conflicting options: cannot specify both --attach and --detach",
             )),
             _ => Ok(Some(streams)),
