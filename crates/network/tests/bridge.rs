@@ -9,7 +9,7 @@ use std::time::Instant;
 use lab::*;
 use rctr_network::{
     BridgeConfig, Error, Protocol, PublishedPort, connect, ensure_bridge, host_has_ipv6, new_netns,
-    remove_bridge,
+    publish, remove_bridge,
 };
 
 #[test]
@@ -58,6 +58,31 @@ fn many_at_once_make_one_bridge() {
         workers.into_iter().map(|w| w.join().unwrap()).collect()
     });
     assert_eq!(fresh.iter().filter(|&&fresh| fresh).count(), 1);
+}
+
+#[test]
+fn one_that_was_never_made_takes_nothing_of_another_s_along() {
+    on_private_host(|| {
+        let port = PublishedPort {
+            host_ip: "0.0.0.0".parse().unwrap(),
+            host_port: 8080,
+            container_ip: "10.88.5.2".parse().unwrap(),
+            container_port: 80,
+            protocol: Protocol::Tcp,
+        };
+        ensure_bridge(&bridge()).unwrap();
+        drop(publish(&bridge(), &[port]).unwrap());
+        let rules = run("nft list table inet rctr");
+        for subnet in ["10.88.5.0/24", "10.88.0.0/16"] {
+            let never = BridgeConfig {
+                name: "other0".into(),
+                subnet: subnet.parse().unwrap(),
+                ..bridge()
+            };
+            remove_bridge(&never).unwrap();
+            assert_eq!(run("nft list table inet rctr"), rules, "{subnet}");
+        }
+    });
 }
 
 #[test]

@@ -21,7 +21,7 @@ has "$(rctr run --rm --network none -v whole:/data busybox cat /proc/mounts)" ":
 if rctr run --rm --network none -v part:/data busybox touch /data/new 2>/dev/null; then fail "written to what is read-only"; fi
 # Two containers, and nothing on the host.
 rctr run -d --name reader --network none -v whole:/data busybox sh -c 'until [ -e /data/end ]; do sleep 0.1; done'
-if grep -q ' nfs' /proc/mounts; then fail "the host sees the mount"; fi
+if grep -q ' nfs4 ' /proc/mounts; then fail "the host sees the mount"; fi
 rctr run --rm --network none -v whole:/data busybox touch /data/end
 same "$(rctr wait reader)" 0
 rctr volume create --opt type=nfs --opt o=addr=nowhere.invalid --opt device=:/ lost

@@ -109,10 +109,9 @@ pub(crate) fn remove(bridge: &BridgeConfig) -> Result<()> {
             let ours = ruleset::ifname(&bridge.name);
             if known.iter().all(|element| element.key == ours) {
                 batch.delete_table(INET, TABLE);
-            } else {
-                if state.bridge {
-                    ruleset::push_bridge_removal(&mut batch, bridge);
-                }
+            } else if state.bridge {
+                // Without it, what lies in its networks is another one's: its own came and went with it.
+                ruleset::push_bridge_removal(&mut batch, bridge);
                 for network in ruleset::networks(bridge) {
                     if !state.missing_networks.contains(&network) {
                         ruleset::push_network_removal(&mut batch, bridge, network);
