@@ -26,6 +26,7 @@ mod registry;
 mod secure;
 mod terminal;
 mod tools;
+mod truth;
 mod wait;
 
 pub use context::Context;
@@ -33,7 +34,7 @@ pub use env::{Env, EnvBuilder, Slot};
 pub use http::{Response, healthz, http_get};
 pub use leaks::processes_naming;
 pub use machine::Machine;
-pub use mounted::Mounted;
+pub use mounted::{Mounted, unseen};
 pub use oci::{Bundle, oci_binary};
 pub use output::{Output, Running};
 pub use peers::{Docker, Podman, said};

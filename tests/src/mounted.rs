@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 
 /// A mount that a test made; gone, with all below it, when dropped.
 pub struct Mounted(PathBuf);
@@ -56,6 +57,24 @@ impl Mounted {
         let kind = options.map(|_| "tmpfs");
         mount(source, at, kind, flags, options).expect("root may mount");
     }
+}
+
+/// Runs `work`, and the commands it starts, where nobody else sees what it mounts.
+///
+/// # Panics
+/// When there can be no such place.
+pub fn unseen<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let done = std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+            let none = None::<&str>;
+            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            mount(none, "/", none, private, none).expect("mounts of our own");
+            work()
+        });
+        worker.join()
+    });
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 impl Drop for Mounted {

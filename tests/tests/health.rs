@@ -263,6 +263,48 @@ fn a_paused_container_is_not_probed() {
     assert_eq!(health(&env, "web")["Status"], "healthy");
 }
 
+/// Seen with Docker: SHELL is for the build alone.
+#[test]
+fn a_line_is_for_bin_sh_whatever_the_image_was_built_with() {
+    let env = Env::new();
+    env.build_image(
+        "shelled",
+        "FROM busybox\nSHELL [\"/bin/ash\", \"-e\", \"-c\"]\nHEALTHCHECK --interval=50ms CMD echo $0[$-]\nCMD sleep 1000\n",
+    );
+    env.run_detached(["--name", "web", "--network", "none", "shelled"]);
+    wait_health(&env, "web", "healthy");
+    let output = last(&env, "web")["Output"].to_string();
+    assert!(
+        output.contains("/bin/sh[") && !output.contains('e'),
+        "{output}"
+    );
+    assert_eq!(env.inspect("web")["Config"]["Shell"], Value::Null);
+}
+
+/// The probe that the end of a run kills belongs to that run.
+#[test]
+fn an_unhealthy_container_that_is_restarted_starts() {
+    let env = Env::new();
+    // At first it fails at once; later it is always at work.
+    let check = "if test -e /slow; then echo at work; sleep 1000; fi; exit 1";
+    let flags = ["--health-cmd", check, "--health-interval", "50ms"];
+    let flags = [&flags[..], &["--health-retries", "1"]].concat();
+    let id = run(&env, "web", &flags, "exec sleep 4711");
+    wait_health(&env, "web", "unhealthy");
+    env.rctr(["exec", "web", "touch", "/slow"]).ok();
+    for _ in 0..10 {
+        wait_for("a probe at work", || env.processes_of(&id).len() > 1);
+        env.rctr(["restart", "-t", "0", "web"]).ok();
+        for _ in 0..5 {
+            let seen = health(&env, "web");
+            assert_eq!(seen["Status"], "starting", "{seen}");
+            env.rctr(["ps", "--format", "{{.Status}}"])
+                .ok()
+                .stdout_has("(health: starting)");
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_is_refused_in_docker_s_words() {
     let env = Env::new();

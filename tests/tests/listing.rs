@@ -378,8 +378,10 @@ fn info_version_and_df() {
     let env = three();
     env.rctr(["info"])
         .ok()
-        .stdout_has("Containers: 3\n Running: 1\n Paused: 0\n Stopped: 2\nImages: 2")
-        .stdout_has("Cgroup Driver: cgroupfs");
+        .stdout_has(" Containers: 3\n  Running: 1\n  Paused: 0\n  Stopped: 2\n Images: 2")
+        .stdout_has(" Cgroup Driver: cgroupfs")
+        .stdout_has(" Plugins:\n  Volume: local\n  Network: bridge host ipvlan macvlan null\n")
+        .stdout_has(" Swarm: inactive");
     env.rctr(["info", "--format", "{{.Containers}} {{.ContainersRunning}}"])
         .ok()
         .stdout_is("3 1");
@@ -402,4 +404,49 @@ fn info_version_and_df() {
         .ok()
         .stdout_has("Containers=0")
         .stdout_has("Local Volumes=0");
+}
+
+/// What the command line of Docker 28 prints for `info --format json`, all of it.
+const INFO: &str = "ID Containers ContainersRunning ContainersPaused ContainersStopped Images Driver DriverStatus \
+    Plugins MemoryLimit SwapLimit CpuCfsPeriod CpuCfsQuota CPUShares CPUSet PidsLimit IPv4Forwarding Debug NFd \
+    OomKillDisable NGoroutines SystemTime LoggingDriver CgroupDriver CgroupVersion NEventsListener KernelVersion \
+    OperatingSystem OSVersion OSType Architecture IndexServerAddress RegistryConfig NCPU MemTotal GenericResources \
+    DockerRootDir HttpProxy HttpsProxy NoProxy Name Labels ExperimentalBuild ServerVersion Runtimes DefaultRuntime \
+    Swarm LiveRestoreEnabled Isolation InitBinary ContainerdCommit RuncCommit InitCommit SecurityOptions CDISpecDirs \
+    Warnings ClientInfo";
+
+#[test]
+fn info_has_all_that_docker_s_has() {
+    let env = Env::builder()
+        .config("[registry.\"r.test:5000\"]\ninsecure = true\n")
+        .build();
+    let info = env.rctr(["info", "--format", "json"]).ok().json();
+    let keys = info.as_object().expect("an object");
+    let missing: Vec<_> = INFO
+        .split(' ')
+        .filter(|key| !keys.contains_key(*key))
+        .collect();
+    assert_eq!(missing, [""; 0]);
+    let of = |format: &str| env.rctr(["info", "--format", format]).ok().stdout();
+    assert_eq!(
+        of("{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}"),
+        "inactive false"
+    );
+    assert_eq!(of("{{.Plugins.Volume}}"), "[local]");
+    assert_eq!(of("{{json .Plugins.Authorization}}"), "null");
+    assert_eq!(of("{{json .ContainerdCommit}}"), r#"{"ID":""}"#);
+    assert_eq!(
+        of("{{range .DriverStatus}}{{index . 0}};{{end}}"),
+        "Backing Filesystem;Supports d_type;userxattr;"
+    );
+    assert_eq!(
+        of("{{range $n, $r := .Runtimes}}{{$n}} {{end}}"),
+        "io.containerd.runc.v2 rctr runc "
+    );
+    let registries = &info["RegistryConfig"]["IndexConfigs"];
+    assert_eq!(registries["r.test:5000"]["Secure"], false);
+    assert_eq!(registries["docker.io"]["Official"], true);
+    env.rctr(["info"])
+        .ok()
+        .stdout_has(" Insecure Registries:\n  r.test:5000\n  ::1/128\n");
 }

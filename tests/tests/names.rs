@@ -1,11 +1,13 @@
 //! Names of containers on users' networks, and whom they ask for others.
 
 use std::fs;
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
 
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rctr_tests::{Env, Machine, processes_naming, wait_for};
+use rctr_tests::{Env, Machine, processes_naming, unseen, wait_for};
 
 fn env_with(image: &str) -> Env {
     let env = Env::new();
@@ -262,24 +264,80 @@ fn a_killed_server_or_guard_comes_back_and_without_both_the_next_command_mends_i
     assert_eq!(resolved(&env, "cb", "ca"), Some(address(&env, "ca", "n")));
 }
 
+/// Where nobody else sees it: an /etc that can be written to.
+fn own_etc(env: &Env) {
+    let [upper, work] = ["etc-upper", "etc-work"].map(|name| env.path(name));
+    for dir in [&upper, &work] {
+        fs::create_dir_all(dir).expect("a directory");
+    }
+    let options = format!(
+        "lowerdir=/etc,upperdir={},workdir={}",
+        upper.display(),
+        work.display()
+    );
+    let overlay = Some("overlay");
+    mount(overlay, "/etc", overlay, MsFlags::empty(), Some(&*options)).expect("an /etc of our own");
+}
+
+/// A name server that gives every name this address.
+fn upstream(at: &str, address: Ipv4Addr) {
+    let socket = UdpSocket::bind((at, 53)).expect("a port of our own machine");
+    std::thread::spawn(move || {
+        let mut buffer = [0; 512];
+        // The socket, and this thread, go with the test's process.
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let mut answer = buffer[..length].to_vec();
+            // An answer, with recursion; the question as it came, and nothing after it.
+            let end = 12 + answer[12..].iter().position(|byte| *byte == 0).unwrap_or(0) + 5;
+            answer.truncate(end);
+            let is_a = answer[end - 4..end - 2] == [0, 1];
+            answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]);
+            if is_a {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
+                answer.extend(address.octets());
+            }
+            let _ = socket.send_to(&answer, from);
+        }
+    });
+}
+
 #[test]
 fn a_change_of_the_hosts_servers_is_followed() {
     let env = env_with("busybox");
-    network(&env, 215, "n");
-    env.run_detached(["--name", "ca", "--network", "n", "busybox", "sleep", "99"]);
-    // What the container has does not name the host's servers, so it need not change with them.
-    let resolv: PathBuf = env.root().join("containers");
-    let texts: Vec<String> = fs::read_dir(resolv)
-        .expect("containers")
-        .flatten()
-        .filter_map(|dir| fs::read_to_string(dir.path().join("resolv.conf")).ok())
-        .collect();
-    assert!(
-        texts
-            .iter()
-            .any(|text| text.starts_with("nameserver 127.0.0.11\n")),
-        "{texts:?}"
-    );
+    let machine = Machine::new(&env);
+    let follow = || {
+        own_etc(&env);
+        let [two, three] = [Ipv4Addr::new(192, 0, 2, 2), Ipv4Addr::new(192, 0, 2, 3)];
+        upstream("127.0.0.2", two);
+        upstream("127.0.0.3", three);
+        let resolv = Path::new("/etc/resolv.conf");
+        // It may be a link.
+        let _ = fs::remove_file(resolv);
+        fs::write(resolv, "nameserver 127.0.0.2\n").expect("a file");
+        env.rctr(["network", "create", "n"]).ok();
+        env.run_detached(["--name", "ca", "--network", "n", "busybox", "sleep", "99"]);
+        let shown = env.rctr(["exec", "ca", "cat", "/etc/resolv.conf"]);
+        // What the container has does not name the host's servers, so it need not change with them.
+        shown
+            .ok()
+            .stdout_has("nameserver 127.0.0.11")
+            .stdout_lacks("127.0.0.2\n");
+        let told = |name: &str| resolved(&env, "ca", name);
+        assert_eq!(told("one.test"), Some(two.to_string()));
+
+        fs::write(resolv, "nameserver 127.0.0.3\n").expect("written anew");
+        assert_eq!(told("two.test"), Some(three.to_string()));
+        fs::write("/etc/resolv.conf.new", "nameserver 127.0.0.2\n").expect("a file");
+        fs::rename("/etc/resolv.conf.new", resolv).expect("another in its place");
+        assert_eq!(told("three.test"), Some(two.to_string()));
+        fs::remove_file(resolv).expect("it is gone");
+        assert_eq!(told("four.test"), None);
+        std::os::unix::fs::symlink("resolv.conf.linked", resolv).expect("a link");
+        fs::write("/etc/resolv.conf.linked", "nameserver 127.0.0.3\n").expect("a file");
+        assert_eq!(told("five.test"), Some(three.to_string()));
+        env.rctr(["rm", "-f", "ca"]).ok();
+    };
+    machine.inside(|| unseen(follow));
 }
 
 fn pss(pid: i32) -> u64 {

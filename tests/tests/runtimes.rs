@@ -200,6 +200,9 @@ fn a_runtime_must_be_known_and_be_there() {
     env.rctr(["info"])
         .ok()
         .stdout_has("Runtimes: gone io.containerd.runc.v2 rctr runc");
+    env.rctr(["info", "-f", "{{json .Runtimes.gone}}"])
+        .ok()
+        .stdout_is(r#"{"path":"/nosuch/runtime"}"#);
 }
 
 #[test]

@@ -230,8 +230,18 @@ pub enum InternalCommand {
     Settle { id: String },
     /// What becomes of a timer that was left behind when a container with a restart policy ended
     Restart { id: String },
-    /// What a monitor calls when the health of its container has become another one
-    Health { id: String, status: String },
+    /// What a monitor calls when a probe of its container's health has ended
+    Probed {
+        id: String,
+        pid: i32,
+        /// Its exit code, or `none` if it could not be executed
+        #[arg(allow_hyphen_values = true)]
+        code: String,
+        /// The health, if it is another one now
+        status: Option<String>,
+    },
+    /// What a monitor calls when its container runs out of memory
+    OutOfMemory { id: String, pid: i32 },
     /// Start the containers whose restart policy says so; for the unit that does it at boot
     StartAfterBoot,
     /// Stop all containers as nobody by hand; for the unit that does it before the machine goes down

@@ -9,10 +9,10 @@ use rctr_store::{CommitOptions, Compression, ImageLayer, ImageRecord, Lease, sha
 use serde_json::{Map, Value, json};
 
 use crate::changes::is_placeholder;
-use crate::events::ContainerEvent;
+use crate::events::{self, ContainerEvent, ImageEvent};
 use crate::model::{Container, Status};
 use crate::pull::parse_platform;
-use crate::{Engine, Error, ImageError, Result, image, time};
+use crate::{Engine, Error, ImageError, Result, familiar_name, image, time};
 
 /// How a container becomes an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -141,7 +141,7 @@ impl Engine {
             (!built.is_empty).then_some(built),
             note,
             &lease,
-            reference,
+            (reference, None),
         )
     }
 
@@ -214,17 +214,24 @@ impl Engine {
             comment: request.comment.clone(),
         };
         // Also one of nothing is a layer: an image has one.
-        self.publish(draft, Some(built), note, &lease, reference.as_deref())
+        let event = Some(ImageEvent::Import);
+        self.publish(
+            draft,
+            Some(built),
+            note,
+            &lease,
+            (reference.as_deref(), event),
+        )
     }
 
-    /// Writes configuration and manifest and records the image; its id.
+    /// Writes configuration and manifest and records the image, and what has happened to it; its id.
     fn publish(
         &self,
         draft: Draft,
         layer: Option<rctr_store::BuiltLayer>,
         note: Note,
         lease: &Lease,
-        reference: Option<&str>,
+        (reference, event): (Option<&str>, Option<ImageEvent>),
     ) -> Result<String> {
         let Draft {
             mut document,
@@ -278,7 +285,18 @@ impl Engine {
         lease.extend([&record.id, &record.manifest])?;
         self.store.put_blob(&record.id, &config)?;
         self.store.put_blob(&record.manifest, &manifest)?;
-        self.store.put_image(&record, reference, None)?;
+        self.store.flush_build()?;
+        let labels = events::labels_of(&self.store, &id);
+        self.store.write(|tx| {
+            tx.put_image(&record, reference, None)?;
+            if let Some(name) = reference.map(familiar_name) {
+                events::image(tx, ImageEvent::Tag, id.as_ref(), &name, &labels)?;
+            }
+            match event {
+                Some(event) => events::image(tx, event, id.as_ref(), id.as_ref(), &labels),
+                None => Ok(()),
+            }
+        })?;
         Ok(id.to_string())
     }
 }

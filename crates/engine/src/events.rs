@@ -159,6 +159,7 @@ pub(crate) fn starting(tx: &Tx<'_>, of: &Container, attached: bool) -> Stored {
             volume(tx, name, event)?;
         }
     }
+    tx.owe_event(&oom_due(&of.id))?;
     tx.owe_event(&of.id)
 }
 
@@ -171,6 +172,20 @@ pub(crate) fn started(tx: &Tx<'_>, of: &Container) -> Stored {
         true => container(tx, of, ContainerEvent::Start),
         false => Ok(()),
     }
+}
+
+/// What is due if a container runs out of memory, and nobody has told when it did.
+fn oom_due(container: &str) -> String {
+    format!("oom/{container}")
+}
+
+/// A container that runs has run out of memory.
+///
+/// # Errors
+/// The store cannot be written.
+pub(crate) fn out_of_memory(tx: &Tx<'_>, of: &Container) -> Stored {
+    tx.pay_event(&oom_due(&of.id))?;
+    container(tx, of, ContainerEvent::Oom)
 }
 
 /// What is due of a process beside a container's first.
@@ -200,7 +215,7 @@ pub(crate) fn ended(tx: &Tx<'_>, of: &Container) -> Stored {
     for exec in tx.events_due(&exec_due(&of.id, ""))? {
         exec_ended(tx, of, &exec, 128 + libc::SIGKILL)?;
     }
-    if of.state.oom_killed {
+    if tx.pay_event(&oom_due(&of.id))? && of.state.oom_killed {
         container(tx, of, ContainerEvent::Oom)?;
     }
     container(tx, of, ContainerEvent::Die)?;
@@ -212,6 +227,7 @@ pub(crate) fn ended(tx: &Tx<'_>, of: &Container) -> Stored {
 /// # Errors
 /// The store cannot be written.
 pub(crate) fn not_started(tx: &Tx<'_>, of: &Container) -> Stored {
+    tx.pay_event(&oom_due(&of.id))?;
     match tx.pay_event(&of.id)? {
         true => let_go(tx, of),
         // It had not come as far as that.
@@ -224,7 +240,9 @@ pub(crate) fn not_started(tx: &Tx<'_>, of: &Container) -> Stored {
 /// # Errors
 /// The store cannot be written.
 pub(crate) fn removed(tx: &Tx<'_>, of: &Container, volumes: &[&str]) -> Stored {
-    tx.pay_event(&of.id)?;
+    for due in [&of.id, &oom_due(&of.id)] {
+        tx.pay_event(due)?;
+    }
     for name in volumes {
         volume(tx, name, VolumeEvent::Destroy)?;
     }
@@ -274,6 +292,45 @@ impl Engine {
     /// The store cannot be written.
     pub fn tell(&self, of: &Container, event: ContainerEvent<'_>) -> Result<()> {
         Ok(self.store.write(|tx| container(tx, of, event))?)
+    }
+
+    /// The same where what happens must not fail for want of a record of it.
+    pub(crate) fn try_to_tell(&self, of: &Container, event: ContainerEvent<'_>) {
+        if let Err(error) = self.tell(of, event) {
+            tracing::warn!(container = of.id, ?event, %error, "it is not told of");
+        }
+    }
+
+    /// Records what a monitor has seen, if the run of the container that it looks after goes on: `pid` is that of its
+    /// first process. What came with the end is told with the end.
+    pub(crate) fn tell_of_run(
+        &self,
+        id: &str,
+        pid: i32,
+        tell: impl FnOnce(&Tx<'_>, &Container) -> Stored,
+    ) -> Result<()> {
+        let state_dir = self.state_dir(id);
+        self.store.write(|tx| {
+            // Whoever settles the end waits for this transaction.
+            let runs = matches!(
+                rctr_runtime::status(&state_dir)?,
+                rctr_runtime::Status::Running { pid: of, .. } if of == pid
+            );
+            match tx.container::<Container>(id)? {
+                Some(record) if runs && record.doc.state.status.is_live() => {
+                    Ok(tell(tx, &record.doc)?)
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+
+    /// Tells that a container has run out of memory, in the run whose first process has this pid.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn tell_of_oom(&self, id: &str, pid: i32) -> Result<()> {
+        self.tell_of_run(id, pid, out_of_memory)
     }
 
     /// Records that what nobody used of a kind (`builder`, `image`, …) was removed, and how many bytes that freed.

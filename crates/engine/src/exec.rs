@@ -45,6 +45,20 @@ impl ExecSession {
         Ok(code)
     }
 
+    /// Tells that the user has left it running.
+    pub fn detached(&self) {
+        if let Some(Told {
+            store,
+            container,
+            id,
+            ..
+        }) = &self.told
+        {
+            let event = ContainerEvent::ExecDetach { id };
+            report(store.write(|tx| events::container(tx, container, event)));
+        }
+    }
+
     /// Sets the terminal's size.
     ///
     /// # Errors

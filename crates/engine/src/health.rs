@@ -6,11 +6,11 @@ use std::time::Duration;
 use oci_spec::runtime::Process;
 use rctr_runtime::{HealthCheck, HealthStatus, KEPT_PROBES};
 
-use crate::events::ContainerEvent;
+use crate::events::{self, ContainerEvent};
 use crate::model::{Container, Health, HealthResult, State, Status};
 use crate::options::{ExecOptions, HealthConfig};
 use crate::user::Identity;
-use crate::{Engine, Result, spec, time};
+use crate::{Engine, Result, names, spec, time};
 
 /// Docker's defaults.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -41,6 +41,11 @@ pub(crate) fn fill_in(state: &mut State, state_dir: &Path) -> Result<()> {
     let Some(health) = &mut state.health else {
         return Ok(());
     };
+    if state.status == Status::Running {
+        // What the record has of an earlier run, or of a pause, is nothing until a probe of this run has told.
+        health.status = HealthStatus::Starting;
+        health.failing_streak = 0;
+    }
     if let Some(found) = rctr_runtime::health(state_dir)? {
         health.status = found.status;
         health.failing_streak = found.failing_streak;
@@ -92,18 +97,36 @@ impl Engine {
                 Ok(retries) if retries > 0 => retries,
                 _ => RETRIES,
             },
-            command: self.own_command(&["internal", "health", &container.id])?,
+            command: self.own_command(&["internal", "probed", &container.id])?,
         }))
     }
 
-    /// Tells that the health of a container has become another one; `status` is Docker's word.
+    /// Tells of a probe that has ended, in the run whose first process has this pid: `code` is its exit code, none if
+    /// it could not be executed; `status` is the container's health, if that is another one now.
     ///
     /// # Errors
     /// The store cannot be written.
-    pub fn tell_of_health(&self, id: &str, status: &str) -> Result<()> {
-        match self.record(id)? {
-            Some(container) => self.tell(&container, ContainerEvent::HealthStatus(status)),
-            None => Ok(()),
-        }
+    pub fn tell_of_probe(
+        &self,
+        id: &str,
+        pid: i32,
+        code: Option<i32>,
+        status: Option<&str>,
+    ) -> Result<()> {
+        self.tell_of_run(id, pid, |tx, of| {
+            let (exec, command) = (&names::new_id(), &command_line(of));
+            let tell = |event| events::container(tx, of, event);
+            tell(ContainerEvent::ExecCreate { id: exec, command })?;
+            tell(ContainerEvent::ExecStart { id: exec, command })?;
+            if let Some(code) = code {
+                tell(ContainerEvent::ExecDie { id: exec, code })?;
+            }
+            status.map_or(Ok(()), |status| tell(ContainerEvent::HealthStatus(status)))
+        })
     }
+}
+
+/// What a probe executes.
+fn command_line(container: &Container) -> String {
+    config(container).map_or_else(String::new, |(_, command)| command.join(" "))
 }

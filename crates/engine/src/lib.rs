@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 mod apparmor;
+mod attached;
 mod changes;
 mod check;
 mod commit;
@@ -88,7 +89,10 @@ pub use exec::ExecSession;
 pub use history::HistoryLine;
 pub use image::{Image, ImageRemoval, ImageSummary, RemoveImage};
 pub use image_fs::ImageFs;
-pub use info::{DiskUsage, Info, UsageLine, VersionInfo};
+pub use info::{
+    ClientInfo, Commit, DiskUsage, Index, Info, Plugins, RegistryConfig, RuntimeInfo, Swarm,
+    UsageLine, VersionInfo,
+};
 pub use lifecycle::{RemoveOptions, StopOptions};
 pub use log_driver::run_log_driver;
 pub use logs::{LogOptions, Logs};

@@ -221,7 +221,11 @@ impl Engine {
     pub fn remove(&self, name: &str, options: RemoveOptions) -> Result<()> {
         let id = self.find(name)?;
         loop {
-            let lock = match self.lock(&id) {
+            let lock = match options.force {
+                true => self.lock_by_force(&id),
+                false => self.lock(&id),
+            };
+            let lock = match lock {
                 // It was to be removed at its end, and that has come.
                 Err(Error::NoSuchContainer { .. }) => return Ok(()),
                 other => other?,
@@ -247,6 +251,22 @@ impl Engine {
             drop(lock);
             self.kill_and_wait(&id)?;
         }
+    }
+
+    /// The lock of a container that is to go whatever happens to it. A monitor that hangs while it starts the container
+    /// holds the lock for ever, as does whoever waits for it.
+    fn lock_by_force(&self, id: &str) -> Result<ContainerLock> {
+        let deadline = Instant::now() + MONITOR_PATIENCE;
+        let mut pause = SHORTEST_LOOK;
+        while Instant::now() < deadline {
+            if let Some(lock) = self.try_lock(id)? {
+                return Ok(lock);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_LOOK);
+        }
+        rctr_runtime::kill_monitor(&self.state_dir(id))?;
+        self.lock(id)
     }
 
     /// Removes an ended container. The record goes before the directory, which carries the lock: what an interrupted
@@ -294,7 +314,12 @@ impl Engine {
             Err(rctr_runtime::Error::NotRunning { .. }) => return Err(Error::AttachStopped),
             other => other?,
         };
-        Ok(client.attach(streams.attach(false))?)
+        let stream = client.attach(streams.attach(false))?;
+        // A kubelet asks for none of it.
+        if container.pod.is_none() {
+            self.try_to_tell(&container, ContainerEvent::Attach);
+        }
+        Ok(stream)
     }
 
     /// The container, if it runs.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -13,6 +14,7 @@ use crate::inspect::network_id;
 use crate::network::Driver;
 use crate::options::{EndpointRequest, MountKind, MountSpec, NetworkMode, Protocol, RunOptions};
 use crate::pod::PodMember;
+use crate::time;
 
 /// A container as the store keeps it: what was asked for, what the image said, and how far it has come.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -228,6 +230,9 @@ pub struct State {
     pub started_at: String,
     /// End of the last run, RFC 3339; `0001-01-01T00:00:00Z` if there was none.
     pub finished_at: String,
+    /// How long the last run was, as long as its monitor's word is there: by a clock that nobody sets.
+    #[serde(skip)]
+    pub ran: Option<Duration>,
     /// Its health, if it is looked after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -273,7 +278,24 @@ impl State {
             error: String::new(),
             started_at: ZERO_TIME.into(),
             finished_at: ZERO_TIME.into(),
+            ran: None,
             health: None,
+        }
+    }
+
+    /// How long the last run was, at least.
+    pub(crate) fn lived(&self) -> Duration {
+        let times = (
+            time::parse(&self.started_at),
+            time::parse(&self.finished_at),
+        );
+        match (self.ran, times) {
+            (Some(ran), _) => ran,
+            // Somebody may have set the clock back.
+            (None, (Some(start), Some(end))) if self.started_at != ZERO_TIME => {
+                end.duration_since(start).unwrap_or_default()
+            }
+            _ => Duration::ZERO,
         }
     }
 }

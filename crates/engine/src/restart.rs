@@ -87,10 +87,7 @@ pub(crate) fn after_end(container: &mut Container) -> Option<Duration> {
         return None;
     }
     let restarts = &mut container.restarts;
-    restarts.backoff = backoff(
-        restarts.backoff,
-        lived(&state.started_at, &state.finished_at),
-    );
+    restarts.backoff = backoff(restarts.backoff, state.lived());
     let delay = Duration::from_millis(restarts.backoff);
     restarts.due = time::format(SystemTime::now() + delay);
     container.restart_count = container.restart_count.saturating_add(1);
@@ -105,14 +102,6 @@ fn backoff(before: u64, ran: Duration) -> u64 {
         _ if ran >= LONG_ENOUGH => FIRST_BACKOFF,
         before => before.saturating_mul(2).min(LONGEST_BACKOFF),
     }
-}
-
-fn lived(started: &str, finished: &str) -> Duration {
-    let (Some(start), Some(end)) = (time::parse(started), time::parse(finished)) else {
-        return Duration::ZERO;
-    };
-    // Somebody may have set the clock back.
-    end.duration_since(start).unwrap_or_default()
 }
 
 impl Engine {
@@ -278,6 +267,7 @@ impl Container {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{State, ZERO_TIME};
 
     #[test]
     fn the_back_off_doubles_from_100_ms_to_a_minute() {
@@ -299,9 +289,21 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_back_is_no_long_run() {
+        let lived = |started: &str, finished: &str, ran| {
+            let state = State {
+                started_at: started.into(),
+                finished_at: finished.into(),
+                ran,
+                ..State::created()
+            };
+            state.lived()
+        };
         let (early, late) = ("2026-11-22T10:00:00Z", "2026-11-22T10:00:11Z");
-        assert_eq!(lived(early, late), Duration::from_secs(11));
-        assert_eq!(lived(late, early), Duration::ZERO);
+        let seconds = Duration::from_secs;
+        assert_eq!(lived(early, late, None), seconds(11));
+        assert_eq!(lived(late, early, None), Duration::ZERO);
+        assert_eq!(lived(ZERO_TIME, late, None), Duration::ZERO);
+        assert_eq!(lived(late, early, Some(seconds(7))), seconds(7));
     }
 
     #[test]

@@ -218,6 +218,7 @@ impl Seen {
                 state.oom_killed = exit.oom_killed;
                 state.started_at = time::format(exit.started_at);
                 state.finished_at = time::format(exit.finished_at);
+                state.ran = exit.ran;
                 state.error = exit.error.clone().unwrap_or_default();
             }
             Seen::Killed => unknown_end(state, "its monitor was killed"),

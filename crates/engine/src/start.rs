@@ -272,6 +272,11 @@ impl Engine {
             runtime: self.runtime_of(container, pod.as_ref())?,
             forward: rootless::forwards(held, fds.0.len())?,
             health: self.health_check(container, output.spec.process().as_ref(), &identity)?,
+            oom_command: match &container.pod {
+                // The kubelet asks for the reason of the end, and for no events.
+                Some(_) => Vec::new(),
+                None => self.own_command(&["internal", "out-of-memory", &container.id])?,
+            },
         };
         fds.0.extend(held.sockets.iter().map(AsFd::as_fd));
         fds.0.extend(network.held.iter().map(AsFd::as_fd));

@@ -331,6 +331,7 @@ impl StepRunner<'_> {
             runtime: None,
             forward: Vec::new(),
             health: None,
+            oom_command: Vec::new(),
         };
         let fds = LaunchFds {
             inherited: netns.iter().map(|fd| fd.as_fd()).collect(),

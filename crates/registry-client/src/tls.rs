@@ -1,14 +1,14 @@
 //! HTTP clients, one per kind of trust.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -82,21 +82,105 @@ pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
 
 /// Trusts the system's authorities, and what is in the file.
 fn trusting(file: &Path) -> Result<ClientConfig, Error> {
-    let unusable = |reason: String| Error::Config {
-        what: format!("TLS with certificate file {}", file.display()),
-        reason: one_line(&reason),
-    };
-    let provider = Arc::new(ring::default_provider());
-    let verifier = OwnAuthority::new(certificates(file)?, Arc::clone(&provider))
-        .map_err(|e| unusable(e.to_string()))?;
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| unusable(e.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+    let mut config = tls_config(&TlsOptions {
+        ca: Some(file.to_owned()),
+        ..TlsOptions::default()
+    })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// What a TLS client trusts and shows, for whoever speaks another protocol than HTTP.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// A PEM file of certificates that are trusted besides the system's authorities.
+    pub ca: Option<PathBuf>,
+    /// PEM files of the client's own certificate, with those that lead to its authority, and of its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Any certificate will do.
+    pub trust_anyone: bool,
+}
+
+/// The client that these options ask for.
+///
+/// # Errors
+/// [`Error::Config`] for a file that cannot be read or used.
+pub fn tls_config(options: &TlsOptions) -> Result<ClientConfig, Error> {
+    let unusable = |error: rustls::Error| Error::Config {
+        what: "TLS set-up".to_owned(),
+        reason: one_line(&error.to_string()),
+    };
+    let provider = Arc::new(ring::default_provider());
+    let named = options.ca.as_deref().map_or(Ok(Vec::new()), certificates)?;
+    let verifier: Arc<dyn ServerCertVerifier> = match options.trust_anyone {
+        true => Arc::new(Anyone(Arc::clone(&provider))),
+        false => Arc::new(
+            OwnAuthority::new(named, Arc::clone(&provider)).map_err(|e| Error::Config {
+                what: "trusted certificates".to_owned(),
+                reason: one_line(&e.to_string()),
+            })?,
+        ),
+    };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let Some((certificate, key)) = &options.identity else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let own = certificates(certificate)?;
+    builder
+        .with_client_auth_cert(own, private_key(key)?)
+        .map_err(unusable)
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_file(file).map_err(|e| Error::Config {
+        what: format!("key file {}", file.display()),
+        reason: one_line(&e.to_string()),
+    })
+}
+
+/// Takes any certificate, and only from whoever has its key.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// As the usual verifier, but a certificate of the file may also be the server's own: the common

@@ -106,6 +106,7 @@ fn prepare(base: &Path, state: &Path, round: usize) -> Result<Launch, Box<dyn Er
         runtime: None,
         forward: Vec::new(),
         health: None,
+        oom_command: Vec::new(),
     };
     fs::create_dir_all(&launch.state_dir)?;
     fs::write(

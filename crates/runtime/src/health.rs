@@ -32,7 +32,8 @@ pub struct HealthCheck {
     pub start_interval: Duration,
     /// So many failures in a row make a container unhealthy.
     pub retries: u32,
-    /// Run by the monitor at each change of the status, with the new status as a further word. Empty: nothing is run.
+    /// Run by the monitor after each probe, with further words: the pid of the container's first process, the probe's exit
+    /// code or `none` if it could not be executed, and the status if that is another one now. Empty: nothing is run.
     pub command: Vec<String>,
 }
 

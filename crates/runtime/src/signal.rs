@@ -66,6 +66,17 @@ pub fn kill_hung_monitor(state_dir: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// Kills a monitor whatever it is at, and its container with it. Nothing happens if there is none.
+///
+/// # Errors
+/// [`Error::System`]; [`Error::Corrupt`] or [`Error::File`] if the file that names it cannot be read.
+pub fn kill_monitor(state_dir: &Path) -> Result<()> {
+    match State::load(state_dir)? {
+        Some(state) => send(state.monitor, libc::SIGKILL).map(drop),
+        None => Ok(()),
+    }
+}
+
 fn send(process: ProcessId, signal: i32) -> Result<bool> {
     process
         .signal(signal)

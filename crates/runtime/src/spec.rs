@@ -56,6 +56,10 @@ pub struct Launch {
     /// [`crate::health()`].
     #[serde(default)]
     pub health: Option<HealthCheck>,
+    /// Run by the monitor when the kernel kills a process for want of memory within the container's limit, with the pid of
+    /// the first process as a further word. Empty: nothing is run.
+    #[serde(default)]
+    pub oom_command: Vec<String>,
 }
 
 /// A port of the host that leads into the user's network namespace.

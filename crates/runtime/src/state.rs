@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
@@ -53,6 +53,9 @@ pub struct ExitStatus {
     pub started_at: SystemTime,
     /// When init ended.
     pub finished_at: SystemTime,
+    /// How long it ran, whoever set the clock meanwhile.
+    #[serde(default)]
+    pub ran: Option<Duration>,
     /// Something worth telling that went wrong on the way out (log could not be written, …).
     pub error: Option<String>,
 }
@@ -300,6 +303,7 @@ mod tests {
             oom_killed: true,
             started_at: SystemTime::UNIX_EPOCH,
             finished_at: SystemTime::UNIX_EPOCH,
+            ran: Some(Duration::from_secs(1)),
             error: None,
         };
         exit.save(dir.path()).unwrap();

@@ -4,6 +4,8 @@
 
 mod errors;
 mod kills;
+mod monitor;
+mod staged;
 
 use std::fs;
 use std::process::Command;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rctr_tests::Env;
 
-use crate::{Dice, assert_clean, assert_truth, containers, kill_after};
+use crate::{Dice, assert_clean, kill_after};
 
 const LOOP: &str = "echo up; while :; do sleep 1; done";
 
@@ -25,12 +25,12 @@ fn alone_killed_runs() {
         kill_after(env.spawn(args), dice.moment(whole));
 
         // `ps` at once, while its monitor may still be at work; then what it says must last.
-        let seen = containers(&env);
+        let seen = env.containers();
         let state = seen.first().map_or("none", |(_, state)| state.as_str());
         let started = env.rctr(["start", "cc"]);
         if started.status() != 0 {
             assert_eq!(
-                containers(&env),
+                env.containers(),
                 [],
                 "round {round}: was {state}: {}",
                 started.stderr()
@@ -40,7 +40,7 @@ fn alone_killed_runs() {
         }
         met[if state == "running" { 2 } else { 1 }] += 1;
         env.wait_log("cc", "up");
-        assert_truth(&env);
+        env.assert_truth();
         env.rctr(["exec", "cc", "true"]).ok();
         env.rctr(["rm", "-f", "cc"]).ok();
     }
@@ -64,7 +64,7 @@ fn alone_killed_create_start_stop_rm() {
         .rctr(["run", "--rm", "-p", "80", "busybox", "true"])
         .took();
     for round in 0..80 {
-        let state = containers(&env).first().map(|(_, state)| state.clone());
+        let state = env.containers().first().map(|(_, state)| state.clone());
         let args: Vec<&str> = match (state.as_deref(), dice.below(4)) {
             (None, _) => create.to_vec(),
             (Some("running"), 0) => vec!["rm", "-f", "-v", "cc"],
@@ -78,12 +78,12 @@ fn alone_killed_create_start_stop_rm() {
         // Waits for whoever is still at work, as the next command of a user does.
         match env.rctr(["start", "cc"]).status() {
             0 => {}
-            _ => assert_eq!(containers(&env), [], "round {round}"),
+            _ => assert_eq!(env.containers(), [], "round {round}"),
         }
-        assert_truth(&env);
-        if dice.below(2) == 0 && !containers(&env).is_empty() {
+        env.assert_truth();
+        if dice.below(2) == 0 && !env.containers().is_empty() {
             env.rctr(["stop", "-t", "0", "cc"]).ok();
-            assert_truth(&env);
+            env.assert_truth();
         }
     }
     assert_clean(&env);
@@ -102,7 +102,7 @@ fn killed_onlookers_do_no_harm() {
         vec!["wait", &id],
     ] {
         kill_after(env.spawn(args), Duration::from_millis(60));
-        assert_truth(&env);
+        env.assert_truth();
     }
     env.rctr(["exec", &id, "true"]).ok();
     assert_clean(&env);

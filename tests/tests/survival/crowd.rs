@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rctr_tests::{Env, Running};
 
-use crate::{Dice, assert_clean, assert_truth, containers};
+use crate::{Dice, assert_clean};
 
 /// As many commands as `count` says, all at once.
 fn at_once(count: usize, start: impl Fn(usize) -> Running) -> Vec<rctr_tests::Output> {
@@ -25,7 +25,7 @@ fn alone_a_hundred_runs_at_once() {
     for (n, out) in done.iter().enumerate() {
         out.ok().stdout_is(&n.to_string()).quiet();
     }
-    assert_eq!(containers(&env), []);
+    assert_eq!(env.containers(), []);
     assert_clean(&env);
 }
 
@@ -64,10 +64,10 @@ fn commands_that_fight_over_one_container_leave_it_whole() {
                 );
             }
         }
-        assert_truth(&env);
-        if !containers(&env).is_empty() {
+        env.assert_truth();
+        if !env.containers().is_empty() {
             env.rctr(["start", "cc"]).ok();
-            assert_truth(&env);
+            env.assert_truth();
             env.rctr(["rm", "-f", "cc"]).ok();
         }
     }
@@ -100,6 +100,6 @@ fn a_container_restarts_at_once() {
         env.rctr(["stop", "-t", "0", "cc"]).ok().took()
     });
     assert!(slowest.max() < Some(Duration::from_secs(5)));
-    assert_truth(&env);
+    env.assert_truth();
     assert_clean(&env);
 }

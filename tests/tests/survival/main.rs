@@ -8,7 +8,7 @@ mod monitor;
 mod pulls;
 mod reboot;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::{UtimensatFlags, utimensat};
@@ -50,45 +50,9 @@ pub fn kill_after(command: Running, delay: Duration) -> Output {
     command.finish()
 }
 
-/// The ids and states that `ps -a` tells.
-pub fn containers(env: &Env) -> Vec<(String, String)> {
-    let listed = env.rctr(["ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.State}}"]);
-    let lines = listed.ok().lines().into_iter();
-    lines
-        .map(|line| {
-            let (id, state) = line.split_once(' ').expect("an id and a state");
-            (id.to_owned(), state.to_owned())
-        })
-        .collect()
-}
-
-/// What `ps -a` tells about the containers is so, or soon will be: a command that was killed may have sent a signal
-/// whose work is not yet done.
-pub fn assert_truth(env: &Env) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while let Some(lie) = find_lie(env) {
-        assert!(Instant::now() < deadline, "{lie}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn find_lie(env: &Env) -> Option<String> {
-    containers(env).into_iter().find_map(|(id, state)| {
-        let processes = env.processes_of(&id);
-        let inspected = env.rctr(["inspect", "--format", "{{.State.Pid}}", &id]);
-        let pid = inspected.stdout().parse().unwrap_or(0);
-        let true_word = match state.as_str() {
-            "running" => processes.contains(&pid),
-            "created" | "exited" => processes.is_empty(),
-            _ => false,
-        };
-        (!true_word).then(|| format!("{id} is {state} as {pid}, its processes are {processes:?}"))
-    })
-}
-
 /// After the containers have been removed and garbage collected nothing of any kind is left.
 pub fn assert_clean(env: &Env) {
-    let ids: Vec<_> = containers(env).into_iter().map(|(id, _)| id).collect();
+    let ids: Vec<_> = env.containers().into_iter().map(|(id, _)| id).collect();
     for id in ids {
         env.rctr(["rm", "-f", "-v", &id]).ok();
     }

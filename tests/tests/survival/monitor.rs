@@ -9,7 +9,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rctr_tests::{Env, Running, wait_for};
 
-use crate::{Dice, assert_clean, assert_truth, containers};
+use crate::{Dice, assert_clean};
 
 fn signal(pid: i32, signal: Signal) {
     // It may have ended a moment ago.
@@ -51,7 +51,7 @@ fn alone_killed_monitors() {
             "create", "--name", "cc", "-p", "80", "busybox", "sleep", "1000",
         ])
         .ok();
-        let id = containers(&env)[0].0.clone();
+        let id = env.containers()[0].0.clone();
         let mut start = env.spawn(["start", "cc"]);
         let killed;
         if round % 2 == 0 {
@@ -98,7 +98,7 @@ fn alone_killed_monitors() {
         }
         assert_eq!(env.published(), [""; 0], "round {round}");
         env.rctr(["start", "cc"]).ok();
-        assert_truth(&env);
+        env.assert_truth();
         env.rctr(["rm", "-f", "cc"]).ok();
     }
     println!("of 60: {failed} starts failed, {told} ends were unknown");

@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rctr_tests::{Env, wait_for};
 
-use crate::{assert_clean, assert_truth, containers};
+use crate::assert_clean;
 
 #[test]
 fn containers_are_found_again_after_a_reboot() {
@@ -26,7 +26,7 @@ fn containers_are_found_again_after_a_reboot() {
         .ok();
     env.rctr(["run", "--name", "done", "busybox", "sh", "-c", "exit 3"])
         .exits(3);
-    for (id, _) in containers(&env) {
+    for (id, _) in env.containers() {
         for pid in env.monitor_of(&id).into_iter().chain(env.processes_of(&id)) {
             kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it lives");
         }
@@ -53,6 +53,6 @@ fn containers_are_found_again_after_a_reboot() {
 
     env.rctr(["start", "up"]).ok();
     env.rctr(["exec", "up", "ls", "/kept"]).ok();
-    assert_truth(&env);
+    env.assert_truth();
     assert_clean(&env);
 }

@@ -7,7 +7,7 @@ use super::run::left;
 use crate::app::App;
 use crate::cli::AttachArgs;
 use crate::failure::{Failure, GENERAL, Result};
-use crate::terminal::{DetachKeys, End, Pump, Signals, require_tty};
+use crate::terminal::{Attached, DetachKeys, End, Pump, Signals, require_tty};
 use crate::usage::require_one;
 
 pub fn run(app: &App, command: &str, args: &AttachArgs) -> Result {
@@ -45,7 +45,12 @@ pub fn run(app: &App, command: &str, args: &AttachArgs) -> Result {
         sig_proxy: args.sig_proxy && !options.tty,
         detach_keys,
     };
-    let end = pump.run(&mut stream, &signals)?;
+    let mut session = Attached {
+        engine: &engine,
+        id: &container.id,
+        stream: &mut stream,
+    };
+    let end = pump.run(&mut session, &signals)?;
     if let End::Exit(_) = end {
         engine.settle(&container.id)?;
     }

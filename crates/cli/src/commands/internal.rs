@@ -24,9 +24,16 @@ pub fn restart(app: &App, id: &str) -> Result {
     Ok(0)
 }
 
-/// Records that the health of a container has become another one.
-pub fn health(app: &App, id: &str, status: &str) -> Result {
-    app.engine()?.tell_of_health(id, status)?;
+/// Tells of a probe of a container's health, and of what it has changed.
+pub fn probed(app: &App, id: &str, pid: i32, code: &str, status: Option<&str>) -> Result {
+    let engine = app.engine()?;
+    engine.tell_of_probe(id, pid, code.parse().ok(), status)?;
+    Ok(0)
+}
+
+/// Tells that a container has run out of memory.
+pub fn out_of_memory(app: &App, id: &str, pid: i32) -> Result {
+    app.engine()?.tell_of_oom(id, pid)?;
     Ok(0)
 }
 

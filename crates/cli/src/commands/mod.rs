@@ -126,7 +126,13 @@ fn internal(app: &App, command: InternalCommand) -> Result {
     match command {
         InternalCommand::Settle { id } => internal::settle(app, &id),
         InternalCommand::Restart { id } => internal::restart(app, &id),
-        InternalCommand::Health { id, status } => internal::health(app, &id, &status),
+        InternalCommand::Probed {
+            id,
+            pid,
+            code,
+            status,
+        } => internal::probed(app, &id, pid, &code, status.as_deref()),
+        InternalCommand::OutOfMemory { id, pid } => internal::out_of_memory(app, &id, pid),
         InternalCommand::StartAfterBoot => internal::start_after_boot(app),
         InternalCommand::StopForShutdown => internal::stop_for_shutdown(app),
         InternalCommand::Dns { guard } => internal::dns(app, guard),

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::cli::RunArgs;
 use crate::failure::{ENGINE, Failure, GENERAL, Result};
 use crate::flags::Parsed;
-use crate::terminal::{DetachKeys, End, Pump, Signals, require_tty};
+use crate::terminal::{Attached, DetachKeys, End, Pump, Signals, require_tty};
 
 pub fn run(app: &App, command: &str, args: RunArgs) -> Result {
     let detach_keys = DetachKeys::parse(args.keys.detach_keys.as_deref())?;
@@ -69,7 +69,12 @@ pub fn run(app: &App, command: &str, args: RunArgs) -> Result {
         sig_proxy: args.sig_proxy,
         detach_keys,
     };
-    let end = pump.run(&mut stream, &signals);
+    let mut session = Attached {
+        engine: &engine,
+        id: &started.id,
+        stream: &mut stream,
+    };
+    let end = pump.run(&mut session, &signals);
     follow_end(&engine, &started.id, stream, end)
 }
 

@@ -8,7 +8,7 @@ use super::run::{follow_end, warn};
 use crate::app::App;
 use crate::cli::StartArgs;
 use crate::failure::{Failure, GENERAL, Result, for_each};
-use crate::terminal::{DetachKeys, Pump, Signals, require_tty};
+use crate::terminal::{Attached, DetachKeys, Pump, Signals, require_tty};
 use crate::usage::require_names;
 
 pub fn run(app: &App, command: &str, args: &StartArgs) -> Result {
@@ -55,6 +55,11 @@ fn attached(engine: &Engine, name: &str, args: &StartArgs) -> Result {
         sig_proxy: true,
         detach_keys,
     };
-    let end = pump.run(&mut stream, &signals);
+    let mut session = Attached {
+        engine: engine,
+        id: &started.id,
+        stream: &mut stream,
+    };
+    let end = pump.run(&mut session, &signals);
     follow_end(engine, &started.id, stream, end)
 }

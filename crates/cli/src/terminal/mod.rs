@@ -15,7 +15,7 @@ use rctr_engine::WindowSize;
 pub use hidden::read_hidden;
 pub use keys::DetachKeys;
 pub use pump::{End, Pump};
-pub use session::ExecPump;
+pub use session::{Attached, ExecPump};
 pub use signals::Signals;
 
 use crate::failure::{Failure, GENERAL, Result};

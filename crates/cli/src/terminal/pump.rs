@@ -85,6 +85,7 @@ impl Pump {
                 return Ok(end);
             }
             if ready.stdin && self.handle_stdin(session)? {
+                session.detached();
                 return Ok(End::Detached);
             }
             if (ready.session || resume) && exit.is_none() {
@@ -286,6 +287,8 @@ mod tests {
         fn signal(&mut self, _: i32) -> Result<()> {
             Ok(())
         }
+
+        fn detached(&mut self) {}
     }
 
     fn pump() -> Pump {

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::PollFlags;
-use rctr_engine::{AttachEvent, AttachStream, ExecSession, WindowSize};
+use rctr_engine::{AttachEvent, AttachStream, Engine, ExecSession, WindowSize};
 
 use super::outputs::{Outputs, Target};
 use crate::failure::{Failure, GENERAL, Result};
@@ -33,20 +33,30 @@ pub trait Session {
 
     /// Sends it a signal.
     fn signal(&mut self, signal: i32) -> Result<()>;
+
+    /// The user has left it running.
+    fn detached(&mut self);
 }
 
-impl Session for AttachStream {
+/// A container that somebody is attached to.
+pub struct Attached<'a> {
+    pub engine: &'a Engine,
+    pub id: &'a str,
+    pub stream: &'a mut AttachStream,
+}
+
+impl Session for Attached<'_> {
     fn interests(&self, reading: bool) -> Vec<(BorrowedFd<'_>, PollFlags)> {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::POLLIN, reading);
-        flags.set(PollFlags::POLLOUT, self.wants_write());
-        vec![(self.as_fd(), flags)]
+        flags.set(PollFlags::POLLOUT, self.stream.wants_write());
+        vec![(self.stream.as_fd(), flags)]
     }
 
     fn advance(&mut self, outputs: &mut Outputs) -> Result<Option<i32>> {
-        self.flush().map_err(runtime)?;
+        self.stream.flush().map_err(runtime)?;
         while !outputs.is_full() {
-            match self.try_next().map_err(runtime)? {
+            match self.stream.try_next().map_err(runtime)? {
                 Some(AttachEvent::Stdout(bytes)) => outputs.push(Target::Stdout, bytes),
                 Some(AttachEvent::Stderr(bytes)) => outputs.push(Target::Stderr, bytes),
                 Some(AttachEvent::Exit(status)) => return Ok(Some(status.code)),
@@ -57,23 +67,27 @@ impl Session for AttachStream {
     }
 
     fn takes_input(&self) -> bool {
-        !self.wants_write()
+        !self.stream.wants_write()
     }
 
     fn input(&mut self, bytes: &[u8]) -> Result<()> {
-        self.send_stdin(bytes).map_err(runtime)
+        self.stream.send_stdin(bytes).map_err(runtime)
     }
 
     fn close_input(&mut self) -> Result<()> {
-        self.close_stdin().map_err(runtime)
+        self.stream.close_stdin().map_err(runtime)
     }
 
     fn resize(&mut self, size: WindowSize) -> Result<()> {
-        AttachStream::resize(self, size).map_err(runtime)
+        Ok(self.engine.resize_attached(self.id, self.stream, size)?)
     }
 
     fn signal(&mut self, signal: i32) -> Result<()> {
-        AttachStream::signal(self, signal).map_err(runtime)
+        Ok(self.engine.signal_attached(self.id, self.stream, signal)?)
+    }
+
+    fn detached(&mut self) {
+        self.engine.detached(self.id);
     }
 }
 
@@ -230,6 +244,10 @@ impl Session for ExecPump<'_> {
 
     fn signal(&mut self, signal: i32) -> Result<()> {
         Ok(self.session.signal(signal)?)
+    }
+
+    fn detached(&mut self) {
+        self.session.detached();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rctr_store::{Event, Store, Watch};
@@ -37,12 +37,15 @@ impl Engine {
             (None, None) => self.store.last_event()?,
             _ => 0,
         };
+        let left = to.map(|to| to.saturating_sub(nanoseconds(SystemTime::now())));
+        let left = left.map(|left| Duration::from_nanos(u64::try_from(left).unwrap_or(0)));
         Ok(Events {
             store: self.store.clone(),
             watch,
             filter,
             from: from.unwrap_or(i64::MIN),
             to,
+            end: left.and_then(|left| Instant::now().checked_add(left)),
             last,
             waiting: VecDeque::new(),
             missed: 0,
@@ -74,6 +77,8 @@ pub struct Events {
     filter: EventFilter,
     from: i64,
     to: Option<i64>,
+    /// When that is, whoever sets the clock meanwhile.
+    end: Option<Instant>,
     /// The number of the last one that was read.
     last: i64,
     waiting: VecDeque<Event>,
@@ -90,8 +95,9 @@ impl Events {
             if let Some(event) = self.ready()? {
                 return Ok(Some(event));
             }
-            let left = self.to.map(|to| to - nanoseconds(SystemTime::now()));
-            if left.is_some_and(|left| left <= 0) {
+            let now = Instant::now();
+            let left = self.end.map(|end| end.saturating_duration_since(now));
+            if left.is_some_and(|left| left.is_zero()) {
                 // What was on its way when time was up.
                 return self.ready();
             }
@@ -127,12 +133,11 @@ impl Events {
         std::mem::take(&mut self.missed).unsigned_abs()
     }
 
-    fn wait(&self, nanoseconds: Option<i64>) -> Result<()> {
-        let timeout = match nanoseconds {
+    fn wait(&self, left: Option<Duration>) -> Result<()> {
+        let timeout = match left {
             None => PollTimeout::NONE,
             Some(left) => {
-                let left = Duration::from_nanos(left.unsigned_abs()) + Duration::from_millis(1);
-                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
             }
         };
         match poll(

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::model::{Container, ZERO_TIME};
-use crate::time;
+use rctr_runtime::WindowSize;
+
+use crate::model::Container;
 
 /// What happens to a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum ContainerEvent<'a> {
     Create,
     /// It was removed.
     Destroy,
+    /// Somebody typed the keys that leave it running.
+    Detach,
     /// Its first process ended. Times and code are those of the record.
     Die,
     /// A process is to run in it.
@@ -31,6 +34,11 @@ pub enum ContainerEvent<'a> {
         id: &'a str,
         /// Its command line.
         command: &'a str,
+    },
+    /// Somebody typed the keys that leave a process in it running.
+    ExecDetach {
+        /// Id of the process.
+        id: &'a str,
     },
     /// A process that was run in it has ended.
     ExecDie {
@@ -63,6 +71,8 @@ pub enum ContainerEvent<'a> {
         /// The one before.
         before: &'a str,
     },
+    /// Its terminal has another size.
+    Resize(WindowSize),
     /// It was stopped and started.
     Restart,
     /// It was started.
@@ -85,8 +95,10 @@ impl ContainerEvent<'_> {
             Self::Commit { .. } => "commit",
             Self::Create => "create",
             Self::Destroy => "destroy",
+            Self::Detach => "detach",
             Self::Die => "die",
             Self::ExecCreate { command, .. } => return format!("exec_create: {command}").into(),
+            Self::ExecDetach { .. } => "exec_detach",
             Self::ExecDie { .. } => "exec_die",
             Self::ExecStart { command, .. } => return format!("exec_start: {command}").into(),
             Self::Export => "export",
@@ -96,6 +108,7 @@ impl ContainerEvent<'_> {
             Self::Oom => "oom",
             Self::Pause => "pause",
             Self::Rename { .. } => "rename",
+            Self::Resize(_) => "resize",
             Self::Restart => "restart",
             Self::Start => "start",
             Self::Stop => "stop",
@@ -113,9 +126,12 @@ impl ContainerEvent<'_> {
             }
             Self::Die => vec![
                 ("exitCode", container.state.exit_code.to_string()),
-                ("execDuration", lived(container).to_string()),
+                (
+                    "execDuration",
+                    container.state.lived().as_secs().to_string(),
+                ),
             ],
-            Self::ExecCreate { id, .. } | Self::ExecStart { id, .. } => {
+            Self::ExecCreate { id, .. } | Self::ExecStart { id, .. } | Self::ExecDetach { id } => {
                 vec![("execID", id.into())]
             }
             Self::ExecDie { id, code } => {
@@ -123,22 +139,13 @@ impl ContainerEvent<'_> {
             }
             Self::Kill(signal) => vec![("signal", signal.to_string())],
             Self::Rename { before } => vec![("oldName", format!("/{before}"))],
+            Self::Resize(size) => vec![
+                ("height", size.rows.to_string()),
+                ("width", size.cols.to_string()),
+            ],
             _ => Vec::new(),
         }
     }
-}
-
-/// Seconds from the start of the last run to its end.
-fn lived(container: &Container) -> u64 {
-    let state = &container.state;
-    let times = (
-        time::parse(&state.started_at),
-        time::parse(&state.finished_at),
-    );
-    let (true, (Some(start), Some(end))) = (state.started_at != ZERO_TIME, times) else {
-        return 0;
-    };
-    end.duration_since(start).map_or(0, |lived| lived.as_secs())
 }
 
 /// What happens to an image.

@@ -4,7 +4,12 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rctr_registry_client::{TlsOptions, tls_config};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 
 use crate::options::ParseError;
 
@@ -15,6 +20,11 @@ const CONNECT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Tcp(String),
+    /// TCP, encrypted; also how it is written.
+    Tls {
+        scheme: &'static str,
+        address: String,
+    },
     Udp(String),
     /// A stream.
     Unix(PathBuf),
@@ -59,8 +69,12 @@ impl Endpoint {
             "udp" => Ok(Endpoint::Udp(host()?)),
             "unix" => Ok(Endpoint::Unix(path()?)),
             "unixgram" => Ok(Endpoint::Unixgram(path()?)),
-            "tls" | "tcp+tls" => Err(fail("TLS is not supported: let a local forwarder do it")),
-            _ => Err(fail("schemes are tcp, udp, unix, unixgram")),
+            // As syslog's and as Fluentd's options call it.
+            "tcp+tls" | "tls" => Ok(Endpoint::Tls {
+                scheme: if scheme == "tls" { "tls" } else { "tcp+tls" },
+                address: host()?,
+            }),
+            _ => Err(fail("schemes are tcp, tcp+tls, tls, udp, unix, unixgram")),
         }
     }
 
@@ -69,31 +83,23 @@ impl Endpoint {
         &self,
         kept: &'a mut Option<Connection>,
         patience: Duration,
+        tls: &TlsOptions,
     ) -> io::Result<&'a mut Connection> {
-        let connection = match kept.take().filter(|connection| !connection.is_closed()) {
+        let connection = match kept.take_if(|connection| !connection.is_closed()) {
             Some(connection) => connection,
-            None => self.connect(patience)?,
+            None => self.connect(patience, tls)?,
         };
         Ok(kept.insert(connection))
     }
 
     /// Connects. Writing takes no longer than `patience`.
-    pub(super) fn connect(&self, patience: Duration) -> io::Result<Connection> {
+    pub(super) fn connect(&self, patience: Duration, tls: &TlsOptions) -> io::Result<Connection> {
         match self {
-            Endpoint::Tcp(address) => {
-                let mut last = io::Error::from(io::ErrorKind::NotFound);
-                for address in address.to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&address, CONNECT) {
-                        Ok(stream) => {
-                            stream.set_write_timeout(Some(patience))?;
-                            stream.set_read_timeout(Some(patience))?;
-                            stream.set_nodelay(true)?;
-                            return Ok(Connection::Tcp(stream));
-                        }
-                        Err(e) => last = e,
-                    }
-                }
-                Err(last)
+            Endpoint::Tcp(address) => Ok(Connection::Tcp(tcp(address, patience)?)),
+            Endpoint::Tls { address, .. } => {
+                let stream = tcp(address, patience)?;
+                let encrypted = encrypt(address, stream, tls)?;
+                Ok(Connection::Tls(Box::new(encrypted)))
             }
             Endpoint::Udp(address) => {
                 let mut addresses = address.to_socket_addrs()?;
@@ -123,8 +129,8 @@ impl Endpoint {
                 let places = ["/dev/log", "/var/run/syslog", "/var/run/log"].map(PathBuf::from);
                 let mut last = io::Error::from(io::ErrorKind::NotFound);
                 for place in places {
-                    let gram = Endpoint::Unixgram(place.clone()).connect(patience);
-                    match gram.or_else(|_| Endpoint::Unix(place).connect(patience)) {
+                    let gram = Endpoint::Unixgram(place.clone()).connect(patience, tls);
+                    match gram.or_else(|_| Endpoint::Unix(place).connect(patience, tls)) {
                         Ok(connection) => return Ok(connection),
                         Err(e) => last = e,
                     }
@@ -140,6 +146,7 @@ impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Endpoint::Tcp(address) => write!(f, "tcp://{address}"),
+            Endpoint::Tls { scheme, address } => write!(f, "{scheme}://{address}"),
             Endpoint::Udp(address) => write!(f, "udp://{address}"),
             Endpoint::Unix(path) => write!(f, "unix://{}", path.display()),
             Endpoint::Unixgram(path) => write!(f, "unixgram://{}", path.display()),
@@ -148,10 +155,62 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
+fn tcp(address: &str, patience: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT) {
+            Ok(stream) => {
+                stream.set_write_timeout(Some(patience))?;
+                stream.set_read_timeout(Some(patience))?;
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
+}
+
+/// Greets the other side, and learns who it is.
+fn encrypt(address: &str, mut stream: TcpStream, tls: &TlsOptions) -> io::Result<Encrypted> {
+    let config = tls_config(tls).map_err(io::Error::other)?;
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    let mut session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    while session.is_handshaking() {
+        session.complete_io(&mut stream)?;
+    }
+    Ok(StreamOwned::new(session, stream))
+}
+
+/// Takes in what has come, session tickets for one; whether it was the end.
+fn has_ended(stream: &mut Encrypted) -> bool {
+    if stream.sock.set_nonblocking(true).is_err() {
+        return true;
+    }
+    let ended = loop {
+        match stream.conn.read_tls(&mut stream.sock) {
+            Ok(0) => break true,
+            Ok(_) => match stream.conn.process_new_packets() {
+                Ok(state) if !state.peer_has_closed() => {}
+                _ => break true,
+            },
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => break false,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break true,
+        }
+    };
+    stream.sock.set_nonblocking(false).is_err() || ended
+}
+
+type Encrypted = StreamOwned<ClientConnection, TcpStream>;
+
 /// A connection to a receiver.
 #[derive(Debug)]
 pub(super) enum Connection {
     Tcp(TcpStream),
+    Tls(Box<Encrypted>),
     Udp(UdpSocket),
     Unix(UnixStream),
     Unixgram(UnixDatagram),
@@ -164,13 +223,14 @@ impl Connection {
     }
 
     /// Whether the other side has closed a stream: what is written then is lost without a word.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&mut self) -> bool {
         use rustix::net::{RecvFlags, recv};
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let mut byte = [0_u8; 1];
         let peeked = match self {
-            Connection::Tcp(stream) => recv(stream, &mut byte[..], flags),
-            Connection::Unix(stream) => recv(stream, &mut byte[..], flags),
+            Connection::Tls(stream) => return has_ended(stream),
+            Connection::Tcp(stream) => recv(&*stream, &mut byte[..], flags),
+            Connection::Unix(stream) => recv(&*stream, &mut byte[..], flags),
             _ => return false,
         };
         match peeked {
@@ -183,6 +243,10 @@ impl Connection {
     pub(super) fn send(&mut self, message: &[u8]) -> io::Result<()> {
         match self {
             Connection::Tcp(stream) => stream.write_all(message),
+            Connection::Tls(stream) => {
+                stream.write_all(message)?;
+                stream.flush()
+            }
             Connection::Unix(stream) => stream.write_all(message),
             Connection::Udp(socket) => socket.send(message).map(drop),
             Connection::Unixgram(socket) => socket.send(message).map(drop),
@@ -193,6 +257,7 @@ impl Connection {
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Connection::Tcp(stream) => stream.read(buffer),
+            Connection::Tls(stream) => stream.read(buffer),
             Connection::Unix(stream) => stream.read(buffer),
             Connection::Udp(_) | Connection::Unixgram(_) => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -215,6 +280,8 @@ mod tests {
             ("udp://1.2.3.4", "udp://1.2.3.4:514"),
             ("tcp://[::1]:5", "tcp://[::1]:5"),
             ("tcp://[::1]", "tcp://[::1]:514"),
+            ("tcp+tls://h", "tcp+tls://h:514"),
+            ("tls://h:7", "tls://h:7"),
             ("unix:///run/x", "unix:///run/x"),
             ("unixgram:///x", "unixgram:///x"),
         ] {
@@ -225,7 +292,7 @@ mod tests {
             "tcp://",
             "tcp://h:port",
             "ftp://h",
-            "tcp+tls://h",
+            "tcp+tls://",
             "tcp://h/x",
         ] {
             let message = parse(text);

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use rctr_registry_client::TlsOptions;
+
 use super::endpoint::{Connection, Endpoint};
 use super::msgpack::{self, Writer};
 use super::record::Record;
@@ -37,8 +39,9 @@ impl Fluentd {
         };
         let address = plan.option("fluentd-address").unwrap_or(ADDRESS);
         let endpoint = Endpoint::parse("fluentd-address", address, "tcp", PORT)?;
-        if !matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Unix(_)) {
-            return Err(reader.bad("fluentd-address", "schemes are tcp and unix"));
+        match endpoint {
+            Endpoint::Tcp(_) | Endpoint::Unix(_) | Endpoint::Tls { scheme: "tls", .. } => {}
+            _ => return Err(reader.bad("fluentd-address", "schemes are tcp, tls and unix")),
         }
         let buffer = reader.size("fluentd-buffer-limit")?;
         Ok(Fluentd {
@@ -73,7 +76,10 @@ impl Fluentd {
     }
 
     fn connect(&mut self) -> io::Result<&mut Connection> {
-        let kept = self.endpoint.keep(&mut self.connection, self.patience);
+        let tls = TlsOptions::default();
+        let kept = self
+            .endpoint
+            .keep(&mut self.connection, self.patience, &tls);
         kept.map_err(|e| io::Error::new(e.kind(), format!("dial {}: {e}", self.endpoint)))
     }
 

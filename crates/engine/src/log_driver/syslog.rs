@@ -1,10 +1,12 @@
 //! Syslog: the system's own, or a server's, in the formats of RFC 3164 and RFC 5424.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rctr_registry_client::TlsOptions;
 use rctr_runtime::logs::Stream;
 
 use super::endpoint::{Connection, Endpoint};
@@ -23,6 +25,7 @@ const FACILITIES: [&str; 20] = [
 pub(super) struct Syslog {
     about: About,
     endpoint: Endpoint,
+    tls: TlsOptions,
     facility: u8,
     format: Format,
     connection: Option<Connection>,
@@ -43,20 +46,26 @@ impl Syslog {
         let bad = |key: &str, value: &str, why: &str| ParseError::LogValue {
             reason: format!("invalid value for {key}: {value}: {why}"),
         };
-        if let Some(key) = plan
-            .options
-            .keys()
-            .find(|key| key.starts_with("syslog-tls-"))
-        {
-            return Err(bad(
-                key,
-                "",
-                "TLS is not supported: let a local forwarder do it",
-            ));
-        }
         let endpoint = match plan.option("syslog-address") {
             None | Some("") => Endpoint::SystemLog,
             Some(address) => Endpoint::parse("syslog-address", address, "", PORT)?,
+        };
+        if let Endpoint::Tls { scheme: "tls", .. } = endpoint {
+            let address = plan.option("syslog-address").unwrap_or_default();
+            return Err(bad("syslog-address", address, "say tcp+tls"));
+        }
+        let file = |key| plan.option(key).filter(|path| !path.is_empty());
+        let identity = match (file("syslog-tls-cert"), file("syslog-tls-key")) {
+            (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
+            (None, None) => None,
+            (Some(one), None) => return Err(bad("syslog-tls-cert", one, "without its key")),
+            (None, Some(one)) => return Err(bad("syslog-tls-key", one, "without its certificate")),
+        };
+        let tls = TlsOptions {
+            ca: file("syslog-tls-ca-cert").map(PathBuf::from),
+            identity,
+            // As with Docker, whatever its value.
+            trust_anyone: plan.option("syslog-tls-skip-verify").is_some(),
         };
         let facility = match plan.option("syslog-facility") {
             None | Some("") => 3,
@@ -86,6 +95,7 @@ impl Syslog {
         Ok(Syslog {
             about: about.clone(),
             endpoint,
+            tls,
             facility,
             format,
             connection: None,
@@ -97,7 +107,9 @@ impl Syslog {
     }
 
     fn connect(&mut self) -> io::Result<&mut Connection> {
-        let kept = self.endpoint.keep(&mut self.connection, PATIENCE);
+        let kept = self
+            .endpoint
+            .keep(&mut self.connection, PATIENCE, &self.tls);
         kept.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", self.endpoint)))
     }
 

@@ -17,7 +17,7 @@ mod stats;
 mod view;
 
 pub use cdi::CdiError;
-pub(crate) use cdi::{check_devices, give_devices, is_cdi_name};
+pub(crate) use cdi::{check_devices, dirs as cdi_dirs, give_devices, is_cdi_name};
 pub(crate) use container::{identity, must_be_ready};
 pub use model::*;
 pub use options::*;

@@ -45,6 +45,7 @@ impl Engine {
             runtime: None,
             forward: Vec::new(),
             health: None,
+            oom_command: Vec::new(),
         };
         rctr_runtime::launch(&monitor, &launch, LaunchFds::default()).map_err(|e| e.error)?;
         Ok(())

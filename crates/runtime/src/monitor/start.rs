@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
@@ -127,6 +127,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     Ok(Container {
         pid: created.pid,
         started_at: state.started_at,
+        started: Instant::now(),
         own_pid_namespace: has_own_pid_namespace(&adapted.spec),
         state_dir: launch.state_dir.clone(),
         stdin_once: launch.stdio.stdin_once && launch.stdio.terminal.is_none(),
@@ -147,6 +148,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         user,
         pods,
         health: launch.health.clone().map(Checker::new),
+        oom_command: launch.oom_command.clone(),
     })
 }
 

@@ -79,6 +79,7 @@ impl Bundle {
             runtime: None,
             forward: Vec::new(),
             health: None,
+            oom_command: Vec::new(),
         };
         let spec = spec(&id, args);
         Self { dir, launch, spec }

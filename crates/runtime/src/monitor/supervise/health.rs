@@ -9,7 +9,7 @@ use nix::unistd::pipe2;
 use rustix::io::Errno;
 
 use super::super::runtime::ProcessStdio;
-use super::{CHUNK, Supervisor, group, run_on_host};
+use super::{CHUNK, Supervisor, group};
 use crate::health::{Health, HealthCheck, Probe, ProbeOutput, not_executed};
 
 /// A health check and how far it has come.
@@ -116,7 +116,11 @@ impl Supervisor {
         let Some(checker) = &mut self.container.health else {
             return;
         };
-        if self.ended.is_some() || checker.due().is_none_or(|due| due > now) {
+        // A probe must not be forgotten because those before it are still to be told.
+        if self.ended.is_some()
+            || self.teller.is_behind()
+            || checker.due().is_none_or(|due| due > now)
+        {
             return;
         }
         // What is frozen cannot be executed, and not be blamed for being late.
@@ -156,7 +160,7 @@ impl Supervisor {
                     });
                 }
             }
-            Err(why) => self.take_in(not_executed(start, why), early),
+            Err(why) => self.take_in(not_executed(start, why), None, early),
         }
     }
 
@@ -189,14 +193,20 @@ impl Supervisor {
         match checker.and_then(|checker| checker.ended(pid, code)) {
             Some((result, early)) => {
                 self.idle = false;
-                self.take_in(result, early);
+                self.take_in(result, Some(code), early);
                 true
             }
             None => false,
         }
     }
 
-    fn take_in(&mut self, result: Probe, early: bool) {
+    /// Takes in the result of a probe and its process's exit code, if there was one.
+    fn take_in(&mut self, result: Probe, code: Option<i32>, early: bool) {
+        // The end has killed the probe, and says nothing of the container's health. The state directory may be that of the
+        // next run by now.
+        if self.ended.is_some() {
+            return;
+        }
         let Some(checker) = &mut self.container.health else {
             return;
         };
@@ -204,13 +214,13 @@ impl Supervisor {
         checker.schedule();
         // Nobody to tell of a failure here; the next result is written too.
         let _ = checker.health.save(&self.container.state_dir);
-        if changed {
-            let mut command = checker.check.command.clone();
-            if !command.is_empty() {
-                command.push(checker.health.status.as_str().to_owned());
-            }
-            run_on_host(&command, &self.container.host_mounts);
+        let mut command = checker.check.command.clone();
+        if !command.is_empty() {
+            command.push(self.container.pid.to_string());
+            command.push(code.map_or_else(|| "none".to_owned(), |code| code.to_string()));
+            command.extend(changed.then(|| checker.health.status.as_str().to_owned()));
         }
+        self.teller.tell(command, &self.container.host_mounts);
     }
 }
 

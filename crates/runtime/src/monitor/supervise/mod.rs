@@ -5,6 +5,7 @@ mod forward;
 mod group;
 mod health;
 mod requests;
+mod teller;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -21,6 +22,7 @@ use rustix::io::Errno;
 pub(super) use self::forward::Forward;
 pub(super) use self::health::Checker;
 use self::health::milliseconds_until;
+use self::teller::Teller;
 use super::forward::Forwarding;
 use super::input::Input;
 use super::memory;
@@ -50,6 +52,7 @@ const ORPHANS_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Container {
     pub pid: i32,
     pub started_at: SystemTime,
+    pub started: Instant,
     pub own_pid_namespace: bool,
     pub state_dir: PathBuf,
     pub stdin_once: bool,
@@ -72,6 +75,8 @@ pub(super) struct Container {
     /// Where the mounts of all pods are.
     pub pods: Option<PathBuf>,
     pub health: Option<Checker>,
+    /// What is run when it runs out of memory.
+    pub oom_command: Vec<String>,
 }
 
 impl Container {
@@ -106,6 +111,7 @@ pub(super) fn run(
         peers: Vec::new(),
         executed: Vec::new(),
         ended: None,
+        teller: Teller::default(),
         log_error: None,
         settled: false,
         handed_over: false,
@@ -138,6 +144,7 @@ struct Supervisor {
     executed: Vec<(i32, Vec<String>)>,
     /// Set once the container has ended.
     ended: Option<ExitStatus>,
+    teller: Teller,
     log_error: Option<String>,
     /// A client has settled the end.
     settled: bool,
@@ -207,8 +214,8 @@ impl Supervisor {
             self.container.listener.as_raw_fd(),
             libc::POLLIN,
         );
-        if let Some(events) = self.container.oom.fd() {
-            add(Source::Memory, events.as_raw_fd(), libc::POLLPRI);
+        if let Some((fd, events)) = self.container.oom.fd() {
+            add(Source::Memory, fd.as_raw_fd(), events);
         }
         let forward = self.container.forward.as_ref();
         if let Some(pipe) = forward.and_then(Forward::wants_write) {
@@ -247,6 +254,7 @@ impl Supervisor {
         }
         let settling = (!self.idle).then_some(SETTLING_MS);
         let due = checker.filter(|_| self.ended.is_none());
+        let due = due.filter(|_| !self.teller.is_behind());
         let due = due.and_then(Checker::due).map(milliseconds_until);
         let forward = self.container.forward.as_ref().and_then(Forward::due);
         let due = due.into_iter().chain(forward);
@@ -281,7 +289,7 @@ impl Supervisor {
                     self.peers.push(Peer::new(socket, Role::Talking));
                 }
             }
-            Source::Memory => self.container.oom.look(),
+            Source::Memory => self.out_of_memory(),
             Source::Output(stream) => {
                 self.read_output(stream);
             }
@@ -401,6 +409,9 @@ impl Supervisor {
             {
                 continue;
             }
+            if self.teller.has_ended(pid, &self.container.host_mounts) {
+                continue;
+            }
             let forwarding = self.container.forwarding.as_mut();
             if forwarding.is_some_and(|it| it.has_ended(pid)) || self.probe_ended(pid, code) {
                 continue;
@@ -420,6 +431,17 @@ impl Supervisor {
             } else if let Some(command) = command {
                 run_on_host(&command, &self.container.host_mounts);
             }
+        }
+    }
+
+    fn out_of_memory(&mut self) {
+        if self.container.oom.look() && self.ended.is_none() {
+            self.idle = false;
+            let mut command = self.container.oom_command.clone();
+            if !command.is_empty() {
+                command.push(self.container.pid.to_string());
+            }
+            self.teller.tell(command, &self.container.host_mounts);
         }
     }
 
@@ -445,6 +467,7 @@ impl Supervisor {
             oom_killed: self.container.oom.killed(),
             started_at: self.container.started_at,
             finished_at,
+            ran: Some(self.container.started.elapsed()),
             error: self.log_error.take(),
         };
         // Before anybody knows: who does may remove the state directory, where it works.
@@ -514,10 +537,11 @@ impl Supervisor {
     }
 }
 
-/// Starts a command of the engine's in the host's mount namespace and lets it go.
-fn run_on_host(command: &[String], host_mounts: &OwnedFd) {
-    // If it cannot be started, the next rctr command that looks at the container sees what there is to see.
-    let _ = host_command(command, host_mounts).and_then(|mut command| command.spawn());
+/// Starts a command of the engine's in the host's mount namespace; its pid. If it cannot be started, the next rctr
+/// command that looks at the container sees what there is to see.
+fn run_on_host(command: &[String], host_mounts: &OwnedFd) -> Option<i32> {
+    let started = host_command(command, host_mounts).and_then(|mut command| command.spawn());
+    Some(started.ok()?.id() as i32)
 }
 
 /// A command of the engine's, to be started in the host's mount namespace.

@@ -1,5 +1,7 @@
 //! `--log-driver` and `--log-opt`: what receivers get, what is kept here, and what happens when one is slow or gone.
 
+mod tls;
+
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};

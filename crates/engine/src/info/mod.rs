@@ -1,45 +1,15 @@
 //! What `info`, `version` and `system df` tell.
 
+mod host;
+
 use rctr_registry_client::Platform;
 use rctr_store::sum;
 use serde::Serialize;
 
-use crate::model::{Container, Status};
+use crate::model::Container;
 use crate::{Engine, Result};
 
-/// `docker info`, as far as it applies.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "PascalCase")]
-#[allow(missing_docs)] // Docker's own field names (Engine API, GET /info)
-pub struct Info {
-    #[serde(rename = "ID")]
-    pub id: String,
-    pub containers: usize,
-    pub containers_running: usize,
-    pub containers_paused: usize,
-    pub containers_stopped: usize,
-    pub images: usize,
-    pub driver: String,
-    pub logging_driver: String,
-    pub cgroup_driver: String,
-    pub cgroup_version: String,
-    pub kernel_version: String,
-    pub operating_system: String,
-    #[serde(rename = "OSType")]
-    pub os_type: String,
-    pub architecture: String,
-    #[serde(rename = "NCPU")]
-    pub ncpu: usize,
-    pub mem_total: u64,
-    pub docker_root_dir: String,
-    pub state_dir: String,
-    pub name: String,
-    pub server_version: String,
-    pub runtimes: Vec<String>,
-    pub default_runtime: String,
-    pub security_options: Vec<String>,
-    pub warnings: Vec<String>,
-}
+pub use host::{ClientInfo, Commit, Index, Info, Plugins, RegistryConfig, RuntimeInfo, Swarm};
 
 /// `docker version`, one side: there is no server.
 #[derive(Debug, Clone, Serialize)]
@@ -81,53 +51,6 @@ pub struct DiskUsage {
 }
 
 impl Engine {
-    /// The host and what is on it.
-    ///
-    /// # Errors
-    /// Whatever hinders reading the store.
-    pub fn info(&self) -> Result<Info> {
-        let containers = self.containers()?;
-        let count = |status: Status| {
-            containers
-                .iter()
-                .filter(|c| c.state.status == status)
-                .count()
-        };
-        let (running, paused) = (count(Status::Running), count(Status::Paused));
-        let uname = nix::sys::utsname::uname().ok();
-        let text = |part: Option<&std::ffi::OsStr>| {
-            part.map(|s| s.to_string_lossy().into_owned())
-                .unwrap_or_default()
-        };
-        let facts = self.facts();
-        Ok(Info {
-            id: self.config.root.display().to_string(),
-            containers: containers.len(),
-            containers_running: running,
-            containers_paused: paused,
-            containers_stopped: containers.len() - running - paused,
-            images: self.store.images()?.len(),
-            driver: "overlay2".into(),
-            logging_driver: self.config.settings.log.driver.clone(),
-            cgroup_driver: self.cgroup_driver_name().into(),
-            cgroup_version: if facts.cgroup_v2() { "2" } else { "1" }.into(),
-            kernel_version: text(uname.as_ref().map(|u| u.release())),
-            operating_system: os_name(),
-            os_type: "linux".into(),
-            architecture: text(uname.as_ref().map(|u| u.machine())),
-            ncpu: std::thread::available_parallelism().map_or(1, usize::from),
-            mem_total: memory_total(),
-            docker_root_dir: self.config.root.display().to_string(),
-            state_dir: self.config.state.display().to_string(),
-            name: text(uname.as_ref().map(|u| u.nodename())),
-            server_version: env!("CARGO_PKG_VERSION").into(),
-            runtimes: self.runtime_names(),
-            default_runtime: "rctr".into(),
-            security_options: facts.security_options(),
-            warnings: facts.warnings(),
-        })
-    }
-
     /// Version and platform.
     pub fn version(&self) -> VersionInfo {
         let host = Platform::host();
@@ -213,14 +136,6 @@ impl Engine {
     pub(crate) fn cgroup_driver_name(&self) -> &'static str {
         self.config.settings.cgroup.driver_name()
     }
-}
-
-fn os_name() -> String {
-    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let name = release
-        .lines()
-        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    name.unwrap_or("Linux").trim_matches('"').to_string()
 }
 
 pub(crate) fn memory_total() -> u64 {
