@@ -29,6 +29,14 @@ same "$(rctr inspect --format '{{.State.OOMKilled}} {{.State.ExitCode}}' oom)" "
 rctr run --name child --network none -m 32m --memory-swap 32m busybox sh -c 'dd if=/dev/zero of=/dev/null bs=200M count=1; exit 5' 2>/dev/null || status=$?
 same $status 5
 same "$(rctr inspect --format '{{.State.OOMKilled}}' child)" true
+# Told when it comes, while the container runs.
+rctr run -d --name lives --network none -m 32m --memory-swap 32m busybox sh -c 'dd if=/dev/zero of=/dev/null bs=200M count=1; sleep 100000' >/dev/null
+until_true 60 sh -c '"$RCTR_BIN" events --since 0 --until 0s --filter container=lives --filter event=oom | grep -q oom'
+same "$(rctr inspect --format '{{.State.Status}}' lives)" running
+rctr rm -f lives >/dev/null
+told() { rctr events --since 0 --until 0s --filter container="$1" --filter event=oom --filter event=die --format '{{.Action}}' | tr '\n' ' '; }
+same "$(told lives)" "oom die "
+same "$(told oom)" "oom die "
 rctr run --name calm --network none -m 32m busybox true
 same "$(rctr inspect --format '{{.State.OOMKilled}}' calm)" false
 

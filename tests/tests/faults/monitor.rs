@@ -138,7 +138,8 @@ fn sweep(life: &Life, inject: &str, texts: &[&str]) {
 }
 
 /// What commands say of a monitor that is gone, or was never there.
-const LOST: [&str; 5] = [
+const LOST: [&str; 6] = [
+    "is gone",
     "killed",
     "is not running",
     "No such container",
@@ -183,9 +184,13 @@ fn stopped_where_it_is() {
     env.rctr(["pull", "-q", "busybox"]).ok();
     let staged = Staged::new(&env);
     let words = ["run", "-d", "--name", "cc", "busybox", "sleep", "1000"];
-    let moments = staged.moments(From::Start, 2, || {
+    let mut moments = staged.moments(From::Start, 1, || {
         staged.command(&words).finish().ok();
         give(&env, &["rm", "-f", "cc"]);
+    });
+    // Each takes as long as `rm -f` waits for whoever may hang.
+    moments.retain(|(call, _)| {
+        ["write", "rename", "mount", "clone", "clone3", "sendto"].contains(call)
     });
     let mut stopped = 0;
     for (call, number) in moments {
@@ -217,5 +222,5 @@ fn stopped_where_it_is() {
         env.assert_no_leftovers();
     }
     println!("stopped {stopped} times");
-    assert!(stopped > 5, "stopped {stopped} times only");
+    assert!(stopped > 2, "stopped {stopped} times only");
 }

@@ -187,8 +187,7 @@ pub(super) fn prepare(
 ) -> Result<(), StartError> {
     let complete = || -> Result<(), StartError> {
         check_image(root)?;
-        create_directory(root, cwd);
-        Ok(())
+        create_working_directory(root, cwd)
     };
     match user {
         None => complete()?,
@@ -232,9 +231,18 @@ fn open_beneath(
     )
 }
 
+/// Makes the directory that a container's process starts in, as [`create_directory`] does.
+pub(super) fn create_working_directory(
+    root: BorrowedFd<'_>,
+    path: &Path,
+) -> Result<(), StartError> {
+    create_directory(root, path).map_err(|e| failed(format!("create {}", path.display()), e))
+}
+
 /// Makes a directory and its parents in the root filesystem, owned by root, if they are missing;
-/// links of the image are followed within it. What cannot be made here is left for the container to report.
-pub(super) fn create_directory(root: BorrowedFd<'_>, path: &Path) {
+/// links of the image are followed within it. Fails where the disk does; what else hinders it is left for the container
+/// to report.
+pub(super) fn create_directory(root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let mut so_far = PathBuf::new();
     for component in path.components() {
         match component {
@@ -245,15 +253,18 @@ pub(super) fn create_directory(root: BorrowedFd<'_>, path: &Path) {
                     &so_far
                 };
                 let Ok(parent) = open_beneath(root, parent, ResolveFlags::empty()) else {
-                    return;
+                    return Ok(());
                 };
-                let _ = rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755));
-                so_far.push(name);
+                match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+                    Err(e @ (Errno::NOSPC | Errno::DQUOT | Errno::IO)) => return Err(e.into()),
+                    _ => so_far.push(name),
+                }
             }
             Component::ParentDir => drop(so_far.pop()),
             _ => {}
         }
     }
+    Ok(())
 }
 
 /// Makes the file that a dangling link of the image leads to, within the root, so that a file can be mounted
@@ -265,8 +276,8 @@ pub(super) fn create_link_target(root: BorrowedFd<'_>, path: &Path) {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return;
         };
-        if links > 0 {
-            create_directory(root, parent);
+        if links > 0 && create_directory(root, parent).is_err() {
+            return;
         }
         let Ok(directory) = open_beneath(root, parent, ResolveFlags::empty()) else {
             return;
@@ -346,10 +357,10 @@ mod tests {
         std::fs::create_dir(dir.path().join("real")).unwrap();
         let root = open_root(dir.path()).unwrap();
 
-        create_directory(root.as_fd(), Path::new("/in/a/b"));
+        create_directory(root.as_fd(), Path::new("/in/a/b")).unwrap();
         assert!(dir.path().join("real/a/b").is_dir());
-        create_directory(root.as_fd(), Path::new("/out/x"));
-        create_directory(root.as_fd(), Path::new("/../../y"));
+        create_directory(root.as_fd(), Path::new("/out/x")).unwrap();
+        create_directory(root.as_fd(), Path::new("/../../y")).unwrap();
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
         assert!(dir.path().join("y").is_dir());
     }

@@ -42,13 +42,12 @@ fn existing(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> rustix::io::Result
 
 fn make(root: BorrowedFd<'_>, path: &Path, kind: Kind) -> io::Result<()> {
     if kind != Kind::File {
-        create_directory(root, path);
-        return Ok(());
+        return create_directory(root, path);
     }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Errno::ISDIR.into());
     };
-    create_directory(root, parent);
+    create_directory(root, parent)?;
     create_link_target(root, path);
     let parent = existing(root, parent, Kind::Directory)?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

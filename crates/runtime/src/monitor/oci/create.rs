@@ -355,7 +355,7 @@ fn prepare(
         return Err(error.into());
     }
     in_root(&|| {
-        rootfs::create_directory(root.as_fd(), adapted.process.cwd());
+        rootfs::create_working_directory(root.as_fd(), adapted.process.cwd())?;
         mounts.mount_dev(root.as_fd())
     })?;
     if let Some(user) = user.filter(|_| mounts.has_dev()) {

@@ -130,7 +130,8 @@ impl Forward {
             let words = "lines were dropped here, because the receiver of this log was too slow";
             let record = format!("{now} stderr F rctr: {count} {words}\n").into_bytes();
             self.queued += record.len();
-            self.queue.push_front(record);
+            // The rest of one that has gone in part must follow it.
+            self.queue.insert(usize::from(self.sent > 0), record);
         }
     }
 
@@ -272,5 +273,26 @@ mod tests {
         assert!(lines.iter().any(|l| l.contains("lines were dropped here")));
         assert!(lines.last().unwrap().ends_with("99"), "{lines:?}");
         assert!(lines.len() < 20);
+    }
+
+    #[test]
+    fn the_end_comes_while_a_record_has_gone_in_part() {
+        let mut forward = forward(Some(1000));
+        // More than the pipe holds.
+        for _ in 0..20 {
+            forward.push(vec![b'x'; 5000]);
+        }
+        assert!(forward.sent > 0);
+        for _ in 0..10 {
+            forward.push(b"one more of many lines that are dropped\n".repeat(20));
+        }
+        assert!(forward.dropped > 0);
+        forward.finish();
+        let mut text = read(&forward);
+        while forward.wants_write().is_some() {
+            forward.flush();
+            text += &read(&forward);
+        }
+        assert!(text.contains("lines were dropped here"), "{text}");
     }
 }
