@@ -265,7 +265,8 @@ impl Engine {
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_LOOK);
         }
-        rctr_runtime::kill_monitor(&self.state_dir(id))?;
+        let directory = self.store.container_dir(id)?;
+        rctr_runtime::kill_monitor(&self.state_dir(id), &directory)?;
         self.lock(id)
     }
 

@@ -1,5 +1,10 @@
 //! Signals to a container, also past a monitor that does not answer: one that was stopped, or hangs.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -58,7 +63,7 @@ pub fn kill_hung_monitor(state_dir: &Path) -> Result<bool> {
     let deadline = Instant::now() + DEATH_PATIENCE;
     while state.monitor.is_alive() {
         if Instant::now() > deadline {
-            let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            let late = io::Error::from(io::ErrorKind::TimedOut);
             return Err(Error::system("kill the monitor", late));
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -66,15 +71,46 @@ pub fn kill_hung_monitor(state_dir: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Kills a monitor whatever it is at, and its container with it. Nothing happens if there is none.
+/// Kills a monitor whatever it is at, and its container with it: also one that has not come far enough to be named in the
+/// state directory, by the directory that it was given locked ([`crate::LaunchFds::lock`]). Nothing happens if there is
+/// none.
 ///
 /// # Errors
 /// [`Error::System`]; [`Error::Corrupt`] or [`Error::File`] if the file that names it cannot be read.
-pub fn kill_monitor(state_dir: &Path) -> Result<()> {
-    match State::load(state_dir)? {
-        Some(state) => send(state.monitor, libc::SIGKILL).map(drop),
-        None => Ok(()),
+pub fn kill_monitor(state_dir: &Path, locked: &Path) -> Result<()> {
+    let monitors = match State::load(state_dir)? {
+        Some(state) => vec![state.monitor],
+        None => monitors_with(locked).map_err(|e| Error::file("find", locked, e))?,
+    };
+    for monitor in monitors {
+        send(monitor, libc::SIGKILL)?;
     }
+    Ok(())
+}
+
+/// The monitors that hold a directory open.
+fn monitors_with(directory: &Path) -> io::Result<Vec<ProcessId>> {
+    let Ok(wanted) = fs::metadata(directory) else {
+        return Ok(Vec::new());
+    };
+    let is_wanted = |fd: fs::DirEntry| {
+        let found = fs::metadata(fd.path());
+        found.is_ok_and(|found| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino()))
+    };
+    let holds = |pid: i32| {
+        let open = fs::read_dir(format!("/proc/{pid}/fd"));
+        open.is_ok_and(|mut open| open.any(|fd| fd.is_ok_and(is_wanted)))
+    };
+    let is_monitor = |pid: i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let program = words.split(|byte| *byte == 0).next().unwrap_or_default();
+        Path::new(OsStr::from_bytes(program)).file_name() == Some(OsStr::new("rctr-monitor"))
+    };
+    let processes = fs::read_dir("/proc")?.flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let monitors = pids.filter(|pid| is_monitor(*pid) && holds(*pid));
+    // One that has ended meanwhile needs no signal.
+    Ok(monitors.filter_map(|pid| ProcessId::of(pid).ok()).collect())
 }
 
 fn send(process: ProcessId, signal: i32) -> Result<bool> {

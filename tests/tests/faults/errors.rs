@@ -23,7 +23,7 @@ const TO_DISK: [&str; 14] = [
 ];
 
 /// Calls that need a descriptor.
-const OPENING: [&str; 7] = [
+pub const OPENING: [&str; 7] = [
     "openat",
     "openat2",
     "socket",

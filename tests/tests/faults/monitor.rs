@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use rctr_tests::{Env, Output, wait_for};
 
-use crate::staged::{From, Staged};
+use crate::errors::OPENING;
+use crate::staged::{CHANGING, From, Staged};
 use crate::{can_trace, check, give};
 
 /// So many moments of each kind of call.
-const MOST: usize = 6;
+const MOST: usize = 4;
 
 /// How long what goes on by itself may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -98,14 +99,14 @@ impl Life {
 
 /// `inject` happens to the monitor of a life at each of its moments. Whatever becomes of it: no command hangs or loses its
 /// head, what is told is true, nothing is lost, the container can be started, and nothing is left of it.
-fn sweep(life: &Life, inject: &str, texts: &[&str]) {
+fn sweep(life: &Life, calls: &[&'static str], inject: &str, texts: &[&str]) {
     if !can_trace() {
         return;
     }
     let env = Env::new();
     env.rctr(["pull", "-q", "busybox"]).ok();
     let staged = Staged::new(&env);
-    let moments = staged.moments(life.from, MOST, || {
+    let moments = staged.moments(calls, life.from, MOST, || {
         for output in life.live(&env, &staged) {
             output.ok();
         }
@@ -137,6 +138,9 @@ fn sweep(life: &Life, inject: &str, texts: &[&str]) {
     assert!(met > 5, "met {met} times only");
 }
 
+/// Where monitors are stopped: each time takes as long as `rm -f` waits for whoever may hang.
+const STOPS: [&str; 6] = ["write", "rename", "mount", "clone", "clone3", "sendto"];
+
 /// What commands say of a monitor that is gone, or was never there.
 const LOST: [&str; 6] = [
     "is gone",
@@ -149,30 +153,41 @@ const LOST: [&str; 6] = [
 
 #[test]
 fn killed_from_the_start_to_a_stop() {
-    sweep(&STOPPED, "signal=SIGKILL", &LOST);
+    sweep(&STOPPED, &CHANGING, "signal=SIGKILL", &LOST);
 }
 
 #[test]
 fn killed_while_a_log_is_rotated_and_at_the_end() {
-    sweep(&TALKER, "signal=SIGKILL", &LOST);
+    sweep(&TALKER, &CHANGING, "signal=SIGKILL", &LOST);
 }
 
 #[test]
 fn killed_before_a_restart() {
-    sweep(&FAILING, "signal=SIGKILL", &LOST);
+    sweep(&FAILING, &CHANGING, "signal=SIGKILL", &LOST);
 }
 
 #[test]
 fn on_a_disk_that_is_full() {
     let texts = [&LOST[..], &["o space left on device"]].concat();
-    sweep(&STOPPED, "error=ENOSPC", &texts);
-    sweep(&TALKER, "error=ENOSPC", &texts);
+    sweep(&STOPPED, &CHANGING, "error=ENOSPC", &texts);
+}
+
+#[test]
+fn on_a_disk_that_is_full_of_logs() {
+    sweep(&TALKER, &CHANGING, "error=ENOSPC", &LOST);
 }
 
 #[test]
 fn on_a_disk_that_is_broken() {
     let texts = [&LOST[..], &["nput/output error"]].concat();
-    sweep(&STOPPED, "error=EIO", &texts);
+    sweep(&STOPPED, &CHANGING, "error=EIO", &texts);
+}
+
+#[test]
+fn without_descriptors() {
+    // The second is what libcontainer says.
+    let texts = [&LOST[..], &["oo many open files", "failed to bind"]].concat();
+    sweep(&STOPPED, &OPENING, "error=EMFILE", &texts);
 }
 
 #[test]
@@ -184,13 +199,9 @@ fn stopped_where_it_is() {
     env.rctr(["pull", "-q", "busybox"]).ok();
     let staged = Staged::new(&env);
     let words = ["run", "-d", "--name", "cc", "busybox", "sleep", "1000"];
-    let mut moments = staged.moments(From::Start, 1, || {
+    let moments = staged.moments(&STOPS, From::Start, 1, || {
         staged.command(&words).finish().ok();
         give(&env, &["rm", "-f", "cc"]);
-    });
-    // Each takes as long as `rm -f` waits for whoever may hang.
-    moments.retain(|(call, _)| {
-        ["write", "rename", "mount", "clone", "clone3", "sendto"].contains(call)
     });
     let mut stopped = 0;
     for (call, number) in moments {

@@ -8,7 +8,7 @@ use std::process::Command;
 use rctr_tests::{Env, Running, rctr_binary};
 
 /// The calls by which a monitor changes what another process, or the next command, finds.
-const CHANGING: [&str; 24] = [
+pub const CHANGING: [&str; 24] = [
     "write",
     "pwrite64",
     "ftruncate",
@@ -96,22 +96,25 @@ impl<'a> Staged<'a> {
         met.iter().any(|text| trace.contains(text))
     }
 
-    /// Of the calls that a monitor makes in `life`, from its first one on, or from when its container runs: some of each
+    /// Of the `calls` that a monitor makes in `life`, from its first one on, or from when its container runs: some of each
     /// kind, the first and the last among them.
     pub fn moments(
         &self,
+        calls: &[&'static str],
         from: From,
         most: usize,
         life: impl FnOnce(),
     ) -> Vec<(&'static str, usize)> {
-        self.inject(&CHANGING.join(","), None);
+        // The one that says that the container runs is needed in any case.
+        let traced = [calls, &["sendto"]].concat();
+        self.inject(&traced.join(","), None);
         life();
         let trace = fs::read_to_string(self.trace()).expect("a trace");
         let lines: Vec<&str> = trace.lines().collect();
         let runs = lines.iter().position(|line| line.contains(LAUNCHED));
         let runs = runs.expect("the container runs");
         let mut moments = Vec::new();
-        for call in CHANGING {
+        for &call in calls {
             let start = format!("{call}(");
             let is = |line: &&&str| line.starts_with(&start);
             let all = lines.iter().filter(is).count();
