@@ -5,7 +5,7 @@ use rctr_tests::Env;
 use crate::{Traced, can_trace, check, give};
 
 /// Calls that a disk can refuse.
-const TO_DISK: [&str; 14] = [
+pub const TO_DISK: [&str; 14] = [
     "pwrite64",
     "fsync",
     "fdatasync",
