@@ -98,6 +98,19 @@ fn a_beginner_s_course() {
     env.wait_log(id, "resuming normal operations");
 
     let mut attached = Terminal::start(env.command(["attach", id]), 24, 80);
+    // What is typed before ends the command alone.
+    wait_for("the attachment", || {
+        let told = [
+            "events",
+            "--since",
+            "0",
+            "--until",
+            "0s",
+            "-f",
+            "event=attach",
+        ];
+        !env.rctr(told).ok().stdout().is_empty()
+    });
     attached.type_in("\x03");
     attached.wait_shown("caught SIGTERM, shutting down");
     attached.finish();

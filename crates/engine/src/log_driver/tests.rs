@@ -167,8 +167,15 @@ fn values_that_cannot_be_are_refused() {
         ("syslog", "syslog-facility=x", "no such facility"),
         ("syslog", "syslog-format=json", "rfc5424"),
         ("syslog", "syslog-address=h:514", "schemes are"),
-        ("syslog", "syslog-tls-key=x", "TLS"),
-        ("fluentd", "fluentd-address=udp://h", "tcp and unix"),
+        ("syslog", "syslog-tls-key=x", "without its certificate"),
+        ("syslog", "syslog-tls-cert=x", "without its key"),
+        ("syslog", "syslog-address=tls://h", "say tcp+tls"),
+        ("fluentd", "fluentd-address=udp://h", "tcp, tls and unix"),
+        (
+            "fluentd",
+            "fluentd-address=tcp+tls://h",
+            "tcp, tls and unix",
+        ),
         ("fluentd", "fluentd-retry-wait=soon", "not a duration"),
         ("fluentd", "fluentd-async=perhaps", "neither true nor false"),
     ] {
