@@ -6,13 +6,15 @@ use rctr_tests::workspace;
 
 /// The texts of a test file of that name: of `tests/tests`, where it may be a directory, and of the runtime's own.
 fn sources(name: &str) -> Vec<String> {
-    let paths = [
-        format!("tests/tests/{name}.rs"),
-        format!("tests/tests/{name}/main.rs"),
-        format!("crates/runtime/tests/{name}.rs"),
+    let mut paths = vec![
+        workspace().join(format!("tests/tests/{name}.rs")),
+        workspace().join(format!("crates/runtime/tests/{name}.rs")),
     ];
-    let texts = paths.map(|path| fs::read_to_string(workspace().join(path)));
-    texts.into_iter().flatten().collect()
+    if let Ok(files) = fs::read_dir(workspace().join(format!("tests/tests/{name}"))) {
+        paths.extend(files.flatten().map(|file| file.path()));
+    }
+    let texts = paths.into_iter().map(fs::read_to_string);
+    texts.flatten().collect()
 }
 
 #[test]
