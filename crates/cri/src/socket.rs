@@ -8,6 +8,11 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::Pid;
+
 use crate::{Error, Result};
 
 /// The first descriptor that systemd hands over.
@@ -103,7 +108,7 @@ fn bind(path: &Path) -> Result<UnixListener> {
     }
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.file_type().is_socket() => {
-            if UnixStream::connect(path).is_ok() {
+            if is_served(path) {
                 return Err(Error::AlreadyServed { path: path.into() });
             }
             fs::remove_file(path).map_err(failed("remove", path))?;
@@ -117,6 +122,19 @@ fn bind(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
+/// Whether somebody answers. A process that one which was just killed had forked may have the socket for a moment yet.
+fn is_served(path: &Path) -> bool {
+    let Ok(stream) = UnixStream::connect(path) else {
+        return false;
+    };
+    let server = getsockopt(&stream, PeerCredentials).map(|who| Pid::from_raw(who.pid()));
+    // 0 is one of another PID namespace.
+    match server {
+        Ok(server) if server.as_raw() > 0 => kill(server, None) != Err(Errno::ESRCH),
+        _ => true,
+    }
+}
+
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Socket {
         action,
@@ -127,6 +145,10 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error 
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -141,6 +163,26 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o660
         );
+    }
+
+    #[test]
+    fn the_socket_of_a_dead_server_is_replaced_though_somebody_has_it_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cri.sock");
+        let left = bind(&path).unwrap();
+        let number = left.as_raw_fd();
+        let mut server = Command::new("true");
+        // SAFETY: a system call on integers.
+        unsafe {
+            server.pre_exec(move || match libc::listen(number, 8) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            });
+        }
+        assert!(server.status().unwrap().success());
+        let anew = bind(&path).unwrap();
+        assert!(matches!(bind(&path), Err(Error::AlreadyServed { .. })));
+        drop((left, anew));
     }
 
     #[test]
