@@ -8,6 +8,7 @@
 mod apparmor;
 mod changes;
 mod check;
+mod checkpoint;
 mod commit;
 pub mod config;
 mod container_files;

@@ -5,6 +5,7 @@
 //! this from a process with one thread, which must not have changed its mount namespace for anything else.
 
 mod check;
+mod checkpoint;
 mod create;
 mod exec;
 mod record;
@@ -26,6 +27,7 @@ use crate::cgroup::{self, Cgroup, CgroupDriver};
 use crate::error::{Error, Result};
 
 pub use self::check::SPEC_VERSION;
+pub use self::checkpoint::{Restore, restore};
 pub use self::create::{Create, create};
 pub use self::exec::Exec;
 use self::record::Record;
