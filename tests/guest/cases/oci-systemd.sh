@@ -19,7 +19,7 @@ started() {
 updated() {
     systemctl daemon-reload
     is memory.max max
-    is cpu.max "max 50000"
+    has "$(cat "$cgroup/cpu.max")" "max "
     is pids.max max
 }
 started=started updated=updated

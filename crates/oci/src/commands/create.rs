@@ -52,7 +52,12 @@ pub fn run(global: &Global, args: &Run, log: &Log) -> Result<u8, Failure> {
 /// Waits for a container's end and leaves nothing of it.
 pub fn stay(global: &Global, id: &str, foreground: Foreground, log: &Log) -> Result<u8, Failure> {
     let code = foreground.wait();
-    log.warnings(&load(global, id)?.delete(true)?);
+    match load(global, id) {
+        Ok(container) => log.warnings(&container.delete(true)?),
+        // It was saved, or deleted, by another command.
+        Err(Failure::Runtime(rctr_runtime::Error::NoSuchContainer { .. })) => {}
+        Err(failure) => return Err(failure),
+    }
     Ok(code)
 }
 

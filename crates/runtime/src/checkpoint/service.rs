@@ -5,7 +5,7 @@ use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{
@@ -50,10 +50,8 @@ impl Service {
         let mut kept = descriptors.to_vec();
         kept.push(theirs.as_raw_fd());
         let mut command = Command::new(program);
-        command
-            .arg("swrk")
-            .arg(theirs.as_raw_fd().to_string())
-            .stdin(Stdio::null());
+        // Its standard streams are ours: what is restored may get them.
+        command.arg("swrk").arg(theirs.as_raw_fd().to_string());
         // SAFETY: only system calls on integers between fork and exec.
         unsafe {
             command.pre_exec(move || {
