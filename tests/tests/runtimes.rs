@@ -307,7 +307,7 @@ fn every_kind_of_mount_is_the_same_whoever_makes_the_container() {
         sh(
             &[
                 "--mount",
-                &format!("type=bind,src={host},dst=/h,bind-nonrecursive"),
+                &format!("type=bind,src={host},dst=/h,bind-recursive=disabled"),
             ],
             "ls -A /h/below",
         )

@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use nix::mount::{MntFlags, umount2};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Process, RootBuilder, Spec};
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::adapt::{Adapted, limits};
 use super::mounts;
@@ -166,7 +167,11 @@ pub(super) fn take_sources(spec: &Spec) -> Result<Vec<Source>, StartError> {
         };
         // SAFETY: the launcher handed it over, and it stays open until the container has ended.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        let copy = mounts::copy(fd, Path::new(""), true);
+        let copy = match mounts::copy(fd, Path::new(""), true) {
+            // A mount that is attached nowhere, and so nobody else's, need not be copied.
+            Err(Errno::INVAL) => rustix::io::fcntl_dupfd_cloexec(fd, 0),
+            copied => copied,
+        };
         let place = || format!("mount {}", mount.destination().display());
         taken.push((number, copy.map_err(|e| failed(place(), e))?));
     }
