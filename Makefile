@@ -16,7 +16,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 BUILD_PACKAGES := gcc libc6-dev libseccomp-dev pkg-config ca-certificates curl
 DEMO_PACKAGES := $(BUILD_PACKAGES) busybox-static docker-registry python3 util-linux
-TEST_PACKAGES := $(DEMO_PACKAGES) mmdebstrap skopeo nftables iptables iproute2 procps zstd \
+TEST_PACKAGES := $(DEMO_PACKAGES) mmdebstrap skopeo nftables iptables iproute2 procps zstd criu \
 	qemu-system-x86 kmod cpio e2fsprogs passwd systemd-sysv dbus git openssl xz-utils bzip2 openssh-client \
 	containernetworking-plugins strace uidmap passt slirp4netns nfs-kernel-server libpam-systemd \
 	dbus-user-session apparmor

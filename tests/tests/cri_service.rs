@@ -59,17 +59,6 @@ fn it_says_what_it_is() {
 }
 
 #[test]
-fn checkpoints_are_refused_with_a_reason() {
-    let cri = Cri::new();
-    let request = api::CheckpointContainerRequest::default();
-    let said = refused(
-        cri.runtime(async |c| c.checkpoint_container(request).await),
-        Code::Unimplemented,
-    );
-    assert!(said.contains("checkpoint"), "{said}");
-}
-
-#[test]
 fn events_tell_what_happens() {
     let cri = Cri::new();
     cri.pull("busybox");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rctr_engine::Error as EngineError;
 pub(crate) use rctr_engine::chain;
 use rctr_registry_client::Error as RegistryError;
+use rctr_runtime::Error as RuntimeError;
 use tonic::{Code, Status};
 
 /// Result with the service's error.
@@ -85,6 +86,7 @@ fn code(error: &EngineError) -> Code {
         | E::PodNotReady { .. }
         | E::AttachStopped
         | E::RemoveRunning { .. } => Code::FailedPrecondition,
+        E::Runtime(RuntimeError::MissingCriu { .. }) => Code::Unimplemented,
         E::WillNotDie { .. } => Code::DeadlineExceeded,
         E::Store(e) if e.is_disk_full() => Code::ResourceExhausted,
         E::Registry(e) => registry_code(e),

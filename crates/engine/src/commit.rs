@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use oci_spec::image::{Descriptor, Digest, MediaType};
 use rctr_registry_client::{Platform, parse_reference};
@@ -12,6 +13,7 @@ use crate::changes::is_placeholder;
 use crate::events::{self, ContainerEvent, ImageEvent};
 use crate::model::{Container, Status};
 use crate::pull::parse_platform;
+use crate::rootfs_view::RootfsView;
 use crate::{Engine, Error, ImageError, Result, familiar_name, image, time};
 
 /// How a container becomes an image.
@@ -107,20 +109,7 @@ impl Engine {
                 true => Some(Frozen::new(self, &container.id)?),
                 false => None,
             };
-            let upper = self.store.container_dir(&container.id)?.join("upper");
-            let below = crate::rootfs_view::RootfsView::new(
-                None,
-                self.layers(container)?
-                    .into_iter()
-                    .map(|l| l.path)
-                    .collect(),
-            );
-            let made_for_mounts = |path: &[u8]| {
-                is_placeholder(path) && {
-                    let path = String::from_utf8_lossy(path).into_owned();
-                    !below.has(path.as_ref()) && !self.holds_more(&upper, &path)
-                }
-            };
+            let (upper, made_for_mounts) = self.changed(container)?;
             step.fill_from(&upper, &made_for_mounts)?;
         }
         let built = step.commit(CommitOptions {
@@ -145,15 +134,22 @@ impl Engine {
         )
     }
 
-    /// Whether there is something in a directory of an upper directory that is not only made for mounts.
-    fn holds_more(&self, upper: &std::path::Path, path: &str) -> bool {
-        let entries = std::fs::read_dir(upper.join(path))
-            .into_iter()
-            .flatten()
-            .flatten();
-        entries
-            .filter_map(|entry| Some(format!("{path}/{}", entry.file_name().to_str()?)))
-            .any(|below| !is_placeholder(below.as_bytes()) || self.holds_more(upper, &below))
+    /// Where a container's changes are, and what in there, relative to that, was only made for mounts.
+    pub(crate) fn changed(
+        &self,
+        container: &Container,
+    ) -> Result<(PathBuf, impl Fn(&[u8]) -> bool + use<>)> {
+        let upper = self.store.container_dir(&container.id)?.join("upper");
+        let layers = self.layers(container)?.into_iter().map(|l| l.path);
+        let below = RootfsView::new(None, layers.collect());
+        let looked_at = upper.clone();
+        let made_for_mounts = move |path: &[u8]| {
+            is_placeholder(path) && {
+                let path = String::from_utf8_lossy(path).into_owned();
+                !below.has(path.as_ref()) && !holds_more(&looked_at, &path)
+            }
+        };
+        Ok((upper, made_for_mounts))
     }
 
     /// The image that a container was made of, as far as it is still there.
@@ -299,6 +295,17 @@ impl Engine {
         })?;
         Ok(id.to_string())
     }
+}
+
+/// Whether there is something in a directory of an upper directory that is not only made for mounts.
+fn holds_more(upper: &Path, path: &str) -> bool {
+    let entries = std::fs::read_dir(upper.join(path))
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries
+        .filter_map(|entry| Some(format!("{path}/{}", entry.file_name().to_str()?)))
+        .any(|below| !is_placeholder(below.as_bytes()) || holds_more(upper, &below))
 }
 
 /// A container that is frozen as long as this lives; one that was already stays so.

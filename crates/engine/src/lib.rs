@@ -9,6 +9,7 @@ mod apparmor;
 mod attached;
 mod changes;
 mod check;
+mod checkpoint;
 mod commit;
 pub mod config;
 mod container_files;

@@ -33,7 +33,7 @@ pub struct Global {
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// The program that checkpoints.
-    #[arg(long, value_name = "FILE", default_value = "criu", hide = true)]
+    #[arg(long, value_name = "FILE", default_value = "criu")]
     pub criu: PathBuf,
     /// Ask systemd for cgroups; cgroupsPath is then "slice:prefix:name".
     #[arg(long)]
@@ -59,7 +59,7 @@ pub enum Rootless {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Save a running container's processes to disk (needs CRIU).
-    Checkpoint(Checkpoint),
+    Checkpoint(Box<Checkpoint>),
     /// Make a container; its program waits for `start`.
     Create(Box<Create>),
     /// Remove what is kept of a container that has stopped.
@@ -79,7 +79,7 @@ pub enum Command {
     /// Show a container's processes.
     Ps(Ps),
     /// Make a container from a checkpoint (needs CRIU).
-    Restore(Checkpoint),
+    Restore(Box<Restore>),
     /// Let a container's processes go on.
     Resume(Id),
     /// Make a container, start it, and wait for its end.
@@ -285,13 +285,108 @@ pub struct Spec {
     pub rootless: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CgroupsMode {
+    Soft,
+    Full,
+    Strict,
+    Ignore,
+}
+
+/// What `checkpoint` and `restore` have in common.
+#[derive(Debug, Args)]
+pub struct Images {
+    /// Directory of the checkpoint.
+    #[arg(long, value_name = "DIR", default_value = "checkpoint")]
+    pub image_path: PathBuf,
+    /// Directory of CRIU's log [default: that of the checkpoint].
+    #[arg(long, value_name = "DIR")]
+    pub work_path: Option<PathBuf>,
+    /// Keep established TCP connections.
+    #[arg(long)]
+    pub tcp_established: bool,
+    /// Allow Unix sockets that are connected to others outside.
+    #[arg(long)]
+    pub ext_unix_sk: bool,
+    /// Allow a terminal that is shared with processes outside.
+    #[arg(long)]
+    pub shell_job: bool,
+    /// Keep file locks.
+    #[arg(long)]
+    pub file_locks: bool,
+    /// What becomes of cgroups when they are restored.
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = CgroupsMode::Soft)]
+    pub manage_cgroups_mode: CgroupsMode,
+    /// Leave what is in a namespace to others: network.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub empty_ns: Vec<String>,
+    /// Share memory between checkpoints (not supported).
+    #[arg(long, hide = true)]
+    pub auto_dedup: bool,
+    /// Restore memory when it is used (not supported).
+    #[arg(long, hide = true)]
+    pub lazy_pages: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct Checkpoint {
     #[command(flatten)]
+    pub images: Images,
+    /// Let its processes go on.
+    #[arg(long)]
+    pub leave_running: bool,
+    /// Leave out TCP connections that are not yet established.
+    #[arg(long)]
+    pub tcp_skip_in_flight: bool,
+    /// Give deleted files that are open a name for the time between.
+    #[arg(long)]
+    pub link_remap: bool,
+    /// An earlier checkpoint (not supported).
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub parent_path: Option<PathBuf>,
+    /// Save only memory (not supported).
+    #[arg(long, hide = true)]
+    pub pre_dump: bool,
+    /// Send memory elsewhere (not supported).
+    #[arg(long, hide = true, value_name = "ADDRESS:PORT")]
+    pub page_server: Option<String>,
+    /// Told when memory can be fetched (not supported).
+    #[arg(long, hide = true, value_name = "FD")]
+    pub status_fd: Option<i32>,
+    #[command(flatten)]
     pub id: Id,
-    /// What CRIU takes.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    pub rest: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    #[command(flatten)]
+    pub images: Images,
+    /// Directory of config.json.
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub bundle: PathBuf,
+    /// Send the terminal's master side to this socket.
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+    /// Write init's pid to this file.
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Do not wait for its end.
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Do not become the parent of what the container leaves behind.
+    #[arg(long)]
+    pub no_subreaper: bool,
+    /// Changes nothing: CRIU pivots.
+    #[arg(long)]
+    pub no_pivot: bool,
+    /// LSM profile to be used (not supported).
+    #[arg(long, hide = true, value_name = "TYPE:NAME")]
+    pub lsm_profile: Option<String>,
+    /// LSM context of mounts (not supported).
+    #[arg(long, hide = true, value_name = "CONTEXT")]
+    pub lsm_mount_context: Option<String>,
+    #[command(flatten)]
+    pub id: Id,
 }
 
 #[derive(Debug, Args)]

@@ -26,7 +26,10 @@ fn main() -> ExitCode {
         let code = order.map_or(125, rctr_runtime::oci::hooks_main);
         return ExitCode::from(code as u8);
     }
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    // The working directory changes on some ways.
+    let root = cli.global.root.as_deref().map(std::path::absolute);
+    cli.global.root = root.transpose().ok().flatten();
     let log = match Log::open(&cli.global) {
         Ok(log) => log,
         Err(failure) => {
@@ -62,7 +65,7 @@ fn run(cli: &Cli, log: &Log) -> Result<u8, Failure> {
         Command::Update(args) => limits::update(global, args, log),
         Command::Features => inspect::features(),
         Command::Spec(args) => spec::spec(args),
-        Command::Checkpoint(args) => restore::checkpoint(global, args),
-        Command::Restore(args) => restore::restore(global, args),
+        Command::Checkpoint(args) => restore::checkpoint(global, args, log),
+        Command::Restore(args) => restore::restore(global, args, log),
     }
 }

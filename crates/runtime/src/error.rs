@@ -85,6 +85,24 @@ pub enum Error {
         cgroup: PathBuf,
     },
 
+    /// There is no CRIU on this host, which checkpoints need ([`crate::checkpoint`]).
+    #[error("checkpoints need CRIU, and there is no program {} here", .program.display())]
+    MissingCriu {
+        /// What was looked for: a path, or a name in `$PATH`.
+        program: PathBuf,
+    },
+
+    /// CRIU could not do what it was asked ([`crate::checkpoint`]).
+    #[error("criu failed to {action}: {reason} (log file: {})", .log.display())]
+    Checkpoint {
+        /// "checkpoint" or "restore".
+        action: &'static str,
+        /// The first error in its log, or what it answered.
+        reason: String,
+        /// Its log.
+        log: PathBuf,
+    },
+
     /// A seccomp profile that cannot be read, resolved or compiled.
     #[error("seccomp profile: {reason}")]
     SeccompProfile {

@@ -9,6 +9,7 @@
 pub mod apparmor;
 mod attach;
 pub mod cgroup;
+pub mod checkpoint;
 mod client;
 pub mod defaults;
 mod environment;

@@ -50,7 +50,7 @@ pub use layer::{LayerIngest, LayerSpec};
 pub use overlay::opaque as opaque_attribute;
 pub use pack::{
     Compression, Estargz, PackedLayer, TreeToArchive, pack_archive, write_entry_archive,
-    write_tree_archive, write_tree_archives,
+    write_tree_archive, write_tree_archives, write_upper_archive,
 };
 pub use records::{
     AddressPool, CacheEntry, Container, DeletedImage, Event, IdMatch, Image, ImageLayer,

@@ -34,6 +34,9 @@ fn is_true_root() -> Result<bool, WrappedIoError> {
     })?;
     Ok(content.contains("4294967295"))
 }
+/// rctr: as the managers take it, whatever version of nix their caller has.
+pub use nix::unistd::Pid as TaskId;
+
 pub trait CgroupManager {
     type Error;
 

@@ -199,6 +199,21 @@ impl Service {
         Ok(api::UpdateContainerResourcesResponse {})
     }
 
+    /// Where there is no CRIU the kubelet is told so by [`tonic::Code::Unimplemented`].
+    pub(super) async fn checkpoint(&self, id: String, location: String) -> Result<(), Status> {
+        if location.is_empty() {
+            return Err(Status::invalid_argument(
+                "the checkpoint's location is missing",
+            ));
+        }
+        self.engine_work(move |engine| {
+            let container = member(engine, &id)?;
+            let written = engine.checkpoint(&container.id, location.as_ref());
+            written.map_err(|e| error::status(&e))
+        })
+        .await
+    }
+
     pub(super) async fn reopen_log(
         &self,
         request: api::ReopenContainerLogRequest,

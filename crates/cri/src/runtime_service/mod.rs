@@ -253,11 +253,12 @@ impl RuntimeService for Service {
 
     async fn checkpoint_container(
         &self,
-        _: Request<api::CheckpointContainerRequest>,
+        request: Request<api::CheckpointContainerRequest>,
     ) -> Answer<api::CheckpointContainerResponse> {
-        Err(Status::unimplemented(
-            "checkpoints: rctr does not write running containers to disk",
-        ))
+        let request = request.into_inner();
+        self.checkpoint(request.container_id, request.location)
+            .await?;
+        Ok(Response::new(api::CheckpointContainerResponse {}))
     }
 
     type GetContainerEventsStream = Parts<api::ContainerEventResponse>;

@@ -43,9 +43,20 @@ pub fn run(global: &Global, args: &Run, log: &Log) -> Result<u8, Failure> {
     if args.detach {
         return Ok(0);
     }
+    match args.keep {
+        true => Ok(foreground.wait()),
+        false => stay(global, id, foreground, log),
+    }
+}
+
+/// Waits for a container's end and leaves nothing of it.
+pub fn stay(global: &Global, id: &str, foreground: Foreground, log: &Log) -> Result<u8, Failure> {
     let code = foreground.wait();
-    if !args.keep {
-        log.warnings(&load(global, id)?.delete(true)?);
+    match load(global, id) {
+        Ok(container) => log.warnings(&container.delete(true)?),
+        // It was saved, or deleted, by another command.
+        Err(Failure::Runtime(rctr_runtime::Error::NoSuchContainer { .. })) => {}
+        Err(failure) => return Err(failure),
     }
     Ok(code)
 }
@@ -66,7 +77,9 @@ fn make(
             )));
         }
         Some(socket) => Stdio::Console(absolute(socket)?),
-        None if in_foreground && wants_terminal(args) => Stdio::Terminal(foreground::window_size()),
+        None if in_foreground && wants_terminal(&args.bundle) => {
+            Stdio::Terminal(foreground::window_size())
+        }
         None => Stdio::Own,
     };
     let root = root(global);
@@ -114,8 +127,8 @@ pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(Failure::file("find", path))
 }
 
-fn wants_terminal(args: &Create) -> bool {
-    let spec = oci_spec::runtime::Spec::load(args.bundle.join("config.json"));
+pub fn wants_terminal(bundle: &Path) -> bool {
+    let spec = oci_spec::runtime::Spec::load(bundle.join("config.json"));
     // One that cannot be read is an error of the creation's.
     spec.is_ok_and(|spec| {
         let process = spec.process().as_ref();

@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use libcgroups::common::{AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt};
-use oci_spec::runtime::{LinuxMemory, LinuxResources};
+use libcgroups::common::{AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, TaskId};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxMemory, LinuxResources};
 
-use super::{Cgroup, CgroupDriver, Hierarchies};
+use super::{Cgroup, CgroupDriver, Hierarchies, attach_device_filter};
 use crate::error::{Error, Result};
 
 /// The v1 controllers whose cgroups containers are in.
@@ -72,6 +72,45 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Makes it with these limits, but those of devices, around a process. Gives a line for each limit that this host
+    /// cannot keep and that was left out.
+    ///
+    /// # Errors
+    /// [`Error::Limits`] if the kernel or systemd refuses something; it may be there then.
+    pub(crate) fn admit(&self, pid: i32, resources: &LinuxResources) -> Result<Vec<String>> {
+        let mut resources = resources.clone();
+        resources.set_devices(None);
+        let warnings = fit(&mut resources, &self.hierarchies);
+        let added = self.manager()?.add_task(TaskId::from_raw(pid));
+        added.map_err(|e| self.refused(&e))?;
+        self.apply(&resources)?;
+        Ok(warnings)
+    }
+
+    /// Limits the devices that its processes may use.
+    ///
+    /// # Errors
+    /// [`Error::Limits`], or as [`attach_device_filter`].
+    pub(crate) fn limit_devices(&self, rules: &[LinuxDeviceCgroup]) -> Result<()> {
+        if self.is_v2() {
+            return attach_device_filter(self, rules);
+        }
+        let mut resources = LinuxResources::default();
+        resources.set_devices(Some(rules.to_vec()));
+        self.apply(&resources)
+    }
+
+    fn apply(&self, resources: &LinuxResources) -> Result<()> {
+        let options = ControllerOpt {
+            resources,
+            disable_oom_killer: false,
+            oom_score_adj: None,
+            freezer_state: None,
+        };
+        let applied = self.manager()?.apply(&options);
+        applied.map_err(|e| self.refused(&e))
+    }
+
     /// Sets limits; those not named stay as they are, and so do device rules. Gives a line for each that this host
     /// cannot keep and that was left out.
     ///
@@ -87,14 +126,7 @@ impl Cgroup {
         resources.set_devices(None);
         let warnings = fit(&mut resources, &self.hierarchies);
         self.check_memory(&resources)?;
-        let options = ControllerOpt {
-            resources: &resources,
-            disable_oom_killer: false,
-            oom_score_adj: None,
-            freezer_state: None,
-        };
-        let applied = self.manager()?.apply(&options);
-        applied.map_err(|e| self.refused(&e))?;
+        self.apply(&resources)?;
         Ok(warnings)
     }
 

@@ -55,7 +55,8 @@ impl CapabilitySets {
             self.inheritable & known,
         )?;
         for capability in 0..64 {
-            if self.ambient & known & (1 << capability) != 0 {
+            // One that is not also permitted and inheritable cannot be ambient: runc's own examples have such.
+            if self.ambient & self.permitted & self.inheritable & known & (1 << capability) != 0 {
                 let raise = libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong;
                 // SAFETY: prctl on integers.
                 let result = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, raise, capability, 0, 0) };

@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use nix::mount::{MntFlags, umount2};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxResources, Process, RootBuilder, Spec};
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::adapt::{Adapted, limits};
 use super::mounts;
@@ -41,6 +42,7 @@ fn failed(step: impl Into<String>, error: impl Into<io::Error>) -> StartError {
 pub(super) fn prepare(
     launch: &Launch,
     mut spec: Spec,
+    sources: Vec<Source>,
     hierarchies: &Hierarchies,
     user: Option<&UserNamespace>,
 ) -> Result<Adapted, StartError> {
@@ -65,7 +67,7 @@ pub(super) fn prepare(
         .path(target)
         .readonly(read_only.unwrap_or(false));
     spec.set_root(root.build().ok());
-    attach_sources(&mut spec, &launch.state_dir)?;
+    attach_sources(&mut spec, sources, &launch.state_dir)?;
     simplify_files(&mut spec);
 
     let mut linux = spec.linux().clone().ok_or_else(|| missing("linux"))?;
@@ -151,26 +153,50 @@ fn from_outside(path: &Path) -> Option<PathBuf> {
     Some(PathBuf::from(format!("/proc/{own}/fd/{number}")))
 }
 
-/// Mounts that are attached nowhere are attached where the program finds them, in the monitor's mount namespace.
-fn attach_sources(spec: &mut Spec, state_dir: &Path) -> Result<(), StartError> {
-    let mut list = spec.mounts().clone().unwrap_or_default();
-    for (number, mount) in list.iter_mut().enumerate() {
+/// A mount's number in the list, and a copy of what it shows that is attached nowhere.
+pub(super) type Source = (usize, OwnedFd);
+
+/// Copies what mounts show that the launcher handed over. Call in the host's mount namespace: what is part of that can be
+/// copied nowhere else.
+pub(super) fn take_sources(spec: &Spec) -> Result<Vec<Source>, StartError> {
+    let mut taken = Vec::new();
+    for (number, mount) in spec.mounts().iter().flatten().enumerate() {
         let source = mount.source().as_ref().and_then(|path| path.to_str());
         let Some(fd) = source.and_then(|path| path.strip_prefix(OWN)?.parse().ok()) else {
             continue;
         };
         // SAFETY: the launcher handed it over, and it stays open until the container has ended.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let copy = match mounts::copy(fd, Path::new(""), true) {
+            // A mount that is attached nowhere, and so nobody else's, need not be copied.
+            Err(Errno::INVAL) => rustix::io::fcntl_dupfd_cloexec(fd, 0),
+            copied => copied,
+        };
+        let place = || format!("mount {}", mount.destination().display());
+        taken.push((number, copy.map_err(|e| failed(place(), e))?));
+    }
+    Ok(taken)
+}
+
+/// Attaches them where the program finds them, in the monitor's mount namespace.
+fn attach_sources(
+    spec: &mut Spec,
+    sources: Vec<Source>,
+    state_dir: &Path,
+) -> Result<(), StartError> {
+    let mut list = spec.mounts().clone().unwrap_or_default();
+    for (number, copy) in sources {
         let place = state_dir.join("mounts").join(number.to_string());
-        attach(fd, &place).map_err(|e| failed(format!("mount {}", place.display()), e))?;
-        mount.set_source(Some(place));
+        attach(copy, &place).map_err(|e| failed(format!("mount {}", place.display()), e))?;
+        if let Some(mount) = list.get_mut(number) {
+            mount.set_source(Some(place));
+        }
     }
     spec.set_mounts(Some(list));
     Ok(())
 }
 
-fn attach(source: BorrowedFd<'_>, place: &Path) -> io::Result<()> {
-    let copy = mounts::copy(source, Path::new(""), true)?;
+fn attach(copy: OwnedFd, place: &Path) -> io::Result<()> {
     let kind = FileType::from_raw_mode(rustix::fs::fstat(&copy)?.st_mode);
     if kind.is_dir() {
         fs::create_dir_all(place)?;

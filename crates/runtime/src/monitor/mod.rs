@@ -41,6 +41,7 @@ use crate::spec::LaunchFds;
 
 pub use self::memory::release as release_memory;
 pub(crate) use self::process::reset_signals;
+pub(crate) use self::rootfs::PrivateMounts;
 
 /// The whole program: a monitor, or, under the name `docker-init`, a container's init, or, under the name `pause`,
 /// the first process of a PID namespace that several containers share, or, as `restart-timer`, what

@@ -52,6 +52,47 @@ pub(super) fn enter_private_namespace() -> Result<(), StartError> {
     .map_err(|e| failed("make mounts slaves of the host's", e))
 }
 
+/// A mount namespace that the calling process, which must have one thread, is in as long as this lives. Leaving it
+/// changes the working directory.
+pub(crate) struct PrivateMounts {
+    host: OwnedFd,
+    own: OwnedFd,
+}
+
+impl PrivateMounts {
+    /// One in which a directory, with all below it, is also seen at a place that exists.
+    pub(crate) fn with(directory: &Path, place: &Path) -> Result<Self, StartError> {
+        let current = || {
+            let file = std::fs::File::open("/proc/self/ns/mnt").map(OwnedFd::from);
+            file.map_err(|e| failed("open the mount namespace", e))
+        };
+        let host = current()?;
+        enter_private_namespace()?;
+        let own = current().inspect_err(|_| drop(return_to(&host)))?;
+        let private = Self { host, own };
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(directory), place, None::<&str>, flags, None::<&str>)
+            .map_err(|e| failed(format!("bind {}", directory.display()), e))?;
+        Ok(private)
+    }
+
+    /// Goes back to the namespace it was in before.
+    pub(crate) fn leave(&self) -> bool {
+        return_to(&self.host).is_ok()
+    }
+
+    /// Comes again.
+    pub(crate) fn enter(&self) -> bool {
+        return_to(&self.own).is_ok()
+    }
+}
+
+impl Drop for PrivateMounts {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
 /// Mounts the root filesystem on `target`, which is made if it does not exist.
 pub(super) fn mount_rootfs(
     rootfs: &Rootfs,

@@ -7,13 +7,14 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use libcontainer::config::YoukiConfig;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::error::LibcontainerError;
 use libcontainer::notify_socket::{NOTIFY_FILE, NotifySocket};
 use libcontainer::syscall::syscall::SyscallType;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{Process, Spec};
 
 use super::adapt::adapt_process;
 use super::error_log::ErrorLog;
@@ -307,6 +308,27 @@ pub(super) fn release_created(state_dir: &Path) -> Result<(), StartError> {
         release(state_dir, &mut container)
     };
     release().map_err(|e: LibcontainerError| StartError::Init {
+        reason: e.to_string(),
+    })
+}
+
+/// Makes a container known to libcontainer that it has not made, so that processes can be executed in it.
+pub(super) fn adopt(
+    state_dir: &Path,
+    spec: &Spec,
+    pid: i32,
+    cgroup: CgroupDriver,
+) -> Result<(), StartError> {
+    let dir = state_dir.join(NAME);
+    let adopt = || -> Result<(), LibcontainerError> {
+        std::fs::create_dir(&dir).map_err(LibcontainerError::OtherIO)?;
+        let status = ContainerStatus::Running;
+        let mut container = Container::new(NAME, status, Some(pid), state_dir, &dir)?;
+        container.set_systemd(cgroup == CgroupDriver::Systemd);
+        YoukiConfig::from_spec(spec, NAME)?.save(&dir)?;
+        container.save()
+    };
+    adopt().map_err(|e| StartError::Init {
         reason: e.to_string(),
     })
 }

@@ -87,8 +87,9 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     let (adapted, mut runtime): (_, Box<dyn ContainerRuntime>) = match &launch.runtime {
         None => built_in(launch, spec, &hierarchies, user.as_ref())?,
         Some(program) => {
+            let sources = foreign::take_sources(&spec)?;
             rootfs::enter_private_namespace()?;
-            let adapted = foreign::prepare(launch, spec, &hierarchies, user.as_ref())?;
+            let adapted = foreign::prepare(launch, spec, sources, &hierarchies, user.as_ref())?;
             let runtime = Foreign::new(program, launch, cgroup.clone(), &adapted.spec)
                 .map_err(|e| monitor_failed("become a subreaper", e))?;
             (adapted, Box::new(runtime))

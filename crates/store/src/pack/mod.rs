@@ -18,7 +18,7 @@ use std::path::Path;
 
 use oci_spec::image::Digest;
 
-use crate::archive::{Hashed, Sink, TreeArchive, WriteSink, archive};
+use crate::archive::{Hashed, Sink, TreeArchive, WriteSink, archive, archive_upper};
 use crate::digest::hex;
 use crate::error::At;
 use crate::layer::{Packing, decompress};
@@ -122,6 +122,21 @@ pub fn write_tree_archive(root: BorrowedFd<'_>, to: &mut dyn Write) -> Result<()
         time: 0,
     };
     write_tree_archives(&[tree], to)
+}
+
+/// Writes an archive of what an overlay's upper directory changes, as a layer has it; the overlay may be in use. Left out
+/// is what `skip` says of paths relative to the directory.
+///
+/// # Errors
+/// As [`write_tree_archive`].
+pub fn write_upper_archive(
+    upper: &Path,
+    skip: &dyn Fn(&[u8]) -> bool,
+    to: &mut dyn Write,
+) -> Result<()> {
+    let root = crate::fs::open_dir(upper)?;
+    let written = archive_upper(root.as_fd(), skip, &mut WriteSink(to));
+    written.map_err(|e| e.beneath(upper))
 }
 
 /// Writes an archive of what is called `name` in a directory, with all that is in it, under the name `called`. A

@@ -50,21 +50,13 @@ impl CpuSet {
         }
 
         if let Some(cpus) = cpu.cpus() {
-            let cpu_mask: Vec<_> = to_bitmask(cpus)
-                .map_err(SystemdCpuSetError::CpusBitmask)?
-                .into_iter()
-                .map(|v| v as u64)
-                .collect();
-            properties.insert(ALLOWED_CPUS, Variant::ArrayU64(cpu_mask));
+            let cpu_mask = to_bitmask(cpus).map_err(SystemdCpuSetError::CpusBitmask)?;
+            properties.insert(ALLOWED_CPUS, Variant::ArrayU8(cpu_mask));
         }
 
         if let Some(mems) = cpu.mems() {
-            let mems_mask: Vec<_> = to_bitmask(mems)
-                .map_err(SystemdCpuSetError::MemoryNodesBitmask)?
-                .into_iter()
-                .map(|v| v as u64)
-                .collect();
-            properties.insert(ALLOWED_NODES, Variant::ArrayU64(mems_mask));
+            let mems_mask = to_bitmask(mems).map_err(SystemdCpuSetError::MemoryNodesBitmask)?;
+            properties.insert(ALLOWED_NODES, Variant::ArrayU8(mems_mask));
         }
 
         Ok(())
@@ -98,7 +90,7 @@ pub fn to_bitmask(range: &str) -> Result<Vec<u8>, BitmaskError> {
                 index: cpus[0].into(),
             })?;
             if cpu_index >= bitset.len() {
-                bitset.grow(bitset.len() + 8);
+                bitset.grow(cpu_index + 1);
             }
             bitset.set(cpu_index, true);
         } else {
@@ -122,12 +114,14 @@ pub fn to_bitmask(range: &str) -> Result<Vec<u8>, BitmaskError> {
         }
     }
 
-    // systemd expects a sequence of bytes with no leading zeros, otherwise the values will not be set
-    // with no error message
-    Ok(bitset
+    // rctr: the first byte is that of the first eight, as systemd reads it; it was the last, and each byte a number.
+    let mut mask: Vec<u8> = bitset
         .as_slice()
         .iter()
-        .flat_map(|b| b.to_be_bytes())
-        .skip_while(|b| *b == 0u8)
-        .collect())
+        .flat_map(|b| b.to_le_bytes())
+        .collect();
+    while mask.last() == Some(&0) {
+        mask.pop();
+    }
+    Ok(mask)
 }

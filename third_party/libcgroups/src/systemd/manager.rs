@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::NixPath;
 use nix::unistd::Pid;
+use oci_spec::runtime::{LinuxCpu, LinuxResources};
 
 use super::controller::Controller;
 use super::controller_type::{CONTROLLER_TYPES, ControllerType};
@@ -367,6 +368,29 @@ impl Manager {
         Ok(Path::new(&path).to_path_buf())
     }
 
+    /// rctr: the limits that are written to the cgroup's files, as under runc.
+    fn without_properties(resources: &LinuxResources) -> Option<LinuxResources> {
+        let mut files = LinuxCpu::default();
+        if let Some(cpu) = resources.cpu() {
+            files.set_burst(cpu.burst()).set_idle(cpu.idle());
+        }
+        let cpu = (files != LinuxCpu::default()).then_some(files);
+        let (pages, unified) = (resources.hugepage_limits(), resources.unified());
+        let named = pages.as_ref().is_some_and(|pages| !pages.is_empty())
+            || unified.as_ref().is_some_and(|files| !files.is_empty())
+            || resources.block_io().is_some();
+        if cpu.is_none() && !named {
+            return None;
+        }
+        let mut rest = LinuxResources::default();
+        rest.set_devices(None)
+            .set_cpu(cpu)
+            .set_hugepage_limits(pages.clone())
+            .set_block_io(resources.block_io().clone())
+            .set_unified(unified.clone());
+        Some(rest)
+    }
+
     /// ensures that each level in the downward path from the delegation boundary down to
     /// the scope or slice of the transient unit has all available controllers enabled
     fn ensure_controllers_attached(&self) -> Result<(), SystemdManagerError> {
@@ -555,6 +579,16 @@ impl CgroupManager for Manager {
             self.ensure_controllers_attached()?;
             self.client
                 .set_unit_properties(&self.unit_name, &properties)?;
+        }
+        // rctr: what systemd has no property for was left out without a word.
+        if let Some(rest) = Self::without_properties(controller_opt.resources) {
+            self.ensure_controllers_attached()?;
+            self.fs_manager.apply(&ControllerOpt {
+                resources: &rest,
+                disable_oom_killer: controller_opt.disable_oom_killer,
+                oom_score_adj: None,
+                freezer_state: None,
+            })?;
         }
 
         Ok(())

@@ -32,6 +32,14 @@ pub enum SystemdUnifiedError {
     PidsMax { err: ParseIntError, value: String },
 }
 
+/// rctr: `max` is no limit, in the files and in the specification.
+fn limit(value: &str) -> Result<u64, ParseIntError> {
+    match value {
+        "max" => Ok(u64::MAX),
+        number => number.parse(),
+    }
+}
+
 pub struct Unified {}
 
 impl Controller for Unified {
@@ -76,22 +84,27 @@ impl Unified {
                         return Err(SystemdUnifiedError::CpuMax(value.into()));
                     }
 
-                    let quota =
-                        parts[0]
-                            .parse::<u64>()
-                            .map_err(|err| SystemdUnifiedError::CpuQuota {
-                                err,
-                                value: parts[0].into(),
-                            })?;
+                    // rctr: the quota is one of this period; systemd's is one of a second.
+                    let quota = limit(parts[0]).map_err(|err| SystemdUnifiedError::CpuQuota {
+                        err,
+                        value: parts[0].into(),
+                    })?;
+                    let period =
+                        match parts.get(1) {
+                            Some(period) => period.parse::<u64>().map_err(|err| {
+                                SystemdUnifiedError::CpuPeriod {
+                                    err,
+                                    value: (*period).into(),
+                                }
+                            })?,
+                            None => 100_000,
+                        };
+                    let quota = match quota {
+                        u64::MAX => u64::MAX,
+                        quota => quota.saturating_mul(1_000_000) / period.max(1),
+                    };
                     properties.insert(cpu::CPU_QUOTA, Variant::U64(quota));
-
                     if parts.len() == 2 {
-                        let period = parts[1].parse::<u64>().map_err(|err| {
-                            SystemdUnifiedError::CpuPeriod {
-                                err,
-                                value: parts[1].into(),
-                            }
-                        })?;
                         properties.insert(cpu::CPU_PERIOD, Variant::U64(period));
                     }
                 }
@@ -100,11 +113,7 @@ impl Unified {
                         return Err(SystemdUnifiedError::OldSystemd(cpuset.into()));
                     }
 
-                    let bitmask: Vec<u64> = to_bitmask(value)
-                        .map_err(SystemdUnifiedError::CpuSetCpu)?
-                        .into_iter()
-                        .map(|v| v as u64)
-                        .collect();
+                    let bitmask = to_bitmask(value).map_err(SystemdUnifiedError::CpuSetCpu)?;
 
                     let systemd_cpuset = match cpuset {
                         "cpuset.cpus" => cpuset::ALLOWED_CPUS,
@@ -112,37 +121,35 @@ impl Unified {
                         file_name => unreachable!("{} was not matched", file_name),
                     };
 
-                    properties.insert(systemd_cpuset, Variant::ArrayU64(bitmask));
+                    properties.insert(systemd_cpuset, Variant::ArrayU8(bitmask));
                 }
-                memory @ ("memory.min" | "memory.low" | "memory.high" | "memory.max") => {
-                    let value =
-                        value
-                            .parse::<u64>()
-                            .map_err(|err| SystemdUnifiedError::Memory {
-                                err,
-                                name: memory.into(),
-                                value: value.into(),
-                            })?;
+                memory @ ("memory.min" | "memory.low" | "memory.high" | "memory.max"
+                | "memory.swap.max") => {
+                    let value = limit(value).map_err(|err| SystemdUnifiedError::Memory {
+                        err,
+                        name: memory.into(),
+                        value: value.into(),
+                    })?;
                     let systemd_memory = match memory {
                         "memory.min" => memory::MEMORY_MIN,
                         "memory.low" => memory::MEMORY_LOW,
                         "memory.high" => memory::MEMORY_HIGH,
                         "memory.max" => memory::MEMORY_MAX,
+                        "memory.swap.max" => memory::MEMORY_SWAP,
                         file_name => unreachable!("{} was not matched", file_name),
                     };
                     properties.insert(systemd_memory, Variant::U64(value));
                 }
                 "pids.max" => {
-                    let pids = value.trim().parse::<i64>().map_err(|err| {
-                        SystemdUnifiedError::PidsMax {
-                            err,
-                            value: value.into(),
-                        }
+                    let pids = limit(value.trim()).map_err(|err| SystemdUnifiedError::PidsMax {
+                        err,
+                        value: value.into(),
                     })?;
-                    properties.insert(pids::TASKS_MAX, Variant::U64(pids as u64));
+                    properties.insert(pids::TASKS_MAX, Variant::U64(pids));
                 }
 
-                unknown => tracing::warn!("could not apply {}. Unknown property.", unknown),
+                // rctr: the manager writes it to the file of this name.
+                unknown => tracing::debug!("{} is no property of systemd's", unknown),
             }
         }
 

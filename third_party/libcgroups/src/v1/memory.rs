@@ -112,8 +112,8 @@ impl Controller for Memory {
             }
 
             // rctr: what the specification says counts.
-            let disable_oom_killer = controller_opt.disable_oom_killer
-                || memory.disable_oom_killer().unwrap_or(false);
+            let disable_oom_killer =
+                controller_opt.disable_oom_killer || memory.disable_oom_killer().unwrap_or(false);
             Self::set_oom_control(cgroup_root, disable_oom_killer)?;
 
             if let Some(swappiness) = memory.swappiness() {

@@ -347,6 +347,35 @@ impl Mounts {
     }
 }
 
+/// Makes what a specification's mounts are mounted on, for somebody else to mount them.
+///
+/// # Errors
+/// [`StartError::Rootfs`].
+pub(super) fn make_mount_points(root: BorrowedFd<'_>, spec: &Spec) -> Result<(), StartError> {
+    for mount in spec.mounts().iter().flatten() {
+        let options = Options::parse(mount.options().as_deref().unwrap_or_default());
+        let is_file = |source: &PathBuf| std::fs::metadata(source).is_ok_and(|m| !m.is_dir());
+        let kind = match options.bind && mount.source().as_ref().is_some_and(is_file) {
+            true => Kind::File,
+            false => Kind::Directory,
+        };
+        let destination = Path::new("/").join(mount.destination());
+        let below = |other: &Mount| {
+            let other = Path::new("/").join(other.destination());
+            destination != other && destination.starts_with(other)
+        };
+        if spec.mounts().iter().flatten().any(below) {
+            // It is mounted on what comes with the checkpoint, or on a place of the host.
+            continue;
+        }
+        target::open(root, &destination, kind).map_err(|e| StartError::Rootfs {
+            step: format!("create {}", destination.display()),
+            reason: e.to_string(),
+        })?;
+    }
+    Ok(())
+}
+
 /// How many mounts, from the first on, can be left to libcontainer, so that it mounts /dev and /dev/pts in their places
 /// among them.
 fn leading(mounts: &[Mount], with_sys: bool) -> usize {
@@ -379,7 +408,7 @@ fn leading(mounts: &[Mount], with_sys: bool) -> usize {
     }
 }
 
-pub(super) fn has_cgroup_namespace(spec: &Spec) -> bool {
+pub(crate) fn has_cgroup_namespace(spec: &Spec) -> bool {
     let namespaces = spec.linux().as_ref().and_then(|l| l.namespaces().as_ref());
     let mut namespaces = namespaces.into_iter().flatten();
     namespaces.any(|n| n.typ() == LinuxNamespaceType::Cgroup)

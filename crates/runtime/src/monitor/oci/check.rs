@@ -1,6 +1,6 @@
 //! What a configuration must be, beyond its syntax, before anything is made of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use oci_spec::runtime::{Capability, LinuxSeccompAction, Spec};
@@ -20,14 +20,16 @@ pub(super) fn id(id: &str) -> Result<()> {
     }
 }
 
-/// Reads a configuration. Gives a line for each name of a capability that no kernel knows, which gives nothing and, by
-/// the specification, is no error.
+/// Reads a configuration. Gives a line for each capability that gives nothing, and by the specification is no error: of a
+/// name that no kernel knows, or ambient where the kernel cannot have it so.
 pub(super) fn load_spec(path: &Path) -> Result<(Spec, Vec<String>)> {
     let bytes = std::fs::read(path).map_err(|e| Error::file("read", path, e))?;
     let parse = || -> serde_json::Result<(Spec, Vec<String>)> {
         let mut json = serde_json::from_slice(&bytes)?;
-        let warnings = drop_unknown_capabilities(&mut json);
-        Ok((serde_json::from_value(json)?, warnings))
+        let mut warnings = drop_unknown_capabilities(&mut json);
+        let spec = serde_json::from_value(json)?;
+        warnings.extend(idle_ambient_capabilities(&spec));
+        Ok((spec, warnings))
     };
     parse().map_err(|e| Error::Corrupt {
         path: path.to_owned(),
@@ -53,6 +55,24 @@ fn drop_unknown_capabilities(spec: &mut serde_json::Value) -> Vec<String> {
     }
     let warning = |name| format!("capability {name} is unknown and left out");
     unknown.into_iter().map(warning).collect()
+}
+
+/// `runc spec` of some versions writes such.
+fn idle_ambient_capabilities(spec: &Spec) -> Vec<String> {
+    let process = spec.process().as_ref();
+    let Some(sets) = process.and_then(|process| process.capabilities().as_ref()) else {
+        return Vec::new();
+    };
+    let has = |set: &Option<HashSet<Capability>>, c| set.as_ref().is_some_and(|s| s.contains(c));
+    let ambient = sets.ambient().iter().flatten();
+    let idle = ambient.filter(|c| !has(sets.permitted(), c) || !has(sets.inheritable(), c));
+    let mut idle: Vec<String> = idle
+        .map(|c| {
+            format!("capability CAP_{c} is not permitted and inheritable, and so cannot be ambient")
+        })
+        .collect();
+    idle.sort();
+    idle
 }
 
 /// Refuses what would otherwise be left out without a word.

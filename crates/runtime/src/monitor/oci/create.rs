@@ -71,7 +71,7 @@ pub fn create(request: &Create<'_>) -> Result<Made> {
         Stdio::Terminal(_) => None,
     };
     check::spec(&original, console)?;
-    let dir = make_directory(request)?;
+    let dir = make_directory(request.root, request.id)?;
     let path = Path::new("/proc/self/ns/mnt");
     let host_mounts = File::open(path).map_err(|e| Error::file("open", path, e))?;
     let host_mounts = OwnedFd::from(host_mounts);
@@ -80,13 +80,7 @@ pub fn create(request: &Create<'_>) -> Result<Made> {
     // Where hooks are run that come later.
     let _ = rootfs::return_to(&host_mounts);
     if made.is_err() {
-        if let Some(cgroup) = cgroup {
-            // Nothing to be done about a failure here: the first error is the one to tell.
-            let _ = cgroup.kill_all();
-            while nix::sys::wait::waitpid(None, None).is_ok() {}
-            let _ = cgroup.remove();
-        }
-        let _ = fs::remove_dir_all(&dir);
+        undo(&dir, cgroup);
     }
     if let Ok(made) = &mut made {
         made.warnings.splice(0..0, warnings);
@@ -94,17 +88,17 @@ pub fn create(request: &Create<'_>) -> Result<Made> {
     made
 }
 
-fn make_directory(request: &Create<'_>) -> Result<PathBuf> {
+pub(super) fn make_directory(root: &Path, id: &str) -> Result<PathBuf> {
     let mut builder = fs::DirBuilder::new();
     builder.mode(0o711).recursive(true);
-    let made = builder.create(request.root);
-    made.map_err(|e| Error::file("create", request.root, e))?;
-    let dir = request.root.join(request.id);
+    let made = builder.create(root);
+    made.map_err(|e| Error::file("create", root, e))?;
+    let dir = root.join(id);
     match builder.recursive(false).create(&dir) {
         Ok(()) => Ok(dir),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::ContainerExists {
-            id: request.id.to_owned(),
-        }),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            Err(Error::ContainerExists { id: id.to_owned() })
+        }
         Err(e) => Err(Error::file("create", &dir, e)),
     }
 }
@@ -126,34 +120,13 @@ fn bring_up(
     }
     let hooks = spec.hooks().clone().unwrap_or_default();
     spec.set_hooks(None);
-    let mut record = Record {
-        id: request.id.to_owned(),
-        init: ProcessId { pid: 0, start: 0 },
-        bundle,
-        rootfs: PathBuf::new(),
-        created: format_time(SystemTime::now()),
-        // SAFETY: takes nothing, gives an integer.
-        owner: unsafe { libc::geteuid() },
-        annotations: original.annotations().clone().unwrap_or_default(),
-        cgroup_driver: request.cgroup,
-        cgroup_path: PathBuf::new(),
-        own_pid_namespace: has_own_pid_namespace(&original),
-        no_new_keyring: request.no_new_keyring,
-    };
-    let seccomp_policy = complete(&mut spec, request, &mut record)?;
+    let mut record = new_record(request.id, request.cgroup, bundle, &original);
+    record.no_new_keyring = request.no_new_keyring;
+    let seccomp_policy = complete(&mut spec, &mut record)?;
     write(dir, SPEC_FILE, &original)?;
 
     let hierarchies = Hierarchies::detect()?;
-    let cgroup = Cgroup::within(hierarchies.clone(), request.cgroup, &record.cgroup_path)?;
-    if !matches!(hierarchies, Hierarchies::V2 { .. }) && request.cgroup == CgroupDriver::Systemd {
-        return Err(Error::MissingController {
-            controller: "v2 (--systemd-cgroup)".to_owned(),
-        });
-    }
-    if cgroup.has_processes() {
-        let cgroup = record.cgroup_path;
-        return Err(Error::CgroupInUse { cgroup });
-    }
+    let cgroup = free_cgroup(&hierarchies, &record)?;
     *cgroup_made = Some(cgroup.clone());
 
     let user = UserNamespace::take_from(&mut spec)?;
@@ -227,12 +200,54 @@ fn bring_up(
     })
 }
 
+/// Leaves nothing of a container that could not be made.
+pub(super) fn undo(dir: &Path, cgroup: Option<Cgroup>) {
+    if let Some(cgroup) = cgroup {
+        // Nothing to be done about a failure here: the first error is the one to tell.
+        let _ = cgroup.kill_all();
+        while nix::sys::wait::waitpid(None, None).is_ok() {}
+        let _ = cgroup.remove();
+    }
+    let _ = fs::remove_dir_all(dir);
+}
+
+/// What is known of a container before it is made.
+pub(super) fn new_record(id: &str, driver: CgroupDriver, bundle: PathBuf, spec: &Spec) -> Record {
+    Record {
+        id: id.to_owned(),
+        init: ProcessId { pid: 0, start: 0 },
+        bundle,
+        rootfs: PathBuf::new(),
+        created: format_time(SystemTime::now()),
+        // SAFETY: takes nothing, gives an integer.
+        owner: unsafe { libc::geteuid() },
+        annotations: spec.annotations().clone().unwrap_or_default(),
+        cgroup_driver: driver,
+        cgroup_path: PathBuf::new(),
+        own_pid_namespace: has_own_pid_namespace(spec),
+        no_new_keyring: false,
+    }
+}
+
+/// A container's cgroup, in which nothing may be yet.
+pub(super) fn free_cgroup(hierarchies: &Hierarchies, record: &Record) -> Result<Cgroup> {
+    let driver = record.cgroup_driver;
+    let cgroup = Cgroup::within(hierarchies.clone(), driver, &record.cgroup_path)?;
+    if !cgroup.is_v2() && driver == CgroupDriver::Systemd {
+        return Err(Error::MissingController {
+            controller: "v2 (--systemd-cgroup)".to_owned(),
+        });
+    }
+    match cgroup.has_processes() {
+        true => Err(Error::CgroupInUse {
+            cgroup: record.cgroup_path.clone(),
+        }),
+        false => Ok(cgroup),
+    }
+}
+
 /// Makes explicit what the specification leaves to the runtime, and takes the filter out.
-fn complete(
-    spec: &mut Spec,
-    request: &Create<'_>,
-    record: &mut Record,
-) -> Result<SeccompPolicy, StartError> {
+pub(super) fn complete(spec: &mut Spec, record: &mut Record) -> Result<SeccompPolicy, StartError> {
     let root = spec.root().as_ref().ok_or_else(|| StartError::Config {
         reason: "root must be specified".to_owned(),
     })?;
@@ -266,9 +281,9 @@ fn complete(
         .cgroups_path()
         .clone()
         .filter(|p| !p.as_os_str().is_empty());
-    record.cgroup_path = asked.unwrap_or_else(|| match request.cgroup {
-        CgroupDriver::Cgroupfs | CgroupDriver::None => Path::new("/").join(request.id),
-        CgroupDriver::Systemd => PathBuf::from(format!(":rctr-oci:{}", request.id)),
+    record.cgroup_path = asked.unwrap_or_else(|| match record.cgroup_driver {
+        CgroupDriver::Cgroupfs | CgroupDriver::None => Path::new("/").join(&record.id),
+        CgroupDriver::Systemd => PathBuf::from(format!(":rctr-oci:{}", record.id)),
     });
     linux.set_cgroups_path(Some(record.cgroup_path.clone()));
     let mut resources = linux.resources().clone().unwrap_or_default();
@@ -422,6 +437,6 @@ pub(super) fn console_size(process: &Process) -> Option<WindowSize> {
     })
 }
 
-fn write(dir: &Path, name: &str, value: &impl serde::Serialize) -> Result<()> {
+pub(super) fn write(dir: &Path, name: &str, value: &impl serde::Serialize) -> Result<()> {
     crate::state::save(&dir.join(name), value)
 }

@@ -5,6 +5,7 @@
 //! this from a process with one thread, which must not have changed its mount namespace for anything else.
 
 mod check;
+mod checkpoint;
 mod create;
 mod exec;
 mod record;
@@ -26,6 +27,7 @@ use crate::cgroup::{self, Cgroup, CgroupDriver};
 use crate::error::{Error, Result};
 
 pub use self::check::SPEC_VERSION;
+pub use self::checkpoint::{Restore, restore};
 pub use self::create::{Create, create};
 pub use self::exec::Exec;
 use self::record::Record;
@@ -294,7 +296,13 @@ impl Container {
         while self.record.init.is_alive() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
-        fs::remove_dir_all(&self.dir).map_err(|e| Error::file("remove", &self.dir, e))?;
+        match fs::remove_dir_all(&self.dir) {
+            // Whoever waited for its end may do the same.
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::file("remove", &self.dir, e));
+            }
+            _ => {}
+        }
         let hooks = spec.ok().and_then(|spec| spec.hooks().clone());
         let hooks = hooks.as_ref().and_then(|hooks| hooks.poststop().as_ref());
         Ok(self.after(hooks, "poststop", Status::Stopped))

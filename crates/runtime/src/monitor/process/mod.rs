@@ -23,7 +23,8 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use self::report::{Failure, Step, init_failed};
 use self::steps::{
     FIRST_FD, become_user, die_with_parent, enter_directory, file_kind, give_stdio_to, home_of,
-    is_dead, join_keyring, join_user_namespace, keep_only, own_stdio, set_groups, set_limits,
+    is_dead, join_keyring, join_user_namespace, keep_only, own_stdio, reopen_null, set_groups,
+    set_limits,
 };
 use super::caps::CapabilitySets;
 use super::hooks;
@@ -260,6 +261,7 @@ impl Prepared {
         // First of all no descriptor of the host is left, so that no path can lead through one (CVE-2024-21626).
         keep_only(self.preserved(), self.report).map_err(Failure::at(Step::Descriptors))?;
         reset_signals();
+        reopen_null();
         give_stdio_to(self.uid);
         if let Some(size) = self.terminal {
             // The program's first look must see it. A size is not worth failing for.

@@ -148,16 +148,30 @@ fn is_null(fd: RawFd) -> bool {
     }
 }
 
+/// Makes streams that are the host's /dev/null the container's, for reading and writing: libcontainer leaves it for
+/// reading, whatever it was, and a checkpoint can name only what is inside.
+pub(super) fn reopen_null() {
+    for fd in (0..3).filter(|&fd| is_null(fd)) {
+        let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        // SAFETY: system calls on a C string and integers; the new descriptor is this function's.
+        unsafe {
+            let own = libc::open(c"/dev/null".as_ptr(), flags);
+            // In a container that has made it something else it stays what it was.
+            if is_null(own) {
+                libc::dup2(own, fd);
+            }
+            libc::close(own);
+        }
+    }
+}
+
 /// Lets a user other than root open /dev/stdout again, as shell scripts and web servers do.
 pub(super) fn give_stdio_to(uid: u32) {
-    for fd in 0..3 {
+    for fd in (0..3).filter(|&fd| !is_null(fd)) {
         // SAFETY: fstat writes one stat structure; fchown takes integers.
         unsafe {
             let mut stat: libc::stat = std::mem::zeroed();
-            let is_null = |s: &libc::stat| {
-                s.st_mode & libc::S_IFMT == libc::S_IFCHR && s.st_rdev == libc::makedev(1, 3)
-            };
-            if libc::fstat(fd, &mut stat) == 0 && stat.st_uid != uid && !is_null(&stat) {
+            if libc::fstat(fd, &mut stat) == 0 && stat.st_uid != uid {
                 // Files on a read-only filesystem stay whose they are.
                 libc::fchown(fd, uid, u32::MAX);
             }

@@ -36,6 +36,9 @@ pub enum Variant {
     ArrayU32(Vec<u32>),
     // at
     ArrayU64(Vec<u64>),
+    // rctr: masks of processors and memory nodes.
+    // ay
+    ArrayU8(Vec<u8>),
     // a(st)
     ArrayStructU64(Vec<Structure<u64>>),
 }
@@ -432,6 +435,14 @@ impl DbusSerialize for Variant {
             }
             Self::ArrayU64(v) => {
                 let sub_type = <Vec<u64>>::get_signature();
+                let signature_length = sub_type.len() as u8; // signature length must be < 256
+                buf.push(signature_length);
+                buf.extend_from_slice(sub_type.as_bytes());
+                buf.push(0);
+                v.serialize(buf);
+            }
+            Self::ArrayU8(v) => {
+                let sub_type = <Vec<u8>>::get_signature();
                 let signature_length = sub_type.len() as u8; // signature length must be < 256
                 buf.push(signature_length);
                 buf.extend_from_slice(sub_type.as_bytes());
