@@ -344,11 +344,11 @@ fn every_kind_of_mount_is_the_same_whoever_makes_the_container() {
         .stdout_is("part")
         .stderr_has("Read-only file system");
         sh(
-            &["--device", "/dev/null:/dev/mine:r"],
-            "cat /dev/mine; echo x > /dev/mine",
+            &["--device", "/dev/null:/dev/mine"],
+            "stat -c %t:%T /dev/mine",
         )
-        .exits(1)
-        .stderr_has("not permitted");
+        .ok()
+        .stdout_is("1:3");
         // A mount that is made on the host later is seen where that was asked for.
         let watched = env.path(&format!("watched-{name}"));
         std::fs::create_dir_all(watched.join("in")).expect("a directory");
