@@ -78,6 +78,20 @@ pub(super) fn prepare(
         SeccompPolicy::Default => Some(seccomp::default_profile(&bounding.unwrap_or_default())),
         SeccompPolicy::Custom(profile) => Some(profile.as_ref().clone()),
     });
+    let propagates = |wanted: &str| {
+        let mut words = spec
+            .mounts()
+            .iter()
+            .flatten()
+            .flat_map(|m| m.options().iter().flatten());
+        words.any(|word| word.trim_start_matches('r') == wanted)
+    };
+    // As Docker does: crun makes all private otherwise, and what comes later on the host would not be seen.
+    if propagates("shared") {
+        linux.set_rootfs_propagation(Some("shared".to_owned()));
+    } else if propagates("slave") {
+        linux.set_rootfs_propagation(Some("rslave".to_owned()));
+    }
     if let Some(mut resources) = linux.resources().clone() {
         resources.set_devices(device_rules(&resources));
         warnings.extend(fit(&mut resources, hierarchies));
