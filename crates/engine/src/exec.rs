@@ -118,7 +118,14 @@ impl Engine {
             }
             None => Vec::new(),
         };
-        let client = MonitorClient::connect(&self.state_dir(&container.id))?;
+        let client = match MonitorClient::connect(&self.state_dir(&container.id)) {
+            // It has ended since it was looked at.
+            Err(rctr_runtime::Error::NotRunning { .. }) => {
+                failed(&told);
+                return Err(Error::NotRunning { id: container.id });
+            }
+            other => other?,
+        };
         if options.tty {
             let request = ExecRequest {
                 process,
