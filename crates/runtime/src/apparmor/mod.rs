@@ -69,20 +69,27 @@ pub fn require_default() -> Result<bool> {
 
 /// Lets the next program of the calling process, which has one thread, run under a profile. The container may have put
 /// anything where /proc is seen: only the kernel's own file is written to (CVE-2019-16884).
+///
+/// A profile that begins with the program takes the signal away that ends it with its monitor. Ours, which allows any
+/// program, begins here and now; another need not allow the first one.
 pub(crate) fn confine_program(profile: &str) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
     if rustix::fs::fstatfs(&proc)?.f_type != PROC_SUPER_MAGIC {
         return Err(io::Error::from_raw_os_error(libc::ENOENT));
     }
+    let (file, word) = match profile == DEFAULT_PROFILE {
+        true => ("self/attr/apparmor/current", "changeprofile"),
+        false => ("self/attr/apparmor/exec", "exec"),
+    };
     let file = rustix::fs::openat2(
         &proc,
-        "self/attr/apparmor/exec",
+        file,
         OFlags::WRONLY | OFlags::CLOEXEC,
         Mode::empty(),
         ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS,
     )?;
-    fs::File::from(file).write_all(format!("exec {profile}").as_bytes())
+    fs::File::from(file).write_all(format!("{word} {profile}").as_bytes())
 }
 
 fn parser() -> Option<&'static Path> {

@@ -582,7 +582,7 @@ impl CgroupManager for Manager {
         }
         // rctr: what systemd has no property for was left out without a word.
         if let Some(rest) = Self::without_properties(controller_opt.resources) {
-            self.ensure_controllers_attached()?;
+            self.fs_manager.enable_all_above()?;
             self.fs_manager.apply(&ControllerOpt {
                 resources: &rest,
                 disable_oom_killer: controller_opt.disable_oom_killer,

@@ -184,6 +184,26 @@ impl Manager {
     // Writing an already-enabled controller is idempotent in cgroup v2, so we
     // simply attempt to write each one and ignore errors.
     // See https://github.com/youki-dev/youki/issues/3597#issuecomment-4749947856
+    /// rctr: enables, where the kernel lets us, all controllers above the cgroup, also those that systemd has no word for
+    /// (hugetlb) or does not enable unasked (cpuset, io).
+    pub(crate) fn enable_all_above(&self) -> Result<(), V2ManagerError> {
+        let controllers: Vec<String> = util::get_available_controllers(&self.root_path)?
+            .iter()
+            .map(|c| format!("+{c}"))
+            .collect();
+        let mut path = self.root_path.clone();
+        Self::enable_controllers(&path, &controllers);
+        let above = self.cgroup_path.parent().into_iter();
+        for component in above
+            .flat_map(Path::components)
+            .filter(|c| c.ne(&RootDir))
+        {
+            path.push(component);
+            Self::enable_controllers(&path, &controllers);
+        }
+        Ok(())
+    }
+
     fn enable_controllers(path: &Path, controllers: &[String]) {
         for controller in controllers {
             if let Err(err) =
