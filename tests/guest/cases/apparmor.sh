@@ -14,15 +14,15 @@ run_tests_of tests apparmor
 loaded || fail "the default profile is gone"
 printf rctr-default > /sys/kernel/security/apparmor/.remove
 same "$(current)" "rctr-default (enforce)"
-printf rctr-default > /sys/kernel/security/apparmor/.remove
-mv /usr/sbin/apparmor_parser /usr/sbin/apparmor_parser.away
-same "$(current)" unconfined
-has "$(rctr info 2>&1)" "No apparmor_parser"
-if current --security-opt apparmor=rctr-default; then fail "a profile that cannot be had"; fi
-
 # Under the profile, too, a killed monitor takes its container along.
 rctr run -d --name kept --network none busybox sleep 100000 >/dev/null
 pid=$(rctr inspect --format '{{.State.Pid}}' kept) id=$(rctr inspect --format '{{.Id}}' kept)
 has "$(cat /proc/$pid/attr/current)" rctr-default
 kill -KILL "$(sed 's/.*"monitor":{"pid":\([0-9]*\).*/\1/' "$RCTR_STATE/$id/state.json")"
 until_true 30 sh -c "! kill -0 $pid"
+rctr rm -f kept >/dev/null
+printf rctr-default > /sys/kernel/security/apparmor/.remove
+mv /usr/sbin/apparmor_parser /usr/sbin/apparmor_parser.away
+same "$(current)" unconfined
+has "$(rctr info 2>&1)" "No apparmor_parser"
+if current --security-opt apparmor=rctr-default; then fail "a profile that cannot be had"; fi
