@@ -84,7 +84,7 @@ impl Life {
             let state = env
                 .rctr(["inspect", "-f", "{{.State.Status}}", "cc"])
                 .stdout();
-            let over = state != "running" && state != "restarting" && self.end.len() > 0;
+            let over = state != "running" && state != "restarting" && !self.end.is_empty();
             if seen == last || over || state == "created" || state.is_empty() {
                 break;
             }

@@ -56,7 +56,7 @@ fn attached(engine: &Engine, name: &str, args: &StartArgs) -> Result {
         detach_keys,
     };
     let mut session = Attached {
-        engine: engine,
+        engine,
         id: &started.id,
         stream: &mut stream,
     };

@@ -1,4 +1,4 @@
-//! Checkpoints: a container's processes written to a directory, and made anew from there, by CRIU (https://criu.org).
+//! Checkpoints: a container's processes written to a directory, and made anew from there, by CRIU (<https://criu.org>).
 //!
 //! CRIU is a program of the host's. It finds processes, memory, descriptors and what of the mounts is the container's
 //! alone; here it is told what of the container shows the host, which cgroup is its, and which namespaces are others'.

@@ -1,4 +1,4 @@
-//! The messages of CRIU's service (https://criu.org/RPC), as far as they are used here.
+//! The messages of CRIU's service (<https://criu.org/RPC>), as far as they are used here.
 
 /// What is asked of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
