@@ -1,5 +1,6 @@
 //! What every command needs: the global options, and the engine when it is asked for.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use rctr_engine::Engine;
@@ -30,6 +31,7 @@ impl App {
             tracing_subscriber::fmt()
                 .with_max_level(level)
                 .with_writer(std::io::stderr)
+                .with_ansi(std::io::stderr().is_terminal())
                 .init();
         }
         let usual = Places::of_user();

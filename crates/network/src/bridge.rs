@@ -218,14 +218,16 @@ fn choose_subnet_here(
 
 fn ensure_parameters(bridge: &BridgeConfig) -> Result<()> {
     let name = &bridge.name;
-    sysctl::ensure("ipv4/ip_forward", "1")?;
-    sysctl::ensure(&format!("ipv4/conf/{name}/route_localnet"), "1")?;
-    sysctl::ensure_if_present(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
+    let v4 = sysctl::Family::v4();
+    v4.ensure("ip_forward", "1")?;
+    v4.ensure(&format!("conf/{name}/route_localnet"), "1")?;
+    let v6 = sysctl::Family::v6();
+    v6.ensure_if_present(&format!("conf/{name}/accept_ra"), "0")?;
     if bridge.subnet_v6.is_some() {
-        sysctl::ensure(&format!("ipv6/conf/{name}/disable_ipv6"), "0")?;
+        v6.ensure(&format!("conf/{name}/disable_ipv6"), "0")?;
         // With the first container the bridge gets its link-local address, which it needs at once to find that container.
-        sysctl::ensure(&format!("ipv6/conf/{name}/accept_dad"), "0")?;
-        sysctl::ensure_ipv6_forwarding()?;
+        v6.ensure(&format!("conf/{name}/accept_dad"), "0")?;
+        v6.ensure_ipv6_forwarding()?;
     }
     Ok(())
 }
@@ -318,14 +320,16 @@ pub fn set_default_routes(
 
 /// What only a thread inside the namespace can do: its kernel parameters, and a socket that stays there.
 fn prepare_inside(ifname: &str, with_ipv6: bool) -> Result<(Socket, u32)> {
+    let v6 = sysctl::Family::v6();
+    let key = |name: &str| format!("conf/{ifname}/{name}");
     if with_ipv6 {
-        sysctl::ensure(&format!("ipv6/conf/{ifname}/disable_ipv6"), "0")?;
+        v6.ensure(&key("disable_ipv6"), "0")?;
         // Duplicate address detection would hold back the link-local address for a second or two.
-        sysctl::ensure(&format!("ipv6/conf/{ifname}/accept_dad"), "0")?;
+        v6.ensure(&key("accept_dad"), "0")?;
         // A neighbour must not pose as this container's router.
-        sysctl::ensure(&format!("ipv6/conf/{ifname}/accept_ra"), "0")?;
+        v6.ensure(&key("accept_ra"), "0")?;
     } else {
-        sysctl::ensure_if_present(&format!("ipv6/conf/{ifname}/disable_ipv6"), "1")?;
+        v6.ensure_if_present(&key("disable_ipv6"), "1")?;
     }
     let socket = Socket::route()?;
     Ok((socket, inside_index(ifname)?))

@@ -5,15 +5,13 @@ use std::net::Ipv6Addr;
 use std::path::Path;
 
 use crate::config::GENERATED_V6;
-use crate::sysctl;
 
-/// Whether the host takes part in an IPv6 network: the kernel has it switched on and an interface has an
-/// address that others can reach. Addresses of our own bridges do not count.
+/// Whether the host takes part in an IPv6 network: an interface has an address that others can reach, as none has where
+/// IPv6 is switched off. Addresses of our own bridges do not count.
 #[must_use]
 pub fn host_has_ipv6() -> bool {
-    let enabled = sysctl::read("ipv6/conf/all/disable_ipv6").is_some_and(|value| value == "0");
     let table = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
-    enabled && has_reachable_address(&table)
+    has_reachable_address(&table)
 }
 
 /// Whether the kernel was built and booted with IPv6.

@@ -68,7 +68,9 @@ pub fn free_port(
 }
 
 fn ephemeral_ports() -> RangeInclusive<u16> {
-    let text = sysctl::read("ipv4/ip_local_port_range").unwrap_or_default();
+    let text = sysctl::Family::v4()
+        .read("ip_local_port_range")
+        .unwrap_or_default();
     let mut numbers = text.split_ascii_whitespace().map(str::parse);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(first)), Some(Ok(last))) if 0 < first && first <= last => first..=last,

@@ -1,9 +1,13 @@
 //! `rctr cri`: the service that a kubelet talks to.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use rctr_engine::Engine;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app::App;
 use crate::cli::CriArgs;
@@ -27,10 +31,20 @@ pub fn serve(engine: Engine, socket: Option<PathBuf>) -> Result {
     let _ = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::INFO)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .without_time()
+        .finish()
+        .with(own_words())
         .try_init();
     rctr_cri::serve(engine, socket).map_err(|e| Failure::new(GENERAL, chain(&e)))?;
     Ok(0)
+}
+
+/// Not what libcgroups finds worth telling with every pod: which controllers this host does not have.
+fn own_words() -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("libcgroups", LevelFilter::ERROR)
 }
 
 fn socket(text: &str) -> Result<PathBuf> {
