@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import gzip
 import json
 import os
 import shutil
@@ -40,7 +41,7 @@ def pod(name, containers, **spec):
 
 
 class Node:
-    def __init__(self, kubelet, rctr, crictl, work: Path, registry: str):
+    def __init__(self, kubelet, rctr, crictl, work: Path, registry: str, gates: list):
         self.work, self.rctr, self.crictl, self.kubelet_binary = work, rctr, crictl, kubelet
         self.manifests = work / "manifests"
         self.manifests.mkdir()
@@ -58,7 +59,8 @@ class Node:
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}}, "cgroupDriver": "cgroupfs",
             "failSwapOn": False, "fileCheckFrequency": "2s", "enforceNodeAllocatable": [], "makeIPTablesUtilChains": False,
             # Not all of a pod's figures are cAdvisor's: older kubelets must be told to take them from here.
-            "featureGates": {"PodAndContainerStatsFromCRI": True}}))
+            "featureGates": {"PodAndContainerStatsFromCRI": True} | {gate: True for gate in gates},
+            "containerLogMaxSize": "64Ki", "containerLogMaxFiles": 4, "containerLogMonitorInterval": "3s"}))
         self.processes = []
 
     def start_rctr(self):
@@ -355,6 +357,27 @@ def statistics(node: Node):
     node.delete("counted")
 
 
+def rotated_logs(node: Node):
+    """The kubelet rotates a log that has reached its size: old files stay beside the new one, and no line is lost."""
+    node.apply(pod("noisy", [{"name": "main", "command": ["sh", "-c", "n=0; while :; do n=$((n+1)); echo line $n; sleep 0.001; done"]}]))
+    node.running("noisy")
+
+    def files():
+        return sorted(Path("/var/log/pods").glob("default_noisy-node_*/main/*.log*"), key=lambda path: (path.name == "0.log", path.name))
+
+    node.until("the log was rotated", lambda: len(files()) >= 2, 90)
+    node.until("the new one is written", lambda: files()[-1].stat().st_size > 0, 30)
+    numbers = []
+    for path in files():
+        data = path.read_bytes()
+        text = gzip.decompress(data) if path.suffix == ".gz" else data
+        # The last line may be half written yet.
+        numbers += [int(line.rsplit(b" ", 1)[1]) for line in text.split(b"\n")[:-1]]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), [a for a, b in zip(numbers, numbers[1:]) if b != a + 1]
+    assert "line" in node.logs("noisy", "main")
+    node.delete("noisy")
+
+
 def restart_of_the_runtime(node: Node):
     """`rctr cri` is killed and started again: pods go on, an exit meanwhile is told with its code, exec works."""
     place = node.work / "ending"
@@ -391,7 +414,7 @@ def restart_of_the_kubelet(node: Node):
 
 
 SHOWN = [two_servers_in_a_pod, volumes, limits, probes, deaf_to_sigterm, four_at_once, host_port, shared_processes, init_containers, security,
-         streams, statistics, restart_of_the_runtime, restart_of_the_kubelet]
+         streams, statistics, rotated_logs, restart_of_the_runtime, restart_of_the_kubelet]
 
 
 def main():
@@ -399,6 +422,7 @@ def main():
     parser.add_argument("kubelet")
     parser.add_argument("rctr", nargs="?", default=str(TOP / "target/x86_64-unknown-linux-gnu/debug/rctr"))
     parser.add_argument("--cni", action="store_true", help="with CNI plugins instead of the built-in bridge")
+    parser.add_argument("--gate", action="append", default=[], help="a feature gate to open, such as EventedPLEG")
     parser.add_argument("--only", help="names of functions, with commas")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -409,7 +433,7 @@ def main():
     firewall = peers.Firewall()
     sysctls = {name: Path("/proc/sys", name).read_text() for name in SYSCTLS}
     work = Path(tempfile.mkdtemp(prefix="rctr-kubelet-", dir="/var/tmp"))
-    node = Node(args.kubelet, str(Path(args.rctr).resolve()), os.environ.get("CRICTL"), work, registry)
+    node = Node(args.kubelet, str(Path(args.rctr).resolve()), os.environ.get("CRICTL"), work, registry, args.gate)
     if args.cni:
         plugins = [{"type": "bridge", "bridge": "rctrk1", "isGateway": True, "ipMasq": True, "ipam": {
             "type": "host-local", "dataDir": f"{work}/ipam", "ranges": [[{"subnet": "10.228.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}},

@@ -310,3 +310,71 @@ fn a_pod_has_limits_of_its_own_and_what_running_it_costs() {
         remove(pod, "limited");
     }
 }
+
+#[test]
+fn pressure_and_swap_are_told_where_the_kernel_counts_them() {
+    for driver in drivers() {
+        let pod = pod(driver, "pressed", None);
+        let id = pod.run(with("c", resources(100, Some(100), Some(64 << 20), 900)));
+        let container_id = id.clone();
+        let stats = pod
+            .cri
+            .runtime(async |c| {
+                c.container_stats(api::ContainerStatsRequest { container_id })
+                    .await
+            })
+            .expect("ContainerStats")
+            .stats
+            .expect("stats");
+        let counted = is_v2() && Path::new("/proc/pressure/cpu").exists();
+        let memory = stats.memory.expect("memory");
+        let told = [
+            stats.cpu.and_then(|cpu| cpu.psi),
+            memory.psi,
+            stats.io.and_then(|io| io.psi),
+        ];
+        for psi in told {
+            assert_eq!(psi.is_some(), counted, "{driver}");
+            if let Some(psi) = psi {
+                let (some, full) = (psi.some.expect("some"), psi.full.expect("full"));
+                assert!(
+                    some.total >= full.total && some.avg10 <= 100.0,
+                    "{driver}: {some:?} {full:?}"
+                );
+            }
+        }
+        let swap = stats.swap.expect("swap");
+        assert_eq!(
+            swap.swap_usage_bytes.map(|used| used.value),
+            Some(0),
+            "{driver}"
+        );
+        assert!(
+            memory.rss_bytes.expect("a value").value > 0
+                && memory.page_faults.expect("a value").value > 0
+        );
+        let of_pod = pod
+            .cri
+            .runtime(async |c| {
+                c.list_pod_sandbox_metrics(api::ListPodSandboxMetricsRequest {})
+                    .await
+            })
+            .expect("ListPodSandboxMetrics")
+            .pod_metrics;
+        let names: Vec<_> = of_pod[0].container_metrics[0]
+            .metrics
+            .iter()
+            .map(|m| m.name.as_str())
+            .collect();
+        assert_eq!(
+            names.contains(&"container_pressure_cpu_waiting_seconds_total"),
+            counted,
+            "{driver}"
+        );
+        assert!(
+            names.contains(&"container_memory_swap"),
+            "{driver}: {names:?}"
+        );
+        remove(pod, "pressed");
+    }
+}

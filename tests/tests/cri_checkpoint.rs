@@ -4,18 +4,30 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rctr_cri::api;
 use rctr_tests::cri::{Cri, refused, shell};
 use rctr_tests::{installed, parsed, text};
 use tonic::{Code, Status};
 
 fn checkpoint(cri: &Cri, container: &str, location: &Path) -> Result<(), Status> {
+    checkpoint_within(cri, container, location, 0)
+}
+
+fn checkpoint_within(
+    cri: &Cri,
+    container: &str,
+    location: &Path,
+    timeout: i64,
+) -> Result<(), Status> {
     let request = api::CheckpointContainerRequest {
         container_id: container.to_owned(),
         location: text(location),
-        timeout: 0,
+        timeout,
     };
     let done = cri.runtime(async |c| c.checkpoint_container(request.clone()).await);
     done.map(drop)
@@ -122,4 +134,56 @@ fn a_container_is_written_to_an_archive_and_goes_on() {
         !entries.iter().any(|name| name.starts_with("checkpoint-")),
         "{entries:?}"
     );
+}
+
+#[test]
+fn a_checkpoint_that_takes_too_long_is_given_up() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let config = cri.pod_config("late");
+    let pod = cri.run_pod(&config);
+    let container = cri.run(&pod, &config, shell("c", "sleep 1000"));
+    // One with a CRIU that does not come to anything takes the service's place.
+    cri.end(Signal::SIGTERM);
+    let bin = cri.env().path("bin");
+    std::fs::create_dir(&bin).expect("a directory");
+    std::fs::write(bin.join("criu"), "#!/bin/sh\nexec sleep 3\n").expect("a program");
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(bin.join("criu"), executable).expect("executable");
+    let path = std::env::var("PATH").expect("a path");
+    let listen = format!("--listen=unix://{}", cri.socket().display());
+    let mut server = cri
+        .env()
+        .command(["cri", &listen])
+        .env("PATH", format!("{}:{path}", bin.display()))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    rctr_tests::wait_for("the service", || cri.try_status(&container).is_ok());
+    let dir = tempfile::tempdir().expect("a directory");
+    let location = dir.path().join("checkpoint.tar");
+    let began = Instant::now();
+    let said = refused(
+        checkpoint_within(&cri, &container, &location, 1),
+        Code::DeadlineExceeded,
+    );
+    assert!(said.contains("1 s"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(3));
+    refused(
+        checkpoint_within(&cri, &container, &location, -1),
+        Code::InvalidArgument,
+    );
+    let stages = || {
+        let entries = rctr_tests::entries(&cri.env().root().join("containers").join(&container));
+        entries.iter().any(|name| name.starts_with("checkpoint-"))
+    };
+    rctr_tests::wait_for("what was begun to be cleared", || !stages());
+    assert!(!location.exists());
+    assert_eq!(
+        cri.status(&container).state(),
+        api::ContainerState::ContainerRunning
+    );
+    let pid = Pid::from_raw(i32::try_from(server.id()).expect("a pid"));
+    kill(pid, Signal::SIGTERM).expect("it lives");
+    server.wait().expect("a child");
 }

@@ -288,4 +288,57 @@ fn limits_are_set_told_and_changed() {
         (50_000, 40 << 20)
     );
     assert_eq!(now.cpu_shares, 102, "what nobody names stays");
+    assert_eq!(
+        now.oom_score_adj, 900,
+        "a kubelet that moves it to other processors names no score"
+    );
+    assert_eq!(pod.cri.sh(&id, "cat /proc/1/oom_score_adj"), "900");
+}
+
+#[test]
+fn containers_asked_for_at_once_are_one() {
+    let pod = Pod::new("once");
+    let asked = (0..8).map(|_| {
+        let mut client = pod.cri.runtime_client();
+        let request = api::CreateContainerRequest {
+            pod_sandbox_id: pod.id.clone(),
+            config: Some(shell("c", "sleep 1000")),
+            sandbox_config: Some(pod.config.clone()),
+        };
+        async move { client.create_container(request).await }
+    });
+    let answers = pod.cri.wait(futures_util::future::join_all(asked));
+    let ids = answers
+        .into_iter()
+        .map(|a| a.expect("a container").into_inner().container_id);
+    let mut ids: Vec<_> = ids.collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    // Starts at once are one, too.
+    let started = (0..4).map(|_| {
+        let mut client = pod.cri.runtime_client();
+        let container_id = ids[0].clone();
+        async move {
+            client
+                .start_container(api::StartContainerRequest { container_id })
+                .await
+        }
+    });
+    for answer in pod.cri.wait(futures_util::future::join_all(started)) {
+        answer.expect("a start");
+    }
+    assert_eq!(pod.cri.containers(None).len(), 1);
+}
+
+#[test]
+fn each_container_of_a_pod_has_a_log_of_its_own() {
+    let pod = Pod::new("logs");
+    let output = |name: &str| {
+        pod.output(shell(
+            name,
+            &format!("echo says {name}; echo {name} complains >&2"),
+        ))
+    };
+    assert_eq!(output("first"), "says first\nfirst complains");
+    assert_eq!(output("second"), "says second\nsecond complains");
 }

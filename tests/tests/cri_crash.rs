@@ -204,3 +204,104 @@ fn pods_are_not_ready_after_the_machine_was_started_anew() {
     cri.remove_pod(&next);
     cri.assert_no_leftovers();
 }
+
+/// Requests that were cut off have done their work, or none of it; the retry does the rest.
+#[test]
+fn any_other_request_may_be_cut_off_too() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let config = cri.pod_config("requests");
+    let pod = cri.run_pod(&config);
+    for (n, after) in [0, 1_000, 4_000, 12_000].into_iter().enumerate() {
+        let running = |name: &str| {
+            cri.run(
+                &pod,
+                &config,
+                shell(&format!("{name}{n}"), "exec sleep 1000"),
+            )
+        };
+        let id = running("updated");
+        let mut client = cri.runtime_client();
+        let request = api::UpdateContainerResourcesRequest {
+            container_id: id.clone(),
+            linux: Some(api::LinuxContainerResources {
+                cpu_period: 100_000,
+                cpu_quota: 50_000,
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let again = request.linux.clone().expect("limits");
+        let _ = interrupted(&cri, after, async move {
+            client.update_container_resources(request).await
+        });
+        cri.resize(&id, again);
+        let told = cri.status(&id).resources.and_then(|r| r.linux);
+        assert_eq!(told.expect("limits").cpu_quota, 50_000);
+
+        let mut client = cri.runtime_client();
+        let request = api::ExecSyncRequest {
+            container_id: id.clone(),
+            cmd: ["sleep", "0.2"].map(str::to_owned).to_vec(),
+            timeout: 1,
+        };
+        let _ = interrupted(&cri, after, async move { client.exec_sync(request).await });
+        assert_eq!(cri.sh(&id, "echo still"), "still", "after {after} µs");
+
+        let mut client = cri.runtime_client();
+        let request = api::StopContainerRequest {
+            container_id: id.clone(),
+            timeout: 0,
+        };
+        let _ = interrupted(
+            &cri,
+            after,
+            async move { client.stop_container(request).await },
+        );
+        cri.stop(&id, 0);
+        assert_eq!(cri.status(&id).exit_code, 137, "after {after} µs");
+
+        let removed = running("removed");
+        for container_id in [id, removed] {
+            let mut client = cri.runtime_client();
+            let request = api::RemoveContainerRequest {
+                container_id: container_id.clone(),
+            };
+            let _ = interrupted(&cri, after, async move {
+                client.remove_container(request).await
+            });
+            cri.remove(&container_id);
+            rctr_tests::cri::refused(cri.try_status(&container_id), Code::NotFound);
+        }
+        assert!(cri.containers(None).is_empty());
+    }
+    cri.remove_pod(&pod);
+    cri.assert_no_leftovers();
+}
+
+#[test]
+fn a_pull_that_was_cut_off_is_ended_by_the_retry() {
+    let cri = Cri::new();
+    for after in [500, 3_000, 8_000, 15_000, 30_000] {
+        let mut client = cri.image_client();
+        let request = api::PullImageRequest {
+            image: Some(rctr_tests::cri::image("busybox")),
+            ..Default::default()
+        };
+        let _ = interrupted(&cri, after, async move { client.pull_image(request).await });
+        let id = cri.pull("busybox");
+        let config = cri.pod_config(&format!("pulled{after}"));
+        let pod = cri.run_pod(&config);
+        let container = cri.run(&pod, &config, shell("c", "echo whole"));
+        assert_eq!(cri.wait_exit(&container).exit_code, 0, "after {after} µs");
+        cri.remove_pod(&pod);
+        let request = api::RemoveImageRequest {
+            image: Some(rctr_tests::cri::image(&id)),
+        };
+        cri.images(async |c| c.remove_image(request).await)
+            .expect("RemoveImage");
+        cri.env().rctr(["system", "prune", "-a", "-f"]).ok();
+        let layers = entries(&cri.env().root().join("layers"));
+        assert!(layers.is_empty(), "after {after} µs: {layers:?}");
+    }
+}

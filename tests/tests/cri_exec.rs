@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rctr_cri::api;
-use rctr_tests::cri::{Pod, refused, shell};
+use rctr_tests::cri::{Pod, refused, shell, within};
 use rctr_tests::wait_for;
 use tonic::Code;
 
@@ -111,4 +111,49 @@ fn long_lines_are_logged_in_parts() {
     let parts = log.lines().filter_map(|l| l.split(' ').nth(3));
     let length: usize = parts.filter(|p| p.starts_with('x')).map(str::len).sum();
     assert_eq!(length, 40_000);
+}
+
+#[test]
+fn a_command_that_nobody_waits_for_is_killed_whole() {
+    let pod = Pod::new("unwanted");
+    let id = pod.run(shell("c", "sleep 1000"));
+    let request = |word: &str| api::ExecSyncRequest {
+        container_id: id.clone(),
+        cmd: ["sh", "-c", &format!("sleep {word} & sleep {word}")]
+            .map(str::to_owned)
+            .to_vec(),
+        // As long as it takes, as for a hook of a kubelet's.
+        timeout: 0,
+    };
+    let running = |word: &str| {
+        pod.cri
+            .sh(&id, "ps -o args")
+            .contains(&format!("sleep {word}"))
+    };
+    // The request has a deadline of its own.
+    let hasty = within(Duration::from_millis(800), request("4321"));
+    let outcome = pod.cri.runtime(async |c| c.exec_sync(hasty).await);
+    let code = outcome.expect_err("too hasty").code();
+    assert!(
+        matches!(code, Code::DeadlineExceeded | Code::Cancelled),
+        "{code:?}"
+    );
+    wait_for("the late command to be gone", || !running("4321"));
+    // And a client may go away.
+    let (mut client, abandoned) = (pod.cri.runtime_client(), request("1234"));
+    pod.cri.wait(async {
+        let asked = tokio::spawn(async move { client.exec_sync(abandoned).await });
+        while !pod.cri.env().processes_of(&id).iter().any(|pid| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line == b"sleep\x001234\0")
+        }) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        asked.abort();
+    });
+    wait_for("the abandoned command to be gone", || !running("1234"));
+    assert_eq!(
+        pod.cri.status(&id).state(),
+        api::ContainerState::ContainerRunning
+    );
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rctr_cri::api;
-use rctr_tests::cri::{Cri, map, refused, sharing, shell, within};
+use rctr_tests::cri::{Cri, map, refused, secured, sharing, shell, within};
 use tonic::{Code, Status};
 
 fn namespaces(pod: &api::PodSandboxStatus) -> api::NamespaceOption {
@@ -38,7 +38,9 @@ fn from_pull_to_removal() {
     cri.start_container(&id);
     let status = cri.status(&id);
     assert_eq!(status.state(), api::ContainerState::ContainerRunning);
-    assert_eq!(status.image_ref, image);
+    assert_eq!((&status.image_ref, &status.image_id), (&image, &image));
+    let listed = &cri.containers(None)[0];
+    assert_eq!((&listed.image_ref, &listed.image_id), (&image, &image));
     assert_eq!(status.image.expect("an image").image, "busybox");
     assert!(status.started_at >= status.created_at && status.created_at > 0);
 
@@ -417,4 +419,74 @@ fn stopping_a_pod_ends_its_containers_and_removing_it_removes_them() {
     refused(cri.try_status(&id), Code::NotFound);
     assert!(cri.containers(None).is_empty());
     cri.assert_no_leftovers();
+}
+
+#[test]
+fn what_is_the_hosts_is_the_hosts_own() {
+    use api::NamespaceMode::{Node, Pod as Own};
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let here = |kind: &str| {
+        let link = std::fs::read_link(format!("/proc/self/ns/{kind}")).expect("a namespace");
+        link.to_string_lossy().into_owned()
+    };
+    for (name, mode) in [("hosts", Node), ("own", Own)] {
+        let namespaces = api::NamespaceOption {
+            network: mode.into(),
+            ipc: mode.into(),
+            pid: api::NamespaceMode::Container.into(),
+            ..Default::default()
+        };
+        let mut config = cri.pod_config(name);
+        if mode == Node {
+            // As a kubelet has it.
+            config.hostname.clear();
+        }
+        config.linux = Some(sharing(namespaces.clone()));
+        let pod = cri.run_pod(&config);
+        let mut container = shell("c", "sleep 1000");
+        container.linux = Some(secured(|c| c.namespace_options = Some(namespaces)));
+        let id = cri.run(&pod, &config, container);
+        for kind in ["net", "ipc", "uts"] {
+            let inside = cri.sh(&id, &format!("readlink /proc/self/ns/{kind}"));
+            assert_eq!(inside == here(kind), mode == Node, "{name} {kind}");
+        }
+        let host = nix::unistd::gethostname().expect("a name");
+        let host = host.to_string_lossy().into_owned();
+        let expected = if mode == Node { host.as_str() } else { name };
+        assert_eq!(
+            cri.sh(&id, "hostname; cat /etc/hostname"),
+            format!("{expected}\n{expected}")
+        );
+    }
+}
+
+#[test]
+fn a_pod_has_a_process_only_if_its_containers_share_theirs() {
+    let cri = Cri::new();
+    let children = format!("/proc/{0}/task/{0}/children", cri.pid());
+    let count = || {
+        let list = std::fs::read_to_string(&children).expect("children");
+        list.split_whitespace().count()
+    };
+    cri.run_pod(&cri.pod_config("plain"));
+    assert_eq!(count(), 0);
+    let mut config = cri.pod_config("shared");
+    config.linux = Some(sharing(api::NamespaceOption {
+        pid: api::NamespaceMode::Pod.into(),
+        ..Default::default()
+    }));
+    let pod = cri.run_pod(&config);
+    assert_eq!(count(), 1, "its monitor");
+    cri.stop_pod(&pod);
+    rctr_tests::wait_for("it to go", || count() == 0);
+}
+
+#[test]
+fn ids_of_pods_may_be_shortened() {
+    let cri = Cri::new();
+    let pod = cri.run_pod(&cri.pod_config("short"));
+    assert_eq!(cri.pod_status(&pod[..13]).id, pod);
+    cri.remove_pod(&pod[..13]);
+    assert!(cri.pods(None).is_empty());
 }

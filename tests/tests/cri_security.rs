@@ -386,3 +386,87 @@ fn new_privileges_are_not_given_where_it_says_so() {
     assert_eq!(told("usual", false), "0");
     assert_eq!(told("without", true), "1");
 }
+
+#[test]
+fn all_capabilities_may_be_added_and_some_kept_for_other_users() {
+    let pod = Pod::new("allcaps");
+    let masks = |name: &str, change: &dyn Fn(&mut api::LinuxContainerSecurityContext)| {
+        let script = "grep -E '^Cap(Bnd|Eff|Amb|Prm)' /proc/self/status | sort | cut -f2";
+        let mut config = shell(name, script);
+        config.linux = Some(secured(change));
+        let output = pod.output(config);
+        let mask = |line: &str| u64::from_str_radix(line.trim(), 16).expect("a mask");
+        let [ambient, bounding, effective, permitted] = output
+            .lines()
+            .map(mask)
+            .collect::<Vec<_>>()
+            .try_into()
+            .expect("four");
+        (ambient, bounding, effective, permitted)
+    };
+    let own = std::fs::read_to_string("/proc/self/status").expect("a status");
+    let own = own.lines().find_map(|line| line.strip_prefix("CapBnd:\t"));
+    let own = u64::from_str_radix(own.expect("a mask"), 16).expect("a mask");
+    let all = masks("all", &|c| {
+        c.capabilities = Some(api::Capability {
+            add_capabilities: vec!["ALL".into()],
+            ..Default::default()
+        });
+    });
+    assert_eq!((all.1, all.2), (own, own), "as many as there are here");
+    // Dropped after: all but those that are named.
+    let one = masks("one", &|c| {
+        c.capabilities = Some(api::Capability {
+            add_capabilities: vec!["NET_BIND_SERVICE".into()],
+            drop_capabilities: vec!["ALL".into()],
+            ..Default::default()
+        });
+    });
+    assert_eq!((one.1, one.2), (1 << 10, 1 << 10));
+    let ambient = masks("ambient", &|c| {
+        c.run_as_user = Some(api::Int64Value { value: 1000 });
+        c.capabilities = Some(api::Capability {
+            add_ambient_capabilities: vec!["NET_BIND_SERVICE".into()],
+            ..Default::default()
+        });
+    });
+    assert_eq!((ambient.0, ambient.2), (1 << 10, 1 << 10));
+    let none = masks("none", &|c| {
+        c.run_as_user = Some(api::Int64Value { value: 1000 })
+    });
+    assert_eq!((none.0, none.2), (0, 0));
+}
+
+#[test]
+fn processes_of_another_pod_s_container_are_not_to_be_had() {
+    let pod = Pod::new("mine");
+    let config = pod.cri.pod_config("other");
+    let other = pod.cri.run_pod(&config);
+    let target = pod.cri.run(&other, &config, shell("target", "sleep 1000"));
+    let id = pod.create(sleeper("debugger", |context| {
+        context.namespace_options = Some(api::NamespaceOption {
+            pid: api::NamespaceMode::Target.into(),
+            target_id: target.clone(),
+            ..Default::default()
+        });
+    }));
+    let said = refused(pod.cri.try_start(&id), Code::InvalidArgument);
+    assert!(said.contains("another pod"), "{said}");
+}
+
+#[test]
+fn who_is_privileged_sees_the_node_s_cgroups() {
+    let pod = Pod::new("cgroupns");
+    let here = std::fs::read_link("/proc/self/ns/cgroup").expect("a namespace");
+    for privileged in [false, true] {
+        let id = pod.run(sleeper(&format!("c{privileged}"), |c| {
+            c.privileged = privileged
+        }));
+        let seen = pod
+            .cri
+            .sh(&id, "readlink /proc/self/ns/cgroup; cat /proc/1/cgroup");
+        let namespace = seen.lines().next().expect("a namespace");
+        assert_eq!(Path::new(namespace) == here, privileged);
+        assert_eq!(seen.contains(&id), privileged, "{seen}");
+    }
+}

@@ -38,6 +38,9 @@ fn it_says_what_it_is() {
     assert_eq!(ready, [("RuntimeReady", true), ("NetworkReady", true)]);
     assert!(plain.info.is_empty());
     assert_eq!(plain.runtime_handlers[0].name, "");
+    // What is claimed is tried: cri_security::groups_of_the_image_count_unless_they_shall_not.
+    let features = plain.features.expect("features");
+    assert!(features.supplemental_groups_policy && !features.user_namespaces_host_network);
     assert!(status(true).info.contains_key("config"));
 
     let config = cri
@@ -238,4 +241,87 @@ fn systemd_may_hand_over_the_socket_and_is_told_of_readiness() {
 fn libc_dup2(from: i32, to: i32) -> i32 {
     // SAFETY: `from` is open; whatever was at `to` in the child is nobody's.
     unsafe { nix::libc::dup2(from, to) }
+}
+
+#[test]
+fn each_request_is_a_span_and_what_it_logs_is_part_of_it() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let config = cri.pod_config("spans");
+    let pod = cri.run_pod(&config);
+    let mut labelled = shell("c", "sleep 1000");
+    labelled.linux.as_mut().expect("linux").security_context =
+        Some(api::LinuxContainerSecurityContext {
+            selinux_options: Some(api::SeLinuxOption {
+                level: "s0:c1,c2".into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        });
+    let id = cri.run(&pod, &config, labelled);
+    let log = cri.log();
+    let line = |method: &str, text: &str| {
+        let span = format!("rpc{{method=\"{method}\"}}");
+        log.lines()
+            .any(|line| line.contains(&span) && line.contains(text))
+    };
+    for method in [
+        "Version",
+        "PullImage",
+        "RunPodSandbox",
+        "CreateContainer",
+        "StartContainer",
+    ] {
+        assert!(line(method, "answered code=0"), "{method} in\n{log}");
+    }
+    // From another thread, and from a task of its own.
+    assert!(line("StartContainer", "SELinux is not enabled"), "{log}");
+    assert!(line("StartContainer", &id), "{log}");
+}
+
+#[test]
+fn its_configuration_may_be_another_file() {
+    let env = Env::new();
+    let socket = env.path("other.sock");
+    let file = env.path("other.toml");
+    let own = std::fs::read_to_string(env.config_file()).expect("a configuration");
+    let cri = format!(
+        "{own}\n[cri]\nsocket = \"unix://{}\"\ncni_conf_dir = \"/other/net.d\"\n",
+        socket.display()
+    );
+    std::fs::write(&file, cri).expect("written");
+    let mut command = env.command(["cri", "--config"]);
+    let mut server = command
+        .arg(&file)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    rctr_tests::wait_for("its socket", || {
+        std::os::unix::net::UnixStream::connect(&socket).is_ok()
+    });
+    let io = tokio::runtime::Runtime::new().expect("a runtime");
+    let told = io.block_on(async {
+        let channel =
+            tonic::transport::Endpoint::from_shared(format!("unix://{}", socket.display()))
+                .expect("an address")
+                .connect()
+                .await
+                .expect("a connection");
+        rctr_cri::api::runtime_service_client::RuntimeServiceClient::new(channel)
+            .status(api::StatusRequest { verbose: true })
+            .await
+    });
+    let info = told.expect("Status").into_inner().info;
+    assert!(
+        info["config"].contains("\"/other/net.d\""),
+        "{}",
+        info["config"]
+    );
+    kill(
+        Pid::from_raw(i32::try_from(server.id()).expect("a pid")),
+        Signal::SIGTERM,
+    )
+    .expect("it lives");
+    assert!(server.wait().expect("a child").success());
+    assert!(!socket.exists());
 }

@@ -538,3 +538,29 @@ fn ports_are_forwarded_to_the_pods_loopback() {
             .is_err()
     );
 }
+
+#[test]
+fn a_container_s_own_streams_outlive_the_service() {
+    let script = "n=0; while read line; do n=$((n+1)); echo \"$n <$line>\"; done; echo closed";
+    let pod = Pod::with("outlives", script, |container| container.stdin = true);
+    let mut session = Session::open(&pod.attach(true, false), ALL);
+    session.say(b"before\n");
+    let wait_log = |text: &str| {
+        let log = pod.cri.status(&pod.container).log_path;
+        pod.cri.wait_log(log.as_ref(), text)
+    };
+    wait_log("F 1 <before>");
+    pod.cri.restart();
+    // The session ends with the service; what the container reads from and writes to does not.
+    assert!(session.rest()["error"].is_empty());
+    let mut session = Session::open(&pod.attach(true, false), ALL);
+    session.say(b"after\n");
+    wait_log("F 2 <after>");
+    session.hang_up();
+    drop(session);
+    assert_eq!(
+        pod.cri.status(&pod.container).state(),
+        api::ContainerState::ContainerRunning,
+        "its input is kept open for the next"
+    );
+}

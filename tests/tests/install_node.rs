@@ -5,11 +5,30 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use rctr_tests::{Env, Output};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rctr_cri::api;
+use rctr_tests::cri::{Cri, shell};
+use rctr_tests::{Env, Output, wait_for};
 
 fn sh(script: &str) {
     let status = Command::new("sh").args(["-ec", script]).status();
     assert!(status.expect("sh runs").success(), "{script}");
+}
+
+/// What minikube does to the file in this directory before it starts the service.
+fn edit_as_minikube(dir: &Path, cgroup_manager: &str) {
+    sh(&format!(
+        r#"cd {}
+        sed -i 's|^.*pause_image = .*$|pause_image = "registry.k8s.io/pause:3.10"|' 02-crio.conf
+        sed -i 's|^.*cgroup_manager = .*$|cgroup_manager = "{cgroup_manager}"|' 02-crio.conf
+        sed -i '/conmon_cgroup = .*/d' 02-crio.conf
+        sed -i '/cgroup_manager = .*/a conmon_cgroup = "pod"' 02-crio.conf
+        sed -i '/^ *"net.ipv4.ip_unprivileged_port_start=.*"/d' 02-crio.conf
+        grep -q "^ *default_sysctls" 02-crio.conf || sed -i '/conmon_cgroup = .*/a default_sysctls = \[\n\]' 02-crio.conf
+        sed -i -r 's|^default_sysctls *= *\[|&\n  "net.ipv4.ip_unprivileged_port_start=0",|' 02-crio.conf"#,
+        dir.display()
+    ));
 }
 
 #[test]
@@ -44,19 +63,8 @@ fn a_node_gets_what_minikube_looks_for_and_keeps_what_it_writes() {
     let unit = fs::read_to_string(units.join("rctr-node.service")).expect("the unit");
     assert!(unit.contains("internal stand-in crio -- serve"), "{unit}");
 
-    // What minikube does to the file before it starts the service.
     let conf = node.join("etc/crio/crio.conf.d/02-crio.conf");
-    sh(&format!(
-        r#"cd {}
-        sed -i 's|^.*pause_image = .*$|pause_image = "registry.k8s.io/pause:3.10"|' 02-crio.conf
-        sed -i 's|^.*cgroup_manager = .*$|cgroup_manager = "cgroupfs"|' 02-crio.conf
-        sed -i '/conmon_cgroup = .*/d' 02-crio.conf
-        sed -i '/cgroup_manager = .*/a conmon_cgroup = "pod"' 02-crio.conf
-        sed -i '/^ *"net.ipv4.ip_unprivileged_port_start=.*"/d' 02-crio.conf
-        grep -q "^ *default_sysctls" 02-crio.conf || sed -i '/conmon_cgroup = .*/a default_sysctls = \[\n\]' 02-crio.conf
-        sed -i -r 's|^default_sysctls *= *\[|&\n  "net.ipv4.ip_unprivileged_port_start=0",|' 02-crio.conf"#,
-        conf.parent().expect("a directory").display()
-    ));
+    edit_as_minikube(conf.parent().expect("a directory"), "cgroupfs");
     let edited = fs::read_to_string(&conf).expect("the configuration");
     install().ok();
     assert_eq!(
@@ -147,4 +155,131 @@ fn the_commands_that_minikube_runs_on_its_node() {
             .exits(125)
             .stderr_has("can be had from rctr");
     }
+}
+
+/// A command of the node's: the installed script, where only this test sees the node's /etc and /run.
+fn on_node(env: &Env, node: &Path, program: &str, words: &[&str]) -> Command {
+    let setup = r#"mount -t overlay -o lowerdir=/etc,upperdir="$0/etc",workdir="$0/etc.work" overlay /etc
+        mount -t tmpfs tmpfs /run
+        exec "$@""#;
+    fs::create_dir_all(node.join("etc.work")).expect("a directory");
+    let script = node.join("usr/local/bin").join(program);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-ec", setup])
+        .arg(node)
+        .arg(script)
+        .args(words)
+        .env_clear()
+        .envs(
+            env.command([""; 0])
+                .get_envs()
+                .filter_map(|(k, v)| Some((k, v?))),
+        );
+    command
+}
+
+#[test]
+fn the_node_s_own_programs_do_what_minikube_asks_and_its_service_runs_a_pod() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    // The node's takes its place.
+    cri.end(Signal::SIGTERM);
+    let env = cri.env();
+    let node = env.path("node");
+    env.rctr([
+        "system",
+        "install-node",
+        "--as",
+        "crio",
+        "--destdir",
+        node.to_str().expect("UTF-8"),
+    ])
+    .ok();
+    let conf = node.join("etc/crio/crio.conf.d");
+    let run = |program: &str, words: &[&str]| {
+        let done = on_node(env, &node, program, words)
+            .output()
+            .expect("unshare runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        assert!(
+            done.status.success(),
+            "{program} {words:?}: {}",
+            text(done.stderr)
+        );
+        text(done.stdout)
+    };
+    edit_as_minikube(&conf, "systemd");
+    assert!(run("crio", &["config"]).contains("cgroup_manager = \"systemd\""));
+    edit_as_minikube(&conf, "cgroupfs");
+    assert!(run("crio", &["config"]).contains("cgroup_manager = \"cgroupfs\""));
+    assert!(run("crio", &["--version"]).starts_with("crio version "));
+    assert!(
+        !run("podman", &["version", "--format", "{{.Version}}"])
+            .trim()
+            .is_empty()
+    );
+    let archive = env.path("image.tar");
+    let archive = archive.to_str().expect("UTF-8");
+    run(
+        "podman",
+        &["tag", "docker.io/library/busybox", "registry.k8s.io/mine:1"],
+    );
+    run("podman", &["save", "registry.k8s.io/mine:1", "-o", archive]);
+    env.rctr(["rmi", "registry.k8s.io/mine:1"]).ok();
+    run("podman", &["load", "-i", archive]);
+    sh(&format!(
+        r#"sed -i 's|^default_sysctls *= *\[|&\n  "net.ipv4.tcp_keepalive_time=123",|' {}"#,
+        conf.join("02-crio.conf").display()
+    ));
+
+    let mut server = on_node(env, &node, "crio", &[])
+        .spawn()
+        .expect("unshare runs");
+    let pid = server.id();
+    let socket = Path::new("/proc")
+        .join(pid.to_string())
+        .join("root/run/crio/crio.sock");
+    wait_for("the node's socket", || {
+        std::os::unix::net::UnixStream::connect(&socket).is_ok()
+    });
+    std::os::unix::fs::symlink(&socket, cri.socket()).expect("a link");
+    let told = cri.runtime(async |c| c.runtime_config(api::RuntimeConfigRequest {}).await);
+    let told = told.expect("RuntimeConfig").linux.expect("linux");
+    assert_eq!(told.cgroup_driver(), api::CgroupDriver::Cgroupfs);
+    let images = cri.images(async |c| c.list_images(api::ListImagesRequest::default()).await);
+    let tags: Vec<_> = images
+        .expect("ListImages")
+        .images
+        .into_iter()
+        .flat_map(|i| i.repo_tags)
+        .collect();
+    for tag in ["docker.io/library/busybox:latest", "registry.k8s.io/mine:1"] {
+        assert!(tags.iter().any(|there| there == tag), "{tags:?}");
+    }
+    let config = cri.pod_config("node");
+    let pod = cri.run_pod(&config);
+    let id = cri.run(&pod, &config, shell("c", "sleep 1000"));
+    let sysctl = |name: &str| cri.sh(&id, &format!("cat /proc/sys/net/ipv4/{name}"));
+    assert_eq!(sysctl("ip_unprivileged_port_start"), "0");
+    assert_eq!(sysctl("tcp_keepalive_time"), "123");
+    let status = || {
+        let list: serde_json::Value =
+            serde_json::from_str(&run("runc", &["list", "-f", "json"])).expect("JSON");
+        let mut containers = list.as_array().expect("a list").iter();
+        containers.find(|c| c["id"] == id.as_str()).expect("listed")["status"].clone()
+    };
+    assert_eq!(status(), "running");
+    run("runc", &["--root", "/run/runc", "pause", &id]);
+    assert_eq!(status(), "paused");
+    run("runc", &["resume", &id]);
+    assert_eq!(cri.sh(&id, "echo goes on"), "goes on");
+    cri.remove_pod(&pod);
+    kill(
+        Pid::from_raw(i32::try_from(pid).expect("a pid")),
+        Signal::SIGTERM,
+    )
+    .expect("it lives");
+    assert!(server.wait().expect("a child").success());
+    fs::remove_file(cri.socket()).expect("the link");
 }

@@ -11,13 +11,13 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::events::Events;
+use crate::ends::Ends;
 
 /// Watches the state directories' parent from now on. To be called on the runtime that serves.
 ///
 /// # Errors
 /// The directory cannot be made or watched.
-pub(crate) fn watch(events: Events, state: &Path) -> io::Result<()> {
+pub(crate) fn watch(ends: Ends, state: &Path) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o711)
@@ -27,22 +27,22 @@ pub(crate) fn watch(events: Events, state: &Path) -> io::Result<()> {
     // SAFETY: it owns its descriptor, which stays open, and the same, until it is dropped.
     let made = unsafe { AsyncFd::register_with_interest(Made(inotify), Interest::READABLE) }?;
     tokio::spawn(async move {
-        if let Err(error) = tell_all(&events, &made).await {
+        if let Err(error) = look_at(&ends, &made).await {
             tracing::warn!(%error, "containers that are started by hand are noticed late");
         }
     });
     Ok(())
 }
 
-async fn tell_all(events: &Events, made: &AsyncFd<Made>) -> io::Result<()> {
+async fn look_at(ends: &Ends, made: &AsyncFd<Made>) -> io::Result<()> {
     loop {
         let mut ready = made.readable().await?;
         for event in made.get_ref().read()? {
             match event.name.as_ref().and_then(|name| name.to_str()) {
-                Some(id) if is_id(id) => events.appeared(id),
+                Some(id) if is_id(id) => ends.appeared(id),
                 Some(_) => {}
                 // More has happened than the kernel could remember.
-                None => events.look_at_all(),
+                None => ends.look_at_all(),
             }
         }
         ready.clear_ready();

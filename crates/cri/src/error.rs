@@ -87,7 +87,7 @@ fn code(error: &EngineError) -> Code {
         | E::AttachStopped
         | E::RemoveRunning { .. } => Code::FailedPrecondition,
         E::Runtime(RuntimeError::MissingCriu { .. }) => Code::Unimplemented,
-        E::WillNotDie { .. } => Code::DeadlineExceeded,
+        E::WillNotDie { .. } | E::CheckpointLate { .. } => Code::DeadlineExceeded,
         E::Store(e) if e.is_disk_full() => Code::ResourceExhausted,
         E::Registry(e) => registry_code(e),
         _ => Code::Unknown,

@@ -1,237 +1,256 @@
-//! What happens to containers, told to whoever listens.
+//! What happens to pods and containers, told to whoever listens.
 //!
-//! A container's end is seen by waiting on its monitor's socket, one descriptor each and no thread. The end is settled at
-//! once, so that its exit code and address are in order before a kubelet asks.
+//! The engine records what happens in the transaction that makes it so, whoever does it: a request, a command, or a
+//! container's end while no service was there. This reads those records on from where it was last read. How far that is
+//! is kept in a file of the state directory, from the first listener on: who listens again, to this service or the next,
+//! misses nothing of the last minutes.
 
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rctr_engine::Engine;
-use rctr_engine::model::{Container, ZERO_TIME};
 use rctr_engine::pod::Pod;
+use rctr_engine::{Engine, PodChange, PodEvent, PodEvents};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::runtime::Handle;
-use tokio::sync::broadcast;
+use tokio::sync::{Mutex, broadcast};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 use tonic::Status;
 
-use crate::api;
 use crate::api::ContainerEventType as Kind;
 use crate::convert::container::Member;
-use crate::convert::{pod, time};
-use crate::snapshot::Snapshots;
+use crate::convert::pod;
 use crate::stream::Parts;
-use crate::watches::Found;
+use crate::{api, error};
 
 /// How many events a listener may be behind before it is told to look at everything again.
 const BACKLOG: usize = 1024;
 
-/// The events of one service.
+/// What is older is told to nobody any more; who has not listened for so long looks at everything first.
+const AGE: Duration = Duration::from_secs(300);
+
+/// The file that tells which event was the last.
+const FILE: &str = ".cri-events";
+
+/// An event, or that some were forgotten before they could be told.
+type Told = Result<Arc<api::ContainerEventResponse>, ()>;
+
+/// The events of one service. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Events {
-    tell: broadcast::Sender<Arc<api::ContainerEventResponse>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    tell: broadcast::Sender<Told>,
     engine: Arc<Engine>,
-    snapshots: Arc<Snapshots>,
-    io: Handle,
+    /// Whether somebody reads them.
+    reading: Mutex<bool>,
 }
 
 impl Events {
-    /// To be called on the runtime that waits for ends.
-    pub fn new(engine: Arc<Engine>, snapshots: Arc<Snapshots>) -> Events {
+    pub fn new(engine: Arc<Engine>) -> Events {
         Events {
-            tell: broadcast::channel(BACKLOG).0,
-            engine,
-            snapshots,
-            io: Handle::current(),
+            shared: Arc::new(Shared {
+                tell: broadcast::channel(BACKLOG).0,
+                engine,
+                reading: Mutex::new(false),
+            }),
         }
     }
 
-    /// Everything from now on.
-    pub fn listen(&self) -> Parts<api::ContainerEventResponse> {
-        let events = BroadcastStream::new(self.tell.subscribe());
-        Box::pin(events.map(|event| match event {
-            Ok(event) => Ok(api::ContainerEventResponse::clone(&event)),
-            Err(_) => Err(Status::data_loss("events were missed: list everything")),
-        }))
-    }
-
-    pub fn created(&self, engine: &Engine, id: &str) {
-        self.tell(engine, id, Kind::ContainerCreatedEvent);
-    }
-
-    /// Also watches for the end.
-    pub fn started(&self, engine: &Engine, id: &str) {
-        if self.snapshots.watches.started(id) {
-            self.tell(engine, id, Kind::ContainerStartedEvent);
-            self.watch(id);
+    /// Everything from now on; what nobody has heard since the last listener went, too.
+    pub async fn listen(&self) -> Result<Parts<api::ContainerEventResponse>, Status> {
+        let mut reading = self.shared.reading.lock().await;
+        let told = self.shared.tell.subscribe();
+        if !*reading {
+            let reader = self.shared.open().await.map_err(|failure| {
+                Status::internal(format!("events: {}", error::chain(failure.as_ref())))
+            })?;
+            *reading = true;
+            tokio::spawn(Arc::clone(&self.shared).read(reader));
         }
+        let missed = || Status::data_loss("events were missed: list everything");
+        Ok(Box::pin(BroadcastStream::new(told).map(
+            move |event| match event {
+                Ok(Ok(event)) => Ok(api::ContainerEventResponse::clone(&event)),
+                Ok(Err(())) | Err(_) => Err(missed()),
+            },
+        )))
     }
+}
 
-    /// A directory has been made for a container's run. Who has asked for that will tell, unless it was done by hand.
-    pub fn appeared(&self, id: &str) {
-        if self.snapshots.watches.appeared(id) {
-            let (events, id) = (self.clone(), id.to_owned());
-            self.io.spawn_blocking(move || events.look_at(&id));
-        }
-    }
-
-    /// Looks for containers that were started by hand among all.
-    pub fn look_at_all(&self) {
-        let events = self.clone();
-        self.io.spawn_blocking(move || {
-            events.snapshots.outdate();
-            match events.snapshots.now(&events.engine) {
-                Ok(snapshot) => {
-                    for container in &snapshot.containers {
-                        events.look_at(&container.id);
-                    }
-                }
-                Err(error) => tracing::warn!(%error, "containers are not looked at"),
-            }
-        });
-    }
-
-    /// Waits until nobody is starting a container any more; then tells what of it nobody has told.
-    fn look_at(&self, id: &str) {
-        let engine = &self.engine;
-        let is_ours = |c: &Container| c.pod.is_some() && c.id == id;
-        if !engine.container(id).is_ok_and(|c| is_ours(&c)) {
-            return;
-        }
-        self.settle(id);
-        let Ok(container) = engine.container(id) else {
-            return;
-        };
-        let run = &container.state.started_at;
-        if run == ZERO_TIME {
-            return;
-        }
-        let live = container.state.status.is_live();
-        let found = self.snapshots.watches.found(id, run, live);
-        if found != Found::Known {
-            self.tell(engine, id, Kind::ContainerStartedEvent);
-        }
-        match found {
-            Found::Known => {}
-            Found::Live => self.watch(id),
-            Found::Ended => self.tell(engine, id, Kind::ContainerStoppedEvent),
-        }
-    }
-
-    /// Something happened to the pod itself: it is told as a container of its own id.
-    pub fn of_pod(&self, engine: &Engine, pod: &Pod, kind: Kind) {
-        if self.tell.receiver_count() == 0 {
-            return;
-        }
-        let members = engine.containers_of(&pod.id).unwrap_or_default();
-        let statuses = members.iter().filter_map(Member::of);
-        self.send(api::ContainerEventResponse {
-            container_id: pod.id.clone(),
-            container_event_type: kind.into(),
-            created_at: time::now(),
-            containers_statuses: statuses.map(|m| m.status()).collect(),
-            pod_sandbox_status: Some(pod::status(pod)),
-        });
-    }
-
-    /// The container, or the pod itself, is gone; `pod` is how the pod was before.
-    pub fn deleted(&self, id: &str, pod: Option<&Pod>) {
-        self.snapshots.watches.forget(id);
-        self.send(api::ContainerEventResponse {
-            container_id: id.into(),
-            container_event_type: Kind::ContainerDeletedEvent.into(),
-            created_at: time::now(),
-            pod_sandbox_status: pod.map(pod::status),
-            containers_statuses: Vec::new(),
-        });
-    }
-
-    /// Waits for the end of every container of a pod that runs: those from before this service was started.
-    pub fn watch_all(&self) -> rctr_engine::Result<()> {
-        for container in &self.snapshots.now(&self.engine)?.containers {
-            let live = container.state.status.is_live();
-            if live && self.snapshots.watches.started(&container.id) {
-                self.watch(&container.id);
-            }
-        }
-        Ok(())
-    }
-
-    fn watch(&self, id: &str) {
-        let (events, id) = (self.clone(), id.to_owned());
-        self.io.spawn(async move {
-            if let Err(error) = events.until_end(&id).await {
-                tracing::warn!(container = id, %error, "its end is not watched");
-            }
-            // A panic in it has been printed.
-            let _ = tokio::task::spawn_blocking(move || events.ended(&id)).await;
-        });
-    }
-
-    fn ended(&self, id: &str) {
-        self.settle(id);
-        self.snapshots.outdate();
-        self.tell(&self.engine, id, Kind::ContainerStoppedEvent);
-        match self.engine.container(id) {
-            Ok(container) => {
-                let live = container.state.status.is_live();
-                // One that runs again was started by hand.
-                let run = if live {
-                    ZERO_TIME
-                } else {
-                    &container.state.started_at
-                };
-                if self.snapshots.watches.ended(id, run) || live {
-                    self.look_at(id);
+impl Shared {
+    /// Reads until nobody listens any more.
+    async fn read(self: Arc<Self>, mut reader: Reader) {
+        while !self.is_over().await {
+            match self.read_on(reader).await {
+                Ok(next) => reader = next,
+                Err(failure) => {
+                    let failure = error::chain(failure.as_ref());
+                    tracing::warn!(error = failure, "events are not told any more");
+                    let mut reading = self.reading.lock().await;
+                    let _ = self.tell.send(Err(()));
+                    *reading = false;
+                    return;
                 }
             }
-            Err(_) => self.snapshots.watches.forget(id),
         }
     }
 
-    fn settle(&self, id: &str) {
-        if let Err(error) = self.engine.settle(id) {
-            tracing::warn!(container = id, %error, "its end is not settled");
+    /// Nobody begins to listen while this is found out.
+    async fn is_over(&self) -> bool {
+        let mut reading = self.reading.lock().await;
+        *reading = self.tell.receiver_count() > 0;
+        !*reading
+    }
+
+    /// Tells what is there, or waits for something.
+    async fn read_on(&self, mut reader: Reader) -> Result<Reader, Failure> {
+        let engine = Arc::clone(&self.engine);
+        let read = tokio::task::spawn_blocking(move || {
+            let told = reader.read(&engine)?;
+            Ok::<_, rctr_engine::Error>((reader, told))
+        });
+        let (reader, told) = read.await??;
+        if told.is_empty() {
+            // What is written from here on makes it readable again, and was not read above.
+            reader.written.readable().await?.clear_ready();
+            return Ok(reader);
+        }
+        match told.into_iter().all(|event| self.tell.send(event).is_ok()) {
+            true => {
+                reader.last.write(reader.events.last());
+                Ok(reader)
+            }
+            // All have gone meanwhile: it is told to whoever comes next.
+            false => self.open().await,
         }
     }
 
-    async fn until_end(&self, id: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let Some(handle) = self.engine.end_of(id)? else {
-            return Ok(());
-        };
-        let socket = handle.as_fd().try_clone_to_owned()?;
+    async fn open(&self) -> Result<Reader, Failure> {
+        let engine = Arc::clone(&self.engine);
+        tokio::task::spawn_blocking(move || Reader::open(&engine)).await?
+    }
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where the reading stands.
+struct Reader {
+    events: PodEvents,
+    written: AsyncFd<OwnedFd>,
+    last: Last,
+}
+
+impl Reader {
+    /// To be called on the runtime that reads.
+    fn open(engine: &Engine) -> Result<Reader, Failure> {
+        let last = Last::open(&engine.config().state.join(FILE))?;
+        let events = engine.pod_events(last.read(), AGE)?;
+        last.write(events.last());
+        let fd = events.as_fd().try_clone_to_owned()?;
         // SAFETY: an owned descriptor stays open, and the same, until it is dropped.
-        let ended = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
-        ended.readable().await?.retain_ready();
-        Ok(())
+        let written = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
+        Ok(Reader {
+            events,
+            written,
+            last,
+        })
     }
 
-    fn tell(&self, engine: &Engine, id: &str, kind: Kind) {
-        if self.tell.receiver_count() == 0 {
-            return;
+    /// All that is there.
+    fn read(&mut self, engine: &Engine) -> rctr_engine::Result<Vec<Told>> {
+        let mut read = Vec::new();
+        while let Some(event) = self.events.ready()? {
+            read.push(event);
         }
-        let Ok(container) = engine.container(id) else {
-            return;
-        };
-        let Some(member) = Member::of(&container) else {
-            return;
-        };
-        let pod = engine.pod(member.pod()).ok();
-        let siblings = engine.containers_of(member.pod()).unwrap_or_default();
-        let statuses = siblings.iter().filter_map(Member::of);
-        self.send(api::ContainerEventResponse {
-            container_id: container.id.clone(),
-            container_event_type: kind.into(),
-            created_at: time::now(),
-            containers_statuses: statuses.map(|m| m.status()).collect(),
-            pod_sandbox_status: pod.as_ref().map(pod::status),
-        });
+        let mut told: Vec<Told> = Vec::new();
+        if self.events.missed() > 0 {
+            told.push(Err(()));
+        }
+        for (index, event) in read.iter().enumerate() {
+            let later = read.get(index..).unwrap_or_default();
+            told.extend(response(engine, event, later).map(|event| Ok(Arc::new(event))));
+        }
+        Ok(told)
+    }
+}
+
+/// An event with its pod and all containers of that as they are now. `None` for one of a pod of which nothing is known.
+fn response(
+    engine: &Engine,
+    event: &PodEvent,
+    later: &[PodEvent],
+) -> Option<api::ContainerEventResponse> {
+    let pod = match engine.pod(&event.pod) {
+        Ok(pod) => pod,
+        Err(_) => Pod::clone(
+            later
+                .iter()
+                .filter(|e| e.pod == event.pod)
+                .find_map(|e| e.last.as_deref())?,
+        ),
+    };
+    let members = engine.containers_of(&pod.id).unwrap_or_default();
+    let statuses = members.iter().filter_map(Member::of);
+    let kind = match event.change {
+        PodChange::Created => Kind::ContainerCreatedEvent,
+        PodChange::Started => Kind::ContainerStartedEvent,
+        PodChange::Stopped => Kind::ContainerStoppedEvent,
+        PodChange::Deleted => Kind::ContainerDeletedEvent,
+    };
+    Some(api::ContainerEventResponse {
+        container_id: event.id.clone(),
+        container_event_type: kind.into(),
+        created_at: event.time,
+        containers_statuses: statuses.map(|member| member.status()).collect(),
+        pod_sandbox_status: Some(pod::status(&pod)),
+    })
+}
+
+/// The number of the last event that was read, in a file. A service may be killed at any moment: it is one write.
+struct Last(File);
+
+impl Last {
+    fn open(path: &Path) -> io::Result<Last> {
+        let mut options = File::options();
+        options.read(true).write(true).create(true).mode(0o600);
+        options.truncate(false).open(path).map(Last)
     }
 
-    fn send(&self, event: api::ContainerEventResponse) {
-        // Nobody listens: that is fine.
-        let _ = self.tell.send(Arc::new(event));
+    /// `None` if nobody has ever listened.
+    fn read(&self) -> Option<i64> {
+        let mut bytes = [0; size_of::<i64>()];
+        self.0.read_exact_at(&mut bytes, 0).ok()?;
+        Some(i64::from_le_bytes(bytes))
+    }
+
+    fn write(&self, seq: i64) {
+        if let Err(error) = self.0.write_all_at(&seq.to_le_bytes(), 0) {
+            tracing::warn!(%error, "the next service may tell events again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_event_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let last = Last::open(&path).unwrap();
+        assert_eq!(last.read(), None);
+        last.write(0);
+        assert_eq!(last.read(), Some(0));
+        last.write(i64::MAX);
+        assert_eq!(Last::open(&path).unwrap().read(), Some(i64::MAX));
     }
 }

@@ -165,4 +165,14 @@ mod tests {
         );
         assert_eq!(split("/"), ("/", ""));
     }
+
+    #[tokio::test]
+    async fn a_deadline_is_kept_here_whoever_waits_there() {
+        let never: Answer = Box::pin(std::future::pending());
+        let response = within(parse_timeout("1m"), never).await;
+        assert_eq!(code_of(&response), i32::from(Code::DeadlineExceeded));
+        let at_once: Answer = Box::pin(async { Ok(Status::not_found("x").into_http()) });
+        let response = within(parse_timeout("1H"), at_once).await;
+        assert_eq!(code_of(&response), i32::from(Code::NotFound));
+    }
 }

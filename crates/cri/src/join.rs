@@ -3,12 +3,13 @@
 //! A kubelet gives up on a request after a while and asks again. The work of the first request goes on; the second one
 //! joins it, so nothing is made twice and no name stays reserved by something nobody waits for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use tonic::Status;
+use tracing::Instrument;
 
 type Outcome<T> = Option<Result<T, Status>>;
 
@@ -39,6 +40,12 @@ impl<T: Clone + Send + Sync + 'static> Joins<T> {
         }
     }
 
+    /// The keys of the work that is under way.
+    pub fn under_way(&self) -> HashSet<String> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.keys().cloned().collect()
+    }
+
     fn join_or_start<W>(&self, key: String, work: impl FnOnce() -> W) -> watch::Receiver<Outcome<T>>
     where
         W: Future<Output = Result<T, Status>> + Send + 'static,
@@ -54,12 +61,14 @@ impl<T: Clone + Send + Sync + 'static> Joins<T> {
             key,
         };
         let work = work();
-        tokio::spawn(async move {
+        let ending = async move {
             let result = work.await;
             // Before it is told: who sees the outcome and asks again starts anew.
             drop(done);
             tell.send_replace(Some(result));
-        });
+        };
+        // What it logs is part of the request that has begun it.
+        tokio::spawn(ending.in_current_span());
         outcome
     }
 }

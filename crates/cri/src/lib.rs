@@ -7,6 +7,7 @@
 
 mod by_hand;
 mod convert;
+mod ends;
 mod error;
 mod events;
 mod front;

@@ -8,6 +8,7 @@ use rctr_engine::Engine;
 use rctr_engine::pod::Features;
 use tonic::Status;
 
+use crate::ends::Ends;
 use crate::events::Events;
 use crate::join::Joins;
 use crate::layers::Layers;
@@ -18,6 +19,9 @@ use crate::{Error, by_hand, error, streaming};
 
 /// How long a streaming session may be silent, as a kubelet has it by default.
 const SILENCE: Duration = Duration::from_secs(4 * 3600);
+
+/// How long half-made pods may keep the service from answering: a network plugin may hang.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The state of the service. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +37,7 @@ pub(crate) struct Inner {
     /// Pulls under way: the image's id.
     pub pulls: Joins<String>,
     pub snapshots: Arc<Snapshots>,
+    pub ends: Ends,
     pub events: Events,
     pub rates: Rates,
     pub layers: Layers,
@@ -51,13 +56,15 @@ impl Service {
             .await
             .map_err(Error::Streaming)?;
         let snapshots = Arc::<Snapshots>::default();
-        let events = Events::new(Arc::clone(&engine), Arc::clone(&snapshots));
+        let ends = Ends::new(Arc::clone(&engine), Arc::clone(&snapshots));
+        let events = Events::new(Arc::clone(&engine));
         Ok(Service {
             inner: Arc::new(Inner {
                 engine,
                 made: Joins::default(),
                 pulls: Joins::default(),
                 snapshots,
+                ends,
                 events,
                 rates: Rates::default(),
                 layers: Layers::default(),
@@ -70,17 +77,30 @@ impl Service {
 
     /// Puts in order what an earlier service left half done, and watches what it left running.
     pub async fn recover(&self) -> Result<(), Error> {
-        let (engine, events) = (Arc::clone(&self.engine), self.events.clone());
         // Before those that run are looked at: none is started unseen in between.
-        by_hand::watch(events.clone(), &engine.config().state).map_err(Error::Runtime)?;
-        let work = tokio::task::spawn_blocking(move || {
-            engine.recover_pods()?;
-            events.watch_all()
-        });
-        match work.await {
-            Ok(done) => done.map_err(Error::Engine),
-            Err(e) => Err(Error::Runtime(std::io::Error::other(e))),
+        by_hand::watch(self.ends.clone(), &self.engine.config().state).map_err(Error::Runtime)?;
+        let ends = self.ends.clone();
+        let watching = tokio::task::spawn_blocking(move || ends.watch_all());
+        let broken = |e| Error::Runtime(std::io::Error::other(e));
+        watching.await.map_err(broken)?.map_err(Error::Engine)?;
+        let engine = Arc::clone(&self.engine);
+        let recovering = tokio::task::spawn_blocking(move || engine.recover_pods());
+        match tokio::time::timeout(PATIENCE, recovering).await {
+            Ok(recovered) => recovered.map_err(broken)?.map_err(Error::Engine)?,
+            // A kubelet that finds nobody here ends. What is being cleared is not ready, and locked.
+            Err(_) => tracing::warn!("half-made pods are still being cleared"),
         }
+        let engine = Arc::clone(&self.engine);
+        tokio::task::spawn_blocking(move || {
+            if let Err(failure) = engine.collect_pod_networks() {
+                let failure = error::chain(&failure);
+                tracing::warn!(
+                    error = failure,
+                    "network plugins did not give back what nobody has"
+                );
+            }
+        });
+        Ok(())
     }
 
     /// Runs blocking work of the engine on a thread of its own. It goes on when nobody waits for it any more.

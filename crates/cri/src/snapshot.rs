@@ -1,7 +1,7 @@
 //! All pods and containers as they were at one moment, remembered for as long as nothing has changed.
 //!
 //! A kubelet asks for everything every second, and almost always nothing has happened. The store tells when a record
-//! changed; ends of containers are settled, and so recorded, the moment they come ([`crate::events`]). Only that a
+//! changed; ends of containers are settled, and so recorded, the moment they come ([`crate::ends`]). Only that a
 //! start is over is told by no record: while one is under way, nothing is remembered.
 
 use std::ops::Deref;
@@ -122,7 +122,7 @@ impl Snapshots {
             None => (&nothing, false),
         };
         let watched = |id: &str| trusted && self.watches.are_live(id);
-        let snapshot = Arc::new(Snapshot(engine.pods_view(last, watched)?));
+        let snapshot = Arc::new(Snapshot(engine.pods_view(last, trusted, watched)?));
         let now = Instant::now();
         let looked = newest.as_ref().map(|last| last.looked);
         *newest = Some(Remembered {

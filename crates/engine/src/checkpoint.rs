@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use oci_spec::runtime::Spec;
 use rctr_runtime::cgroup::Cgroup;
@@ -25,13 +26,35 @@ const CONFIG: &str = "config.dump";
 /// What it changed, as a layer.
 const CHANGES: &str = "rootfs-diff.tar";
 
+/// When a checkpoint must be there, and how long that was at first.
+#[derive(Clone, Copy)]
+struct Limit(Option<Duration>, Option<Instant>);
+
+impl Limit {
+    fn from_now(patience: Option<Duration>) -> Limit {
+        let end = patience.and_then(|patience| Instant::now().checked_add(patience));
+        Limit(patience, end)
+    }
+
+    fn check(self) -> Result<()> {
+        match (self.0, self.1) {
+            (Some(patience), Some(end)) if Instant::now() >= end => Err(Error::CheckpointLate {
+                seconds: patience.as_secs(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Engine {
-    /// Writes a running container to an archive, a file that only its owner may read; the container goes on.
+    /// Writes a running container to an archive, a file that only its owner may read; the container goes on. Once
+    /// `patience` is over there will be no archive: this gives up as soon as the container can be let go on.
     ///
     /// # Errors
-    /// [`Error::NotRunning`]; [`rctr_runtime::Error::MissingCriu`] and [`rctr_runtime::Error::Checkpoint`];
+    /// [`Error::NotRunning`]; [`Error::CheckpointLate`]; [`rctr_runtime::Error::MissingCriu`] and [`rctr_runtime::Error::Checkpoint`];
     /// [`Error::File`], [`Error::Store`]. There is no archive then.
-    pub fn checkpoint(&self, name: &str, archive: &Path) -> Result<()> {
+    pub fn checkpoint(&self, name: &str, archive: &Path, patience: Option<Duration>) -> Result<()> {
+        let limit = Limit::from_now(patience);
         let container = self.container(name)?;
         if container.state.status != Status::Running {
             return Err(Error::NotRunning { id: container.id });
@@ -42,20 +65,21 @@ impl Engine {
             .tempdir_in(&dir);
         let stage = stage.map_err(Error::file("create", &dir))?;
         let spec = dir.join("config.json");
-        self.dump(&container, &spec, stage.path())?;
+        self.dump(&container, &spec, stage.path(), limit)?;
         fs::copy(&spec, stage.path().join(SPEC)).map_err(Error::file("copy", &spec))?;
         let config = stage.path().join(CONFIG);
         let origin = self.origin(&container).to_string();
         fs::write(&config, origin).map_err(Error::file("write", &config))?;
         let root = File::open(stage.path()).map_err(Error::file("open", stage.path()))?;
         let written = write(archive, |to| Ok(write_tree_archive(root.as_fd(), to)?));
+        let written = written.and_then(|()| limit.check());
         written.inspect_err(|_| {
             // The first error is the one to tell.
             let _ = fs::remove_file(archive);
         })
     }
 
-    fn dump(&self, container: &Container, spec: &Path, stage: &Path) -> Result<()> {
+    fn dump(&self, container: &Container, spec: &Path, stage: &Path, limit: Limit) -> Result<()> {
         let json = fs::read(spec).map_err(Error::file("read", spec))?;
         let parsed: Spec = serde_json::from_slice(&json)
             .map_err(io::Error::from)
@@ -71,6 +95,7 @@ impl Engine {
         settings.external_unix_sockets = true;
         settings.file_locks = true;
         settings.link_remap = true;
+        settings.patience = limit.0;
         let mut failed = None;
         let dumped = dump(
             &Dump {
@@ -81,7 +106,8 @@ impl Engine {
                 leave_running: true,
             },
             &mut || {
-                let written = self.changed(container).and_then(|(upper, skip)| {
+                let changed = limit.check().and_then(|()| self.changed(container));
+                let written = changed.and_then(|(upper, skip)| {
                     write(&stage.join(CHANGES), |to| {
                         Ok(write_upper_archive(&upper, &skip, to)?)
                     })

@@ -293,6 +293,12 @@ pub enum Error {
         /// How long was waited.
         seconds: u64,
     },
+    /// A checkpoint was not there in time.
+    #[error("the checkpoint took longer than {seconds} s, and was given up")]
+    CheckpointLate {
+        /// How long it might take.
+        seconds: u64,
+    },
     /// A time such as `--since 10m` cannot be read.
     #[error(
         "invalid value for \"{flag}\": {value} is no time: use 2006-01-02T15:04:05, seconds since 1970 or a duration such as 10m"

@@ -16,10 +16,12 @@ use crate::{Engine, Result};
 mod filter;
 mod follow;
 mod kinds;
+pub(crate) mod pods;
 
 pub use filter::EventFilter;
 pub use follow::Events;
 pub use kinds::{ContainerEvent, ImageEvent, NetworkEvent, VolumeEvent};
+pub use pods::{PodChange, PodEvent, PodEvents};
 pub use rctr_store::Event;
 
 type Stored = rctr_store::Result<()>;
@@ -36,7 +38,8 @@ pub(crate) fn container(tx: &Tx<'_>, container: &Container, event: ContainerEven
     for (name, value) in event.attributes(container) {
         attributes.insert(name.into(), value);
     }
-    add(tx, "container", &event.action(), &container.id, &attributes)
+    add(tx, "container", &event.action(), &container.id, &attributes)?;
+    pods::member(tx, container, &event)
 }
 
 /// What an image's configuration has as labels; none if it cannot be read.

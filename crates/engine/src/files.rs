@@ -111,7 +111,12 @@ pub(crate) fn write_of_pod(dir: &Path, pod: &Pod) -> Result<(), FilesError> {
         hosts += &format!("{address}\t{name}\n");
     }
     put(&dir.join("hosts"), &hosts)?;
-    let resolv_conf = match &options.dns {
+    let of_network = pod
+        .network
+        .as_ref()
+        .and_then(|network| network.dns.as_ref());
+    let said = options.dns.as_ref().filter(|dns| !dns.is_empty());
+    let resolv_conf = match said.or(of_network) {
         Some(dns) => {
             let mut text = String::new();
             for (word, list) in [("search", &dns.searches), ("options", &dns.options)] {

@@ -69,7 +69,7 @@ mod volumes;
 mod wait;
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, RwLock};
 
 use rctr_runtime::cgroup::CgroupDriver;
 use rctr_store::Store;
@@ -85,7 +85,9 @@ pub use copy::{
 pub use cp::{Copied, CopyFlags, CopySource, CopyTarget, check_output};
 pub use create::Created;
 pub use error::{CopyError, Error, ImageError, NetworkError, Result, chain};
-pub use events::{ContainerEvent, Event, EventFilter, Events, ImageEvent};
+pub use events::{
+    ContainerEvent, Event, EventFilter, Events, ImageEvent, PodChange, PodEvent, PodEvents,
+};
 pub use exec::ExecSession;
 pub use history::HistoryLine;
 pub use image::{Image, ImageRemoval, ImageSummary, RemoveImage};
@@ -120,6 +122,8 @@ pub struct Engine {
     store: Store,
     facts: OnceLock<spec::HostFacts>,
     layer_inodes: image_fs::LayerInodes,
+    /// Held for reading by who attaches pods to networks, for writing by who collects what is attached no more.
+    attaching: RwLock<()>,
 }
 
 impl Engine {
@@ -134,6 +138,7 @@ impl Engine {
             store,
             facts: OnceLock::new(),
             layer_inodes: Default::default(),
+            attaching: RwLock::default(),
         })
     }
 

@@ -238,6 +238,14 @@ pub enum Error {
         /// How long it had.
         seconds: u64,
     },
+    /// A plugin that a killed runtime has left is still at work.
+    #[error("end an orphaned CNI plugin (process {pid})")]
+    CniOrphan {
+        /// Its process id.
+        pid: i32,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
     /// A plugin says no.
     #[error("CNI plugin {} failed {command}: {reason}", plugin.display())]
     CniPlugin {

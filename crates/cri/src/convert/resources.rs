@@ -37,6 +37,15 @@ pub(crate) fn resources(from: api::LinuxContainerResources) -> Result<Resources,
     })
 }
 
+/// What is to be otherwise; 0 and empty are what stays, as a kubelet that moves a container to other processors names
+/// these alone. A score is kept by a process, not by a cgroup: it stays.
+pub(crate) fn changes(from: api::LinuxContainerResources) -> Result<Resources, Status> {
+    Ok(Resources {
+        oom_score_adj: None,
+        ..resources(from)?
+    })
+}
+
 /// The limits in force, as a kubelet compares them with those it wants.
 pub(crate) fn message(from: &Resources) -> api::LinuxContainerResources {
     let signed = |value: Option<u64>| value.map_or(0, |v| i64::try_from(v).unwrap_or(i64::MAX));

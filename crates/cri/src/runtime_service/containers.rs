@@ -1,12 +1,14 @@
 //! Containers.
 
+use std::time::Duration;
+
 use rctr_engine::model::Container;
 use rctr_engine::{Engine, Error, RemoveOptions, StopOptions, Streams};
 use tonic::Status;
 
 use crate::api::ContainerState;
 use crate::convert::container::{Filter, Member, options};
-use crate::convert::{required, resources};
+use crate::convert::{number, required, resources};
 use crate::service::Service;
 use crate::{api, error};
 
@@ -21,7 +23,6 @@ impl Service {
         let key = format!("container {pod} {} {}", options.name, options.attempt);
         let service = self.clone();
         let work = move || async move {
-            let events = service.events.clone();
             service
                 .engine_work(move |engine| {
                     let pod = engine.pod(&pod).map_err(|e| error::status(&e))?;
@@ -30,7 +31,6 @@ impl Service {
                             for warning in &created.warnings {
                                 tracing::warn!(container = created.id, warning);
                             }
-                            events.created(engine, &created.id);
                             Ok(created.id)
                         }
                         Err(Error::NameTaken { name, by }) => {
@@ -62,7 +62,7 @@ impl Service {
         let key = format!("start {id}");
         let service = self.clone();
         let work = move || async move {
-            let (events, snapshots) = (service.events.clone(), service.snapshots.clone());
+            let (ends, snapshots) = (service.ends.clone(), service.snapshots.clone());
             service
                 .engine_work(move |engine| {
                     let container = member(engine, &id)?;
@@ -82,7 +82,7 @@ impl Service {
                     for warning in &started.warnings {
                         tracing::warn!(container = started.id, warning);
                     }
-                    events.started(engine, &started.id);
+                    ends.started(&started.id);
                     Ok(started.id)
                 })
                 .await
@@ -119,7 +119,6 @@ impl Service {
         request: api::RemoveContainerRequest,
     ) -> Result<api::RemoveContainerResponse, Status> {
         let id = request.container_id;
-        let events = self.events.clone();
         self.engine_work(move |engine| {
             let container = match member(engine, &id) {
                 Err(status) if status.code() == tonic::Code::NotFound => return Ok(()),
@@ -130,12 +129,9 @@ impl Service {
                 volumes: true,
             };
             match engine.remove(&container.id, how) {
-                Ok(()) | Err(Error::NoSuchContainer { .. }) => {}
-                Err(e) => return Err(error::status(&e)),
+                Ok(()) | Err(Error::NoSuchContainer { .. }) => Ok(()),
+                Err(e) => Err(error::status(&e)),
             }
-            let pod = Member::of(&container).and_then(|m| engine.pod(m.pod()).ok());
-            events.deleted(&container.id, pod.as_ref());
-            Ok(())
         })
         .await?;
         Ok(api::RemoveContainerResponse {})
@@ -188,7 +184,7 @@ impl Service {
         request: api::UpdateContainerResourcesRequest,
     ) -> Result<api::UpdateContainerResourcesResponse, Status> {
         let id = request.container_id;
-        let limits = resources::resources(request.linux.unwrap_or_default())?;
+        let limits = resources::changes(request.linux.unwrap_or_default())?;
         self.engine_work(move |engine| {
             let container = member(engine, &id)?;
             engine
@@ -199,19 +195,31 @@ impl Service {
         Ok(api::UpdateContainerResourcesResponse {})
     }
 
-    /// Where there is no CRIU the kubelet is told so by [`tonic::Code::Unimplemented`].
-    pub(super) async fn checkpoint(&self, id: String, location: String) -> Result<(), Status> {
-        if location.is_empty() {
+    /// Where there is no CRIU the kubelet is told so by [`tonic::Code::Unimplemented`]. When the time is up the answer
+    /// comes at once; what was begun ends as soon as the container can be let go on, and leaves no archive.
+    pub(super) async fn checkpoint(
+        &self,
+        request: api::CheckpointContainerRequest,
+    ) -> Result<(), Status> {
+        if request.location.is_empty() {
             return Err(Status::invalid_argument(
                 "the checkpoint's location is missing",
             ));
         }
-        self.engine_work(move |engine| {
-            let container = member(engine, &id)?;
-            let written = engine.checkpoint(&container.id, location.as_ref());
+        let seconds: u64 = number(request.timeout, "timeout")?;
+        let patience = (seconds > 0).then(|| Duration::from_secs(seconds));
+        let writing = self.engine_work(move |engine| {
+            let container = member(engine, &request.container_id)?;
+            let written = engine.checkpoint(&container.id, request.location.as_ref(), patience);
             written.map_err(|e| error::status(&e))
-        })
-        .await
+        });
+        let late = || Status::deadline_exceeded(format!("no checkpoint in {seconds} s"));
+        match patience {
+            Some(patience) => tokio::time::timeout(patience, writing)
+                .await
+                .unwrap_or_else(|_| Err(late())),
+            None => writing.await,
+        }
     }
 
     pub(super) async fn reopen_log(

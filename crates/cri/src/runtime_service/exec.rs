@@ -1,5 +1,6 @@
 //! Processes in containers: to their end, or streamed.
 
+use std::io::PipeReader;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,9 @@ impl Service {
             Status::invalid_argument(format!("a timeout of {} seconds", request.timeout))
         })?;
         let patience = (patience > 0).then(|| Duration::from_secs(patience));
-        self.engine_work(move |engine| exec_sync(engine, &request, patience))
+        // Closed with this future, be it that the client has gone or that its deadline has passed.
+        let (gone, _waits) = std::io::pipe().map_err(|e| Status::internal(format!("pipe: {e}")))?;
+        self.engine_work(move |engine| exec_sync(engine, &request, patience, &gone))
             .await
     }
 
@@ -117,6 +120,7 @@ fn exec_sync(
     engine: &Engine,
     request: &api::ExecSyncRequest,
     patience: Option<Duration>,
+    gone: &PipeReader,
 ) -> Result<api::ExecSyncResponse, Status> {
     let deadline = patience.map(|patience| Instant::now() + patience);
     let container = member(engine, &request.container_id)?;
@@ -140,14 +144,20 @@ fn exec_sync(
         Output::new(session.stdout.take()),
         Output::new(session.stderr.take()),
     ];
-    let ended = read_until_end(&session, &mut outputs, deadline)
+    let end = read_until_end(&session, &mut outputs, deadline, gone)
         .map_err(|errno| Status::internal(format!("poll: {errno}")))?;
-    if !ended {
+    if end != End::Own {
         session.kill_all().map_err(|e| error::status(&e))?;
-        return Err(Status::deadline_exceeded(format!(
-            "command {:?} timed out after {} s and was killed",
-            request.cmd, request.timeout
-        )));
+    }
+    match end {
+        End::Own => {}
+        End::Late => {
+            return Err(Status::deadline_exceeded(format!(
+                "command {:?} timed out after {} s and was killed",
+                request.cmd, request.timeout
+            )));
+        }
+        End::Unwanted => return Err(Status::cancelled("nobody waits for the command")),
     }
     let exit_code = session.wait().map_err(|e| error::status(&e))?;
     let [stdout, stderr] = outputs.map(|output| output.bytes);
@@ -158,33 +168,52 @@ fn exec_sync(
     })
 }
 
-/// Reads both outputs until the process has ended and what it wrote is read; false if the deadline came first. What it
-/// left running in the background may hold the pipes open: nobody waits for that.
+/// How the waiting for a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It has ended.
+    Own,
+    /// Its time was up.
+    Late,
+    /// Whoever wanted to know has gone.
+    Unwanted,
+}
+
+/// Reads both outputs until the process has ended and what it wrote is read, unless the deadline or the client's end
+/// comes first. What it left running in the background may hold the pipes open: nobody waits for that.
 fn read_until_end(
     session: &ExecSession,
     outputs: &mut [Output; 2],
     deadline: Option<Instant>,
-) -> Result<bool, Errno> {
+    gone: &PipeReader,
+) -> Result<End, Errno> {
     loop {
         let timeout = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
             None => PollTimeout::NONE,
-            Some(left) if left.is_zero() => return Ok(false),
+            Some(left) if left.is_zero() => return Ok(End::Late),
             // Rounded up, so that it does not spin through the last millisecond.
             Some(left) => PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX),
         };
-        let mut fds = vec![PollFd::new(session.as_fd(), PollFlags::POLLIN)];
+        // Of a pipe that nobody writes to only the end is told.
+        let watched = [session.as_fd(), gone.as_fd()];
+        let mut fds = watched
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .to_vec();
         let pipes = outputs.iter().filter_map(|output| output.pipe.as_ref());
         fds.extend(pipes.map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
-        let ended = fds[0].any() == Some(true);
+        let [ended, unwanted] = [0, 1].map(|n| fds[n].any() == Some(true));
         for output in outputs.iter_mut() {
             output.read_what_is_there()?;
         }
         if ended {
-            return Ok(true);
+            return Ok(End::Own);
+        }
+        if unwanted {
+            return Ok(End::Unwanted);
         }
     }
 }

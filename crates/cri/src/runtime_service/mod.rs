@@ -256,8 +256,7 @@ impl RuntimeService for Service {
         request: Request<api::CheckpointContainerRequest>,
     ) -> Answer<api::CheckpointContainerResponse> {
         let request = request.into_inner();
-        self.checkpoint(request.container_id, request.location)
-            .await?;
+        self.checkpoint(request).await?;
         Ok(Response::new(api::CheckpointContainerResponse {}))
     }
 
@@ -267,7 +266,7 @@ impl RuntimeService for Service {
         &self,
         _: Request<api::GetEventsRequest>,
     ) -> Answer<Self::GetContainerEventsStream> {
-        Ok(Response::new(self.events.listen()))
+        Ok(Response::new(self.events.listen().await?))
     }
 
     async fn list_metric_descriptors(

@@ -1,10 +1,9 @@
 //! Pod sandboxes.
 
-use rctr_engine::pod::{Pod, PodState};
-use rctr_engine::{Engine, Error};
+use rctr_engine::Error;
+use rctr_engine::pod::{Pod, PodOptions, PodState};
 use tonic::Status;
 
-use crate::api::ContainerEventType as Kind;
 use crate::convert::container::Member;
 use crate::convert::{pod, required, resources, time};
 use crate::service::Service;
@@ -19,22 +18,20 @@ impl Service {
         let config = required(request.config, "the pod's configuration")?;
         self.check_handler(&request.runtime_handler)?;
         let options = pod::options(config, request.runtime_handler)?;
-        let key = format!("pod {}", options.key());
+        let key = making(&options);
         let service = self.clone();
         let work = move || async move {
-            let events = service.events.clone();
             service
                 .engine_work(move |engine| match engine.run_pod(&options) {
-                    Ok(pod) => {
-                        events.of_pod(engine, &pod, Kind::ContainerCreatedEvent);
-                        events.of_pod(engine, &pod, Kind::ContainerStartedEvent);
-                        Ok(pod.id)
-                    }
+                    Ok(pod) => Ok(pod.id),
                     Err(Error::PodNameTaken { key, id }) => {
                         let there = engine.pod(&id).map_err(|e| error::status(&e))?;
-                        match there.options == options {
-                            true => Ok(there.id),
-                            false => Err(error::status(&Error::PodNameTaken { key, id })),
+                        match there.state {
+                            PodState::Ready if there.options == options => Ok(there.id),
+                            PodState::Creating => Err(Status::unavailable(format!(
+                                "what is left of another attempt at pod {key} is being cleared"
+                            ))),
+                            _ => Err(error::status(&Error::PodNameTaken { key, id })),
                         }
                     }
                     Err(e) => Err(error::status(&e)),
@@ -68,16 +65,7 @@ impl Service {
         request: api::StopPodSandboxRequest,
     ) -> Result<api::StopPodSandboxResponse, Status> {
         let id = request.pod_sandbox_id;
-        let events = self.events.clone();
-        self.on_pod(id, move |engine, pod| {
-            engine.stop_pod(&pod.id)?;
-            if pod.state == PodState::Ready {
-                let stopped = engine.pod(&pod.id)?;
-                events.of_pod(engine, &stopped, Kind::ContainerStoppedEvent);
-            }
-            Ok(())
-        })
-        .await?;
+        self.blocking(move |engine| engine.stop_pod(&id)).await?;
         Ok(api::StopPodSandboxResponse {})
     }
 
@@ -86,36 +74,8 @@ impl Service {
         request: api::RemovePodSandboxRequest,
     ) -> Result<api::RemovePodSandboxResponse, Status> {
         let id = request.pod_sandbox_id;
-        let events = self.events.clone();
-        self.on_pod(id, move |engine, pod| {
-            let members: Vec<String> = engine
-                .containers_of(&pod.id)?
-                .into_iter()
-                .map(|container| container.id)
-                .collect();
-            engine.remove_pod(&pod.id)?;
-            for id in members {
-                events.deleted(&id, Some(pod));
-            }
-            events.deleted(&pod.id, Some(pod));
-            Ok(())
-        })
-        .await?;
+        self.blocking(move |engine| engine.remove_pod(&id)).await?;
         Ok(api::RemovePodSandboxResponse {})
-    }
-
-    /// Does something to a pod; one that is not there is fine.
-    async fn on_pod(
-        &self,
-        id: String,
-        work: impl FnOnce(&Engine, &Pod) -> rctr_engine::Result<()> + Send + 'static,
-    ) -> Result<(), Status> {
-        self.blocking(move |engine| match engine.pod(&id) {
-            Ok(pod) => work(engine, &pod),
-            Err(Error::NoSuchPod { .. }) => Ok(()),
-            Err(e) => Err(e),
-        })
-        .await
     }
 
     pub(super) async fn pod_status(
@@ -149,10 +109,16 @@ impl Service {
         filter: Option<api::PodSandboxFilter>,
     ) -> Result<Vec<api::PodSandbox>, Status> {
         let filter = pod::Filter::new(filter);
+        // Before the look: what ends in between is seen as it has become.
+        let under_way = self.made.under_way();
         self.look(move |snapshot| {
+            // One that is being made is not there yet: a kubelet would take it for one that has ended.
+            let there = |pod: &Pod| {
+                pod.state != PodState::Creating || !under_way.contains(&making(&pod.options))
+            };
             let pods = snapshot.pods.iter();
             Ok(pods
-                .filter(|pod| filter.takes(pod))
+                .filter(|pod| there(pod) && filter.takes(pod))
                 .map(|pod| pod::item(pod))
                 .collect())
         })
@@ -172,4 +138,9 @@ impl Service {
         .await?;
         Ok(api::UpdatePodSandboxResourcesResponse {})
     }
+}
+
+/// What tells the making of a pod from all other work.
+fn making(options: &PodOptions) -> String {
+    format!("pod {}", options.key())
 }

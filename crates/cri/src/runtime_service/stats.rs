@@ -37,9 +37,9 @@ impl Rates {
     }
 
     /// Forgets all but these.
-    fn keep(&self, known: impl Fn(&String) -> bool) {
+    fn keep(&self, there: &HashSet<&str>) {
         let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
-        readings.retain(|id, _| known(id));
+        readings.retain(|id, _| there.contains(id.as_str()));
     }
 }
 
@@ -67,7 +67,8 @@ impl Service {
         let filter = filter.unwrap_or_default();
         self.blocking(move |engine| {
             let mut all = Vec::new();
-            for container in &service.snapshots.now(engine)?.containers {
+            let snapshot = service.snapshots.now(engine)?;
+            for container in &snapshot.containers {
                 let Some(member) = Member::of(container) else {
                     continue;
                 };
@@ -79,6 +80,7 @@ impl Service {
                     all.extend(unless_gone(service.of_container(container))?.flatten());
                 }
             }
+            service.forget_rates(&snapshot);
             Ok(all)
         })
         .await
@@ -115,12 +117,7 @@ impl Service {
                     all.extend(unless_gone(service.of_pod(pod, &snapshot))?);
                 }
             }
-            if filter.id.is_empty() && filter.label_selector.is_empty() {
-                let pods = snapshot.pods.iter().map(|pod| &pod.id);
-                let containers = snapshot.containers.iter().map(|container| &container.id);
-                let known: HashSet<&String> = pods.chain(containers).collect();
-                service.rates.keep(|id| known.contains(id));
-            }
+            service.forget_rates(&snapshot);
             Ok(all)
         })
         .await
@@ -138,6 +135,17 @@ impl Service {
             Ok(all)
         })
         .await
+    }
+
+    /// Those of what is no more.
+    fn forget_rates(&self, snapshot: &Snapshot) {
+        let pods = snapshot.pods.iter().map(|pod| pod.id.as_str());
+        let containers = snapshot
+            .containers
+            .iter()
+            .map(|container| container.id.as_str());
+        let there: HashSet<&str> = pods.chain(containers).collect();
+        self.rates.keep(&there);
     }
 
     fn of_container(

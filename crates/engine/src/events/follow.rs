@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rctr_store::{Event, Store, Watch};
 
-use super::EventFilter;
+use super::{EventFilter, pods};
 use crate::{Engine, Error, Result, time};
 
 impl Engine {
@@ -31,24 +31,18 @@ impl Engine {
                 until: until.unwrap_or_default().into(),
             });
         }
-        // Before the first look: nothing may come in between.
-        let watch = self.store.watch()?;
-        let last = match (from, to) {
-            (None, None) => self.store.last_event()?,
-            _ => 0,
+        let after = match (from, to) {
+            (None, None) => None,
+            _ => Some(0),
         };
         let left = to.map(|to| to.saturating_sub(nanoseconds(SystemTime::now())));
         let left = left.map(|left| Duration::from_nanos(u64::try_from(left).unwrap_or(0)));
         Ok(Events {
-            store: self.store.clone(),
-            watch,
             filter,
             from: from.unwrap_or(i64::MIN),
             to,
             end: left.and_then(|left| Instant::now().checked_add(left)),
-            last,
-            waiting: VecDeque::new(),
-            missed: 0,
+            ..Events::after(&self.store, after)?
         })
     }
 }
@@ -74,6 +68,8 @@ fn nanoseconds(time: SystemTime) -> i64 {
 pub struct Events {
     store: Store,
     watch: Watch,
+    /// Only what happens to pods, or all but that.
+    of_pods: bool,
     filter: EventFilter,
     from: i64,
     to: Option<i64>,
@@ -86,6 +82,42 @@ pub struct Events {
 }
 
 impl Events {
+    /// Those after the one with this number, or from now on.
+    fn after(store: &Store, after: Option<i64>) -> Result<Events> {
+        // Before the first look: nothing may come in between.
+        let watch = store.watch()?;
+        let last = match after {
+            Some(last) => last,
+            None => store.last_event()?,
+        };
+        Ok(Events {
+            store: store.clone(),
+            watch,
+            of_pods: false,
+            filter: EventFilter::default(),
+            from: i64::MIN,
+            to: None,
+            end: None,
+            last,
+            waiting: VecDeque::new(),
+            missed: 0,
+        })
+    }
+
+    /// What happens to pods, after the event with this number, or from now on; nothing from before `from`.
+    pub(super) fn of_pods(store: &Store, after: Option<i64>, from: i64) -> Result<Events> {
+        Ok(Events {
+            of_pods: true,
+            from,
+            ..Events::after(store, after)?
+        })
+    }
+
+    /// The number of the last one that was read.
+    pub(super) fn last(&self) -> i64 {
+        self.last
+    }
+
     /// The next one; blocks until there is one. `None` at the end that was asked for.
     ///
     /// # Errors
@@ -114,7 +146,7 @@ impl Events {
             while let Some(event) = self.waiting.pop_front() {
                 self.last = event.seq;
                 let in_time = event.time >= self.from && self.to.is_none_or(|to| event.time <= to);
-                if in_time && self.filter.matches(&event) {
+                if in_time && pods::wanted(self.of_pods, &self.filter, &event) {
                     return Ok(Some(event));
                 }
             }

@@ -197,6 +197,11 @@ impl Engine {
             },
             PidScope::Target(target) => {
                 let other = self.running(target)?;
+                if other.pod.as_ref().is_none_or(|member| member.pod != pod.id) {
+                    return Err(Error::PodOption {
+                        what: format!("the processes of {target}, which is in another pod"),
+                    });
+                }
                 Some(Some(pid_path(other.state.pid)))
             }
         })

@@ -10,6 +10,7 @@ use rctr_runtime::cgroup::{Cgroup, CgroupDriver};
 use rctr_runtime::namespaces::{self, PinRequest};
 
 use super::{NamespaceScope, PidScope, Pod, PodNamespaces, PodOptions, PodState};
+use crate::events::pods as events;
 use crate::options::Resources;
 use crate::{Engine, Error, RemoveOptions, Result, files, names, spec, time};
 
@@ -93,7 +94,11 @@ impl Engine {
             self.start_pause(pod)?;
         }
         pod.state = PodState::Ready;
-        self.save_pod(pod)
+        self.store.write(|tx| {
+            tx.replace_pod(&pod.id, pod)?;
+            events::ready(tx, pod)
+        })?;
+        Ok(())
     }
 
     fn make_pod_cgroup(&self, pod: &mut Pod) -> Result<()> {
@@ -177,7 +182,11 @@ impl Engine {
     pub fn stop_pod(&self, id: &str) -> Result<()> {
         self.end_pod(id, |pod| {
             pod.state = PodState::NotReady;
-            self.save_pod(pod)
+            self.store.write(|tx| {
+                tx.replace_pod(&pod.id, pod)?;
+                events::stopped(tx, pod)
+            })?;
+            Ok(())
         })
     }
 
@@ -211,27 +220,35 @@ impl Engine {
         }
     }
 
-    /// Clears what an interrupted `rctr cri` was in the middle of making.
+    /// Clears what an interrupted `rctr cri` was in the middle of making. What cannot be cleared now, as a network plugin
+    /// waits for its own pod, say, stays: it is not ready, and whoever removes it or makes it again tries again.
     ///
     /// # Errors
-    /// Whatever hinders it.
+    /// The records cannot be read.
     pub fn recover_pods(&self) -> Result<()> {
         for pod in self.store.pods::<Pod>("")? {
             if pod.state != PodState::Creating {
                 continue;
             }
-            let Some(_lock) = self.try_lock_pod(&pod.id)? else {
-                continue;
-            };
-            if let Some(mut half) = self
-                .pod_record(&pod.id)?
-                .filter(|p| p.state == PodState::Creating)
-            {
-                self.tear_down(&mut half)?;
-                self.forget_pod(&half)?;
+            if let Err(error) = self.clear_half_made(&pod.id) {
+                tracing::warn!(pod = pod.id, error = %crate::chain(&error), "what is left of a pod that was being made");
             }
         }
         Ok(())
+    }
+
+    fn clear_half_made(&self, id: &str) -> Result<()> {
+        let Some(_lock) = self.try_lock_pod(id)? else {
+            return Ok(());
+        };
+        match self.pod_record(id)? {
+            Some(mut half) if half.state == PodState::Creating => {
+                self.tear_down(&mut half)?;
+                self.forget_pod(&half)
+            }
+            Some(_) => Ok(()),
+            None => self.remove_pod_files(id),
+        }
     }
 
     /// All pods, oldest first.
@@ -261,7 +278,7 @@ impl Engine {
     }
 
     /// The record says how a pod was made; a reboot has ended it since if its namespaces are gone.
-    fn as_it_is(&self, mut pod: Pod) -> Pod {
+    pub(super) fn as_it_is(&self, mut pod: Pod) -> Pod {
         if self.is_lost(&pod) {
             pod.state = PodState::NotReady;
         }
@@ -269,7 +286,7 @@ impl Engine {
     }
 
     /// Whether a pod that is ready by its record has lost what it needs.
-    pub(super) fn is_lost(&self, pod: &Pod) -> bool {
+    fn is_lost(&self, pod: &Pod) -> bool {
         let lost = || {
             !self.pins(&pod.id).exists()
                 || !self.pod_files(&pod.id).join("resolv.conf").exists()
@@ -318,7 +335,14 @@ impl Engine {
                 tracing::warn!(pod = pod.id, %error, "the pod's cgroup stays");
             }
         }
-        self.store.write(|tx| tx.remove_pod(&pod.id))?;
+        self.store.write(|tx| {
+            tx.remove_pod(&pod.id)?;
+            match pod.state {
+                // Nobody has heard of it.
+                PodState::Creating => Ok(()),
+                PodState::Ready | PodState::NotReady => events::deleted(tx, pod),
+            }
+        })?;
         self.remove_pod_files(&pod.id)
     }
 
@@ -334,9 +358,10 @@ impl Engine {
     ) -> Result<()> {
         let id = self.pod(id)?.id;
         let _lock = self.lock_pod(&id)?;
-        let mut pod = self
-            .pod_record(&id)?
-            .ok_or_else(|| Error::NoSuchPod { id: id.clone() })?;
+        let Some(mut pod) = self.pod_record(&id)? else {
+            self.remove_pod_files(&id)?;
+            return Err(Error::NoSuchPod { id });
+        };
         pod.options.overhead = overhead.cloned().or(pod.options.overhead);
         pod.options.resources = resources.cloned().or(pod.options.resources);
         // A cgroup that a kubelet has made is for the kubelet to change.

@@ -8,7 +8,7 @@ use rctr_network::cni::NetworkList;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::options::{PodContainerOptions, PodOptions};
+use super::options::{PodContainerOptions, PodDns, PodOptions};
 use crate::model::EndpointState;
 
 /// A pod as the store keeps it.
@@ -74,6 +74,9 @@ pub struct PodNetwork {
     pub endpoint: Option<EndpointState>,
     /// On a network of CNI plugins.
     pub cni: Option<CniAttachment>,
+    /// Name servers that the plugins name, for a pod of which nobody says which it has.
+    #[serde(default)]
+    pub dns: Option<PodDns>,
 }
 
 /// What the plugins must be told to let a pod go.

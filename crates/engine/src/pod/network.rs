@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::sync::PoisonError;
 
 use rctr_network::cni::{Attachment, Cni, NetworkList};
 use serde_json::{Map, json};
 
-use super::{CniAttachment, NamespaceScope, Pod, PodNetwork, PodState};
+use super::{CniAttachment, NamespaceScope, Pod, PodDns, PodNetwork, PodState};
 use crate::endpoint::{HeldPorts, own_routes};
 use crate::options::{PortSpec, Protocol};
 use crate::{Engine, Error, Result};
@@ -27,6 +28,11 @@ impl Engine {
     }
 
     fn join_cni(&self, pod: &mut Pod, list: NetworkList) -> Result<()> {
+        // One that is recorded too late for a collection would lose its address to it.
+        let _attaching = self
+            .attaching
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         // What is to be taken back is written down before it is made.
         pod.network = Some(PodNetwork {
             ips: Vec::new(),
@@ -35,9 +41,15 @@ impl Engine {
                 list: list.clone(),
                 result: json!(null),
             }),
+            dns: None,
         });
         self.save_pod(pod)?;
         let result = self.cni().add(&list, &attachment(pod))?;
+        let dns = PodDns {
+            servers: result.nameservers,
+            searches: result.search,
+            options: Vec::new(),
+        };
         pod.network = Some(PodNetwork {
             ips: result.addresses.iter().map(|a| a.address.addr()).collect(),
             endpoint: None,
@@ -45,6 +57,7 @@ impl Engine {
                 list,
                 result: result.raw,
             }),
+            dns: Some(dns).filter(|dns| !dns.is_empty()),
         });
         // It is recorded with the pod's being ready. Until then plugins take back without it what they have made.
         Ok(())
@@ -62,6 +75,7 @@ impl Engine {
                     .collect(),
                 endpoint: Some(endpoint),
                 cni: None,
+                dns: None,
             });
             tx.replace_pod(&pod.id, pod)?;
             Ok(())
@@ -90,6 +104,9 @@ impl Engine {
                 .netns
                 .filter(|path| rctr_runtime::namespaces::is_pinned(path));
             let result = Some(&cni.result).filter(|result| !result.is_null());
+            if result.is_none() {
+                rctr_network::cni::end_orphans(&pod.id)?;
+            }
             match self.cni().del(&cni.list, &attachment, result) {
                 // It did not answer when the pod was to be connected, so it has nothing to take back; the others have
                 // had their turn. A pod that could never be removed would keep its name for ever.
@@ -124,7 +141,8 @@ impl Engine {
         asked().err()
     }
 
-    /// Lets the plugins give back what they hold for pods that are no more.
+    /// Lets the plugins give back what they hold for pods that are no more: what a machine that went down, or somebody who
+    /// removed our state, never let them take back. Nobody is attached meanwhile.
     ///
     /// # Errors
     /// The first failure, after all plugins have had their turn.
@@ -132,10 +150,14 @@ impl Engine {
         let Some(list) = NetworkList::load(&self.config.settings.cri.cni_conf_dir)? else {
             return Ok(());
         };
-        let valid: Vec<(String, String)> = self
-            .store
-            .pods::<Pod>("")?
-            .into_iter()
+        let _alone = self
+            .attaching
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let attached = |pod: &Pod| pod.network.as_ref().is_some_and(|n| n.cni.is_some());
+        let pods = self.store.pods::<Pod>("")?.into_iter();
+        let valid: Vec<(String, String)> = pods
+            .filter(attached)
             .map(|pod| (pod.id, INTERFACE.to_owned()))
             .collect();
         Ok(self.cni().gc(&list, &valid)?)

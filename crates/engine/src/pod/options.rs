@@ -75,6 +75,13 @@ pub struct PodDns {
     pub options: Vec<String>,
 }
 
+impl PodDns {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.servers.is_empty() && self.searches.is_empty() && self.options.is_empty()
+    }
+}
+
 /// A port of the host that leads to a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodPort {
@@ -275,10 +282,10 @@ pub enum PodSeccomp {
 /// An AppArmor profile.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PodApparmor {
-    /// Nobody named one: none, as rctr has no profile of its own.
+    /// Nobody named one: the runtime's own where the kernel enforces profiles, none for the privileged.
     #[default]
     Unnamed,
-    /// That of the runtime: refused, as there is none.
+    /// The runtime's own; refused where the kernel does not enforce it.
     RuntimeDefault,
     /// None.
     Unconfined,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Pod, PodState};
+use super::Pod;
 use crate::model::{Container, Status};
 use crate::{Engine, Result};
 
@@ -16,6 +16,7 @@ pub struct PodsView {
     pub containers: Vec<Arc<Container>>,
     /// Whether one of them is being started: then no record will tell when it runs.
     pub starting: bool,
+    /// As they were, be they lost or not.
     known_pods: HashMap<String, Known<Arc<Pod>>>,
     /// `None` for a container that is in no pod.
     known_containers: HashMap<String, Known<Option<Arc<Container>>>>,
@@ -29,29 +30,30 @@ struct Known<T> {
 }
 
 impl Engine {
-    /// Pods and containers as they are now. `last` is how they were before; `watched` tells of which running containers
-    /// the caller would have heard that they have ended: those are not looked at.
+    /// Pods and containers as they are now. `last` is how they were before, and good enough for what no record tells of
+    /// pods if it is `fresh`; `watched` tells of which running containers the caller would have heard that they have
+    /// ended: those are not looked at.
     ///
     /// # Errors
     /// Whatever hinders reading.
-    pub fn pods_view(&self, last: &PodsView, watched: impl Fn(&str) -> bool) -> Result<PodsView> {
+    pub fn pods_view(
+        &self,
+        last: &PodsView,
+        fresh: bool,
+        watched: impl Fn(&str) -> bool,
+    ) -> Result<PodsView> {
         let mut view = PodsView::default();
         for (id, version) in self.store.pod_versions()? {
             let known = last.known_pods.get(&id).filter(|k| k.version == version);
             let pod = match known {
-                Some(known) => Arc::clone(&known.what),
+                Some(known) if fresh => Arc::clone(&known.what),
+                Some(known) => Arc::new(self.as_it_is(Pod::clone(&known.what))),
                 None => match self.pod_record(&id)? {
-                    Some(pod) => Arc::new(pod),
+                    Some(pod) => Arc::new(self.as_it_is(pod)),
                     None => continue,
                 },
             };
-            view.pods.push(match self.is_lost(&pod) {
-                false => Arc::clone(&pod),
-                true => Arc::new(Pod {
-                    state: PodState::NotReady,
-                    ..Pod::clone(&pod)
-                }),
-            });
+            view.pods.push(Arc::clone(&pod));
             view.known_pods.insert(id, Known { version, what: pod });
         }
         for (id, version) in self.store.container_versions()? {

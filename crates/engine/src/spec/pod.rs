@@ -102,8 +102,10 @@ fn namespaces(in_pod: &InPod) -> Result<Vec<LinuxNamespace>, SpecError> {
     use LinuxNamespaceType::{Cgroup, Ipc, Mount, Network, Pid, User, Uts};
     let kept = &in_pod.pod.namespaces;
     let mut namespaces = Vec::new();
-    for typ in [Mount, Cgroup] {
-        namespaces.push(LinuxNamespaceBuilder::default().typ(typ).build()?);
+    namespaces.push(LinuxNamespaceBuilder::default().typ(Mount).build()?);
+    // A node's agents are privileged, and look for themselves and others in the node's hierarchy.
+    if !in_pod.options.security.privileged {
+        namespaces.push(LinuxNamespaceBuilder::default().typ(Cgroup).build()?);
     }
     let joined = [
         (Network, &kept.net),

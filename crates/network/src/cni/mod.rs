@@ -5,6 +5,7 @@
 //! it, so that a changed configuration never strands a pod that was made under the old one.
 
 mod list;
+mod orphans;
 mod plugin;
 mod result;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 pub use list::NetworkList;
+pub use orphans::end_orphans;
 pub use result::{Address, CniResult};
 
 use crate::{Error, Result};

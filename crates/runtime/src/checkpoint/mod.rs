@@ -11,6 +11,7 @@ use std::fs::{self, DirBuilder, File};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, LinuxResources, Spec};
 
@@ -84,6 +85,8 @@ pub struct Settings {
     pub empty_network: bool,
     /// What becomes of its cgroups.
     pub cgroups: CgroupsMode,
+    /// How long its processes may take to be stopped, in whole seconds; CRIU's own limit without.
+    pub patience: Option<Duration>,
 }
 
 impl Settings {
@@ -101,6 +104,7 @@ impl Settings {
             link_remap: false,
             empty_network: false,
             cgroups: CgroupsMode::default(),
+            patience: None,
         }
     }
 
@@ -135,6 +139,9 @@ impl Settings {
             manage_cgroups: Some(true),
             cgroups_mode: Some(self.cgroups.number()),
             orphan_terminal: Some(true),
+            timeout: self
+                .patience
+                .map(|patience| u32::try_from(patience.as_secs()).unwrap_or(u32::MAX).max(1)),
             ..Options::default()
         }
     }

@@ -100,6 +100,9 @@ pub(super) struct Options {
     pub joined: Vec<JoinedNamespace>,
     #[prost(string, optional, tag = "44")]
     pub freezer: Option<String>,
+    /// Seconds that the processes may take to be stopped.
+    #[prost(uint32, optional, tag = "45")]
+    pub timeout: Option<u32>,
     #[prost(bool, optional, tag = "46")]
     pub tcp_skip_in_flight: Option<bool>,
     /// The master side of a terminal is somebody else's.
