@@ -464,11 +464,7 @@ fn what_is_the_hosts_is_the_hosts_own() {
 #[test]
 fn a_pod_has_a_process_only_if_its_containers_share_theirs() {
     let cri = Cri::new();
-    let children = format!("/proc/{0}/task/{0}/children", cri.pid());
-    let count = || {
-        let list = std::fs::read_to_string(&children).expect("children");
-        list.split_whitespace().count()
-    };
+    let count = || cri.children().len();
     cri.run_pod(&cri.pod_config("plain"));
     assert_eq!(count(), 0);
     let mut config = cri.pod_config("shared");

@@ -64,10 +64,7 @@ fn no_monitor_stays_a_zombie() {
         let id = cri.run(&pod, &config, shell(&format!("c{n}"), "true"));
         cri.wait_exit(&id);
     }
-    let children = format!("/proc/{0}/task/{0}/children", cri.pid());
-    wait_for("the monitors to be reaped", || {
-        std::fs::read_to_string(&children).is_ok_and(|list| list.trim().is_empty())
-    });
+    wait_for("the monitors to be reaped", || cri.children().is_empty());
 }
 
 #[test]

@@ -101,6 +101,24 @@ impl Cri {
         i32::try_from(id).expect("a process id")
     }
 
+    /// The processes that the service has started and not reaped, by whichever of its threads.
+    pub fn children(&self) -> Vec<String> {
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.pid()));
+        let lists = crate::entries(&tasks).into_iter().map(|task| {
+            // A thread may end at any moment.
+            std::fs::read_to_string(tasks.join(task).join("children")).unwrap_or_default()
+        });
+        let mut children: Vec<String> = lists
+            .flat_map(|list| {
+                list.split_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        children.sort();
+        children
+    }
+
     /// Starts the service and waits until it answers.
     pub fn start(&self) {
         let log = std::fs::File::options()
