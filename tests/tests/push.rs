@@ -137,6 +137,51 @@ fn all_tags_of_a_repository_go_with_one_command() {
 }
 
 #[test]
+fn all_tags_of_a_repository_come_with_one_command() {
+    let env = Env::new();
+    let registry = OwnRegistry::start(&env.path("registry"));
+    let name = tagged(&env, registry.host());
+    env.rctr(["tag", &name, &format!("{}/me/app", registry.host())])
+        .ok();
+    env.rctr(["push", "-a", &format!("{}/me/app", registry.host())])
+        .ok();
+    // Its list comes in pages of one tag.
+    let paged = Proxy::before(registry.url(), |request| {
+        let (page, more) = match request.path.split_once("/v2/me/app/tags/list") {
+            Some((_, "?n=1&last=latest")) => (r#"{"name": "me/app", "tags": ["v1"]}"#, None),
+            Some(_) => (
+                r#"{"name": "me/app", "tags": ["latest"]}"#,
+                Some("</v2/me/app/tags/list?n=1&last=latest>; rel=\"next\""),
+            ),
+            None => return Verdict::Forward,
+        };
+        let headers = more.map(|link| ("Link".to_owned(), link.to_owned()));
+        Verdict::Answer(200, headers.into_iter().collect(), page.into())
+    });
+    for host in [registry.host(), &paged.host()] {
+        let repository = format!("{host}/me/app");
+        let all = env.rctr(["pull", "-a", &repository]);
+        all.ok()
+            .stdout_has("latest: Pulling from me/app")
+            .stdout_has("v1: Pulling from me/app")
+            .stdout_has(&format!("for {repository}:v1\n"));
+        assert!(all.stdout().trim_end().ends_with(&repository));
+        env.rctr([
+            "run",
+            "--rm",
+            "--pull=never",
+            &format!("{repository}:v1"),
+            "true",
+        ])
+        .ok();
+    }
+    env.rctr(["pull", "--all-tags", &name])
+        .refused(1, "tag can't be used with --all-tags/-a");
+    env.rctr(["pull", "-a", &format!("{}/me/nothing", registry.host())])
+        .refused(1, "me/nothing");
+}
+
+#[test]
 fn another_repository_of_the_registry_hands_layers_over() {
     let env = Env::new();
     let registry = OwnRegistry::start(&env.path("registry"));

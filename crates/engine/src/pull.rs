@@ -104,6 +104,24 @@ impl Engine {
         self.record_pull(&reference, pulled)
     }
 
+    /// The tags that a registry has of an image's repository.
+    ///
+    /// # Errors
+    /// Whatever the registry says.
+    pub async fn tags(&self, name: &str) -> Result<Vec<String>> {
+        Ok(self
+            .registry_client()?
+            .tags(&parse_reference(name)?)
+            .await?)
+    }
+
+    /// Whoever talks to registries, with their settings and the accounts of Docker's configuration.
+    pub(crate) fn registry_client(&self) -> Result<Client> {
+        let config_dir = rctr_registry_client::default_docker_config_dir();
+        let settings = self.config.settings.registry.clone();
+        Ok(Client::new(settings, config_dir)?)
+    }
+
     async fn pull_into(
         &self,
         sink: StoreSink,
@@ -114,8 +132,7 @@ impl Engine {
     ) -> Result<Pulled> {
         let platform = platform.map(parse_platform).transpose()?;
         self.store.require_space()?;
-        let config_dir = rctr_registry_client::default_docker_config_dir();
-        let client = Client::new(self.config.settings.registry.clone(), config_dir)?;
+        let client = self.registry_client()?;
         let client = match account {
             Some(account) => client.with_account(reference.registry(), account),
             None => client,

@@ -26,6 +26,7 @@ mod reference;
 mod repository;
 mod retry;
 mod sink;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -25,6 +25,8 @@ pub(crate) enum Object<'a> {
     /// A manifest by tag or digest.
     Manifest(&'a str),
     Blob(&'a Digest),
+    /// A page of the list of tags, by its query.
+    Tags(&'a str),
 }
 
 /// What a tag or digest names, with the bytes if they came along.
@@ -104,7 +106,7 @@ impl<'a> Repository<'a> {
     }
 
     /// Tries an operation at one endpoint after the other, at each as often as is reasonable.
-    async fn first_success<'s, T>(
+    pub async fn first_success<'s, T>(
         &'s self,
         wanted: &str,
         operation: impl Fn(&'s Endpoint) -> BoxFuture<'s, Result<T, Failure>>,
@@ -281,7 +283,7 @@ impl<'a> Repository<'a> {
     ) -> Result<Vec<u8>, Failure> {
         let most = match object {
             Object::Manifest(_) => MAX_MANIFEST,
-            Object::Blob(_) => MAX_CONFIG,
+            Object::Blob(_) | Object::Tags(_) => MAX_CONFIG,
         };
         let expected = descriptor.size();
         if expected > most {
@@ -346,13 +348,20 @@ fn path_of(endpoint: &Endpoint, object: Object<'_>) -> String {
     let path = match object {
         Object::Manifest(name) => format!("/v2/{repository}/manifests/{name}"),
         Object::Blob(digest) => format!("/v2/{repository}/blobs/{digest}"),
+        Object::Tags(_) => format!("/v2/{repository}/tags/list"),
     };
-    match &endpoint.namespace {
-        Some(host) => {
-            let host: String = form_urlencoded::byte_serialize(host.as_bytes()).collect();
-            format!("{path}?ns={host}")
-        }
-        None => path,
+    let page = match object {
+        Object::Tags(query) if !query.is_empty() => Some(query.to_owned()),
+        _ => None,
+    };
+    let namespace = endpoint.namespace.as_ref().map(|host| {
+        let host: String = form_urlencoded::byte_serialize(host.as_bytes()).collect();
+        format!("ns={host}")
+    });
+    let query: Vec<String> = page.into_iter().chain(namespace).collect();
+    match query.is_empty() {
+        true => path,
+        false => format!("{path}?{}", query.join("&")),
     }
 }
 

@@ -27,6 +27,9 @@ pub enum ImageVerb {
 
 #[derive(Debug, Args)]
 pub struct PullArgs {
+    /// Download all tagged images in the repository
+    #[arg(short, long)]
+    pub all_tags: bool,
     /// Skip image verification (images are verified by their digests)
     #[arg(long, default_value = "true", action = ArgAction::Set, value_name = "BOOL")]
     pub disable_content_trust: bool,

@@ -2,16 +2,15 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rctr_engine::{Engine, PulledImage};
 use rctr_registry_client::parse_reference;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
 use crate::cli::PullArgs;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, GENERAL, Result};
 use crate::flags::{check_trust, platform};
+use crate::online::wait_for;
 use crate::output::pull::{Silent, progress};
 use crate::usage::require_one;
 
@@ -32,46 +31,53 @@ pub fn run(app: &App, command: &str, args: &PullArgs) -> Result {
     } else {
         Report::Stdout
     };
+    if args.all_tags {
+        return all_tags(app, name, platform.as_deref(), report);
+    }
     if !args.quiet && has_no_tag(name) {
         writeln!(io::stdout(), "Using default tag: latest")?;
     }
     let image = fetch(&app.engine()?, name, platform.as_deref(), report)?;
-    if let Some(warning) = &image.warning {
-        eprintln!("WARNING: {warning}");
-    }
+    warn(&image);
     writeln!(io::stdout(), "{}", image.reference)?;
     Ok(0)
 }
 
-/// Fetches an image; the only command that waits for a network, and so has an async runtime.
+fn all_tags(app: &App, name: &str, platform: Option<&str>, report: Report) -> Result {
+    let engine = app.engine()?;
+    let reference = parse_reference(name).map_err(rctr_engine::Error::from)?;
+    if !has_no_tag(name) {
+        let message = "tag can't be used with --all-tags/-a";
+        return Err(Failure::new(GENERAL, message));
+    }
+    let repository = format!("{}/{}", reference.registry(), reference.repository());
+    for tag in wait_for(engine.tags(name))? {
+        let image = fetch(&engine, &format!("{repository}:{tag}"), platform, report)?;
+        warn(&image);
+    }
+    writeln!(io::stdout(), "{repository}")?;
+    Ok(0)
+}
+
+fn warn(image: &PulledImage) {
+    if let Some(warning) = &image.warning {
+        eprintln!("WARNING: {warning}");
+    }
+}
+
+/// Fetches an image.
 pub fn fetch(
     engine: &Engine,
     name: &str,
     platform: Option<&str>,
     report: Report,
 ) -> Result<PulledImage> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     let progress = match report {
         Report::Nothing => Arc::new(Silent),
         Report::Stdout => progress(false, head(name)),
         Report::Stderr => progress(true, head(name)),
     };
-    let outcome = runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            pulled = engine.pull(name, platform, progress) => pulled.map_err(Failure::from),
-            _ = interrupt.recv() => Err(Failure::silent(128 + libc::SIGINT as u8)),
-            _ = terminate.recv() => Err(Failure::silent(128 + libc::SIGTERM as u8)),
-        }
-    });
-    if outcome.is_err() {
-        // Layers that are still being unpacked get a moment to clear their files away; the next pull goes on from there.
-        runtime.shutdown_timeout(Duration::from_secs(2));
-    }
-    let image = outcome?;
+    let image = wait_for(engine.pull(name, platform, progress))?;
     let status = match image.already {
         true => "Image is up to date",
         false => "Downloaded newer image",

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, TryStreamExt};
 use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, Digest, ImageManifestBuilder, MediaType};
-use rctr_registry_client::{BlobSource, Client, Platform};
+use rctr_registry_client::{BlobSource, Platform};
 use rctr_store::{ImageLayer, LayerSpec, sha256};
 
 use super::layout::LayoutWriter;
@@ -71,7 +71,7 @@ impl Engine {
         place: &CachePlace,
         platform: &Platform,
     ) -> Result<KeptCache<'_>> {
-        let client = self.cache_client()?;
+        let client = Arc::new(self.registry_client()?);
         let source = Source::open(self, &client, &place.into()).await?;
         let tree = source.tree(false, Some(platform)).await?;
         let Some(Node::Manifest { config, leaves, .. }) = tree.nodes.last() else {
@@ -103,7 +103,7 @@ impl Engine {
         lease.extend([&id])?;
         self.store.put_blob(&id, config)?;
         let config = Descriptor::new(MediaType::from(media_type), config.len() as u64, id);
-        let client = self.cache_client()?;
+        let client = Arc::new(self.registry_client()?);
         let target = match place {
             CachePlace::Registry(reference) => {
                 let tag = reference.tag().unwrap_or("latest").to_owned();
@@ -138,12 +138,6 @@ impl Engine {
         let root = Document::new(MediaType::ImageManifest, &sha256(&bytes), bytes);
         target.finish(&root).await?;
         Ok(root.descriptor)
-    }
-
-    fn cache_client(&self) -> Result<Arc<Client>> {
-        let config_dir = rctr_registry_client::default_docker_config_dir();
-        let settings = self.config.settings.registry.clone();
-        Ok(Arc::new(Client::new(settings, config_dir)?))
     }
 }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use oci_spec::image::Descriptor;
-use rctr_registry_client::{Client, PushEvent};
+use rctr_registry_client::PushEvent;
 
 use crate::pull::parse_platform;
 use crate::push::{Leaf, PushLayer, PushProgress, PushedImage};
@@ -64,9 +64,7 @@ impl Engine {
             .as_deref()
             .map(parse_platform)
             .transpose()?;
-        let config_dir = rctr_registry_client::default_docker_config_dir();
-        let client = Client::new(self.config.settings.registry.clone(), config_dir)?;
-        let client = Arc::new(client);
+        let client = Arc::new(self.registry_client()?);
         let source = Source::open(self, &client, &from).await?;
         let tree = source.tree(options.all, platform.as_ref()).await?;
         let _lease = match source {

@@ -103,9 +103,7 @@ impl Engine {
             let name = if options.all_tags { repository } else { name };
             return Err(ImageError::NoSuchTag { name }.into());
         }
-        let config_dir = rctr_registry_client::default_docker_config_dir();
-        let client = Client::new(self.config.settings.registry.clone(), config_dir)?;
-        let client = Arc::new(client);
+        let client = Arc::new(self.registry_client()?);
         let mut pushed = Vec::new();
         for (reference, image) in tags {
             let one = self
