@@ -1,4 +1,18 @@
 # Sourced by cases of rctr-oci on cgroup v2: the life of a container, and its limits in the cgroup's files.
+# divided CGROUP COMMAND...: a container that has divided its cgroup, as systemd does in it, takes no process there itself any
+# more: what COMMAND executes goes where its init is.
+divided() {
+    local cgroup=$1 pid
+    shift
+    mkdir "$cgroup/part"
+    for pid in $(cat "$cgroup/cgroup.procs"); do echo "$pid" > "$cgroup/part/cgroup.procs"; done
+    echo +pids > "$cgroup/cgroup.subtree_control"
+    same "$("$@" cat /proc/self/cgroup)" 0::/part
+    echo -pids > "$cgroup/cgroup.subtree_control"
+    for pid in $(cat "$cgroup/part/cgroup.procs"); do echo "$pid" > "$cgroup/cgroup.procs"; done
+    until_true 30 rmdir "$cgroup/part"
+}
+
 # oci_life CGROUPS_PATH CGROUP OPTION...: where the specification puts it, its directory, and words before each command.
 oci_life() {
     local path=$1 cgroup=$2 bundle state status=0
@@ -53,6 +67,15 @@ PYTHON
     has "$(cat "$cgroup/cgroup.procs")" "$(cat "$bundle/second")"
     has "$(oci ps one)" "$(cat "$bundle/second")"
 
+    divided "$cgroup" oci exec one
+    mkdir "$cgroup/other"
+    same "$(oci exec --cgroup other one cat /proc/self/cgroup)" 0::/other
+    until_true 30 rmdir "$cgroup/other"
+    status=0
+    oci exec --cgroup ../other one true 2>/dev/null || status=$?
+    same $status 255 "a cgroup that is not the container's gives"
+    status=0
+
     oci pause one
     status_is paused
     is cgroup.freeze 1
@@ -96,6 +119,17 @@ PYTHON
 
     # In the foreground, with the memory it may not have.
     oci run --bundle "$bundle" --detach one </dev/null >/dev/null 2>&1
+    if criu check >/dev/null 2>&1; then
+        # It comes back in the same cgroup, or the same scope, with the limits of its specification.
+        oci checkpoint --image-path "$bundle/saved" one || fail "$(tail -n 5 "$bundle/saved/dump.log")"
+        until_true 30 sh -c "[ ! -e $cgroup ]"
+        oci restore --bundle "$bundle" --image-path "$bundle/saved" --pid-file "$bundle/pid" --detach one </dev/null >/dev/null \
+            2>"$bundle/said" || fail "$(cat "$bundle/said"; tail -n 5 "$bundle/saved/restore.log")"
+        status_is running
+        has "$(cat "$cgroup/cgroup.procs")" "$(cat "$bundle/pid")"
+        is memory.max 67108864
+        is pids.max 30
+    fi
     oci exec one sh -c 'exit 7' || status=$?
     same $status 7
     oci update --memory 16m --memory-swap 16m one
@@ -134,6 +168,8 @@ docker_update() {
     until_true 60 sh -c "[ \$(cat $cgroup/memory.current) -gt 50000000 ]"
     rctr update -m 8m limited 2>/dev/null && fail "a limit below what is used"
     is memory.max 134217728
+    rctr exec -d limited sleep 100000
+    divided "$cgroup" rctr exec limited
     # They outlive a restart.
     rctr restart -t 0 limited >/dev/null
     is memory.max 134217728

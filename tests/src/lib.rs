@@ -35,7 +35,7 @@ pub use http::{Response, healthz, http_get};
 pub use leaks::processes_naming;
 pub use machine::Machine;
 pub use mounted::{Mounted, unseen};
-pub use oci::{Bundle, oci_binary};
+pub use oci::{Bundle, oci_binary, receive, shown_by};
 pub use output::{Output, Running};
 pub use peers::{Docker, Podman, said};
 pub use proxy::{Proxy, Request, Verdict};

@@ -1,10 +1,14 @@
 //! Bundles for an OCI runtime, made of busybox, and `rctr-oci` on them.
 
 use std::fs;
+use std::io::{IoSliceMut, Read};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::{Value, json};
 
 use crate::output::{Output, Running};
@@ -121,5 +125,40 @@ impl Drop for Bundle {
             let left: Vec<_> = left.iter().filter(|name| !name.starts_with('.')).collect();
             assert!(left.is_empty(), "containers are left: {left:?}");
         }
+    }
+}
+
+/// A descriptor from whoever connects.
+///
+/// # Panics
+/// When none comes.
+pub fn receive(listener: &UnixListener) -> OwnedFd {
+    let (socket, _) = listener.accept().expect("a connection");
+    let mut byte = [0; 64];
+    let mut parts = [IoSliceMut::new(&mut byte)];
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags);
+    let message = message.expect("a message");
+    let mut items = message.cmsgs().expect("room");
+    let Some(ControlMessageOwned::ScmRights(fds)) = items.next() else {
+        panic!("no descriptor came");
+    };
+    // SAFETY: the kernel has just made it for us.
+    unsafe { OwnedFd::from_raw_fd(fds[0]) }
+}
+
+/// Reads what a terminal shows until `wanted` is among it.
+///
+/// # Panics
+/// When it shows something else, and no more.
+pub fn shown_by(master: &OwnedFd, wanted: &str) {
+    let mut terminal = fs::File::from(master.try_clone().expect("a descriptor"));
+    let mut all = String::new();
+    let mut buffer = [0; 1024];
+    while !all.contains(wanted) {
+        let count = terminal.read(&mut buffer).unwrap_or(0);
+        assert!(count > 0, "it has shown {all:?}");
+        all += &String::from_utf8_lossy(&buffer[..count]);
     }
 }

@@ -53,6 +53,9 @@ fn a_user_s_containers_run_with_the_user_s_ids_and_leave_nothing() {
 #[test]
 fn containers_reach_each_other_and_names_resolve() {
     let user = User::new();
+    let has_bridge =
+        || rctr_tests::entries("/sys/class/net".as_ref()).contains(&"rctr0".to_owned());
+    let before = has_bridge();
     user.start(&["--name", "web", "busybox", "httpd", "-f", "-h", "/etc"]);
     let format = "{{.NetworkSettings.IPAddress}}";
     let address = user
@@ -87,8 +90,7 @@ fn containers_reach_each_other_and_names_resolve() {
     ]);
     assert!(got.ok().stdout().contains("root:"));
     // The host's own network has none of it.
-    let links = rctr_tests::entries("/sys/class/net".as_ref());
-    assert!(!links.iter().any(|link| link == "rctr0") || links.contains(&"rctr0".to_owned()));
+    assert_eq!(has_bridge(), before);
     user.rctr(["rm", "-f", "named"]).ok();
     user.rctr(["network", "rm", "inner"]).ok();
 }
@@ -322,12 +324,43 @@ fn what_is_missing_is_named_with_the_way_out() {
         .stderr_has("/dev/net/tun")
         .stderr_has("hint: `chmod 666 /dev/net/tun`");
     with(no_tunnel, "host").ok();
+    let powerless = View {
+        powerless: &["newuidmap"],
+        ..View::default()
+    };
+    with(powerless, "none")
+        .exits(125)
+        .stderr_has("newuidmap")
+        .stderr_has("hint: `chmod u+s $(command -v newuidmap)`");
     fs::remove_dir_all(user.state()).unwrap();
     std::os::unix::fs::symlink("/tmp", user.state()).unwrap();
     with(View::default(), "none")
         .exits(125)
         .stderr_has("only you can write to");
     fs::remove_file(user.state()).unwrap();
+}
+
+#[test]
+fn what_is_wrong_with_ranges_is_told() {
+    let user = User::new();
+    let run = ["run", "--rm", "--network", "none", "busybox", "true"];
+    user.rctr(["pull", "-q", "busybox"]).ok();
+    let name = user.name();
+    // They are read when the first container starts.
+    let try_with = |line: &str| {
+        wait_for("the keeper to end", || user.processes().is_empty());
+        user.set_ranges(line);
+        user.rctr(run)
+    };
+    let hint = "usermod --add-subuids";
+    try_with(&format!("{name}:100000"))
+        .exits(125)
+        .stderr_has("is not USER:FIRST:COUNT")
+        .stderr_has(hint);
+    try_with(&format!("{name}:600000000:1000"))
+        .ok()
+        .stderr_has("users above 1000 cannot be unpacked");
+    try_with("").stderr_has(hint);
 }
 
 #[test]
@@ -357,17 +390,70 @@ fn slirp4netns_serves_where_it_alone_is_there() {
 #[test]
 fn a_container_outlives_its_keeper() {
     let user = User::new();
-    user.start(&["--name", "one", "busybox", "sleep", "1000"]);
-    let keeper = user
-        .processes()
-        .into_iter()
-        .find(|(_, line)| line.starts_with("rctr-keeper"))
-        .expect("a keeper");
-    kill(Pid::from_raw(keeper.0), Signal::SIGKILL).unwrap();
+    let port = user.port(0);
+    let publish = format!("{port}:80");
+    let words = [
+        "--name", "one", "-p", &publish, "busybox", "httpd", "-f", "-h", "/etc",
+    ];
+    user.start(&words);
+    let program = |name: &str| {
+        let all = user.processes();
+        let mut of_name = all.iter().filter(|(_, line)| line.contains(name));
+        of_name.next().map(|(pid, _)| *pid)
+    };
+    let keeper = program("rctr-keeper").expect("a keeper");
+    let pasta = program("pasta").expect("a way outside");
+    kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
     user.rctr(["exec", "one", "true"]).ok();
-    user.rctr(["run", "--rm", "busybox", "true"]).ok();
-    user.rctr(["rm", "-f", "one"]).ok();
+    // The next one keeps the same namespaces: nothing of the network has gone.
+    let next = program("rctr-keeper").expect("another keeper");
+    assert_ne!(next, keeper);
+    assert_eq!(program("pasta"), Some(pasta));
+    let page = wait_for_some("an answer", || {
+        http_get(format!("127.0.0.1:{port}"), "/passwd").ok()
+    });
+    assert!(page.body.contains("root:"));
+    let format = "{{.NetworkSettings.IPAddress}}";
+    let address = user
+        .rctr(["inspect", "--format", format, "one"])
+        .ok()
+        .stdout();
+    let url = format!("http://{address}/passwd");
+    let beside = user.rctr(["run", "--rm", "busybox", "wget", "-qO-", &url]);
+    assert!(beside.ok().stdout().contains("root:"));
+    // So does pasta's end: the next container starts another.
+    kill(Pid::from_raw(pasta), Signal::SIGKILL).unwrap();
+    user.start(&["--name", "two", "busybox", "sleep", "1000"]);
+    assert!(program("pasta").is_some_and(|other| other != pasta));
+    user.rctr(["rm", "-f", "one", "two"]).ok();
     assert!(user.rctr(["ps", "-aq"]).ok().stdout().is_empty());
+    wait_for("the keeper to end", || user.processes().is_empty());
+}
+
+#[test]
+fn ports_of_both_families_lead_to_a_container() {
+    let user = User::new();
+    let port = user.port(0);
+    let publish = format!("{port}:80");
+    let words = [
+        "--name", "web", "-p", &publish, "busybox", "httpd", "-f", "-h", "/etc",
+    ];
+    user.start(&words);
+    let mut addresses = vec![format!("127.0.0.1:{port}")];
+    // Only a machine that has IPv6 publishes on it.
+    if fs::read_to_string("/proc/net/if_inet6").is_ok_and(|text| !text.is_empty()) {
+        addresses.push(format!("[::1]:{port}"));
+    }
+    for address in addresses {
+        let page = wait_for_some(&format!("an answer of {address}"), || {
+            http_get(&*address, "/passwd").ok()
+        });
+        assert!(page.body.contains("root:"), "{}", page.body);
+    }
+    // As for root: no packet for it leaves the loopback.
+    let loopback = format!("[::1]:{}:80", user.port(1));
+    let refused = user.rctr(["run", "--rm", "-p", &loopback, "busybox", "true"]);
+    refused.exits(125).stderr_has("::1");
 }
 
 #[test]
@@ -384,6 +470,7 @@ fn limits_that_nobody_delegated_are_told() {
         "true",
     ]);
     out.ok().stderr_has("memory limit");
+    out.stderr_has("loginctl enable-linger");
     user.rctr([
         "run",
         "--rm",

@@ -216,3 +216,32 @@ fn a_pull_shows_a_bar_for_each_layer() {
         .collect();
     assert_eq!(layers.len(), 2, "{shown:?}");
 }
+
+#[test]
+fn a_terminal_that_its_container_closes_for_a_while_is_heard_again() {
+    let env = prepared();
+    let script = "exec 0<&- 1>&- 2>&-; while true; do sleep 1; done";
+    env.run_detached([
+        "-t",
+        "--name",
+        "quiet",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ]);
+    let pid = env.rctr(["inspect", "--format", "{{.State.Pid}}", "quiet"]);
+    let streams = format!("/proc/{}/fd", pid.ok().stdout());
+    wait_for("it to close its streams", || {
+        !rctr_tests::entries(streams.as_ref())
+            .iter()
+            .any(|fd| fd == "1")
+    });
+    // As an init does that has something to say: much more than the terminal keeps for nobody.
+    let say = "for i in $(seq 2000); do echo again $i; done > /dev/console";
+    env.rctr(["exec", "quiet", "sh", "-c", say]).ok();
+    env.wait_log("quiet", "again 2000");
+    env.rctr(["rm", "-f", "quiet"]).ok();
+}

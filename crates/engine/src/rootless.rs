@@ -179,6 +179,15 @@ pub(crate) fn first_port() -> u16 {
         .unwrap_or(1024)
 }
 
+/// What takes it to have limits, if this is a user who has none.
+pub(crate) fn undelegated() -> Option<&'static str> {
+    let none = rootless::session()?.delegated_cgroup().is_none();
+    none.then_some(
+        "Limits of a user's containers need cgroup v2 and a systemd of the user's own, which `loginctl enable-linger USER`, \
+         as root, starts.",
+    )
+}
+
 /// The hierarchies whose limits can be kept: for a user, only what was delegated.
 pub(crate) fn controlled(hierarchies: Option<&Hierarchies>) -> Option<Hierarchies> {
     match rootless::session() {

@@ -24,10 +24,7 @@ fn any_address_is_reachable_from_everywhere() {
             let outside = Outside::connect();
             serve(&outside.netns);
             let bridge = bridge();
-            ensure_bridge(&bridge).unwrap();
-            let one = Container::start(&bridge, 1);
-            let two = Container::start(&bridge, 2);
-            one.serve();
+            let (one, two) = pair(&bridge);
             let port = one.published(ANY, 8080);
             let _held = reserve(ANY, 8080, Protocol::Tcp).unwrap();
             let _ = publish(&bridge, &[port]).unwrap();
@@ -49,14 +46,7 @@ fn any_address_is_reachable_from_everywhere() {
                 "from outside, with the caller's address kept"
             );
             for address in [gateway, Outside::HOST] {
-                assert!(
-                    two.fetch(address, 8080).is_some(),
-                    "from a neighbour to {address}"
-                );
-                assert!(
-                    one.fetch(address, 8080).is_some(),
-                    "from itself to {address}"
-                );
+                assert_inside(&one, &two, address);
             }
             // Only what is addressed to this host: a container's own business with others is not touched.
             assert_eq!(two.fetch(Outside::IP, 8080), None);
@@ -76,10 +66,7 @@ fn one_address_is_only_that_address() {
     on_private_host(|| {
         let outside = Outside::connect();
         let bridge = bridge();
-        ensure_bridge(&bridge).unwrap();
-        let one = Container::start(&bridge, 1);
-        let two = Container::start(&bridge, 2);
-        one.serve();
+        let (one, two) = pair(&bridge);
         let _ = publish(&bridge, &[one.published(Outside::HOST, 8080)]).unwrap();
         assert!(outside.fetch(Outside::HOST, 8080).is_some());
         assert!(fetch(Outside::HOST, 8080).is_some());
@@ -95,9 +82,7 @@ fn loopback_stays_on_the_host() {
     on_private_host(|| {
         let outside = Outside::connect();
         let bridge = bridge();
-        ensure_bridge(&bridge).unwrap();
-        let one = Container::start(&bridge, 1);
-        one.serve();
+        let one = serving(&bridge);
         let _ = publish(&bridge, &[one.published(LOCALHOST, 8080)]).unwrap();
         // A service of the host that trusts whoever can reach 127.0.0.1.
         let private = TcpListener::bind((LOCALHOST, 9090)).unwrap();
@@ -187,10 +172,7 @@ fn ipv6_ports_work_as_well() {
             set_br_netfilter(br_netfilter);
             let outside = Outside::connect();
             let bridge = bridge_v6();
-            ensure_bridge(&bridge).unwrap();
-            let one = Container::start(&bridge, 1);
-            let two = Container::start(&bridge, 2);
-            one.serve();
+            let (one, two) = pair(&bridge);
             let _held = reserve(ANY_V6, 8080, Protocol::Tcp).unwrap();
             let gateway = bridge.gateway_v6().unwrap().into();
             let _ = publish(
@@ -205,14 +187,7 @@ fn ipv6_ports_work_as_well() {
             assert_eq!(outside.fetch(Outside::HOST_V6, 8081), Some(Outside::IP_V6));
             assert!(fetch(Outside::HOST_V6, 8080).is_some());
             for address in [gateway, Outside::HOST_V6] {
-                assert!(
-                    two.fetch(address, 8080).is_some(),
-                    "from a neighbour to {address}"
-                );
-                assert!(
-                    one.fetch(address, 8080).is_some(),
-                    "from itself to {address}"
-                );
+                assert_inside(&one, &two, address);
             }
             assert_eq!(two.fetch(gateway, 8081), None);
             assert_eq!(outside.fetch(one.ip_v6(), 80), None);
@@ -287,9 +262,7 @@ fn ports_without_a_bridge_are_refused() {
 fn a_thousand_ports_are_quick() {
     on_private_host(|| {
         let bridge = bridge();
-        ensure_bridge(&bridge).unwrap();
-        let one = Container::start(&bridge, 1);
-        one.serve();
+        let one = serving(&bridge);
         let started = Instant::now();
         let _ = publish(&bridge, &[one.published(ANY, 7000)]).unwrap();
         println!("publish one port: {:?}", started.elapsed());

@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(
     name = "rctr-oci",
-    version = concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.2.1"),
+    // Who looks for a runtime's version looks for this word.
+    version = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.2.1"),
     about = "Runs containers from OCI bundles",
     disable_help_subcommand = false
 )]

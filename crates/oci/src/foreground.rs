@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use rctr_runtime::WindowSize;
+use rctr_runtime::{WindowSize, terminal_peer};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 /// What is left behind by a container without a PID namespace of its own comes to us, not to the caller's caller.
@@ -33,6 +33,8 @@ pub fn window_size() -> WindowSize {
 pub struct Foreground {
     pid: i32,
     terminal: Option<File>,
+    /// Its other side: the container may close its own and open it again.
+    peer: Option<OwnedFd>,
     signals: Option<SignalFd>,
     restore: Option<Restore>,
 }
@@ -62,6 +64,9 @@ impl Foreground {
         });
         Self {
             pid,
+            peer: terminal
+                .as_ref()
+                .and_then(|t| terminal_peer(t.as_fd()).ok()),
             terminal: terminal.map(File::from),
             signals: signals.ok(),
             restore,
@@ -75,7 +80,7 @@ impl Foreground {
             if let Some(code) = self.reap() {
                 break code;
             }
-            let [signals, terminal, stdin] = self.poll(stdin_open);
+            let [signals, terminal, stdin] = self.poll(stdin_open, PollTimeout::NONE);
             if terminal {
                 self.show();
             }
@@ -86,14 +91,16 @@ impl Foreground {
                 self.pass_on();
             }
         };
-        while self.terminal.is_some() && self.poll(false)[1] {
+        // Now its last user's end is its own, and only what has been written already counts.
+        drop(self.peer.take());
+        while self.terminal.is_some() && self.poll(false, PollTimeout::from(50u8))[1] {
             self.show();
         }
         drop(self.restore.take());
         code
     }
 
-    fn poll(&self, stdin_open: bool) -> [bool; 3] {
+    fn poll(&self, stdin_open: bool, timeout: PollTimeout) -> [bool; 3] {
         let stdin = std::io::stdin();
         let mut sources: Vec<(usize, BorrowedFd<'_>)> = Vec::new();
         if let Some(signals) = &self.signals {
@@ -109,12 +116,6 @@ impl Foreground {
             .iter()
             .map(|(_, fd)| PollFd::new(*fd, PollFlags::POLLIN))
             .collect();
-        // After the end only what has been written already counts.
-        let timeout = if stdin_open || self.terminal.is_none() {
-            PollTimeout::NONE
-        } else {
-            PollTimeout::from(50u8)
-        };
         let mut ready = [false; 3];
         if poll(&mut fds, timeout).is_ok() {
             for ((index, _), fd) in sources.iter().zip(&fds) {

@@ -33,6 +33,11 @@ impl Log {
         self.write("error", &failure.to_string(), true);
     }
 
+    /// An error that standard error has been told of.
+    pub fn note(&self, message: &str) {
+        self.write("error", message, false);
+    }
+
     pub fn warnings<'a>(&self, warnings: impl IntoIterator<Item = &'a String>) {
         for warning in warnings {
             self.write("warning", warning, self.file.is_none());

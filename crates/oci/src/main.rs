@@ -11,9 +11,9 @@ mod protect;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 
-use self::cli::{Cli, Command};
+use self::cli::{Cli, Command, Global};
 use self::failure::Failure;
 use self::log::Log;
 
@@ -26,7 +26,10 @@ fn main() -> ExitCode {
         let code = order.map_or(125, rctr_runtime::oci::hooks_main);
         return ExitCode::from(code as u8);
     }
-    let mut cli = Cli::parse();
+    let mut cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return answer(&error),
+    };
     // The working directory changes on some ways.
     let root = cli.global.root.as_deref().map(std::path::absolute);
     cli.global.root = root.transpose().ok().flatten();
@@ -44,6 +47,22 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+/// Help, or what is wrong with the words of a command: 1 as with runc, whose callers look into the log.
+fn answer(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    let words = Cli::command().ignore_errors(true).try_get_matches();
+    let global = words.and_then(|words| Global::from_arg_matches(&words));
+    if let Some(Ok(log)) = global.ok().map(|global| Log::open(&global)) {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        log.note(first.trim_start_matches("error: "));
+    }
+    ExitCode::from(1)
 }
 
 fn run(cli: &Cli, log: &Log) -> Result<u8, Failure> {

@@ -1,6 +1,7 @@
 //! Talking to a running container's monitor.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -333,6 +334,21 @@ pub(crate) fn set_window_size(pty: BorrowedFd<'_>, size: WindowSize) -> Result<(
     // SAFETY: TIOCSWINSZ reads one winsize, which lives until the call returns.
     match unsafe { libc::ioctl(pty.as_raw_fd(), libc::TIOCSWINSZ, &size) } {
         0 => Ok(()),
-        _ => Err(Error::system("TIOCSWINSZ", std::io::Error::last_os_error())),
+        _ => Err(Error::system("TIOCSWINSZ", io::Error::last_os_error())),
+    }
+}
+
+/// The other side of a terminal whose master side this is. While it is open the terminal goes on when nobody in the
+/// container has it open: whoever opens it again is heard.
+///
+/// # Errors
+/// [`Error::System`]; kernels before 4.13 cannot do it.
+pub fn terminal_peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: takes integers, and gives a new descriptor.
+    match unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) } {
+        -1 => Err(Error::system("TIOCGPTPEER", io::Error::last_os_error())),
+        // SAFETY: the kernel has just made it for us.
+        fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
     }
 }

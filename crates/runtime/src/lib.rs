@@ -31,7 +31,7 @@ mod state;
 
 pub use attach::{AttachEvent, AttachStream};
 pub use cgroup::{await_release, clean_up_dead};
-pub use client::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WaitHandle};
+pub use client::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WaitHandle, terminal_peer};
 pub use environment::variable;
 pub use error::{Error, Result, StartError};
 pub use health::{Health, HealthCheck, HealthStatus, KEPT_OUTPUT, KEPT_PROBES, Probe, health};

@@ -12,7 +12,7 @@ use oci_spec::runtime::{
 };
 use rctr_runtime::namespaces::{IdMap, IdMappings, PinRequest};
 use rctr_runtime::{ExecRequest, ExecStdio, MonitorClient, Rootfs, WindowSize};
-use support::pod::{Pod, oci};
+use support::pod::Pod;
 use support::{Bundle, process, reap};
 
 const ROOT: u32 = 200_000;
@@ -131,7 +131,7 @@ fn volumes_show_the_owners_they_have_on_the_disk_if_they_are_mapped() {
     );
     bundle.bind(volume.path(), "/plain", &["rbind", "rw"]);
     bundle.bind(volume.path(), "/v", &["rbind", "rw"]);
-    bundle.map_last_mount(&oci(&mappings().uids));
+    bundle.map_last_mount(&IdMap::listed(&mappings().uids));
     let (out, err, code) = bundle.run();
     assert_eq!(out, "0:0\n33:44\n65534:65534\ndenied\n", "{err}");
     assert_eq!(code, 0);
@@ -140,7 +140,7 @@ fn volumes_show_the_owners_they_have_on_the_disk_if_they_are_mapped() {
     // With mappings of its own.
     let mut bundle = shell(&pod, "stat -c %u:%g /v/other");
     bundle.bind(volume.path(), "/v", &["rbind", "rw", "idmap"]);
-    bundle.map_last_mount(&oci(&[IdMap {
+    bundle.map_last_mount(&IdMap::listed(&[IdMap {
         container: 30,
         host: ROOT,
         length: 100,
@@ -180,8 +180,8 @@ fn a_container_can_have_a_user_namespace_of_its_own() {
     bundle.own(LinuxNamespaceType::User);
     bundle.linux(|linux| {
         linux
-            .set_uid_mappings(Some(oci(&mappings().uids)))
-            .set_gid_mappings(Some(oci(&mappings().gids)));
+            .set_uid_mappings(Some(IdMap::listed(&mappings().uids)))
+            .set_gid_mappings(Some(IdMap::listed(&mappings().gids)));
     });
     let out = succeeds(&bundle);
     assert!(out.contains("200000"), "{out}");

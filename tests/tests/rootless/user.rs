@@ -20,6 +20,8 @@ pub const IDS: u32 = 65_536;
 pub struct View {
     /// Programs that are not installed.
     pub without: &'static [&'static str],
+    /// Programs that have lost what lets them do their work.
+    pub powerless: &'static [&'static str],
     /// Whether users may open /dev/net/tun.
     pub no_tunnel: bool,
 }
@@ -56,17 +58,8 @@ impl User {
         let uid = String::from_utf8(tool("id", &["-u", &name])).unwrap();
         let uid = uid.trim().parse().unwrap();
         // useradd has given it some, perhaps.
-        for file in ["/etc/subuid", "/etc/subgid"] {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            let others = text
-                .lines()
-                .filter(|line| !line.starts_with(&format!("{name}:")));
-            let mut text: String = others.map(|line| format!("{line}\n")).collect();
-            if with_ids {
-                text += &format!("{name}:{}:{IDS}\n", first_id(number));
-            }
-            fs::write(file, text).unwrap();
-        }
+        let line = format!("{name}:{}:{IDS}", first_id(number));
+        write_ranges(&name, if with_ids { &line } else { "" });
         let dir = tempfile::Builder::new()
             .prefix("rctr-user-")
             .tempdir()
@@ -89,6 +82,16 @@ impl User {
         let config = format!("[registry.\"docker.io\"]\nmirrors = [\"{}\"]\n", registry());
         fs::write(user.path("home/.config/rctr/config.toml"), config).unwrap();
         user
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Gives the user other subordinate ids, by this line of /etc/subuid and /etc/subgid.
+    pub fn set_ranges(&self, line: &str) {
+        let _accounts = accounts();
+        write_ranges(&self.name, line);
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -148,6 +151,13 @@ impl User {
                 "for f in $(which -a {program}); do mount --bind /dev/null $(readlink -f $f); done; "
             );
         }
+        for program in view.powerless {
+            let copy = self.path(program);
+            script += &format!(
+                "f=$(readlink -f $(which {program})); cp $f {copy}; chmod 755 {copy}; mount --bind {copy} $f; ",
+                copy = copy.display(),
+            );
+        }
         script += &format!(
             "cd {home}; exec setpriv --reuid {uid} --regid {uid} --init-groups env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin \
              HOME={home} USER={name} XDG_RUNTIME_DIR={runtime} {bin}/rctr \"$@\"",
@@ -200,6 +210,20 @@ fn first_id(number: u8) -> u32 {
 fn accounts() -> Flock<File> {
     let file = File::create("/run/rctr-tests/accounts").unwrap();
     Flock::lock(file, FlockArg::LockExclusive).unwrap()
+}
+
+/// To be called while nobody else does.
+fn write_ranges(name: &str, line: &str) {
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let others = text.lines().filter(|other| {
+            let own = other.split_once(':').is_some_and(|(user, _)| user == name);
+            !own && !other.is_empty()
+        });
+        let own = Some(line).filter(|line| !line.is_empty());
+        let lines = others.chain(own).map(|line| format!("{line}\n"));
+        fs::write(file, lines.collect::<String>()).unwrap();
+    }
 }
 
 fn remove(name: &str) {

@@ -7,6 +7,7 @@ use oci_spec::runtime::{
     Linux, LinuxBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
 };
 use rctr_runtime::defaults;
+use rctr_runtime::namespaces::IdMap;
 use rctr_runtime::rootless::in_initial_namespace;
 
 use super::{SpecError, SpecInput, devices, resources};
@@ -53,8 +54,8 @@ pub(super) fn build(input: &SpecInput, warnings: &mut Vec<String>) -> Result<Lin
         resources.set_devices(Some(all));
     }
     if let Some(mappings) = options.isolation.userns.mappings() {
-        linux.set_uid_mappings(Some(super::pod::id_mappings(&mappings.uids)?));
-        linux.set_gid_mappings(Some(super::pod::id_mappings(&mappings.gids)?));
+        linux.set_uid_mappings(Some(IdMap::listed(&mappings.uids)));
+        linux.set_gid_mappings(Some(IdMap::listed(&mappings.gids)));
     }
     // The monitor loads a compiled filter of its own choice: see `SpecOutput::seccomp`.
     linux.set_seccomp(None);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use oci_spec::runtime::{Mount, MountBuilder};
 use rctr_runtime::defaults;
+use rctr_runtime::namespaces::IdMap;
 use rctr_runtime::rootless::in_initial_namespace;
 
 use super::{SpecError, SpecInput, devices};
@@ -78,8 +79,8 @@ pub(super) fn build(input: &SpecInput) -> Result<Vec<Mount>, SpecError> {
     }
     if let Some(mappings) = options.isolation.userns.mappings() {
         for mount in own.iter_mut().filter(|m| is_own_bind(m)) {
-            mount.set_uid_mappings(Some(super::pod::id_mappings(&mappings.uids)?));
-            mount.set_gid_mappings(Some(super::pod::id_mappings(&mappings.gids)?));
+            mount.set_uid_mappings(Some(IdMap::listed(&mappings.uids)));
+            mount.set_gid_mappings(Some(IdMap::listed(&mappings.gids)));
         }
     }
     if !in_initial_namespace() {

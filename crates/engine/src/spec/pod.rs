@@ -4,8 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
-    Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceBuilder,
-    LinuxNamespaceType, Mount, MountBuilder, Spec,
+    Linux, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, Mount, MountBuilder, Spec,
 };
 
 use super::{SpecError, SpecInput, caps, devices, mounts};
@@ -59,8 +58,8 @@ pub(super) fn adjust(
             }
         }
         if let Some(maps) = &in_pod.pod.options.user {
-            linux.set_uid_mappings(Some(id_mappings(&maps.uids)?));
-            linux.set_gid_mappings(Some(id_mappings(&maps.gids)?));
+            linux.set_uid_mappings(Some(IdMap::listed(&maps.uids)));
+            linux.set_gid_mappings(Some(IdMap::listed(&maps.gids)));
         }
         pass_devices(linux, in_pod)?;
     }
@@ -179,22 +178,11 @@ fn kubelets(mount: &InPodMount) -> Result<Mount, SpecError> {
             .typ("bind")
             .source(&mount.source)
             .options(words(&options))
-            .uid_mappings(id_mappings(&mappings.uids)?)
-            .gid_mappings(id_mappings(&mappings.gids)?)
+            .uid_mappings(IdMap::listed(&mappings.uids))
+            .gid_mappings(IdMap::listed(&mappings.gids))
             .build()?;
     }
     Ok(built)
-}
-
-pub(super) fn id_mappings(maps: &[IdMap]) -> Result<Vec<LinuxIdMapping>, SpecError> {
-    let map = |map: &IdMap| {
-        LinuxIdMappingBuilder::default()
-            .container_id(map.container)
-            .host_id(map.host)
-            .size(map.length)
-            .build()
-    };
-    Ok(maps.iter().map(map).collect::<Result<_, _>>()?)
 }
 
 fn words(words: &[&str]) -> Vec<String> {

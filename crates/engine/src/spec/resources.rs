@@ -10,6 +10,7 @@ use oci_spec::runtime::{
 use super::{HostFacts, SpecError, SpecInput, block_io, devices};
 use crate::model::Container;
 use crate::options::Resources;
+use crate::rootless;
 
 const CPU_PERIOD: u64 = 100_000;
 
@@ -19,7 +20,12 @@ pub(super) fn build(
 ) -> Result<LinuxResources, SpecError> {
     let container = input.container;
     let wanted = &container.options.resources;
-    let mut resources = limits(wanted, Swap::of(container), input.facts, warnings)?;
+    let mut discarded = Vec::new();
+    let mut resources = limits(wanted, Swap::of(container), input.facts, &mut discarded)?;
+    if !discarded.is_empty() {
+        discarded.extend(rootless::undelegated().map(str::to_owned));
+    }
+    warnings.append(&mut discarded);
     resources.set_devices(Some(devices::rules(container.options.privileged)?));
     Ok(resources)
 }

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use nix::sched::{CloneFlags, setns};
-use rctr_network::{BridgeConfig, Endpoint, Protocol, PublishedPort, connect, mac_for, new_netns};
+use rctr_network::{
+    BridgeConfig, Endpoint, Protocol, PublishedPort, connect, ensure_bridge, mac_for, new_netns,
+};
 
 /// How long an answer may take: less than a second, after which lost packets are sent again.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -127,6 +129,31 @@ impl Container {
             protocol: Protocol::Tcp,
         }
     }
+}
+
+/// A new bridge with one container, which serves.
+pub fn serving(bridge: &BridgeConfig) -> Container {
+    ensure_bridge(bridge).unwrap();
+    let one = Container::start(bridge, 1);
+    one.serve();
+    one
+}
+
+/// The same, and a neighbour.
+pub fn pair(bridge: &BridgeConfig) -> (Container, Container) {
+    (serving(bridge), Container::start(bridge, 2))
+}
+
+/// Port 8080 of an address leads a neighbour, and the container itself, to the container.
+pub fn assert_inside(one: &Container, two: &Container, address: IpAddr) {
+    let from = |who: &Container, name: &str| {
+        assert!(
+            who.fetch(address, 8080).is_some(),
+            "from {name} to {address}"
+        );
+    };
+    from(two, "a neighbour");
+    from(one, "itself");
 }
 
 pub fn endpoint(bridge: &BridgeConfig, n: u8) -> Endpoint {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rctr_runtime::cgroup::CgroupDriver;
 use rctr_runtime::oci::{self, Stdio};
 
-use super::{load, occupy_standard_streams, preserved, root, send_pidfd, write_pid};
+use super::{load, preserved, root, send_pidfd, settle, write_pid};
 use crate::cli::{Create, Global, Run};
 use crate::failure::Failure;
 use crate::foreground::{self, Foreground};
@@ -67,7 +67,7 @@ fn make(
     log: &Log,
     in_foreground: bool,
 ) -> Result<oci::Made, Failure> {
-    occupy_standard_streams();
+    settle();
     let (preserve_fds, env) = preserved(args.preserve_fds)?;
     let stdio = match &args.console_socket {
         Some(socket) if in_foreground => {

@@ -7,7 +7,7 @@ use oci_spec::runtime::{Capability, LinuxCapabilities, Process, User};
 use rctr_runtime::oci::{self, Stdio};
 
 use super::create::absolute;
-use super::{load, occupy_standard_streams, preserved, send_pidfd, write_pid};
+use super::{load, preserved, send_pidfd, settle, write_pid};
 use crate::cli::{Exec, Global};
 use crate::failure::Failure;
 use crate::foreground::{self, Foreground};
@@ -19,7 +19,7 @@ pub fn exec(global: &Global, args: &Exec, log: &Log) -> Result<u8, Failure> {
     if !args.detach && !args.no_subreaper {
         foreground::become_subreaper();
     }
-    occupy_standard_streams();
+    settle();
     let container = load(global, &args.id.id)?;
     let (preserve_fds, listen) = preserved(args.preserve_fds)?;
     let mut process = match &args.process {
@@ -73,12 +73,20 @@ pub fn exec(global: &Global, args: &Exec, log: &Log) -> Result<u8, Failure> {
     });
     let made = made.map_err(Failure::Exec)?;
     log.warnings(&made.warnings);
-    if let Some(path) = &args.pid_file {
-        write_pid(path, made.pid)?;
-    }
-    if let Some(socket) = &args.pidfd_socket {
-        send_pidfd(socket, made.pid)?;
-    }
+    let told = || -> Result<(), Failure> {
+        if let Some(path) = &args.pid_file {
+            write_pid(path, made.pid)?;
+        }
+        match &args.pidfd_socket {
+            Some(socket) => send_pidfd(socket, made.pid),
+            None => Ok(()),
+        }
+    };
+    told().inspect_err(|_| {
+        // Nobody would know of it.
+        // SAFETY: takes integers; it is our child and not yet reaped.
+        unsafe { libc::kill(made.pid, libc::SIGKILL) };
+    })?;
     let foreground = Foreground::new(made.pid, made.terminal);
     match args.detach {
         true => Ok(0),

@@ -29,8 +29,8 @@ fn signal(text: &str) -> Option<i32> {
         "RTMIN" => first,
         "RTMAX" => last,
         _ => match (real_time("RTMIN+"), real_time("RTMAX-")) {
-            (Some(offset), _) => first + offset,
-            (_, Some(offset)) => last - offset,
+            (Some(offset), _) => first.checked_add(offset)?,
+            (_, Some(offset)) => last.checked_sub(offset)?,
             _ => return Some(format!("SIG{name}").parse::<Signal>().ok()? as i32),
         },
     };
@@ -69,7 +69,16 @@ mod tests {
         assert_eq!(signal("sigterm"), Some(15));
         assert_eq!(signal("SIGRTMIN+3"), Some(37));
         assert_eq!(signal("RTMAX"), Some(64));
-        for bad in ["0", "65", "-1", "SIGNOSUCH", "RTMIN+99", ""] {
+        for bad in [
+            "0",
+            "65",
+            "-1",
+            "SIGNOSUCH",
+            "RTMIN+99",
+            "RTMIN+2147483647",
+            "RTMAX--2147483648",
+            "",
+        ] {
             assert_eq!(signal(bad), None, "{bad}");
         }
     }

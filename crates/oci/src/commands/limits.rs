@@ -18,16 +18,18 @@ pub fn events(global: &Global, args: &Events) -> Result<u8, Failure> {
     let interval = duration(&args.interval).filter(|d| !d.is_zero());
     let interval = interval
         .ok_or_else(|| Failure::Usage("duration interval must be greater than 0".to_owned()))?;
-    let show = |stats: &Stats| {
-        let line = json!({"type": "stats", "id": args.id.id, "data": data(stats)});
-        let written = writeln!(std::io::stdout(), "{line}");
+    let tell = |event: Value| {
+        let written = writeln!(std::io::stdout(), "{event}");
         written.map_err(Failure::file("write", Path::new("standard output")))
     };
-    show(&container.stats()?)?;
+    let show =
+        |stats: &Stats| tell(json!({"type": "stats", "id": args.id.id, "data": data(stats)}));
+    let stats = container.stats()?;
+    show(&stats)?;
     if args.stats {
         return Ok(0);
     }
-    let mut kills = 0;
+    let mut kills = stats.oom_kills;
     loop {
         std::thread::sleep(interval);
         // Its end is no error of ours.
@@ -36,7 +38,7 @@ pub fn events(global: &Global, args: &Events) -> Result<u8, Failure> {
         };
         if stats.oom_kills > kills {
             kills = stats.oom_kills;
-            println!("{}", json!({"type": "oom", "id": args.id.id}));
+            tell(json!({"type": "oom", "id": args.id.id}))?;
         }
         show(&stats)?;
     }

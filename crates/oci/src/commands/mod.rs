@@ -41,8 +41,10 @@ pub fn write_pid(path: &Path, pid: i32) -> Result<(), Failure> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}"));
     let write = || -> std::io::Result<()> {
+        // One that is there is another's, or of a run that was killed: nothing is written through it.
+        let _ = fs::remove_file(&temporary);
         let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o644);
+        options.write(true).create_new(true).mode(0o644);
         options
             .open(&temporary)?
             .write_all(pid.to_string().as_bytes())?;
@@ -71,12 +73,14 @@ pub fn send_pidfd(socket: &Path, pid: i32) -> Result<(), Failure> {
 
 /// Descriptors from 3 on that a program is to have, those of socket activation among them.
 pub fn preserved(asked: u32) -> Result<(u32, Vec<String>), Failure> {
-    let listen = std::env::var("LISTEN_FDS").ok();
-    let listen: u32 = listen.and_then(|text| text.parse().ok()).unwrap_or(0);
-    let all = asked + listen;
-    for fd in 3..3 + all {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    // What was passed on to another process, one that has started us, lies where it lies.
+    let ours = number("LISTEN_PID").is_none_or(|pid| pid == std::process::id());
+    let listen = number("LISTEN_FDS").filter(|_| ours).unwrap_or(0);
+    let all = asked.saturating_add(listen);
+    for fd in (3..=i32::MAX).take(all as usize) {
         // SAFETY: asks about a number.
-        if unsafe { libc::fcntl(fd as i32, libc::F_GETFD) } < 0 {
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
             return Err(Failure::Usage(format!(
                 "descriptor {fd} is to be preserved and not open"
             )));
@@ -89,8 +93,15 @@ pub fn preserved(asked: u32) -> Result<(u32, Vec<String>), Failure> {
     Ok((all, env))
 }
 
+/// Makes a container independent of how its maker was started.
+pub fn settle() {
+    occupy_standard_streams();
+    // Mount points are for all users, and the program starts with it unless it asks for another.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+}
+
 /// Opens standard streams that are closed, so that nothing else comes to lie there.
-pub fn occupy_standard_streams() {
+fn occupy_standard_streams() {
     for fd in 0..3 {
         // SAFETY: asks about a number.
         if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0

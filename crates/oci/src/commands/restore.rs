@@ -1,10 +1,11 @@
 //! `checkpoint`, `restore`: CRIU's work.
 
+use oci_spec::runtime::LinuxNamespaceType;
 use rctr_runtime::checkpoint::{CgroupsMode, Settings};
 use rctr_runtime::oci::{self, Stdio};
 
 use super::create::{absolute, driver, stay, wants_terminal};
-use super::{load, occupy_standard_streams, root, write_pid};
+use super::{load, root, settle, write_pid};
 use crate::cli::{self, Checkpoint, Global, Images, Restore};
 use crate::failure::Failure;
 use crate::foreground::{self, Foreground};
@@ -20,6 +21,16 @@ pub fn checkpoint(global: &Global, args: &Checkpoint, log: &Log) -> Result<u8, F
         refuse(given, what)?;
     }
     let container = load(global, &args.id.id)?;
+    let spec = container.spec()?;
+    let linux = spec.linux().as_ref();
+    let mut namespaces = linux
+        .and_then(|l| l.namespaces().as_ref())
+        .into_iter()
+        .flatten();
+    refuse(
+        namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::User),
+        "a checkpoint of a container in a user namespace is not supported: it could not be restored",
+    )?;
     let mut settings = settings(global, &args.images)?;
     settings.tcp_skip_in_flight = args.tcp_skip_in_flight;
     settings.link_remap = args.link_remap;
@@ -37,7 +48,7 @@ pub fn restore(global: &Global, args: &Restore, log: &Log) -> Result<u8, Failure
         "--lsm-profile and --lsm-mount-context are not supported",
     )?;
     let settings = settings(global, &args.images)?;
-    occupy_standard_streams();
+    settle();
     if !args.detach && !args.no_subreaper {
         foreground::become_subreaper();
     }

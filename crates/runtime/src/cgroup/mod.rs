@@ -153,6 +153,25 @@ impl Cgroup {
             .map(|mount| mount.join(&self.path))
     }
 
+    /// Who makes it.
+    pub(crate) fn driver(&self) -> CgroupDriver {
+        self.driver
+    }
+
+    /// The cgroup below it that a process of the container's is in, if it has been divided: one that has given its
+    /// controllers on takes no process itself. A container's own systemd does that.
+    pub(crate) fn division_of(&self, pid: i32) -> Option<String> {
+        let Hierarchies::V2 { root } = &self.hierarchies else {
+            return None;
+        };
+        let given = fs::read_to_string(root.join(&self.path).join("cgroup.subtree_control"));
+        given.ok().filter(|given| !given.trim().is_empty())?;
+        let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        let below = Path::new(own).strip_prefix(&self.path).ok()?.to_str()?;
+        (!below.is_empty()).then(|| below.to_owned())
+    }
+
     /// Whether this is a v2 cgroup.
     pub fn is_v2(&self) -> bool {
         matches!(self.hierarchies, Hierarchies::V2 { .. })

@@ -6,7 +6,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
@@ -213,15 +213,13 @@ impl Orders {
 /// What is executed as a hook of libcontainer's, with the descriptor that says what to do; gives the exit code.
 pub fn main(order: RawFd) -> i32 {
     // SAFETY: libcontainer's caller put this descriptor there for us, and this is the only place that takes it.
-    let file = unsafe { File::from_raw_fd(order) };
-    let mut json = vec![0; 1 << 20];
-    let order: Order = match file
-        .read_at(&mut json, 0)
-        .map_err(serde_json::Error::io)
-        .and_then(|length| serde_json::from_slice(&json[..length]))
-    {
-        Ok(order) => order,
-        Err(_) => return 125,
+    let mut file = unsafe { File::from_raw_fd(order) };
+    // Its position is that of whoever wrote it.
+    let mut json = Vec::new();
+    let read = file.rewind().and_then(|()| file.read_to_end(&mut json));
+    let order: Order = match read.map(|_| serde_json::from_slice(&json)) {
+        Ok(Ok(order)) => order,
+        _ => return 125,
     };
     // SAFETY: as above.
     let mut errors = unsafe { File::from_raw_fd(order.errors) };

@@ -22,7 +22,7 @@ use super::hooks::Round;
 use super::mounts::Mounts;
 use super::process::{Alone, Circumstances, ExecReport, Fate, Joined, ProcessExecutor};
 use super::user::UserNamespace;
-use crate::cgroup::CgroupDriver;
+use crate::cgroup::{Cgroup, CgroupDriver};
 use crate::error::StartError;
 use crate::seccomp::Program;
 use crate::spec::WindowSize;
@@ -101,6 +101,8 @@ pub(super) struct Detached {
     pub no_pivot: bool,
     pub preserve_fds: u32,
     pub keyring: Option<CString>,
+    /// The container's network namespace is new.
+    pub loopback: bool,
     pub start_hooks: Option<Round>,
     /// Below the container's, for a further process.
     pub sub_cgroup: Option<String>,
@@ -109,7 +111,9 @@ pub(super) struct Detached {
 /// [`ContainerRuntime`] on libcontainer.
 pub(super) struct Libcontainer {
     state_dir: PathBuf,
-    cgroup: CgroupDriver,
+    cgroup: Cgroup,
+    /// The container's first process.
+    init: i32,
     seccomp: Option<Rc<Program>>,
     /// libcontainer puts a container into it, but not what is executed there later.
     user: Option<Joined>,
@@ -123,13 +127,14 @@ impl Libcontainer {
     /// For the container whose adapted bundle is in `state_dir`.
     pub(super) fn new(
         state_dir: &Path,
-        cgroup: CgroupDriver,
+        cgroup: &Cgroup,
         seccomp: Option<Program>,
         user: Option<Joined>,
     ) -> io::Result<Self> {
         Ok(Self {
             state_dir: state_dir.to_owned(),
-            cgroup,
+            cgroup: cgroup.clone(),
+            init: 0,
             seccomp: seccomp.map(Rc::new),
             user,
             errors: ErrorLog::install()?,
@@ -142,6 +147,12 @@ impl Libcontainer {
     /// For the container that is made: its init makes these.
     pub(super) fn mounting(mut self, mounts: Mounts) -> Self {
         self.mounts = Some(mounts);
+        self
+    }
+
+    /// For a container whose first process this is.
+    pub(super) fn running(mut self, init: i32) -> Self {
+        self.init = init;
         self
     }
 
@@ -173,6 +184,7 @@ impl Libcontainer {
         circumstances.fate = Fate::Alone(Box::new(Alone {
             preserve_fds: detached.preserve_fds,
             keyring: detached.keyring.take(),
+            loopback: detached.loopback,
             hooks: detached.start_hooks.take(),
         }));
         let report = match detached.fifo.take() {
@@ -240,13 +252,14 @@ impl ContainerRuntime for Libcontainer {
         let (builder, console) = with_stdio(builder, stdio, &self.state_dir)?;
         let container = builder
             .as_init(&self.state_dir)
-            .with_systemd(self.cgroup == CgroupDriver::Systemd)
+            .with_systemd(self.cgroup.driver() == CgroupDriver::Systemd)
             .with_detach(true)
             .with_no_pivot(detached.no_pivot)
             .build()
             .map_err(|e| report.so_far().unwrap_or_else(|| self.describe(&e)))?;
         let pid = container.pid().map_or(0, |pid| pid.as_raw());
         self.created = Some((container, report));
+        self.init = pid;
         Ok(NewProcess {
             pid,
             pty: console.map(Console::receive).transpose()?,
@@ -282,7 +295,11 @@ impl ContainerRuntime for Libcontainer {
             .as_tenant()
             .with_detach(true)
             .with_ignore_paused(true)
-            .with_sub_cgroup(detached.sub_cgroup)
+            .with_sub_cgroup(
+                detached
+                    .sub_cgroup
+                    .or_else(|| self.cgroup.division_of(self.init)),
+            )
             .with_process(Some(format!("/proc/self/fd/{}", description.as_raw_fd())))
             .build();
         self.remove_leftovers();

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
 use nix::fcntl::OFlag;
@@ -20,6 +21,7 @@ use super::runtime::{ContainerRuntime, Libcontainer, ProcessStdio};
 use super::supervise::{Checker, Container, Forward, Output};
 use super::user::UserNamespace;
 use crate::cgroup::{Cgroup, CgroupDriver, Hierarchies, OomWatch, attach_device_filter};
+use crate::client::terminal_peer;
 use crate::error::StartError;
 use crate::launch::{Handover, adopt};
 use crate::logs::{LogWriter, Stream};
@@ -85,7 +87,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     let cgroup = Cgroup::within(hierarchies.clone(), launch.cgroup, &cgroup_path);
     let cgroup = cgroup.map_err(cgroup_failed)?;
     let (adapted, mut runtime): (_, Box<dyn ContainerRuntime>) = match &launch.runtime {
-        None => built_in(launch, spec, &hierarchies, user.as_ref())?,
+        None => built_in(launch, spec, &cgroup, &hierarchies, user.as_ref())?,
         Some(program) => {
             let sources = foreign::take_sources(&spec)?;
             rootfs::enter_private_namespace()?;
@@ -106,6 +108,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         stdio.own(user);
     }
     let created = runtime.create(&adapted.process, stdio)?;
+    let unsettled = Unsettled(created.pid);
     let pods = pinned.close();
     if let Some(pty) = created.pty {
         streams = Streams::of_terminal(pty)?;
@@ -125,11 +128,12 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     );
     runtime.start()?;
     save_state(&state, launch)?;
+    std::mem::forget(unsettled);
     Ok(Container {
         pid: created.pid,
         started_at: state.started_at,
         started: Instant::now(),
-        own_pid_namespace: has_own_pid_namespace(&adapted.spec),
+        own_pid_namespace: has_own_namespace(&adapted.spec, LinuxNamespaceType::Pid),
         state_dir: launch.state_dir.clone(),
         stdin_once: launch.stdio.stdin_once && launch.stdio.terminal.is_none(),
         terminal: launch.stdio.terminal.is_some(),
@@ -139,6 +143,7 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         listener,
         outputs: streams.outputs,
         input: streams.input,
+        terminal_peer: streams.peer,
         log,
         forward,
         oom,
@@ -153,10 +158,24 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     })
 }
 
+/// A container's first process, which ends with this: where there are no cgroups nothing else of a start that fails
+/// would end it.
+struct Unsettled(i32);
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        if self.0 > 0 {
+            // SAFETY: takes integers; it is our child and not yet reaped.
+            unsafe { libc::kill(self.0, libc::SIGKILL) };
+        }
+    }
+}
+
 /// Makes the bundle for libcontainer.
 fn built_in(
     launch: &Launch,
     mut spec: Spec,
+    cgroup: &Cgroup,
     hierarchies: &Hierarchies,
     user: Option<&UserNamespace>,
 ) -> Result<(Adapted, Box<dyn ContainerRuntime>), StartError> {
@@ -166,7 +185,7 @@ fn built_in(
     let program = seccomp::program(&launch.seccomp, &adapted.process, &launch.seccomp_cache)?;
     let joined = user.map(UserNamespace::joined).transpose();
     let joined = joined.map_err(|e| monitor_failed("duplicate the user namespace", e))?;
-    let runtime = Libcontainer::new(&launch.state_dir, launch.cgroup, program, joined)
+    let runtime = Libcontainer::new(&launch.state_dir, cgroup, program, joined)
         .map_err(|e| monitor_failed("set up logging", e))?
         .mounting(mounts);
     Ok((adapted, Box::new(runtime)))
@@ -282,15 +301,13 @@ fn listen(launch: &Launch) -> Result<UnixListener, StartError> {
     listen().map_err(|e| monitor_failed("make the monitor's socket", e))
 }
 
-pub(super) fn has_own_pid_namespace(spec: &Spec) -> bool {
-    spec.linux()
-        .as_ref()
-        .and_then(|linux| linux.namespaces().as_ref())
-        .is_some_and(|namespaces| {
-            namespaces
-                .iter()
-                .any(|n| n.typ() == LinuxNamespaceType::Pid && n.path().is_none())
-        })
+/// Whether a container is made with a new namespace of a kind.
+pub(super) fn has_own_namespace(spec: &Spec, kind: LinuxNamespaceType) -> bool {
+    let linux = spec.linux().as_ref();
+    let namespaces = linux.and_then(|linux| linux.namespaces().as_ref());
+    let mut namespaces = namespaces.into_iter().flatten();
+    let is_new = |path: &Option<PathBuf>| path.as_ref().is_none_or(|p| p.as_os_str().is_empty());
+    namespaces.any(|n| n.typ() == kind && is_new(n.path()))
 }
 
 /// The monitor's ends of the container's streams.
@@ -298,6 +315,8 @@ pub(super) fn has_own_pid_namespace(spec: &Spec) -> bool {
 struct Streams {
     outputs: Vec<Output>,
     input: Option<Input>,
+    /// The other side of a terminal.
+    peer: Option<OwnedFd>,
 }
 
 impl Streams {
@@ -307,6 +326,8 @@ impl Streams {
             .map_err(|e| monitor_failed("duplicate the terminal", e))?;
         Ok(Self {
             outputs: vec![Output::new(output, Stream::Stdout)?],
+            // Where the kernel cannot give it the terminal ends with its last user.
+            peer: terminal_peer(pty.as_fd()).ok(),
             input: Some(Input::new(pty)),
         })
     }
@@ -323,7 +344,7 @@ fn make_stdio(config: StdioConfig) -> Result<(ProcessStdio, Streams), StartError
             Output::new(out_reader, Stream::Stdout)?,
             Output::new(error_reader, Stream::Stderr)?,
         ],
-        input: None,
+        ..Streams::default()
     };
     let mut stdin = None;
     if config.open_stdin {

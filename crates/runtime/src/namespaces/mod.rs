@@ -11,12 +11,13 @@ mod user;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder};
 use rustix::fs::{
     AtFlags, CWD, FlockOperation, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags,
 };
@@ -27,6 +28,7 @@ use self::user::Member;
 use crate::error::{Error, Result};
 
 pub use features::{Features, features};
+pub(crate) use sysctl::namespace_of;
 
 /// The name of the directory that all pods' directories are in, beside the containers' state directories.
 pub const DIRECTORY: &str = ".pods";
@@ -40,6 +42,21 @@ pub struct IdMap {
     pub host: u32,
     /// How many.
     pub length: u32,
+}
+
+impl IdMap {
+    /// Ranges as a specification lists them.
+    pub fn listed(maps: &[Self]) -> Vec<LinuxIdMapping> {
+        let one = |map: &Self| {
+            let builder = LinuxIdMappingBuilder::default()
+                .container_id(map.container)
+                .host_id(map.host)
+                .size(map.length);
+            // Every field has a default: there is nothing to fail at.
+            builder.build().unwrap_or_default()
+        };
+        maps.iter().map(one).collect()
+    }
 }
 
 /// What a user namespace makes of ids.
@@ -117,6 +134,26 @@ fn copy_here(path: &Path) -> rustix::io::Result<OwnedFd> {
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     rustix::mount::open_tree(&place, "", flags)
+}
+
+/// Makes the loopback device of the calling process's network namespace work: in a new one it does not.
+pub(crate) fn set_loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        None,
+    )?;
+    // SAFETY: an all-zero ifreq is valid; its name is shorter than it may be.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: reads one ifreq.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// The host's id for one inside.

@@ -1,5 +1,6 @@
 //! Kernel parameters that namespaces have of their own.
 
+use oci_spec::runtime::LinuxNamespaceType;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::PinRequest;
@@ -16,14 +17,10 @@ pub(super) struct Setting {
 pub(super) fn parse(request: &PinRequest<'_>) -> Result<Vec<Setting>> {
     let mut settings = Vec::new();
     for (name, value) in &request.sysctls {
-        let path = path(name);
-        let own = match path.split_once('/') {
-            Some(("net", _)) => request.net.is_some() || request.new_net,
-            Some(("kernel", "hostname" | "domainname")) => request.uts,
-            Some(("kernel", "sem")) => request.ipc,
-            Some(("kernel", rest)) if rest.starts_with("shm") => request.ipc,
-            Some(("kernel", rest)) if rest.starts_with("msg") => request.ipc,
-            Some(("fs", rest)) if rest.starts_with("mqueue/") => request.ipc,
+        let own = match namespace_of(name) {
+            Some(LinuxNamespaceType::Network) => request.net.is_some() || request.new_net,
+            Some(LinuxNamespaceType::Uts) => request.uts,
+            Some(LinuxNamespaceType::Ipc) => request.ipc,
             _ => false,
         };
         if !own {
@@ -31,11 +28,25 @@ pub(super) fn parse(request: &PinRequest<'_>) -> Result<Vec<Setting>> {
         }
         settings.push(Setting {
             name: name.clone(),
-            path,
+            path: path(name),
             value: value.clone(),
         });
     }
     Ok(settings)
+}
+
+/// The kind of namespace that has a parameter of its own; none for one of the whole host.
+pub(crate) fn namespace_of(name: &str) -> Option<LinuxNamespaceType> {
+    match path(name).split_once('/')? {
+        ("net", _) => Some(LinuxNamespaceType::Network),
+        ("kernel", "hostname" | "domainname") => Some(LinuxNamespaceType::Uts),
+        ("kernel", "sem") => Some(LinuxNamespaceType::Ipc),
+        ("kernel", rest) if rest.starts_with("shm") => Some(LinuxNamespaceType::Ipc),
+        ("kernel", rest) if rest.starts_with("msg") => Some(LinuxNamespaceType::Ipc),
+        ("fs", rest) if rest.starts_with("mqueue/") => Some(LinuxNamespaceType::Ipc),
+        ("user", _) => Some(LinuxNamespaceType::User),
+        _ => None,
+    }
 }
 
 /// As sysctl(8): the first separator of a name is the one; the other then stands for itself.

@@ -113,13 +113,13 @@ struct Ranges {
 
 impl Ranges {
     fn warning(&self, file: &str, name: &str) -> Option<String> {
-        let count: u32 = self.own.iter().map(|(_, length)| length).sum();
+        let count: u64 = self.own.iter().map(|(_, length)| u64::from(*length)).sum();
         if let Some(other) = &self.shared {
             return Some(format!(
                 "{file} gives {name} ids that {other} has too: containers of both can change each other's files"
             ));
         }
-        (count > 0 && count < USUAL - 1).then(|| {
+        (count > 0 && count < u64::from(USUAL - 1)).then(|| {
             format!(
                 "{file} gives {name} {count} ids: images with files of users above {count} cannot be unpacked"
             )

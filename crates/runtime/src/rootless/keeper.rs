@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork};
 use rustix::fs::{FlockOperation, flock};
@@ -18,7 +19,8 @@ use super::ids::Ids;
 use super::record::{LOCK, MAKING, Record};
 use super::{Result, lock, open_lock, place};
 use crate::monitor;
-use crate::state::ProcessId;
+use crate::namespaces::set_loopback_up;
+use crate::state::{ProcessId, State};
 
 /// The name under which the monitor's binary is the keeper.
 pub(crate) const NAME: &str = "rctr-keeper";
@@ -34,22 +36,87 @@ pub(super) fn start(state: &Path, program: &Path) -> Result<(Record, Vec<String>
         return Ok((record, Vec::new()));
     }
     // Of a keeper that was killed.
-    if let Some(helper) = Record::load(state)?.and_then(|record| record.helper) {
-        helper.end();
-    }
-    let ids = Ids::of_user()?;
-    let pid = spawn(state, program, &ids)?;
+    let last = Record::load(state)?;
+    let kept = last.as_ref().and_then(|last| Kept::find(state, last));
+    let namespaces = match (kept, last) {
+        (Some(kept), Some(last)) => Namespaces::Kept(kept, last),
+        (_, last) => {
+            if let Some(helper) = last.and_then(|last| last.helper) {
+                helper.end();
+            }
+            Namespaces::New(Ids::of_user()?)
+        }
+    };
+    let pid = spawn(state, program, &namespaces)?;
+    let inode = |name: &str| {
+        let path = PathBuf::from(format!("/proc/{pid}/ns/{name}"));
+        let found = std::fs::metadata(&path).map(|found| found.ino());
+        found.map_err(RootlessError::file("look at", &path))
+    };
+    let (single_id, helper, warnings) = match namespaces {
+        Namespaces::New(ids) => (ids.is_single(), None, ids.warnings),
+        Namespaces::Kept(_, last) => (last.single_id, last.helper, Vec::new()),
+    };
     let record = Record {
         uid: nix::unistd::geteuid().as_raw(),
         keeper: ProcessId::of(pid).map_err(RootlessError::keeper("look at it"))?,
-        single_id: ids.is_single(),
-        helper: None,
+        single_id,
+        helper,
+        inodes: (inode("user")?, inode("net")?),
     };
     record.save(state)?;
-    Ok((record, ids.warnings))
+    Ok((record, warnings))
 }
 
-fn spawn(state: &Path, program: &Path, ids: &Ids) -> Result<i32> {
+/// Which namespaces a keeper keeps.
+enum Namespaces {
+    /// New ones, with these ids.
+    New(Ids),
+    /// Those of one that was killed.
+    Kept(Kept, Record),
+}
+
+/// A user and a network namespace.
+struct Kept {
+    user: File,
+    network: File,
+}
+
+impl Kept {
+    /// Those of a keeper that was killed, if there is still a container whose monitor has them open.
+    fn find(state: &Path, last: &Record) -> Option<Self> {
+        let entries = std::fs::read_dir(state).ok()?.flatten();
+        let states = entries.filter_map(|entry| State::load(&entry.path()).ok()?);
+        let mut monitors = states.map(|state| state.monitor);
+        monitors.find_map(|monitor| {
+            let proc = PathBuf::from(format!("/proc/{}", monitor.pid));
+            let user = File::open(proc.join("ns/user")).ok()?;
+            let descriptors = std::fs::read_dir(proc.join("fd")).ok()?.flatten();
+            let mut paths = descriptors.map(|entry| entry.path());
+            // Only what it is said to be is opened: with other files that might take for ever.
+            let network = paths.find(|path| inode_of(path) == Some(last.inodes.1))?;
+            let network = File::open(network).ok()?;
+            let same = user
+                .metadata()
+                .is_ok_and(|user| user.ino() == last.inodes.0);
+            (same && monitor.is_alive()).then_some(Self { user, network })
+        })
+    }
+
+    fn join(&self) -> nix::Result<()> {
+        setns(&self.user, CloneFlags::CLONE_NEWUSER)?;
+        setns(&self.network, CloneFlags::CLONE_NEWNET)
+    }
+}
+
+/// The number of the namespace that a descriptor is of.
+fn inode_of(descriptor: &Path) -> Option<u64> {
+    let target = std::fs::read_link(descriptor).ok()?;
+    let number = target.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?;
+    number.parse().ok()
+}
+
+fn spawn(state: &Path, program: &Path, namespaces: &Namespaces) -> Result<i32> {
     let failed = RootlessError::keeper;
     let path = state.join(LOCK);
     let held = open_lock(&path).map_err(RootlessError::file("open", &path))?;
@@ -65,7 +132,7 @@ fn spawn(state: &Path, program: &Path, ids: &Ids) -> Result<i32> {
     let pid = match forked.map_err(RootlessError::keeper("fork"))? {
         ForkResult::Child => {
             drop(ours);
-            child.run();
+            child.run(namespaces);
         }
         ForkResult::Parent { child } => child,
     };
@@ -77,7 +144,10 @@ fn spawn(state: &Path, program: &Path, ids: &Ids) -> Result<i32> {
                 io::Error::from_raw_os_error(errno),
             )),
         })
-        .and_then(|()| ids.give_to(pid.as_raw()));
+        .and_then(|()| match namespaces {
+            Namespaces::New(ids) => ids.give_to(pid.as_raw()),
+            Namespaces::Kept(..) => Ok(()),
+        });
     let started = given.and_then(|()| {
         ours.write_all(&[1]).map_err(failed("release it"))?;
         match answer(&mut ours) {
@@ -114,12 +184,16 @@ struct Child {
 }
 
 impl Child {
-    /// Makes the namespaces, waits for their ids, and becomes the keeper.
-    fn run(mut self) -> ! {
-        let made = unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET);
+    /// Makes or joins the namespaces, waits for their ids, and becomes the keeper.
+    fn run(mut self, namespaces: &Namespaces) -> ! {
+        let made = match namespaces {
+            Namespaces::New(_) => unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET),
+            Namespaces::Kept(kept, _) => kept.join(),
+        };
         let mut go = [0];
         self.tell(made.err().map_or(0, |errno| errno as i32));
         if made.is_ok() && self.socket.read_exact(&mut go).is_ok() {
+            // Published ports come in there, also where nothing leads outside.
             let error = set_loopback_up().and_then(|()| self.become_keeper()).err();
             let errno = error.and_then(|e| e.raw_os_error()).unwrap_or(libc::EIO);
             self.tell(errno);
@@ -166,26 +240,6 @@ impl Child {
         // To tell of it, through what is still open.
         self.socket = UnixStream::from(socket);
         Err(errno.into())
-    }
-}
-
-/// Published ports come in there, also where nothing leads outside.
-fn set_loopback_up() -> io::Result<()> {
-    let socket = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::DGRAM,
-        None,
-    )?;
-    // SAFETY: an all-zero ifreq is valid; its name is shorter than it may be.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = *from as libc::c_char;
-    }
-    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
-    // SAFETY: reads one ifreq.
-    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -25,6 +25,9 @@ pub(super) struct Record {
     pub keeper: ProcessId,
     pub single_id: bool,
     pub helper: Option<Helper>,
+    /// What the kernel calls the user and the network namespace.
+    #[serde(default)]
+    pub inodes: (u64, u64),
 }
 
 /// pasta or slirp4netns.

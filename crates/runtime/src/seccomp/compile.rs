@@ -41,11 +41,89 @@ pub(super) fn compile(profile: &LinuxSeccomp) -> Result<Vec<u8>> {
         add_rule(&mut filter, rule, default)?;
     }
     let mut program = Vec::new();
+    if answers_unknown_calls(default) {
+        for &arch in architectures(profile) {
+            program.extend(no_call_of_tomorrow(profile, arch));
+        }
+    }
     if looks_at_socket_families(profile) {
         program.extend(no_socket_by_socketcall());
     }
     program.extend(export(&filter)?);
     Ok(program)
+}
+
+/// Whether calls that a profile does not know are refused, and not as calls that do not exist.
+fn answers_unknown_calls(default: ScmpAction) -> bool {
+    match default {
+        ScmpAction::Allow | ScmpAction::Log | ScmpAction::Trace(_) => false,
+        ScmpAction::Errno(errno) => errno != libc::ENOSYS,
+        _ => true,
+    }
+}
+
+fn architectures(profile: &LinuxSeccomp) -> &[Arch] {
+    match profile.architectures().as_deref() {
+        None | Some([]) => &[super::profile::NATIVE],
+        Some(list) => list,
+    }
+}
+
+/// Instructions in front of a program that answer a call newer than all that the profile names as a kernel without it
+/// would, as runc does: libraries then use an older one. Refused in any other way they fail.
+fn no_call_of_tomorrow(profile: &LinuxSeccomp, arch: Arch) -> Vec<u8> {
+    /// Calls of x32 have this bit, and otherwise look like x86-64's.
+    const X32: u32 = 0x4000_0000;
+    const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+    // As the kernel names architectures to filters (AUDIT_ARCH_*).
+    let token = match arch {
+        Arch::ScmpArchX86 => 0x4000_0003,
+        Arch::ScmpArchX86_64 => 0xc000_003e,
+        Arch::ScmpArchArm => 0x4000_0028,
+        Arch::ScmpArchAarch64 => 0xc000_00b7,
+        _ => return Vec::new(),
+    };
+    let names = profile
+        .syscalls()
+        .iter()
+        .flatten()
+        .flat_map(|rule| rule.names());
+    let numbers = names.filter_map(|name| {
+        let call = ScmpSyscall::from_name_by_arch(name, architecture(arch)).ok()?;
+        // Those that an architecture has not are negative.
+        u32::try_from(i32::from(call)).ok()
+    });
+    let Some(newest) = numbers.max() else {
+        return Vec::new();
+    };
+    instructions([
+        (LOAD, 0, 0, ARCHITECTURE),
+        (JUMP_IF, 0, 4, token),
+        (LOAD, 0, 0, NUMBER),
+        (JUMP_ABOVE, 0, 2, newest),
+        (JUMP_FROM, 1, 0, X32),
+        (RETURN, 0, 0, REFUSE),
+    ])
+}
+
+const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const JUMP_IF: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const JUMP_ABOVE: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
+const JUMP_FROM: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+// Fields of seccomp_data.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+const FIRST_ARGUMENT: u32 = 16;
+
+/// Operation, how many to skip if it holds and if not, value; in the kernel's form.
+fn instructions(list: impl IntoIterator<Item = (u16, u8, u8, u32)>) -> Vec<u8> {
+    let bytes = |(code, skip_if, skip_unless, value): (u16, u8, u8, u32)| {
+        let [low, high] = code.to_ne_bytes();
+        let [a, b, c, d] = value.to_ne_bytes();
+        [low, high, skip_if, skip_unless, a, b, c, d]
+    };
+    list.into_iter().flat_map(bytes).collect()
 }
 
 fn looks_at_socket_families(profile: &LinuxSeccomp) -> bool {
@@ -61,26 +139,15 @@ fn no_socket_by_socketcall() -> Vec<u8> {
     const SOCKETCALL: u32 = 102;
     const SYS_SOCKET: u32 = 1;
     const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
-    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const JUMP_IF: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    // The fields of seccomp_data: number at 0, architecture at 4, first argument at 16.
-    [
-        (LOAD, 0, 4),
-        (JUMP_IF, 5, I386),
-        (LOAD, 0, 0),
-        (JUMP_IF, 3, SOCKETCALL),
-        (LOAD, 0, 16),
-        (JUMP_IF, 1, SYS_SOCKET),
-        (RETURN, 0, REFUSE),
-    ]
-    .into_iter()
-    .flat_map(|(code, skip_unless, value): (u16, u8, u32)| {
-        let [low, high] = code.to_ne_bytes();
-        let [a, b, c, d] = value.to_ne_bytes();
-        [low, high, 0, skip_unless, a, b, c, d]
-    })
-    .collect()
+    instructions([
+        (LOAD, 0, 0, ARCHITECTURE),
+        (JUMP_IF, 0, 5, I386),
+        (LOAD, 0, 0, NUMBER),
+        (JUMP_IF, 0, 3, SOCKETCALL),
+        (LOAD, 0, 0, FIRST_ARGUMENT),
+        (JUMP_IF, 0, 1, SYS_SOCKET),
+        (RETURN, 0, 0, REFUSE),
+    ])
 }
 
 fn add_rule(

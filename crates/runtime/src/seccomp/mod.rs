@@ -157,8 +157,11 @@ fn custom_key(profile: &LinuxSeccomp) -> String {
     digest(&["custom", std::env::consts::ARCH, &json])
 }
 
+/// Part of the name of compiled programs: change it whenever `compile` makes others of the same profile.
+const COMPILER: &str = "2";
+
 fn digest(parts: &[&str]) -> String {
-    let hash = Sha256::digest(parts.join("\n"));
+    let hash = Sha256::digest([parts, &[COMPILER]].concat().join("\n"));
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -100,7 +100,7 @@ const GO_ARCH: &str = match std::env::consts::ARCH.as_bytes() {
     _ => std::env::consts::ARCH,
 };
 
-const NATIVE: Arch = match std::env::consts::ARCH.as_bytes() {
+pub(super) const NATIVE: Arch = match std::env::consts::ARCH.as_bytes() {
     b"x86_64" => Arch::ScmpArchX86_64,
     b"aarch64" => Arch::ScmpArchAarch64,
     _ => Arch::ScmpArchNative,

@@ -128,6 +128,39 @@ fn capabilities_add_their_calls() {
 }
 
 #[test]
+#[cfg(target_arch = "x86_64")]
+fn calls_newer_than_the_profile_do_not_exist() {
+    const TOMORROW: u32 = 5_000;
+    let call = |arch, number| Call {
+        arch,
+        number,
+        arguments: [0; 6],
+    };
+    let enosys = ERRNO | libc::ENOSYS as u32;
+    let program = compiled(&[]);
+    for arch in [X86_64, I386] {
+        assert_eq!(verdict(&program, &call(arch, TOMORROW)), enosys);
+    }
+    // Those of x32 are others, with numbers that are larger than all.
+    assert_eq!(verdict(&program, &call(X86_64, 0x4000_0000)), ALLOW);
+
+    let custom = |json: &str| {
+        let profile = custom_profile(json.as_bytes(), &HashSet::new()).unwrap();
+        Program::from_bytes(&compile::compile(&profile).unwrap(), 0).unwrap()
+    };
+    let kill = custom(
+        r#"{"defaultAction": "SCMP_ACT_KILL", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]}"#,
+    );
+    assert_eq!(verdict(&kill, &call(X86_64, TOMORROW)), enosys);
+    assert_eq!(verdict(&kill, &native(libc::SYS_read, 0)), ALLOW);
+    // Where all that is not named is allowed, so is this.
+    let allow = custom(
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}"#,
+    );
+    assert_eq!(verdict(&allow, &call(X86_64, TOMORROW)), ALLOW);
+}
+
+#[test]
 fn another_architecture_s_calls_are_never_taken_for_ours() {
     let program = compiled(&[]);
     let call = Call {

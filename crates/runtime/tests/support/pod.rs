@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespaceType};
+use oci_spec::runtime::LinuxNamespaceType;
 use rctr_runtime::namespaces::{DIRECTORY, IdMap, IdMappings, PinRequest, Pinned, pin, unpin};
 
 use super::Bundle;
@@ -44,8 +44,8 @@ impl Pod {
             bundle.join(User, self.pinned.user.as_deref());
             bundle.linux(|linux| {
                 linux
-                    .set_uid_mappings(Some(oci(&user.uids)))
-                    .set_gid_mappings(Some(oci(&user.gids)));
+                    .set_uid_mappings(Some(IdMap::listed(&user.uids)))
+                    .set_gid_mappings(Some(IdMap::listed(&user.gids)));
             });
         }
     }
@@ -55,19 +55,6 @@ impl Drop for Pod {
     fn drop(&mut self) {
         unpin(&self.path).unwrap();
     }
-}
-
-/// Mappings as a specification has them.
-pub fn oci(maps: &[IdMap]) -> Vec<LinuxIdMapping> {
-    let map = |map: &IdMap| {
-        LinuxIdMappingBuilder::default()
-            .container_id(map.container)
-            .host_id(map.host)
-            .size(map.length)
-            .build()
-            .unwrap()
-    };
-    maps.iter().map(map).collect()
 }
 
 pub fn await_that(what: &str, mut condition: impl FnMut() -> bool) {

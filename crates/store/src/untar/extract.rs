@@ -16,7 +16,7 @@ use super::header::Members;
 use super::member::{Attributes, Kind, Member};
 use super::meta::{apply, apply_at, set_opaque};
 use super::name::{clean, split};
-use super::tree::{Dir, Fault, Tree, open_real};
+use super::tree::{Dir, Fault, NEW_FILE, Tree, open_real};
 use super::{Unpacked, sparse::Segment};
 use crate::fs::remove_all;
 use crate::{Error, MemberProblem, overlay};
@@ -96,13 +96,10 @@ impl Extractor {
         let mode = Mode::from_raw_mode(attributes.mode);
         match member.kind {
             Kind::File => {
-                let flags = OFlags::WRONLY
-                    | OFlags::CREATE
-                    | OFlags::EXCL
-                    | OFlags::NOFOLLOW
-                    | OFlags::CLOEXEC;
                 return self
-                    .make(&dir, name, "create", || openat(&dir.fd, name, flags, mode))
+                    .make(&dir, name, "create", || {
+                        openat(&dir.fd, name, NEW_FILE, mode)
+                    })
                     .map(Some);
             }
             Kind::Directory => self.directory(&dir, name, attributes)?,

@@ -22,6 +22,7 @@ use super::header::Members;
 use super::member::{Attributes, Kind, Member};
 use super::meta::{apply, apply_at};
 use super::name::{clean, split};
+use super::tree::NEW_FILE;
 use crate::MemberProblem;
 use crate::fs::{Found, Links, Trail};
 use crate::layer::decompress;
@@ -207,14 +208,9 @@ impl Unpacker<'_> {
     ) -> Result<Option<OwnedFd>> {
         match member.kind {
             Kind::File => {
-                let flags = OFlags::WRONLY
-                    | OFlags::CREATE
-                    | OFlags::EXCL
-                    | OFlags::NOFOLLOW
-                    | OFlags::CLOEXEC;
                 let mode = Mode::RUSR | Mode::WUSR;
                 return self
-                    .at("create", path, openat(dir, name, flags, mode))
+                    .at("create", path, openat(dir, name, NEW_FILE, mode))
                     .map(Some);
             }
             Kind::HardLink => return self.hard_link(dir, name, path, member).map(|()| None),

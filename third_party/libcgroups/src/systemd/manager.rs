@@ -70,6 +70,8 @@ struct CgroupsPath {
     parent: String,
     prefix: String,
     name: String,
+    /// rctr: a cgroup below the unit's, absolute, or nothing.
+    below: String,
 }
 
 #[derive(thiserror::Error, Debug)]
@@ -98,17 +100,23 @@ impl TryFrom<&Path> for CgroupsPath {
             .split(':')
             .collect::<Vec<&str>>();
 
+        // rctr: the path of a cgroup below the unit's may follow its name.
+        let unit = |name: &str| match name.find('/') {
+            Some(end) => (name[..end].to_owned(), name[end..].to_owned()),
+            None => (name.to_owned(), String::new()),
+        };
+        let of = |parent: &str, prefix: &str, name: &str| {
+            let (name, below) = unit(name);
+            CgroupsPath {
+                parent: parent.to_owned(),
+                prefix: prefix.to_owned(),
+                name,
+                below,
+            }
+        };
         let destructured_path = match parts.len() {
-            2 => CgroupsPath {
-                parent: "".to_owned(),
-                prefix: parts[0].to_owned(),
-                name: parts[1].to_owned(),
-            },
-            3 => CgroupsPath {
-                parent: parts[0].to_owned(),
-                prefix: parts[1].to_owned(),
-                name: parts[2].to_owned(),
-            },
+            2 => of("", parts[0], parts[1]),
+            3 => of(parts[0], parts[1], parts[2]),
             _ => return Err(CgroupsPathError::MalformedPath(cgroups_path.to_path_buf())),
         };
 
@@ -334,8 +342,12 @@ impl Manager {
         let parent = Self::expand_slice(&cgroups_path.parent)?;
         let systemd_root = client.control_cgroup_root()?;
         let unit_name = Self::get_unit_name(cgroups_path);
+        let below = cgroups_path.below.trim_start_matches('/');
 
-        let cgroups_path = systemd_root.join_safely(parent)?.join_safely(unit_name)?;
+        let mut cgroups_path = systemd_root.join_safely(parent)?.join_safely(unit_name)?;
+        if !below.is_empty() {
+            cgroups_path = cgroups_path.join_safely(below)?;
+        }
         Ok((cgroups_path, systemd_root))
     }
 
@@ -527,7 +539,12 @@ impl CgroupManager for Manager {
         if self.client.transient_unit_exists(&self.unit_name) {
             tracing::debug!("Transient unit {:?} already exists", self.unit_name);
             self.client
-                .add_process_to_unit(&self.unit_name, "", pid.as_raw() as u32)?;
+                // rctr: into a cgroup below the unit's, if that is the one.
+                .add_process_to_unit(
+                    &self.unit_name,
+                    &self.destructured_path.below,
+                    pid.as_raw() as u32,
+                )?;
             return Ok(());
         }
 

@@ -1,12 +1,15 @@
 //! What a configuration must be, beyond its syntax, before anything is made of it.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Capability, LinuxSeccompAction, Spec};
+use oci_spec::runtime::{Capability, Linux, LinuxNamespaceType, LinuxSeccompAction, Spec};
 
 use super::{Error, Result};
 use crate::error::StartError;
+use crate::namespaces::namespace_of;
 
 /// The version of the OCI runtime specification that states are written by.
 pub const SPEC_VERSION: &str = "1.2.1";
@@ -20,10 +23,24 @@ pub(super) fn id(id: &str) -> Result<()> {
     }
 }
 
+/// What a container is to be made of, if it can be: its bundle's whole path, its configuration, and a line for each thing
+/// in it that means nothing. `console` says whether a terminal is handed over; none for both.
+pub(super) fn bundle(
+    container: &str,
+    path: &Path,
+    console: Option<bool>,
+) -> Result<(PathBuf, Spec, Vec<String>)> {
+    id(container)?;
+    let bundle = fs::canonicalize(path).map_err(|e| Error::file("open", path, e))?;
+    let (configuration, warnings) = load_spec(&bundle.join("config.json"))?;
+    spec(&configuration, console)?;
+    Ok((bundle, configuration, warnings))
+}
+
 /// Reads a configuration. Gives a line for each capability that gives nothing, and by the specification is no error: of a
 /// name that no kernel knows, or ambient where the kernel cannot have it so.
 pub(super) fn load_spec(path: &Path) -> Result<(Spec, Vec<String>)> {
-    let bytes = std::fs::read(path).map_err(|e| Error::file("read", path, e))?;
+    let bytes = fs::read(path).map_err(|e| Error::file("read", path, e))?;
     let parse = || -> serde_json::Result<(Spec, Vec<String>)> {
         let mut json = serde_json::from_slice(&bytes)?;
         let mut warnings = drop_unknown_capabilities(&mut json);
@@ -76,7 +93,7 @@ fn idle_ambient_capabilities(spec: &Spec) -> Vec<String> {
 }
 
 /// Refuses what would otherwise be left out without a word.
-pub(super) fn spec(spec: &Spec, console: Option<bool>) -> Result<(), StartError> {
+fn spec(spec: &Spec, console: Option<bool>) -> Result<(), StartError> {
     let refuse = |reason: &str| {
         Err(StartError::Config {
             reason: reason.to_owned(),
@@ -130,7 +147,45 @@ pub(super) fn spec(spec: &Spec, console: Option<bool>) -> Result<(), StartError>
     if personality.is_some_and(|p| p.flags().as_ref().is_some_and(|f| !f.is_empty())) {
         return refuse("flags of linux.personality are none that there are");
     }
-    Ok(())
+    let names = linux.sysctl().iter().flat_map(|all| all.keys());
+    match names.filter_map(|name| host_parameter(name, linux)).min() {
+        Some(reason) => refuse(&reason),
+        None => Ok(()),
+    }
+}
+
+/// Why a kernel parameter is none of the container's own, in runc's words: it would be set for the host.
+fn host_parameter(name: &str, linux: &Linux) -> Option<String> {
+    let namespace = namespace_of(name);
+    let Some(kind) = namespace.filter(|kind| *kind != LinuxNamespaceType::Network) else {
+        return match namespace {
+            None => Some(format!(
+                "sysctl {name:?} is not in a separate kernel namespace"
+            )),
+            Some(_) if has_own_network(linux) => None,
+            Some(_) => Some(format!(
+                "sysctl {name:?} not allowed in host network namespace"
+            )),
+        };
+    };
+    let mut namespaces = linux.namespaces().iter().flatten();
+    let own = namespaces.any(|namespace| namespace.typ() == kind);
+    (!own).then(|| format!("sysctl {name:?} is not allowed in the host's {kind} namespace"))
+}
+
+fn has_own_network(linux: &Linux) -> bool {
+    let mut namespaces = linux.namespaces().iter().flatten();
+    let network = namespaces.find(|n| n.typ() == LinuxNamespaceType::Network);
+    let path = network.map(|network| network.path().as_deref().unwrap_or(Path::new("")));
+    let inode = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    match path {
+        None => false,
+        Some(path) if path.as_os_str().is_empty() => true,
+        // One that is not there is another error.
+        Some(path) => {
+            inode(path).is_none_or(|own| Some(own) != inode("/proc/self/ns/net".as_ref()))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -179,5 +234,33 @@ mod tests {
         refused(terminal, Some(true)).unwrap();
         refused(terminal, Some(false)).unwrap_err();
         refused(|s| s["process"]["terminal"] = false.into(), Some(true)).unwrap_err();
+    }
+
+    #[test]
+    fn parameters_of_the_host_are_refused() {
+        let linux = |kinds: serde_json::Value| -> Linux {
+            let mut linux = serde_json::to_value(Linux::default()).unwrap();
+            linux["namespaces"] = kinds;
+            serde_json::from_value(linux).unwrap()
+        };
+        let own = linux(serde_json::json!([{"type": "network"}, {"type": "ipc"}, {"type": "uts"}]));
+        for name in [
+            "net.ipv4.ip_forward",
+            "kernel.shmmax",
+            "fs.mqueue.msg_max",
+            "kernel.domainname",
+        ] {
+            assert_eq!(host_parameter(name, &own), None, "{name}");
+        }
+        for name in ["kernel.core_pattern", "vm.swappiness", "kernel"] {
+            let reason = host_parameter(name, &own).unwrap();
+            assert!(reason.contains("separate kernel namespace"), "{reason}");
+        }
+        assert!(host_parameter("user.max_user_namespaces", &own).is_some());
+        let host = serde_json::json!([{"type": "network", "path": "/proc/self/ns/net"}]);
+        for linux in [linux(host), linux(serde_json::json!([]))] {
+            assert!(host_parameter("net.ipv4.ip_forward", &linux).is_some());
+            assert!(host_parameter("kernel.shmmax", &linux).is_some());
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::super::hooks::Round;
 use super::super::mounts::make_mount_points;
 use super::super::rootfs;
 use super::super::runtime::adopt;
-use super::create::{complete, free_cgroup, make_directory, new_record, undo, write};
+use super::create::{complete, make_directory, new_record, take_cgroup, undo, write};
 use super::record::Record;
 use super::{Container, Made, SPEC_FILE, Stdio, check};
 use crate::cgroup::{Cgroup, CgroupDriver, Hierarchies};
@@ -69,12 +69,8 @@ impl Container {
 /// # Errors
 /// As [`create`](super::create()), or [`Error::MissingCriu`], [`Error::Checkpoint`]; nothing of it is left then.
 pub fn restore(request: &Restore<'_>) -> Result<Made> {
-    check::id(request.id)?;
-    let bundle = fs::canonicalize(request.bundle);
-    let bundle = bundle.map_err(|e| Error::file("open", request.bundle, e))?;
-    let (original, mut warnings) = check::load_spec(&bundle.join("config.json"))?;
     let console = matches!(request.stdio, Stdio::Console(_)).then_some(true);
-    check::spec(&original, console)?;
+    let (bundle, original, mut warnings) = check::bundle(request.id, request.bundle, console)?;
     let images = &request.settings.images;
     if let Err(error) = fs::read_dir(images) {
         return Err(Error::file("open", images, error));
@@ -105,7 +101,7 @@ fn bring_back(
     complete(&mut spec, &mut record)?;
     write(dir, SPEC_FILE, &original)?;
     let hierarchies = Hierarchies::detect()?;
-    let cgroup = free_cgroup(&hierarchies, &record)?;
+    let cgroup = take_cgroup(&hierarchies, &record, dir)?;
     *cgroup_made = Some(cgroup.clone());
 
     let root = rootfs::open_root(&record.rootfs)?;

@@ -19,10 +19,10 @@ use super::super::hooks::{Orders, Round};
 use super::super::mounts::{Mounts, Order};
 use super::super::rootfs;
 use super::super::runtime::{ContainerRuntime, Detached, Libcontainer};
-use super::super::start::has_own_pid_namespace;
+use super::super::start::has_own_namespace;
 use super::super::user::UserNamespace;
 use super::record::{Record, state_of};
-use super::{FIFO, Made, SECCOMP_CACHE, SPEC_FILE, Stdio, check, keyring};
+use super::{FIFO, Made, SECCOMP_CACHE, SPEC_FILE, Stdio, UNFINISHED, check, keyring};
 use crate::cgroup::{Cgroup, CgroupDriver, Hierarchies, attach_device_filter};
 use crate::error::{Error, Result, StartError};
 use crate::logs::format_time;
@@ -61,16 +61,12 @@ pub struct Create<'a> {
 /// [`Error::InvalidId`], [`Error::ContainerExists`], [`Error::CgroupInUse`], [`Error::Start`], [`Error::File`];
 /// nothing of it is left then.
 pub fn create(request: &Create<'_>) -> Result<Made> {
-    check::id(request.id)?;
-    let bundle = fs::canonicalize(request.bundle);
-    let bundle = bundle.map_err(|e| Error::file("open", request.bundle, e))?;
-    let (original, warnings) = check::load_spec(&bundle.join("config.json"))?;
     let console = match request.stdio {
         Stdio::Own => Some(false),
         Stdio::Console(_) => Some(true),
         Stdio::Terminal(_) => None,
     };
-    check::spec(&original, console)?;
+    let (bundle, original, warnings) = check::bundle(request.id, request.bundle, console)?;
     let dir = make_directory(request.root, request.id)?;
     let path = Path::new("/proc/self/ns/mnt");
     let host_mounts = File::open(path).map_err(|e| Error::file("open", path, e))?;
@@ -126,7 +122,7 @@ fn bring_up(
     write(dir, SPEC_FILE, &original)?;
 
     let hierarchies = Hierarchies::detect()?;
-    let cgroup = free_cgroup(&hierarchies, &record)?;
+    let cgroup = take_cgroup(&hierarchies, &record, dir)?;
     *cgroup_made = Some(cgroup.clone());
 
     let user = UserNamespace::take_from(&mut spec)?;
@@ -153,6 +149,7 @@ fn bring_up(
         keyring: (!request.no_new_keyring)
             .then(|| keyring(request.id))
             .flatten(),
+        loopback: has_own_namespace(&adapted.spec, LinuxNamespaceType::Network),
         start_hooks: Round::new(
             "startContainer",
             hooks.start_container().as_ref(),
@@ -162,7 +159,7 @@ fn bring_up(
     };
     let joined = user.as_ref().map(UserNamespace::joined).transpose();
     let joined = joined.map_err(|e| Error::system("dup", e))?;
-    let mut runtime = Libcontainer::new(dir, request.cgroup, program, joined)
+    let mut runtime = Libcontainer::new(dir, &cgroup, program, joined)
         .map_err(|e| Error::system("memfd_create", e))?
         .mounting(mounts)
         .detached(detached);
@@ -224,13 +221,18 @@ pub(super) fn new_record(id: &str, driver: CgroupDriver, bundle: PathBuf, spec: 
         annotations: spec.annotations().clone().unwrap_or_default(),
         cgroup_driver: driver,
         cgroup_path: PathBuf::new(),
-        own_pid_namespace: has_own_pid_namespace(spec),
+        own_pid_namespace: has_own_namespace(spec, LinuxNamespaceType::Pid),
         no_new_keyring: false,
     }
 }
 
-/// A container's cgroup, in which nothing may be yet.
-pub(super) fn free_cgroup(hierarchies: &Hierarchies, record: &Record) -> Result<Cgroup> {
+/// A container's cgroup, in which nothing may be yet; from then on what is in it is the container's, also if this process
+/// is killed.
+pub(super) fn take_cgroup(
+    hierarchies: &Hierarchies,
+    record: &Record,
+    dir: &Path,
+) -> Result<Cgroup> {
     let driver = record.cgroup_driver;
     let cgroup = Cgroup::within(hierarchies.clone(), driver, &record.cgroup_path)?;
     if !cgroup.is_v2() && driver == CgroupDriver::Systemd {
@@ -242,7 +244,10 @@ pub(super) fn free_cgroup(hierarchies: &Hierarchies, record: &Record) -> Result<
         true => Err(Error::CgroupInUse {
             cgroup: record.cgroup_path.clone(),
         }),
-        false => Ok(cgroup),
+        false => {
+            write(dir, UNFINISHED, record)?;
+            Ok(cgroup)
+        }
     }
 }
 

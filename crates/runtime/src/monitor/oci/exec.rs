@@ -65,8 +65,9 @@ impl Container {
             sub_cgroup: request.cgroup.clone(),
             ..Detached::default()
         };
-        let mut runtime = Libcontainer::new(&self.dir, self.record.cgroup_driver, program, user)
+        let mut runtime = Libcontainer::new(&self.dir, &self.cgroup()?, program, user)
             .map_err(|e| Error::system("memfd_create", e))?
+            .running(self.record.init.pid)
             .detached(detached);
         let made = runtime.exec(request.process, request.stdio.of(request.process))?;
         let score = request.process.oom_score_adj();

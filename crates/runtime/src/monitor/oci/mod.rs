@@ -70,6 +70,8 @@ pub struct Made {
 const FIFO: &str = "exec.fifo";
 /// The bundle's configuration as it was.
 const SPEC_FILE: &str = "spec.json";
+/// A container that is being made, as its record will be: whose cgroup it is.
+const UNFINISHED: &str = "unfinished.json";
 /// Compiled system call filters of all containers below one root.
 const SECCOMP_CACHE: &str = ".seccomp";
 
@@ -101,13 +103,17 @@ pub fn list(root: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Removes what a `create` that was killed has left under a name that [`Container::load`] does not know.
+/// Removes what a `create` that was killed has left under a name that [`Container::load`] does not know, and ends what it
+/// has started.
 ///
 /// # Errors
-/// [`Error::InvalidId`], [`Error::File`].
+/// [`Error::InvalidId`], [`Error::File`], [`Error::Corrupt`].
 pub fn remove_unfinished(root: &Path, id: &str) -> Result<()> {
     check::id(id)?;
     let dir = root.join(id);
+    if let Some(record) = crate::state::load::<Record>(&dir.join(UNFINISHED))? {
+        cgroup::clear(record.cgroup_driver, &record.cgroup_path)?;
+    }
     match fs::remove_dir_all(&dir) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", &dir, e)),
         _ => Ok(()),
@@ -256,7 +262,10 @@ impl Container {
     /// [`Error::NotAlive`] (not with `all`), [`Error::File`], [`Error::System`].
     pub fn kill(&self, signal: i32, all: bool) -> Result<()> {
         let cgroup = self.cgroup()?;
-        if all {
+        if all && signal == libc::SIGKILL {
+            // What is forked meanwhile dies, too.
+            cgroup.kill_all()?;
+        } else if all {
             for pid in cgroup.processes()? {
                 // SAFETY: kill takes integers. One that has ended meanwhile needs no signal.
                 unsafe { libc::kill(pid, signal) };
@@ -295,6 +304,10 @@ impl Container {
         let deadline = Instant::now() + PATIENCE;
         while self.record.init.is_alive() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
+        }
+        if self.record.init.is_alive() {
+            // It would be a container that nobody can find.
+            return Err(self.wrong("delete"));
         }
         match fs::remove_dir_all(&self.dir) {
             // Whoever waited for its end may do the same.

@@ -34,6 +34,7 @@ use crate::client::set_window_size;
 use crate::defaults;
 use crate::environment::bytes_of;
 use crate::error::StartError;
+use crate::namespaces::set_loopback_up;
 use crate::seccomp::Program;
 use crate::spec::WindowSize;
 
@@ -84,6 +85,8 @@ pub(super) struct Alone {
     pub preserve_fds: u32,
     /// The session keyring it gets; none keeps its maker's.
     pub keyring: Option<CString>,
+    /// Its network namespace is new.
+    pub loopback: bool,
     /// Run inside, just before the program, with this state.
     pub hooks: Option<hooks::Round>,
 }
@@ -195,6 +198,9 @@ impl Prepared {
     fn get_ready(&self, alone: &Alone) -> Result<(), Failure> {
         if let Some(keyring) = &alone.keyring {
             join_keyring(keyring).map_err(Failure::at(Step::Keyring))?;
+        }
+        if alone.loopback {
+            set_loopback_up().map_err(Failure::at(Step::Loopback))?;
         }
         let Some(mounts) = &self.mounts else {
             return Ok(());

@@ -31,6 +31,7 @@ pub(super) enum Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Step {
     Keyring,
+    Loopback,
     UserNamespace,
     Groups,
     User,
@@ -105,6 +106,7 @@ impl Failure {
                 reason: format!("load the filter: {reason}"),
             },
             Step::Keyring => init_failed("join the session keyring", &reason),
+            Step::Loopback => init_failed("bring up the loopback device", &reason),
             Step::UserNamespace => init_failed("join the user namespace", &reason),
             Step::Groups => init_failed("set supplementary groups", &reason),
             Step::User => init_failed("change to the user", &reason),

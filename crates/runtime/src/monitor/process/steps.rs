@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -50,7 +51,14 @@ pub(super) fn join_keyring(name: &CStr) -> io::Result<()> {
 /// `HOME=` of a user by the container's /etc/passwd, of which no more than a megabyte is read; `/` if it is not there.
 pub(super) fn home_of(uid: u32) -> Option<CString> {
     let mut text = Vec::new();
-    if let Ok(file) = std::fs::File::open("/etc/passwd") {
+    // The container may have put anything there: one that nobody writes to must not be waited for.
+    let mut options = std::fs::File::options();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    if let Ok(file) = file.open("/etc/passwd")
+        && file.metadata().is_ok_and(|found| found.is_file())
+    {
         let _ = file.take(1 << 20).read_to_end(&mut text);
     }
     let uid = uid.to_string();

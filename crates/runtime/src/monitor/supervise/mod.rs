@@ -63,6 +63,8 @@ pub(super) struct Container {
     pub listener: UnixListener,
     pub outputs: Vec<Output>,
     pub input: Option<Input>,
+    /// The container's side of its terminal, which it may close for a while.
+    pub terminal_peer: Option<OwnedFd>,
     pub log: Option<LogWriter>,
     pub forward: Option<Forward>,
     pub oom: OomWatch,
@@ -338,8 +340,7 @@ impl Supervisor {
         match rustix::io::read(&output.fd, &mut buffer) {
             Err(Errno::AGAIN) => false,
             Err(Errno::INTR) => true,
-            // A terminal whose last user is gone answers EIO. It may be opened again: a container's init may
-            // close its own terminal and keep it for later. Then only the end of the container is the end.
+            // A terminal does not end before the container, see `terminal_peer`.
             Ok(0) | Err(_) => {
                 outputs.remove(index);
                 false
@@ -455,6 +456,7 @@ impl Supervisor {
         }
         self.container.outputs.clear();
         self.container.input = None;
+        self.container.terminal_peer = None;
         if let Some(Err(error)) = self.container.log.as_mut().map(LogWriter::finish) {
             self.log_error.get_or_insert(error.to_string());
         }
