@@ -48,6 +48,37 @@ fn nft_prints_names_and_addresses() {
 }
 
 #[test]
+fn a_subnet_of_another_length_takes_the_place_of_the_one_before() {
+    on_private_host(|| {
+        for subnet in [
+            "10.88.0.0/24",
+            "10.88.0.0/16",
+            "10.88.0.0/24",
+            "10.88.128.0/17",
+            "10.88.0.0/16",
+        ] {
+            let bridge = BridgeConfig {
+                subnet: subnet.parse().unwrap(),
+                ..bridge_v6()
+            };
+            ensure_bridge(&bridge).unwrap();
+            let rules = run("nft list table inet rctr");
+            if subnet != "10.88.0.0/24" {
+                let sets = rules.matches(&format!("elements = {{ {subnet} }}")).count();
+                assert_eq!(sets, 2, "{subnet} in\n{rules}");
+            }
+        }
+        remove_bridge(&BridgeConfig {
+            subnet: "10.88.0.0/24".parse().unwrap(),
+            ..bridge_v6()
+        })
+        .unwrap();
+        assert!(!run("nft list ruleset").contains("table inet rctr"));
+        assert!(!run("ip link").contains("rctr0"));
+    });
+}
+
+#[test]
 fn many_at_once_make_one_bridge() {
     let host = new_netns().unwrap();
     let fresh: Vec<bool> = thread::scope(|scope| {

@@ -70,12 +70,22 @@ pub(super) struct NewElement {
     pub(super) flags: u32,
 }
 
+pub(super) const INTERVAL_END: u32 = libc::NFT_SET_ELEM_INTERVAL_END as u32;
+
 impl NewElement {
     pub(super) fn key(key: Vec<u8>) -> Self {
         Self {
             key,
             data: None,
             flags: 0,
+        }
+    }
+
+    /// The end of an interval: the first address after it.
+    pub(super) fn end(key: Vec<u8>) -> Self {
+        Self {
+            flags: INTERVAL_END,
+            ..Self::key(key)
         }
     }
 

@@ -24,16 +24,19 @@ mod batch;
 mod dns;
 mod expression;
 mod firewall;
+mod intervals;
 mod ports;
 mod ruleset;
 
 use nix::errno::Errno;
 
+use crate::link::octets;
 use crate::netlink::{Answer, Requests, Socket, attribute, attributes, be32};
 use crate::{BridgeConfig, Error, Result};
 
-use batch::{Batch, nfgenmsg};
+use batch::{Batch, INTERVAL_END, nfgenmsg};
 pub(crate) use dns::redirect_dns;
+use intervals::Gone;
 pub(crate) use ports::{publish, unpublish};
 
 const TABLE: &str = "rctr";
@@ -73,6 +76,10 @@ pub(crate) fn ensure(bridge: &BridgeConfig) -> Result<Ensured> {
             ruleset::push_bridge(&mut batch, bridge);
         }
         for network in &state.missing_networks {
+            if state.table {
+                let gone = Gone::Overlapping;
+                intervals::push_removal(socket, &mut batch, *network, gone, &operation)?;
+            }
             ruleset::push_network(&mut batch, bridge, *network);
         }
         for filter in &state.foreign {
@@ -113,9 +120,7 @@ pub(crate) fn remove(bridge: &BridgeConfig) -> Result<()> {
                 // Without it, what lies in its networks is another one's: its own came and went with it.
                 ruleset::push_bridge_removal(&mut batch, bridge);
                 for network in ruleset::networks(bridge) {
-                    if !state.missing_networks.contains(&network) {
-                        ruleset::push_network_removal(&mut batch, bridge, network);
-                    }
+                    intervals::push_removal(socket, &mut batch, network, Gone::Own, &operation)?;
                 }
                 ports::push_removal(socket, &mut batch, bridge, &operation)?;
             }
@@ -198,8 +203,9 @@ impl State {
             firewall::push_query(&mut requests, family);
         }
         for network in &networks {
-            let (set, key) = ruleset::network_key(*network);
-            push_get_element(&mut requests, set, &key);
+            // Asked for the last address, the kernel answers where the interval around it begins.
+            let last = octets(network.broadcast());
+            push_get_element(&mut requests, ruleset::network_set(*network), &last);
         }
         let answer = socket.exchange(&requests, operation)?;
         let generation = generation_in(&answer, GENERATION, operation)?;
@@ -211,8 +217,15 @@ impl State {
         if table && !current {
             tracing::debug!("nftables table {TABLE} has another layout and is made anew");
         }
-        let missing = |at: usize| !current || body(first_network + at as u32).is_none();
-        let missing_networks = networks.iter().enumerate().filter(|&(at, _)| missing(at));
+        let there = |at: usize, network: &ipnet::IpNet| {
+            let reply = answer.reply(first_network + at as u32);
+            let first = octets(network.network());
+            current && reply.is_some_and(|body| elements_in(body).any(|e| e.key == first))
+        };
+        let missing_networks = networks
+            .iter()
+            .enumerate()
+            .filter(|&(at, net)| !there(at, net));
         let foreign = families.iter().enumerate().filter_map(|(at, &family)| {
             firewall::DroppingFilter::from_reply(family, body(FILTERS + at as u32)?)
         });
@@ -230,16 +243,23 @@ impl State {
 struct Element {
     key: Vec<u8>,
     data: Vec<u8>,
+    flags: u32,
 }
 
 impl Element {
     fn parse(attrs: &[u8]) -> Option<Self> {
         let key = attribute(attribute(attrs, NFTA_SET_ELEM_KEY)?, NFTA_DATA_VALUE)?;
         let data = attribute(attrs, NFTA_SET_ELEM_DATA).and_then(|d| attribute(d, NFTA_DATA_VALUE));
+        let flags = attribute(attrs, NFTA_SET_ELEM_FLAGS).and_then(be32);
         Some(Self {
             key: key.to_vec(),
             data: data.unwrap_or_default().to_vec(),
+            flags: flags.unwrap_or_default(),
         })
+    }
+
+    fn ends_interval(&self) -> bool {
+        self.flags & INTERVAL_END != 0
     }
 }
 

@@ -3,10 +3,10 @@
 use ipnet::IpNet;
 
 use crate::BridgeConfig;
-use crate::link::octets;
 
 use super::batch::{BaseChain, Batch, NewElement, Set};
 use super::expression::{Expressions, Family, IPV4, IPV6, REG};
+use super::intervals::Interval;
 use super::{INET, TABLE};
 
 /// Changes with every change of this file's rules: a table that says something else is made anew.
@@ -49,7 +49,6 @@ const TYPE_INET_SERVICE: u32 = 13;
 const TYPE_IFNAME: u32 = 41;
 
 const IFNAME_LENGTH: u32 = libc::IFNAMSIZ as u32;
-const INTERVAL_END: u32 = libc::NFT_SET_ELEM_INTERVAL_END as u32;
 
 const GUARD: BaseChain = BaseChain {
     name: "guard",
@@ -379,35 +378,34 @@ pub(super) fn networks(bridge: &BridgeConfig) -> Vec<IpNet> {
     both.into_iter().flatten().collect()
 }
 
-/// The set a network belongs to, and the key it begins with.
-pub(super) fn network_key(network: IpNet) -> (&'static str, Vec<u8>) {
-    let names = match network {
+/// The set that all networks of a family are in.
+pub(super) fn network_set(network: IpNet) -> &'static str {
+    names_of(network).networks
+}
+
+/// All sets that networks of a family may be in.
+pub(super) fn network_sets(network: IpNet) -> [&'static str; 2] {
+    let names = names_of(network);
+    [names.networks, names.masked]
+}
+
+fn names_of(network: IpNet) -> &'static Names {
+    match network {
         IpNet::V4(_) => &NAMES_V4,
         IpNet::V6(_) => &NAMES_V6,
-    };
-    (names.networks, octets(network.network()))
+    }
 }
 
 pub(super) fn push_network(batch: &mut Batch, bridge: &BridgeConfig, network: IpNet) {
-    let (_, elements) = network_elements(network);
+    let elements = Interval::of(network).elements();
     for set in sets_of(bridge, network) {
         batch.add_elements(TABLE, set, &elements);
     }
 }
 
-pub(super) fn push_network_removal(batch: &mut Batch, bridge: &BridgeConfig, network: IpNet) {
-    let (_, elements) = network_elements(network);
-    for set in sets_of(bridge, network) {
-        batch.delete_elements(TABLE, set, &elements);
-    }
-}
-
 /// The sets that a network of a bridge is in.
 fn sets_of(bridge: &BridgeConfig, network: IpNet) -> Vec<&'static str> {
-    let names = match network {
-        IpNet::V4(_) => &NAMES_V4,
-        IpNet::V6(_) => &NAMES_V6,
-    };
+    let names = names_of(network);
     let masked = (!bridge.internal && !bridge.unmasked).then_some(names.masked);
     [Some(names.networks), masked]
         .into_iter()
@@ -415,41 +413,9 @@ fn sets_of(bridge: &BridgeConfig, network: IpNet) -> Vec<&'static str> {
         .collect()
 }
 
-/// An interval is its first address and the first one after it; the last network of all has no end.
-fn network_elements(network: IpNet) -> (&'static str, Vec<NewElement>) {
-    let (set, first) = network_key(network);
-    let mut elements = vec![NewElement::key(first)];
-    let mut end = octets(network.broadcast());
-    let carried = end.iter_mut().rev().any(|byte| {
-        *byte = byte.wrapping_add(1);
-        *byte != 0
-    });
-    if carried {
-        elements.push(NewElement {
-            key: end,
-            data: None,
-            flags: INTERVAL_END,
-        });
-    }
-    (set, elements)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn intervals_end_after_the_last_address() {
-        let (set, elements) = network_elements("10.88.0.0/16".parse().unwrap());
-        assert_eq!(set, "networks4");
-        assert_eq!(elements[0].key, [10, 88, 0, 0]);
-        assert_eq!(elements[1].key, [10, 89, 0, 0]);
-        assert_eq!(elements[1].flags, INTERVAL_END);
-        let (_, last) = network_elements("255.255.0.0/16".parse().unwrap());
-        assert_eq!(last.len(), 1);
-        let (_, v6) = network_elements("fd00:0:0:ffff::/64".parse().unwrap());
-        assert_eq!(v6[1].key[..8], [0xfd, 0, 0, 0, 0, 1, 0, 0]);
-    }
 
     #[test]
     fn concatenated_types_take_six_bits_each() {
