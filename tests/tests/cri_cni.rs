@@ -271,17 +271,15 @@ fn a_half_made_pod_that_cannot_be_cleared_keeps_nobody_from_being_served() {
         runtime_handler: String::new(),
     };
     let mut client = cri.runtime_client();
-    let asked = cri.wait(async {
-        let asked = tokio::spawn(async move { client.run_pod_sandbox(request).await });
+    cri.wait(async {
+        tokio::spawn(async move { client.run_pod_sandbox(request).await });
         while !std::fs::read_to_string(bin.path().join("pid")).is_ok_and(|pid| pid.ends_with('\n'))
         {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-        asked
     });
     // Killed in the middle; the plugin that it waits for goes on, until the next service clears up after it.
     cri.end(nix::sys::signal::Signal::SIGKILL);
-    drop(asked);
     let pid = std::fs::read_to_string(bin.path().join("pid")).expect("a pid");
     let plugin_lives = || Path::new("/proc").join(pid.trim()).exists();
     assert!(plugin_lives());
@@ -400,8 +398,11 @@ fn a_pod_is_listed_once_it_is_there() {
         runtime_handler: String::new(),
     };
     let mut client = cri.runtime_client();
-    let asked =
-        cri.wait(async { tokio::spawn(async move { client.run_pod_sandbox(request).await }) });
+    let asked = cri.wait(async {
+        Some(tokio::spawn(async move {
+            client.run_pod_sandbox(request).await
+        }))
+    });
     wait_for("the plugin to be asked", || {
         calls(bin.path())
             .iter()
@@ -410,7 +411,7 @@ fn a_pod_is_listed_once_it_is_there() {
     assert!(cri.pods(None).is_empty());
     std::fs::write(bin.path().join("go"), "").expect("written");
     let made = cri
-        .wait(asked)
+        .wait(asked.expect("a task"))
         .expect("no panic")
         .expect("a pod")
         .into_inner();
