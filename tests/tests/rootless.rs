@@ -423,6 +423,10 @@ fn a_container_outlives_its_keeper() {
     assert!(beside.ok().stdout().contains("root:"));
     // So does pasta's end: the next container starts another.
     kill(Pid::from_raw(pasta), Signal::SIGKILL).unwrap();
+    wait_for("its end", || {
+        let stat = fs::read_to_string(format!("/proc/{pasta}/stat"));
+        stat.is_err() || stat.is_ok_and(|text| text.contains(") Z "))
+    });
     user.start(&["--name", "two", "busybox", "sleep", "1000"]);
     assert!(program("pasta").is_some_and(|other| other != pasta));
     user.rctr(["rm", "-f", "one", "two"]).ok();
