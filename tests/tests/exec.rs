@@ -63,6 +63,17 @@ fn user_directory_and_environment() {
     env.rctr(["exec", "-u", "nosuch", "box", "true"])
         .exits(126)
         .stderr_has("nosuch");
+    let file = env.path("vars");
+    std::fs::write(&file, "# no\nFILE=f\nBOTH=file\nQUOTED=\"q\"\n").expect("a file");
+    let path = file.to_str().expect("a path in UTF-8");
+    let script = "echo $FILE $BOTH $QUOTED";
+    let flags = ["exec", "--env-file", path, "-e", "BOTH=flag", "box"];
+    env.rctr([&flags[..], &["sh", "-c", script]].concat())
+        .ok()
+        .stdout_is("f flag \"q\"");
+    env.rctr(["exec", "--env-file", "/no/such", "box", "true"])
+        .exits(125)
+        .stderr_has("/no/such");
     let mut command = env.command(["exec", "-e", "ON_HOST", "box", "sh", "-c", "echo $ON_HOST"]);
     command.env("ON_HOST", "seen");
     Running::start(command, Some(b""))

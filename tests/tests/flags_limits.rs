@@ -55,6 +55,34 @@ fn quota_and_period_are_in_the_cgroup() {
 }
 
 #[test]
+fn memory_nodes_and_real_time_are_in_the_cgroup_or_refused() {
+    let env = Env::new();
+    let file = match v2() {
+        true => "cpuset.mems",
+        false => "cpuset/cpuset.mems",
+    };
+    sh(
+        &env,
+        &["--cpuset-mems", "0"],
+        &format!("cat /sys/fs/cgroup/{file}; grep Mems_allowed_list /proc/self/status"),
+    )
+    .ok()
+    .stdout_is("0\nMems_allowed_list:\t0");
+    let flags = ["--cpu-rt-period", "1000000", "--cpu-rt-runtime", "1000"];
+    let script = "cd /sys/fs/cgroup/cpu; cat cpu.rt_period_us cpu.rt_runtime_us";
+    let run = sh(&env, &flags, script);
+    match fs::exists("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").unwrap_or_default() {
+        // The groups above may leave nothing for it.
+        true if run.status() == 0 => drop(run.stdout_is("1000000\n1000")),
+        true => drop(run.exits(125).stderr_has("rt_runtime_us")),
+        false => drop(
+            run.exits(125)
+                .stderr_has("Your kernel does not support CPU real-time"),
+        ),
+    }
+}
+
+#[test]
 fn what_only_the_older_cgroups_have_is_there_or_said_to_be_left_out() {
     let env = Env::new();
     env.rctr(["pull", "-q", "busybox"]).ok();
@@ -147,11 +175,20 @@ fn annotations_and_security_options_are_kept() {
         "label=level:s0:c1",
         "--security-opt",
         "label=disable",
+        "--network",
+        "none",
         "busybox",
+        "true",
     ];
     env.rctr(flags).ok();
     let config = env.inspect("noted")["HostConfig"].take();
     assert_eq!(config["Annotations"]["a.b/c"], "d=e");
+    // A runtime is told of them.
+    env.rctr(["start", "-a", "noted"]).ok();
+    let id = env.inspect("noted")["Id"].as_str().unwrap().to_owned();
+    let bundle = env.root().join("containers").join(id).join("config.json");
+    let spec: serde_json::Value = serde_json::from_slice(&fs::read(bundle).unwrap()).unwrap();
+    assert_eq!(spec["annotations"]["a.b/c"], "d=e");
     assert_eq!(
         config["SecurityOpt"],
         serde_json::json!(["label=level:s0:c1", "label=disable"])

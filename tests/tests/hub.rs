@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use rctr_tests::{Env, Terminal, http_get, wait_for, wait_for_some};
+use rctr_tests::{Env, Machine, Terminal, http_get, wait_for, wait_for_some};
 
 /// Starts `image` with all its ports published; the host's port for the container's.
 fn start(env: &Env, image: &str, inside: &str) -> u16 {
@@ -70,24 +70,24 @@ fn python_and_debian_run_what_they_are_told() {
         .stdout_is("42");
 }
 
-/// What a course for beginners types, word for word but for the host's port, which a test must not insist on.
+/// What a course for beginners types, word for word, on a machine whose port 80 is free.
 #[test]
 fn a_beginner_s_course() {
     let env = Env::new();
     env.rctr(["pull", "-q", "httpd"]).ok();
-    let id = env.run_detached(["-p", "80", "httpd"]);
-    let id = id.trim();
-    let ports = env.inspect(id)["NetworkSettings"]["Ports"]["80/tcp"].take();
-    let port = ports[0]["HostPort"].as_str().expect("a published port");
-    let port: u16 = port.parse().expect("a number");
-    let page = wait_for_some("the page", || http_get(("127.0.0.1", port), "/").ok());
+    let machine = Machine::new(&env);
+    let id = machine.rctr("run -d -p 80:80 httpd").ok().stdout();
+    let id = id.as_str();
+    let page =
+        machine.inside(|| wait_for_some("the page", || http_get(("127.0.0.1", 80), "/").ok()));
     assert!(page.body.contains("It works!"), "{page:?}");
 
-    env.rctr(["ps"])
+    machine
+        .rctr("ps")
         .ok()
         .stdout_has(&id[..12])
         .stdout_has("httpd")
-        .stdout_has(&format!("0.0.0.0:{port}->80/tcp"));
+        .stdout_has("0.0.0.0:80->80/tcp");
     env.rctr(["exec", id, "pwd"])
         .ok()
         .stdout_is("/usr/local/apache2");

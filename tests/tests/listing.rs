@@ -259,6 +259,46 @@ fn inspect_has_dockers_shape() {
 }
 
 #[test]
+fn sizes_are_those_of_what_was_written() {
+    let env = Env::new();
+    let script = "head -c 30000 /dev/zero > /big; rm /bin/vi";
+    let words = [
+        "run",
+        "--name",
+        "cc",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+    ];
+    env.rctr([&words[..], &[script]].concat()).ok();
+    let size = |words: &[&str]| env.rctr(words).ok().json()[0].take();
+    let plain = size(&["inspect", "cc"]);
+    assert!(plain.get("SizeRw").is_none(), "{plain}");
+    let image = size(&["image", "inspect", "busybox"])["Size"]
+        .as_i64()
+        .expect("a size");
+    for words in [
+        &["inspect", "--size", "cc"][..],
+        &["inspect", "-s", "--type", "container", "cc"],
+        &["container", "inspect", "--size", "cc"],
+    ] {
+        let sized = size(words);
+        assert_eq!(sized["SizeRw"], 30_000, "{words:?}");
+        assert_eq!(sized["SizeRootFs"], image + 30_000, "{words:?}");
+    }
+    env.rctr(["ps", "-as", "--format", "{{.Size}}"])
+        .ok()
+        .stdout_has("30kB (virtual ");
+    assert!(
+        table(&env.rctr(["ps", "-a", "--size"]))[1]
+            .iter()
+            .any(|cell| cell.starts_with("30kB (virtual "))
+    );
+}
+
+#[test]
 fn inspect_tells_flags_as_docker_does() {
     let env = Env::new();
     let flags = [

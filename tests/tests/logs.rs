@@ -110,6 +110,81 @@ fn since_until_and_timestamps() {
         .stdout_is("third");
     env.rctr(["logs", "--since", "yesterday-ish", "log"])
         .stderr_has("yesterday-ish");
+    env.rctr(["logs", "--since", "-1h", "log"])
+        .ok()
+        .stdout_is("");
+}
+
+#[test]
+fn the_file_has_the_format_of_kubernetes() {
+    let env = Env::new();
+    logged(&env, "echo out; echo 'err or' >&2; printf unfinished");
+    let path = env.inspect("log")["LogPath"].take();
+    let text = std::fs::read_to_string(path.as_str().expect("a path")).expect("a log");
+    let mut rest: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let (time, rest_of_line) = line.split_once(' ').expect("a time");
+        assert!(time.parse::<jiff::Timestamp>().is_ok(), "{line}");
+        rest.push(rest_of_line.to_owned());
+    }
+    rest.sort();
+    assert_eq!(
+        rest,
+        ["stderr F err or", "stdout F out", "stdout P unfinished"]
+    );
+}
+
+#[test]
+fn details_are_what_the_options_name() {
+    let env = Env::new();
+    let flags = [
+        "--name",
+        "log",
+        "-l",
+        "tier=front",
+        "-l",
+        "other=x",
+        "-e",
+        "STAGE=test",
+        "--network",
+        "none",
+        "--log-opt",
+        "labels=tier",
+        "--log-opt",
+        "env=STAGE,NOT",
+    ];
+    let words = [&["run"], &flags[..], &["busybox", "echo", "hello"]].concat();
+    env.rctr(words).ok();
+    env.rctr(["logs", "--details", "log"])
+        .ok()
+        .stdout_is("STAGE=test,tier=front hello");
+    let both = env.rctr(["logs", "-t", "--details", "log"]).ok().stdout();
+    let (time, rest) = both.split_once(' ').expect("a time");
+    assert!(time.parse::<jiff::Timestamp>().is_ok(), "{both}");
+    assert_eq!(rest, "STAGE=test,tier=front hello");
+}
+
+#[test]
+fn follow_ends_at_the_time_that_was_said() {
+    let env = Env::new();
+    logging(&env, "echo first; while :; do sleep 0.1; echo more; done");
+    env.wait_log("log", "more");
+    let stamped = env.rctr(["logs", "-t", "--tail", "1", "log"]).ok().stdout();
+    let (last, _) = stamped.split_once(' ').expect("a time");
+    // One that has passed by now, with something after it.
+    let past = env.rctr(["logs", "-f", "--until", last, "log"]);
+    past.ok().stdout_has("first\nmore");
+    // One to come, and one of which nothing will be written any more.
+    let before = past.lines().len();
+    let later = env.rctr(["logs", "-f", "--until", "-1s", "log"]);
+    assert!(later.ok().lines().len() > before + 3, "{later:?}");
+    env.run_detached(["--name", "quiet", "busybox", "sleep", "1000"]);
+    let quiet = env.rctr(["logs", "-f", "--until", "-1s", "quiet"]);
+    quiet.ok().stdout_is("");
+    assert!(
+        quiet.took() < std::time::Duration::from_secs(30),
+        "{quiet:?}"
+    );
 }
 
 /// Waits until `logs -f` watches for what comes.

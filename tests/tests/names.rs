@@ -140,6 +140,23 @@ fn names_aliases_and_ids_resolve_on_shared_networks_only() {
 }
 
 #[test]
+fn a_container_that_is_renamed_answers_to_its_new_name_alone() {
+    let env = env_with("busybox");
+    network(&env, 215, "net");
+    for name in ["old", "asks"] {
+        let words = ["--name", name, "--network", "net", "busybox", "sleep", "99"];
+        env.run_detached(words);
+    }
+    let address = address(&env, "old", "net");
+    assert_eq!(resolved(&env, "asks", "old").as_deref(), Some(&*address));
+    env.rctr(["rename", "old", "new"]).ok();
+    assert_eq!(resolved(&env, "asks", "new").as_deref(), Some(&*address));
+    assert_eq!(resolved(&env, "asks", "old"), None);
+    let reverse = env.rctr(["exec", "asks", "nslookup", &address]);
+    reverse.ok().stdout_has("new.net");
+}
+
+#[test]
 fn the_c_library_takes_it() {
     let env = env_with("debian");
     network(&env, 215, "net");

@@ -75,6 +75,36 @@ fn a_running_container_comes_and_goes() {
 }
 
 #[test]
+fn a_connection_has_the_addresses_that_were_asked_for() {
+    let env = Env::new();
+    let lab = Lab::new(&env);
+    lab.rctr("network create --subnet 10.73.0.0/24 --subnet fd00:73::/64 --ipv6 six")
+        .ok();
+    lab.rctr("run -d --name me healthz").ok();
+    let flags = "--ip 10.73.0.9 --ip6 fd00:73::9 --link-local-ip 169.254.7.7";
+    lab.rctr(&format!("network connect {flags} six me")).ok();
+    let shown = lab.exec("me", "ip addr show eth1");
+    for part in ["10.73.0.9/24", "fd00:73::9/64", "169.254.7.7/16"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    for (flags, words) in [
+        (
+            "--ip 10.74.0.9 one",
+            "no configured subnet contains IP address 10.74.0.9",
+        ),
+        (
+            "--ip6 fd00:71::9 one",
+            "no configured subnet contains IP address fd00:71::9",
+        ),
+        ("--driver-opt com.example=1 one", "com.example"),
+    ] {
+        lab.rctr(&format!("network connect {flags} me"))
+            .refused(1, words);
+    }
+    assert_eq!(lab.links("me"), ["eth0", "eth1", "lo"]);
+}
+
+#[test]
 fn the_way_out_and_its_ports_move() {
     let env = Env::new();
     let lab = Lab::new(&env);

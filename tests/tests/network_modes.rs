@@ -111,6 +111,24 @@ fn bridge_gives_an_address_a_gateway_and_the_hosts_resolvers() {
 }
 
 #[test]
+fn a_hardware_address_is_the_one_asked_for() {
+    let env = Env::new();
+    let mac = "92:d0:c6:0a:29:33";
+    let flags = ["run", "--rm", "--mac-address", mac, "busybox"];
+    env.rctr([&flags[..], &["cat", "/sys/class/net/eth0/address"]].concat())
+        .ok()
+        .stdout_is(mac);
+    let flags = ["create", "--name", "cc", "--mac-address", mac, "busybox"];
+    env.rctr([&flags[..], &["sleep", "600"]].concat()).ok();
+    env.rctr(["start", "cc"]).ok();
+    let networks = env.inspect("cc")["NetworkSettings"]["Networks"].take();
+    assert_eq!(networks["bridge"]["MacAddress"], mac);
+    env.rctr(["run", "--rm", "--mac-address", "92:d0", "busybox", "true"])
+        .exits(125)
+        .stderr_has("92:d0");
+}
+
+#[test]
 fn containers_reach_each_other_on_the_bridge() {
     let env = Env::new();
     env.run_detached(["--name", "web", "healthz"]);

@@ -176,6 +176,54 @@ fn ports_of_the_hosts_choice_differ() {
 }
 
 #[test]
+fn an_exposed_port_is_published_when_all_are() {
+    let env = env_with("busybox");
+    let machine = Machine::new(&env);
+    let serve = "busybox sh -c";
+    let expose = "run -d --expose 8000 --expose 9000-9001/udp";
+    let script = "echo here > /index.html; httpd -f -p 8000 -h /";
+    let words = |line: &str| -> Vec<String> {
+        let all = line.split(' ').chain(serve.split(' ')).chain([script]);
+        all.map(str::to_owned).collect()
+    };
+    for flags in ["-P --name all", "--name none"] {
+        let run = words(&format!("{expose} {flags}"));
+        machine.inside(|| env.rctr(run)).ok();
+    }
+    let ports = env.inspect("all")["NetworkSettings"]["Ports"].take();
+    let names: Vec<&String> = ports.as_object().expect("ports").keys().collect();
+    assert_eq!(names, ["8000/tcp", "9000/udp", "9001/udp"]);
+    let port = ports["8000/tcp"][0]["HostPort"].as_str().expect("a port");
+    let get = format!("curl -fsS http://127.0.0.1:{port}/");
+    wait_for("the page", || {
+        machine.sh(&format!("{get} 2>/dev/null || true")) == "here\n"
+    });
+    // Without that it is known, and closed.
+    let ports = env.inspect("none")["NetworkSettings"]["Ports"].take();
+    assert_eq!(ports["8000/tcp"], serde_json::Value::Null);
+    assert_eq!(
+        env.inspect("none")["Config"]["ExposedPorts"]["8000/tcp"],
+        serde_json::json!({})
+    );
+    let listed = ["ps", "-f", "name=none", "--format", "{{.Ports}}"];
+    env.rctr(listed).ok().stdout_is("8000/tcp, 9000-9001/udp");
+    let names = |filter: &str| {
+        let mut names = env
+            .rctr(["ps", "-f", filter, "--format", "{{.Names}}"])
+            .ok()
+            .lines();
+        names.sort();
+        names
+    };
+    assert_eq!(names("expose=8000"), ["all", "none"]);
+    assert_eq!(names("publish=8000/tcp"), [""; 0]);
+    assert_eq!(names(&format!("publish={port}")), ["all"]);
+    env.rctr(["run", "--rm", "--expose", "x", "busybox", "true"])
+        .exits(125)
+        .stderr_has("x");
+}
+
+#[test]
 fn a_taken_port_is_named_and_leaves_a_created_container_only() {
     let env = env_with("healthz");
     let machine = Machine::new(&env);

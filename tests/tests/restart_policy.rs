@@ -103,6 +103,30 @@ fn a_failing_container_comes_back_after_pauses_that_double() {
     env.rctr(["start", "loop"]).ok().stdout_is("loop");
 }
 
+/// Fails at once six times, lives for more than ten seconds, fails again: it would wait 6.4 s if nothing were forgotten.
+#[test]
+fn who_has_lived_for_ten_seconds_begins_with_the_shortest_pause() {
+    let env = Env::new();
+    let script = "echo x >> /runs; echo begins; if [ $(wc -l < /runs) = 7 ]; then sleep 10.5; echo ends; fi; exit 3";
+    with_policy(&env, "loop", "always", &["busybox", "sh", "-c", script]);
+    env.wait_log("loop", "ends");
+    let line_after_the_end = || {
+        let lines = env.rctr(["logs", "-t", "loop"]).ok().lines();
+        let at = lines.iter().position(|line| line.ends_with(" ends"))?;
+        let time = |line: &String| -> jiff::Timestamp {
+            line.split(' ').next().unwrap().parse().expect("a time")
+        };
+        Some((time(&lines[at]), time(lines.get(at + 1)?)))
+    };
+    let (ended, began) =
+        rctr_tests::wait_for_some("the run after the long one", line_after_the_end);
+    let pause = Duration::try_from(ended.until(began).unwrap()).unwrap_or_default();
+    assert!(
+        pause >= Duration::from_millis(100) && pause < Duration::from_secs(4),
+        "it waited {pause:?}"
+    );
+}
+
 #[test]
 fn failures_are_tried_again_as_often_as_was_said() {
     let env = Env::new();

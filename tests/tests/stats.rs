@@ -93,6 +93,52 @@ fn traffic_counts_and_the_host_s_does_not() {
 }
 
 #[test]
+fn what_is_written_to_disks_counts() {
+    let env = Env::new();
+    // Past the cache, and to a disk: what holds the containers here may be memory.
+    let dir = tempfile::tempdir_in("/var/tmp").expect("a directory");
+    let bind = format!("{}:/disk", dir.path().display());
+    let script =
+        "dd if=/dev/zero of=/disk/x bs=1M count=8 oflag=direct 2>&1; echo ready; sleep 600";
+    let flags = ["--name", "cc", "--network", "none", "-v", &bind];
+    let id = env.run_detached([&flags[..], &["debian", "sh", "-c", script]].concat());
+    env.wait_log("cc", "ready");
+    let files = env.cgroups_of(&id).into_iter().flat_map(|dir| {
+        ["blkio.throttle.io_service_bytes_recursive", "io.stat"].map(|name| dir.join(name))
+    });
+    let text: String = files
+        .filter_map(|file| std::fs::read_to_string(file).ok())
+        .collect();
+    let written: u64 = text
+        .split_whitespace()
+        .zip(text.split_whitespace().skip(1))
+        .filter_map(|(word, number)| match word.strip_prefix("wbytes=") {
+            Some(bytes) => bytes.parse::<u64>().ok(),
+            None if word == "Write" => number.parse().ok(),
+            None => None,
+        })
+        .sum();
+    let row = look(&env, "cc");
+    let shown = text_of_written(&row);
+    match written {
+        // A filesystem that passes nothing on under the container's name.
+        0 => assert_eq!(shown, "0B", "{row}"),
+        _ => {
+            assert!(written >= 8 << 20, "{text}");
+            assert!(
+                shown.starts_with("8.") && shown.ends_with("MB"),
+                "{written}: {row}"
+            );
+        }
+    }
+}
+
+fn text_of_written(row: &Value) -> &str {
+    let (_, written) = text(row, "BlockIO").split_once(" / ").expect("two figures");
+    written
+}
+
+#[test]
 fn tables_and_who_is_in_them() {
     let env = Env::new();
     env.run_detached(["--name", "runs", "busybox", "sleep", "600"]);

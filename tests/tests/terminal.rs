@@ -132,6 +132,39 @@ fn other_detach_keys() {
 }
 
 #[test]
+fn every_command_with_a_terminal_has_its_own_detach_keys() {
+    let env = prepared();
+    let keys = ["--detach-keys", "a,b"];
+    let shell = |words: &[&str], code: i32| {
+        let mut shell = on_terminal(&env, words);
+        shell.wait_shown("ready> ");
+        // The usual keys are the program's now.
+        shell.type_in("\x10\x11\x15echo $((6 * 7)) here\n");
+        shell.wait_shown("42 here\r\n");
+        shell.type_in("ab");
+        assert_eq!(shell.finish(), code, "{words:?}");
+    };
+    let rest = ["-it", "-e", "PS1=ready> ", "--name", "box", "busybox", "sh"];
+    shell(&[&["run"], &keys[..], &rest].concat(), 0);
+    assert_eq!(env.inspect("box")["State"]["Running"], true);
+    let exec = ["-it", "-e", "PS1=ready> ", "box", "sh"];
+    shell(&[&["exec"], &keys[..], &exec].concat(), 1);
+    env.rctr(["stop", "-t", "0", "box"]).ok();
+    shell(&[&["start", "-ai"], &keys[..], &["box"]].concat(), 0);
+    assert_eq!(env.inspect("box")["State"]["Running"], true);
+    for words in [&["run"][..], &["exec"], &["start", "-a"]] {
+        let words = [words, &["--detach-keys", "ctrl-nonsense", "box"]].concat();
+        let more = if words[0] == "exec" {
+            &["true"][..]
+        } else {
+            &[]
+        };
+        env.rctr([&words, more].concat())
+            .stderr_has("ctrl-nonsense");
+    }
+}
+
+#[test]
 fn exec_it_is_a_usable_shell() {
     let env = prepared();
     env.run_detached(["--name", "box", "busybox", "sleep", "1000"]);

@@ -1,6 +1,11 @@
 //! `update`, `rename` and `port`: what can be changed of, or asked about, a container that is there.
 
-use rctr_tests::Env;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rctr_tests::{Env, wait_for};
+use serde_json::json;
 
 /// A file of a container's cgroup, whichever of these names it has here (v1, v2).
 fn limit(env: &Env, id: &str, names: &[&str]) -> String {
@@ -98,25 +103,156 @@ fn what_cannot_be_is_refused_in_docker_s_words() {
 }
 
 #[test]
+fn each_limit_is_another_one_in_the_cgroup() {
+    let env = Env::new();
+    let flags = ["--name", "web", "-m", "128m", "--network", "none"];
+    let id = env.run_detached([&flags[..], &["busybox", "sleep", "600"]].concat());
+    let v2 = std::fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    let swap = "memory.memsw.limit_in_bytes";
+    let has = |name: &str| {
+        env.cgroups_of(&id)
+            .iter()
+            .any(|dir| dir.join(name).exists())
+    };
+    for (flags, v1_file, v2_file, v1_value, v2_value, key, told) in [
+        (
+            &["--cpu-shares", "512"][..],
+            "cpu.shares",
+            "cpu.weight",
+            "512",
+            "59",
+            "CpuShares",
+            json!(512),
+        ),
+        (
+            &["--cpu-quota", "25000"],
+            "cpu.cfs_quota_us",
+            "cpu.max",
+            "25000",
+            "25000 100000",
+            "CpuQuota",
+            json!(25000),
+        ),
+        (
+            &["--cpu-period", "50000"],
+            "cpu.cfs_period_us",
+            "cpu.max",
+            "50000",
+            "25000 50000",
+            "CpuPeriod",
+            json!(50000),
+        ),
+        (
+            &["--cpuset-cpus", "0"],
+            "cpuset.cpus",
+            "cpuset.cpus",
+            "0",
+            "0",
+            "CpusetCpus",
+            json!("0"),
+        ),
+        (
+            &["--cpuset-mems", "0"],
+            "cpuset.mems",
+            "cpuset.mems",
+            "0",
+            "0",
+            "CpusetMems",
+            json!("0"),
+        ),
+        (
+            &["--memory-reservation", "32m"],
+            "memory.soft_limit_in_bytes",
+            "memory.low",
+            "33554432",
+            "33554432",
+            "MemoryReservation",
+            json!(32 << 20),
+        ),
+        (
+            &["--memory-swap", "256m"],
+            swap,
+            "memory.swap.max",
+            "268435456",
+            "134217728",
+            "MemorySwap",
+            json!(256 << 20),
+        ),
+        (
+            &["--pids-limit", "55"],
+            "pids.max",
+            "pids.max",
+            "55",
+            "55",
+            "PidsLimit",
+            json!(55),
+        ),
+    ] {
+        env.rctr([&["update"], flags, &["web"]].concat())
+            .ok()
+            .stdout_has("web");
+        let (file, value) = if v2 {
+            (v2_file, v2_value)
+        } else {
+            (v1_file, v1_value)
+        };
+        // A kernel that does not account for swap has no file for it.
+        if has(file) || file != swap {
+            assert_eq!(limit(&env, &id, &[file]), value, "{flags:?}");
+        }
+        assert_eq!(env.inspect("web")["HostConfig"][key], told, "{flags:?}");
+    }
+    // What the process itself sees of it.
+    env.rctr(["exec", "web", "nproc"]).ok().stdout_is("1");
+    let weight = [
+        "blkio.bfq.weight",
+        "blkio.weight",
+        "io.bfq.weight",
+        "io.weight",
+    ];
+    let said = env
+        .rctr(["update", "--blkio-weight", "300", "web"])
+        .ok()
+        .stdout();
+    match weight.into_iter().find(|name| has(name)) {
+        Some(name) => assert!(limit(&env, &id, &[name]).contains("300")),
+        None => assert!(said.contains("eight"), "{said}"),
+    }
+    assert_eq!(env.inspect("web")["HostConfig"]["BlkioWeight"], 300);
+}
+
+#[test]
 fn the_restart_policy_holds_from_the_next_end_on() {
     let env = Env::new();
-    env.run_detached(["--name", "web", "busybox", "sleep", "600"]);
-    env.rctr(["update", "--restart", "on-failure:1", "web"])
+    let sleep = ["--network", "none", "busybox", "sleep", "600"];
+    env.run_detached([&["--name", "web"], &sleep[..]].concat());
+    env.rctr(["update", "--restart", "on-failure:3", "web"])
         .ok();
     let policy = env.inspect("web")["HostConfig"]["RestartPolicy"].take();
     assert_eq!(
-        (
-            policy["Name"].as_str(),
-            policy["MaximumRetryCount"].as_i64()
-        ),
-        (Some("on-failure"), Some(1))
+        policy,
+        json!({"Name": "on-failure", "MaximumRetryCount": 3})
     );
-    env.rctr(["exec", "web", "kill", "-9", "1"]);
+    let crash = || {
+        let pid = env.inspect("web")["State"]["Pid"].as_i64().expect("a pid");
+        kill(Pid::from_raw(pid as i32), Signal::SIGKILL).expect("it runs");
+    };
+    crash();
+    wait_for("it to come back", || {
+        env.inspect("web")["RestartCount"] == 1
+    });
+    env.wait_status("web", "running");
     env.rctr(["update", "--restart", "no", "web"]).ok();
     assert_eq!(
         env.inspect("web")["HostConfig"]["RestartPolicy"]["Name"],
         "no"
     );
+    crash();
+    env.wait_status("web", "exited");
+    // Longer than it waited before.
+    std::thread::sleep(Duration::from_millis(700));
+    env.wait_status("web", "exited");
+    assert_eq!(env.inspect("web")["RestartCount"], 1);
 }
 
 #[test]

@@ -381,10 +381,9 @@ impl Engine {
         if let Some((network, container)) = used {
             return Err(NetworkError::InUse { network, container }.into());
         }
-        for network in self.networks()? {
-            if network.is_custom() {
-                self.remove_links(&network)?;
-            }
+        let networks: Vec<Network> = self.store.networks()?;
+        for network in &networks {
+            self.remove_links(network, &networks)?;
         }
         Ok(rctr_network::remove_bridge(&self.bridge()?)?)
     }

@@ -415,6 +415,13 @@ impl Error {
                     .to_owned(),
             ),
             Error::Rootless(error) => error.hint(),
+            Error::Runtime(rctr_runtime::Error::MonitorSilent { pid, stopped }) => {
+                let go_on = match stopped {
+                    true => format!("`kill -CONT {pid}` lets it go on, "),
+                    false => String::new(),
+                };
+                Some(format!("{go_on}`rctr rm -f` ends it with its container"))
+            }
             Error::Network(rctr_network::Error::Bind { port, source, .. })
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {

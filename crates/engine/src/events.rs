@@ -225,6 +225,16 @@ pub(crate) fn ended(tx: &Tx<'_>, of: &Container) -> Stored {
     let_go(tx, of)
 }
 
+/// A container has ended because it was to stop: whoever notices its end tells of both, also when the container goes
+/// with its end.
+///
+/// # Errors
+/// The store cannot be written.
+pub(crate) fn stopped(tx: &Tx<'_>, of: &Container) -> Stored {
+    ended(tx, of)?;
+    container(tx, of, ContainerEvent::Stop)
+}
+
 /// A container could not be started.
 ///
 /// # Errors

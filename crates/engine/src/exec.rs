@@ -124,7 +124,7 @@ impl Engine {
                 failed(&told);
                 return Err(Error::NotRunning { id: container.id });
             }
-            other => other?,
+            other => other.inspect_err(|_| failed(&told))?,
         };
         if options.tty {
             let request = ExecRequest {

@@ -53,6 +53,11 @@ impl Engine {
     pub fn containers(&self) -> Result<Vec<Container>> {
         let mut containers = Vec::new();
         for container in self.records()? {
+            if !container.state.status.is_live()
+                && let Err(error) = self.clean_up_after(&container)
+            {
+                tracing::warn!(container = container.id, %error, "something of it is left");
+            }
             containers.extend(self.refresh(container)?);
         }
         self.restore_firewall(&containers);
@@ -132,12 +137,12 @@ impl Engine {
     pub fn kill(&self, name: &str, signal: &str) -> Result<()> {
         let signal = parse_signal(signal)?;
         let container = match self.running(name) {
-            Err(Error::Restarting { id }) if self.end_restart(&id, Asked::Stop)? => return Ok(()),
+            Err(Error::Restarting { id }) if self.end_restart(&id, Asked::Kill)? => return Ok(()),
             other => other?,
         };
         let stops = restart::is_stop(&container, signal);
         if stops {
-            Asked::Stop.say(&self.state_dir(&container.id))?;
+            Asked::Kill.say(&self.state_dir(&container.id))?;
         }
         self.tell(&container, ContainerEvent::Kill(signal))?;
         self.signal(&container.id, signal)?;
@@ -154,11 +159,10 @@ impl Engine {
     /// [`Error::WillNotDie`] if not even SIGKILL ended it.
     pub fn stop(&self, name: &str, options: &StopOptions) -> Result<()> {
         let container = self.container(name)?;
-        if !container.state.status.is_live() {
-            return Ok(());
+        match container.state.status.is_live() {
+            true => self.end_run(&container.id, options, Asked::Stop),
+            false => Ok(()),
         }
-        self.end_run(&container.id, options, Asked::Stop)?;
-        self.tell(&container, ContainerEvent::Stop)
     }
 
     /// Stops a container, if it runs, and starts it.
@@ -169,7 +173,6 @@ impl Engine {
         let id = self.find(name)?;
         if self.container(&id)?.state.status.is_live() {
             self.end_run(&id, options, Asked::Restart)?;
-            self.tell(&self.load(&id)?, ContainerEvent::Stop)?;
         }
         let started = self.start(&id, Streams::default())?;
         self.tell(&self.load(&id)?, ContainerEvent::Restart)?;
@@ -247,7 +250,7 @@ impl Engine {
                 end_timer(&self.state_dir(&id))?;
                 return self.remove_locked(&container, &lock, options.volumes, |_, _| Ok(()));
             }
-            Asked::Stop.say(&self.state_dir(&id))?;
+            Asked::Kill.say(&self.state_dir(&id))?;
             drop(lock);
             self.kill_and_wait(&id)?;
         }
@@ -418,6 +421,7 @@ impl Engine {
                 Err(rctr_runtime::Error::NotRunning { .. } | rctr_runtime::Error::MonitorLost) => {
                     return Ok(true);
                 }
+                Err(rctr_runtime::Error::MonitorSilent { .. }) => return Ok(false),
                 Err(e) => return Err(e.into()),
             };
         readable(&handle, patience)

@@ -1,6 +1,7 @@
 //! What a container has written.
 
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rctr_runtime::logs::{LogEntry, LogReader};
@@ -11,7 +12,7 @@ use crate::{Engine, Error, Result, time};
 /// Which part of a log.
 #[derive(Debug, Clone, Default)]
 pub struct LogOptions {
-    /// Go on until the container ends.
+    /// Go on until the container ends, or `until` has come.
     pub follow: bool,
     /// Nothing from before: RFC 3339, seconds since 1970, or a duration back from now.
     pub since: Option<String>,
@@ -25,6 +26,8 @@ pub struct LogOptions {
 pub struct Logs {
     reader: LogReader,
     end: Option<WaitHandle>,
+    /// When `until` comes, whoever sets the clock meanwhile.
+    deadline: Option<Instant>,
 }
 
 impl Engine {
@@ -59,6 +62,9 @@ impl Engine {
             until: bound("until", &options.until)?,
             ..Default::default()
         };
+        let left = |until: SystemTime| until.duration_since(SystemTime::now()).unwrap_or_default();
+        let left = selection.until.map(left);
+        let deadline = left.and_then(|left| Instant::now().checked_add(left));
         let follow = options.follow && container.state.status.is_live();
         let end = match follow {
             true => match MonitorClient::connect(&self.state_dir(&container.id))
@@ -74,6 +80,7 @@ impl Engine {
         Ok(Logs {
             reader: LogReader::open(&path, selection, end.is_some())?,
             end,
+            deadline,
         })
     }
 }
@@ -95,18 +102,31 @@ impl Logs {
         let (Some(end), Some(watch)) = (&self.end, self.reader.watch_fd()) else {
             return Ok(false);
         };
+        if self.reader.is_over() {
+            return Ok(false);
+        }
+        let now = Instant::now();
+        let left = self.deadline.map(|at| at.saturating_duration_since(now));
+        let timeout = match left {
+            None => PollTimeout::NONE,
+            // Not a moment too early.
+            Some(left) => {
+                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
+        };
         let mut fds = [
             PollFd::new(watch, PollFlags::POLLIN),
             PollFd::new(end.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(errno) => return Err(Error::file("poll", "log".as_ref())(errno.into())),
         }
-        let ended = fds[1].any() == Some(true);
+        let late = left.is_some_and(|left| left.is_zero());
+        let ended = fds[1].any() == Some(true) || late;
         self.reader.clear_watch();
         if ended {
-            // Everything was written before the end was told: one more look, then stop.
+            // Everything was written before the end was told, or the time was: one more look, then stop.
             self.end = None;
         }
         Ok(true)

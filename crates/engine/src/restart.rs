@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use rctr_runtime::restart::{end_timer, start_timer, timer_lives};
 
+use crate::events::{self, ContainerEvent};
 use crate::lock::ContainerLock;
 use crate::model::{Container, Restarts, Status};
 use crate::options::RestartMode;
@@ -28,7 +29,9 @@ const LONG_ENOUGH: Duration = Duration::from_secs(10);
 /// so that whoever settles the end knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// It stays as it is until somebody starts it.
+    /// It was sent a signal that ends it, and stays as it is until somebody starts it.
+    Kill,
+    /// The same by `stop`, of which is told.
     Stop,
     /// Whoever asked starts it again.
     Restart,
@@ -41,6 +44,7 @@ impl Asked {
 
     fn word(self) -> &'static str {
         match self {
+            Asked::Kill => "kill",
             Asked::Stop => "stop",
             Asked::Restart => "restart",
             Asked::Shutdown => "shutdown",
@@ -63,9 +67,19 @@ impl Asked {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(Error::file("read", &path))?,
         };
-        let all = [Asked::Stop, Asked::Restart, Asked::Shutdown];
+        let all = [Asked::Kill, Asked::Stop, Asked::Restart, Asked::Shutdown];
         // Whoever was interrupted while saying it has sent no signal yet.
         Ok(all.into_iter().find(|asked| asked.word() == text))
+    }
+
+    /// Whether somebody means the container to stay ended.
+    pub(crate) fn by_hand(self) -> bool {
+        matches!(self, Asked::Kill | Asked::Stop)
+    }
+
+    /// Whether it is told of as stopped.
+    pub(crate) fn stops(self) -> bool {
+        self != Asked::Kill
     }
 }
 
@@ -177,8 +191,13 @@ impl Engine {
         }
         end_timer(&self.state_dir(id))?;
         container.state.status = Status::Exited;
-        container.restarts.stopped = asked == Asked::Stop;
-        self.store.write(|tx| lifecycle::save(tx, &container))?;
+        container.restarts.stopped = asked.by_hand();
+        self.store.write(|tx| -> Result<()> {
+            if asked.stops() {
+                events::container(tx, &container, ContainerEvent::Stop)?;
+            }
+            lifecycle::save(tx, &container)
+        })?;
         drop(lock);
         Ok(true)
     }
@@ -310,7 +329,7 @@ mod tests {
     fn what_was_asked_for_is_found_again() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Asked::of(dir.path()).unwrap(), None);
-        for asked in [Asked::Stop, Asked::Restart, Asked::Shutdown] {
+        for asked in [Asked::Kill, Asked::Stop, Asked::Restart, Asked::Shutdown] {
             asked.say(dir.path()).unwrap();
             assert_eq!(Asked::of(dir.path()).unwrap(), Some(asked));
         }

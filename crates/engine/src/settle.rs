@@ -91,6 +91,25 @@ impl Engine {
         Ok((!removed).then_some(container))
     }
 
+    /// Takes away what the monitor of a container whose end is recorded has left: it was killed while it let go.
+    pub(crate) fn clean_up_after(&self, ended: &Container) -> Result<()> {
+        let state_dir = self.state_dir(&ended.id);
+        if !rctr_runtime::is_abandoned(&state_dir)? {
+            return Ok(());
+        }
+        let _lock = match self.try_lock(&ended.id) {
+            // Whoever starts or removes it does the same.
+            Ok(None) | Err(Error::NoSuchContainer { .. }) => return Ok(()),
+            other => other?,
+        };
+        match self.record(&ended.id)? {
+            Some(now) if !now.state.status.is_live() => {
+                Ok(rctr_runtime::clean_up_ended(&state_dir)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// As [`Engine::refresh`], under the lock: afterwards the status is right. An automatically removed container is
     /// given back as it ended.
     pub(crate) fn refresh_locked(
@@ -117,13 +136,16 @@ impl Engine {
             )?,
             Seen::Exited(_) | Seen::Killed => {}
         }
-        let tell = match seen {
-            Seen::Starting => events::not_started,
+        let asked = Asked::of(&self.state_dir(&container.id))?;
+        let tell = match (&seen, asked) {
+            (Seen::Starting, _) => events::not_started,
+            (_, Some(asked)) if asked.stops() => events::stopped,
             _ => events::ended,
         };
         rctr_runtime::clean_up_dead(&self.state_dir(&container.id))?;
-        let rebooted = matches!(seen, Seen::Rebooted);
-        self.write_end(&mut container, lock, rebooted, tell)?;
+        // A boot starts what is to be started, once everything is there.
+        let may_restart = asked.is_none() && !matches!(seen, Seen::Rebooted);
+        self.write_end(&mut container, lock, asked, may_restart, tell)?;
         Ok(container)
     }
 
@@ -151,22 +173,21 @@ impl Engine {
         &self,
         container: &mut Container,
         lock: &ContainerLock,
-        rebooted: bool,
+        asked: Option<Asked>,
+        may_restart: bool,
         tell: fn(&Tx<'_>, &Container) -> rctr_store::Result<()>,
     ) -> Result<()> {
         self.leave_network(container)?;
-        let asked = Asked::of(&self.state_dir(&container.id))?;
         if container.options.auto_remove && asked != Some(Asked::Restart) {
             let removed = self.remove_locked(container, lock, true, tell);
             self.tell_names(container);
             return removed;
         }
         container.networks.clear();
-        container.restarts.stopped |= asked == Some(Asked::Stop);
-        // A boot starts what is to be started, once everything is there.
-        let delay = match (asked, rebooted) {
-            (None, false) => restart::after_end(container),
-            _ => None,
+        container.restarts.stopped |= asked.is_some_and(Asked::by_hand);
+        let delay = match may_restart {
+            true => restart::after_end(container),
+            false => None,
         };
         let written = self.store.write(|tx| -> Result<()> {
             self.release_addresses(tx, container)?;

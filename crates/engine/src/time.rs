@@ -16,7 +16,7 @@ pub(crate) fn format(time: SystemTime) -> String {
 }
 
 /// `--since` and `--until`: RFC 3339 with or without zone, a date, seconds since 1970 with a fraction, or a Go
-/// duration counted back from now.
+/// duration counted back from now; a negative one lies in the future.
 pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     let text = text.trim();
     if let Some(since) = seconds(text) {
@@ -31,10 +31,11 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
             .ok()
             .map(|zoned| zoned.timestamp().into());
     }
-    text.parse::<jiff::SignedDuration>()
-        .ok()
-        .and_then(|ago| std::time::Duration::try_from(ago).ok())
-        .and_then(|ago| SystemTime::now().checked_sub(ago))
+    let ago = text.parse::<jiff::SignedDuration>().ok()?;
+    match ago.is_negative() {
+        true => SystemTime::now().checked_add(ago.unsigned_abs()),
+        false => SystemTime::now().checked_sub(ago.unsigned_abs()),
+    }
 }
 
 /// `1700000000` or `1700000000.25`, to the nanosecond.
@@ -69,6 +70,9 @@ mod tests {
         let ago = parse("1h30m").unwrap();
         let distance = SystemTime::now().duration_since(ago).unwrap().as_secs();
         assert!((5400..5410).contains(&distance), "{distance}");
+        let to_come = parse("-1h30m").unwrap();
+        let distance = to_come.duration_since(SystemTime::now()).unwrap().as_secs();
+        assert!((5390..=5400).contains(&distance), "{distance}");
         assert!(parse("2023-11-14").is_some());
         assert_eq!(parse("yesterday"), None);
         assert_eq!(parse(""), None);

@@ -40,6 +40,8 @@ impl Engine {
         if let Some(policy) = wanted.restart {
             container.options.restart = policy;
         }
+        // What cannot be recorded afterwards is not changed.
+        self.store.require_space()?;
         let mut warnings = Vec::new();
         if container.state.status.is_live() && wanted.resources != Resources::default() {
             let mut limits = spec::limits(&container, self.facts(), &mut warnings)?;

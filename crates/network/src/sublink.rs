@@ -64,27 +64,58 @@ pub fn ensure_parent(parent: &str, stand_in: bool) -> Result<bool> {
     at_home(|| ensure_parent_here(parent, stand_in))
 }
 
-fn ensure_parent_here(parent: &str, stand_in: bool) -> Result<bool> {
-    check_interface_name(parent)?;
-    let socket = Socket::route()?;
-    if let Some(link) = Link::find(&socket, parent)? {
-        if !link.is_up {
-            Link::set_up(&socket, parent, link.index, None)?;
+/// Whether [`ensure_parent`] would have to make the parent. Nothing is changed.
+///
+/// # Errors
+/// As there, if it could not.
+pub fn lacks_parent(parent: &str, stand_in: bool) -> Result<bool> {
+    at_home(|| {
+        let found = Parent::find(&Socket::route()?, parent, stand_in)?;
+        Ok(!matches!(found, Parent::There(_)))
+    })
+}
+
+/// What there is of a parent.
+enum Parent {
+    There(Link),
+    /// An interface that leads nowhere is to be made.
+    StandIn,
+    /// The VLAN of this id on the interface with this index is to be made.
+    Vlan(u32, u16),
+}
+
+impl Parent {
+    fn find(socket: &Socket, parent: &str, stand_in: bool) -> Result<Parent> {
+        check_interface_name(parent)?;
+        if let Some(link) = Link::find(socket, parent)? {
+            return Ok(Parent::There(link));
         }
-        return Ok(false);
+        if stand_in {
+            return Ok(Parent::StandIn);
+        }
+        let missing = || Error::NoSuchParent {
+            parent: parent.to_owned(),
+        };
+        let (below, id) = parent.rsplit_once('.').ok_or_else(missing)?;
+        let id = id.parse().ok().filter(|id| (1..=4094).contains(id));
+        let id: u16 = id.ok_or_else(missing)?;
+        let below = Link::find(socket, below)?.ok_or_else(missing)?;
+        Ok(Parent::Vlan(below.index, id))
     }
-    if stand_in {
-        Link::create_dummy(&socket, parent)?;
-        return Ok(true);
-    }
-    let missing = || Error::NoSuchParent {
-        parent: parent.to_owned(),
+}
+
+fn ensure_parent_here(parent: &str, stand_in: bool) -> Result<bool> {
+    let socket = Socket::route()?;
+    match Parent::find(&socket, parent, stand_in)? {
+        Parent::There(link) => {
+            if !link.is_up {
+                Link::set_up(&socket, parent, link.index, None)?;
+            }
+            return Ok(false);
+        }
+        Parent::StandIn => Link::create_dummy(&socket, parent)?,
+        Parent::Vlan(below, id) => Link::create_vlan(&socket, parent, below, id)?,
     };
-    let (below, id) = parent.rsplit_once('.').ok_or_else(missing)?;
-    let id = id.parse().ok().filter(|id| (1..=4094).contains(id));
-    let id: u16 = id.ok_or_else(missing)?;
-    let below = Link::find(&socket, below)?.ok_or_else(missing)?;
-    Link::create_vlan(&socket, parent, below.index, id)?;
     Ok(true)
 }
 

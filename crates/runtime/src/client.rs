@@ -4,10 +4,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use oci_spec::runtime::Process;
-use rustix::io::Errno;
 
 use crate::attach::AttachStream;
 use crate::error::{Error, Result};
@@ -17,7 +18,15 @@ use crate::protocol::{
 };
 use crate::signal::readable_within;
 use crate::spec::{AttachOptions, WindowSize};
-use crate::state::{ExitStatus, SOCKET_FILE};
+use crate::state::{ExitStatus, SOCKET_FILE, State};
+
+/// A monitor that works answers within microseconds, or once it has served those who came before. After so long it is
+/// looked at whether it can, twice before it is given up as stopped.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long one may take that was not stopped.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How soon one is tried again that has more connections waiting than fit.
+const SOON: Duration = Duration::from_millis(10);
 
 /// A blocking connection that carries requests and replies.
 pub(crate) struct Connection {
@@ -36,7 +45,7 @@ impl Connection {
     fn open(state_dir: &Path) -> Result<Self> {
         // Through the directory's descriptor, since a socket address holds 107 bytes and a path may be longer.
         let refused = |errno| match errno {
-            Errno::NOENT | Errno::CONNREFUSED | Errno::NOTDIR => Error::NotRunning {
+            Errno::ENOENT | Errno::ECONNREFUSED | Errno::ENOTDIR => Error::NotRunning {
                 state_dir: state_dir.to_owned(),
             },
             other => Error::file("reach the monitor of", state_dir, other),
@@ -46,10 +55,25 @@ impl Connection {
             rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
             rustix::fs::Mode::empty(),
         )
-        .map_err(refused)?;
+        .map_err(|e| refused(Errno::from_raw(e.raw_os_error())))?;
         let path: PathBuf = format!("/proc/self/fd/{}/{SOCKET_FILE}", directory.as_raw_fd()).into();
-        let socket = UnixStream::connect(path)
-            .map_err(|e| refused(Errno::from_io_error(&e).unwrap_or(Errno::IO)))?;
+        let address = UnixAddr::new(&path).map_err(refused)?;
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(refused)?;
+        let deadline = Instant::now() + LOOK;
+        loop {
+            match connect(socket.as_raw_fd(), &address) {
+                Ok(()) => break,
+                // Others wait to be let in, and no more of them fit.
+                Err(Errno::EAGAIN) if Instant::now() < deadline => std::thread::sleep(SOON),
+                Err(Errno::EAGAIN) => return Err(silent(state_dir)?),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(refused(errno)),
+            }
+        }
+        let socket = UnixStream::from(socket);
+        let blocking = socket.set_nonblocking(false);
+        blocking.map_err(|e| Error::system("set_nonblocking", e))?;
         Ok(Self::new(socket))
     }
 
@@ -75,13 +99,17 @@ impl Connection {
             }
         }
     }
+}
 
-    fn done(&mut self) -> Result<()> {
-        match self.receive()? {
-            Reply::Done => Ok(()),
-            other => Err(unexpected(other)),
-        }
-    }
+/// What is to be said of a monitor that does not answer.
+fn silent(state_dir: &Path) -> Result<Error> {
+    Ok(match State::load(state_dir)? {
+        Some(State { monitor, .. }) => Error::MonitorSilent {
+            pid: monitor.pid,
+            stopped: monitor.is_stopped(),
+        },
+        None => Error::MonitorLost,
+    })
 }
 
 fn unexpected(reply: Reply) -> Error {
@@ -120,17 +148,41 @@ pub struct ExecStdio<'a> {
 /// [`attach`](Self::attach) and [`wait`](Self::wait) use the connection up.
 pub struct MonitorClient {
     connection: Connection,
+    state_dir: PathBuf,
 }
 
 impl MonitorClient {
     /// Connects to the monitor of the container with this state directory.
     ///
     /// # Errors
-    /// [`Error::NotRunning`] if there is none; see then [`crate::status`].
+    /// [`Error::NotRunning`] if there is none; see then [`crate::status`]. [`Error::MonitorSilent`] if it lets nobody in.
     pub fn connect(state_dir: &Path) -> Result<Self> {
         Ok(Self {
             connection: Connection::open(state_dir)?,
+            state_dir: state_dir.to_owned(),
         })
+    }
+
+    /// The answer to a request, however long the monitor is busy with others; not that of one that cannot answer.
+    fn answer(&mut self) -> Result<Reply> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut looks = 0;
+        while !self.answers_within(LOOK) {
+            let error = silent(&self.state_dir)?;
+            let stopped = matches!(error, Error::MonitorSilent { stopped: true, .. });
+            looks = if stopped { looks + 1 } else { 0 };
+            if looks == 2 || Instant::now() > deadline {
+                return Err(error);
+            }
+        }
+        self.connection.receive()
+    }
+
+    fn done(&mut self) -> Result<()> {
+        match self.answer()? {
+            Reply::Done => Ok(()),
+            other => Err(unexpected(other)),
+        }
     }
 
     /// Asks for a signal to the container's init; [`signal_answer`](Self::signal_answer) follows.
@@ -143,35 +195,36 @@ impl MonitorClient {
     }
 
     pub(crate) fn signal_answer(&mut self) -> Result<()> {
-        self.connection.done()
+        self.done()
     }
 
     /// Sets the size of the container's terminal.
     ///
     /// # Errors
-    /// [`Error::Refused`] if it has none; [`Error::MonitorLost`].
+    /// [`Error::Refused`] if it has none; [`Error::MonitorLost`], [`Error::MonitorSilent`].
     pub fn resize(&mut self, size: WindowSize) -> Result<()> {
         self.connection.send(&Request::Resize(size), &[])?;
-        self.connection.done()
+        self.done()
     }
 
     /// Opens the log anew at its path, made if it is not there: somebody has renamed it. Nothing of the output is lost,
     /// and nothing is written to the old file once this returns. Without a log nothing happens.
     ///
     /// # Errors
-    /// [`Error::Refused`] if it cannot be opened (the old file is written on then), [`Error::MonitorLost`].
+    /// [`Error::Refused`] if it cannot be opened (the old file is written on then), [`Error::MonitorLost`],
+    /// [`Error::MonitorSilent`].
     pub fn reopen_log(&mut self) -> Result<()> {
         self.connection.send(&Request::ReopenLog, &[])?;
-        self.connection.done()
+        self.done()
     }
 
     /// Attaches to the container's standard streams. Output from before is not repeated.
     ///
     /// # Errors
-    /// [`Error::Refused`] or [`Error::MonitorLost`].
+    /// [`Error::Refused`], [`Error::MonitorLost`] or [`Error::MonitorSilent`].
     pub fn attach(mut self, options: AttachOptions) -> Result<AttachStream> {
         self.connection.send(&Request::Attach(options), &[])?;
-        self.connection.done()?;
+        self.done()?;
         AttachStream::new(self.connection)
     }
 
@@ -199,7 +252,8 @@ impl MonitorClient {
     /// The process outlives the handle; dropping the handle just forgets it.
     ///
     /// # Errors
-    /// [`Error::Start`] with 126 or 127 as [`Error::exit_code`], [`Error::HostTerminal`], [`Error::MonitorLost`].
+    /// [`Error::Start`] with 126 or 127 as [`Error::exit_code`], [`Error::HostTerminal`], [`Error::MonitorLost`];
+    /// [`Error::MonitorSilent`], and then the process is not started later either.
     pub fn exec(
         mut self,
         request: ExecRequest,
@@ -219,7 +273,7 @@ impl MonitorClient {
             end_command: request.end_command,
         };
         self.connection.send(&Request::Exec(Box::new(spec)), &fds)?;
-        match self.connection.receive()? {
+        match self.answer()? {
             Reply::ExecStarted { pid } => Ok(ExecHandle {
                 pid,
                 pty: self.connection.reader.take_fds().pop(),

@@ -24,6 +24,18 @@ pub enum Error {
     #[error("the monitor of this container is gone")]
     MonitorLost,
 
+    /// The monitor is there and does not answer.
+    #[error(
+        "the monitor of this container (process {pid}) does not answer{}",
+        if *stopped { ": it is stopped" } else { "" }
+    )]
+    MonitorSilent {
+        /// Its process.
+        pid: i32,
+        /// Somebody has stopped it: a signal, or a debugger.
+        stopped: bool,
+    },
+
     /// The other end of a monitor socket said something that is not the protocol.
     #[error("bad message from the other end of a monitor socket: {reason}")]
     Protocol {

@@ -30,7 +30,7 @@ mod spec;
 mod state;
 
 pub use attach::{AttachEvent, AttachStream};
-pub use cgroup::{await_release, clean_up_dead};
+pub use cgroup::{await_release, clean_up_dead, clean_up_ended, is_abandoned};
 pub use client::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WaitHandle, terminal_peer};
 pub use environment::variable;
 pub use error::{Error, Result, StartError};

@@ -28,17 +28,24 @@ const DEATH_PATIENCE: Duration = Duration::from_secs(5);
 /// [`Error::NotRunning`], or [`Error::Refused`] if it has just ended; [`Error::MonitorLost`]; [`Error::System`] if
 /// the kernel refuses the signal.
 pub fn signal(state_dir: &Path, signal: i32) -> Result<()> {
-    let mut client = MonitorClient::connect(state_dir)?;
-    client.ask_to_signal(signal)?;
-    if client.answers_within(ANSWER_PATIENCE) {
-        return client.signal_answer();
+    let mut client = match MonitorClient::connect(state_dir) {
+        Err(Error::MonitorSilent { .. }) => None,
+        other => Some(other?),
+    };
+    if let Some(client) = &mut client {
+        client.ask_to_signal(signal)?;
+        if client.answers_within(ANSWER_PATIENCE) {
+            return client.signal_answer();
+        }
     }
     let gone = || Error::NotRunning {
         state_dir: state_dir.to_owned(),
     };
     let state = State::load(state_dir)?.ok_or_else(gone)?;
     send(state.monitor, libc::SIGCONT)?;
-    if client.answers_within(AWAKENED_PATIENCE) {
+    if let Some(mut client) = client
+        && client.answers_within(AWAKENED_PATIENCE)
+    {
         return client.signal_answer();
     }
     match send(state.container.ok_or_else(gone)?, signal)? {

@@ -85,6 +85,13 @@ impl ProcessId {
             .is_some_and(|(state, start)| start == self.start && !matches!(state, b'Z' | b'X'))
     }
 
+    /// Whether a signal or a debugger has stopped it.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let stat = fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        parse_stat(&stat)
+            .is_some_and(|(state, start)| start == self.start && matches!(state, b'T' | b't'))
+    }
+
     /// Sends it a signal (its number), and never another process; false if it has ended.
     pub(crate) fn signal(&self, signal: i32) -> io::Result<bool> {
         let Some(pid) = rustix::process::Pid::from_raw(self.pid) else {

@@ -5,6 +5,7 @@ mod within;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -155,6 +156,77 @@ fn one_that_removes_itself_is_told_of_to_its_end() {
         ["create", "attach", "destroy"].map(|w| format!("container {w}")),
         "what never ran did not start and did not die"
     );
+}
+
+#[test]
+fn one_that_is_stopped_and_removes_itself_is_stopped_before_it_is_gone() {
+    let env = Env::new();
+    let words = ["--rm", "--name", "cc", "--network", "none"];
+    env.run_detached([&words[..], &["busybox", "sleep", "600"]].concat());
+    env.rctr(["restart", "-t", "0", "cc"]).ok();
+    env.rctr(["stop", "-t", "0", "cc"]).ok();
+    let told = words_of_containers(&env);
+    let run = ["start", "kill", "kill", "die", "stop"];
+    let expected = [
+        &["create"],
+        &run[..],
+        &run[..1],
+        &["restart"],
+        &run[1..],
+        &["destroy"],
+    ];
+    assert_eq!(told, expected.concat());
+}
+
+/// What happened to containers.
+fn words_of_containers(env: &Env) -> Vec<String> {
+    let events = told(env, &["--filter", "type=container"]);
+    let action = |event: &Value| event["Action"].as_str().expect("a word").to_owned();
+    events.iter().map(action).collect()
+}
+
+/// A connection is told of while there is one.
+#[test]
+fn networks_of_one_that_does_not_run() {
+    let env = Env::new();
+    env.rctr(["pull", "-q", "busybox"]).ok();
+    let subnet = env
+        .slot()
+        .subnet()
+        .to_string()
+        .replace("10.213.", "10.217.");
+    env.rctr(["network", "create", "--subnet", &subnet, "other"])
+        .ok();
+    env.rctr(["create", "--name", "cc", "busybox", "sleep", "600"])
+        .ok();
+    let connections = || -> Vec<String> {
+        let events = told(&env, &["-f", "type=network"]);
+        let connections = events.iter().filter(|e| e["Action"] != "create");
+        let line = |event: &Value| {
+            let name = attributes(event)["name"].clone();
+            format!("{} {name}", event["Action"].as_str().expect("a word"))
+        };
+        connections.map(line).collect()
+    };
+    env.rctr(["network", "connect", "other", "cc"]).ok();
+    assert_eq!(connections(), [""; 0]);
+    env.rctr(["start", "cc"]).ok();
+    assert_eq!(connections(), ["connect bridge", "connect other"]);
+    env.rctr(["stop", "-t", "0", "cc"]).ok();
+    let both = ["disconnect bridge", "disconnect other"];
+    assert_eq!(connections()[2..], both);
+    env.rctr(["network", "disconnect", "other", "cc"]).ok();
+    assert_eq!(connections().len(), 4);
+    env.rctr(["start", "cc"]).ok();
+    env.rctr(["network", "connect", "other", "cc"]).ok();
+    env.rctr(["network", "disconnect", "other", "cc"]).ok();
+    assert_eq!(
+        connections()[4..],
+        ["connect bridge", "connect other", "disconnect other"]
+    );
+    env.rctr(["rm", "-f", "cc"]).ok();
+    env.rctr(["network", "rm", "other"]).ok();
+    assert_eq!(connections()[7..], ["disconnect bridge", "destroy other"]);
 }
 
 #[test]
@@ -322,6 +394,12 @@ fn lines_and_filters_are_docker_s() {
         2
     );
     assert_eq!(count(&["-f", "network=bridge", "-f", "type=network"]), 4);
+    assert_eq!(count(&["-f", "network=host", "-f", "type=network"]), 0);
+    env.rctr(["volume", "create", "one-volume"]).ok();
+    env.rctr(["volume", "create", "other"]).ok();
+    assert_eq!(count(&["-f", "volume=one", "-f", "type=volume"]), 1);
+    assert_eq!(count(&["-f", "scope=local", "-f", "event=start"]), 2);
+    assert_eq!(count(&["-f", "scope=swarm"]), 0);
     assert_eq!(count(&["--format", "{{.Action}}", "-f", "event=oom"]), 0);
     assert_eq!(
         line(&[
@@ -342,6 +420,10 @@ fn lines_and_filters_are_docker_s() {
         .refused(1, "cannot be after `until`");
     env.rctr(["events", "--since", "yesterday"])
         .refused(1, "yesterday");
+    // A time to come is waited for.
+    let late = env.rctr(["events", "--until", "-1s", "-f", "event=pause"]);
+    late.ok().stdout_is("");
+    assert!(late.took() >= Duration::from_millis(900), "{late:?}");
     env.rctr(["events", "too", "many"]).exits(1);
 }
 
@@ -448,7 +530,7 @@ fn whoever_is_killed_leaves_nothing_untold() {
     for delay in 0..40 {
         let words = ["run", "--network", "none", "busybox", "sleep", "0.05"];
         let run = env.spawn(words);
-        std::thread::sleep(std::time::Duration::from_millis(delay * 2));
+        std::thread::sleep(Duration::from_millis(delay * 2));
         run.signal(Signal::SIGKILL);
         run.finish();
     }

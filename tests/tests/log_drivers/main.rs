@@ -127,19 +127,7 @@ fn a_driver_that_is_killed_is_started_again() {
         &["-d", "--name", "on"],
         "mkfifo /f; while :; do cat /f; done",
     );
-    let id = env.inspect("on")["Id"].as_str().unwrap().to_owned();
-    let monitor = env.monitor_of(&id).unwrap();
-    let driver = || {
-        let children = std::fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children"));
-        let children = children.unwrap_or_default();
-        let mut pids = children
-            .split_whitespace()
-            .filter_map(|pid| pid.parse::<i32>().ok());
-        pids.find(|pid| {
-            let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
-            words.is_ok_and(|words| words.contains("log-driver"))
-        })
-    };
+    let driver = || driver_of(&env, "on");
     wait_for("the driver to run", || driver().is_some());
     wait_for("the pipe", || {
         env.rctr(["exec", "on", "test", "-p", "/f"]).status() == 0
@@ -253,6 +241,121 @@ fn a_receiver_that_reads_nothing_holds_nobody_up_for_ever() {
         output.took()
     );
     drop(listener);
+}
+
+/// The process of a container's driver.
+fn driver_of(env: &Env, name: &str) -> Option<i32> {
+    let id = env.inspect(name)["Id"].as_str()?.to_owned();
+    let monitor = env.monitor_of(&id)?;
+    let children = std::fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children"));
+    let children = children.unwrap_or_default();
+    let mut pids = children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse::<i32>().ok());
+    pids.find(|pid| {
+        let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+        words.is_ok_and(|words| words.contains("log-driver"))
+    })
+}
+
+#[test]
+fn lines_without_a_letter_fill_no_memory() {
+    let env = Env::new();
+    // Accepts, and never reads.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let flag = format!("syslog-address=tcp://{}", listener.local_addr().unwrap());
+    let script = "head -c 3000000 /dev/zero | tr '\\0' '\\n'; touch /done; sleep 1000";
+    let options = ["mode=non-blocking", "cache-disabled=true", &flag];
+    let options = options.iter().flat_map(|option| ["--log-opt", option]);
+    let words = [
+        "run",
+        "-d",
+        "--name",
+        "many",
+        "--network",
+        "none",
+        "--log-driver",
+        "syslog",
+    ];
+    let last = ["busybox", "sh", "-c", script];
+    env.rctr(words.into_iter().chain(options).chain(last)).ok();
+    wait_for("the driver", || driver_of(&env, "many").is_some());
+    let driver = driver_of(&env, "many").unwrap();
+    wait_for("all lines", || {
+        env.rctr(["exec", "many", "test", "-e", "/done"]).status() == 0
+    });
+    let status = std::fs::read_to_string(format!("/proc/{driver}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let peak = peak.expect("a size");
+    assert!(peak < 100_000, "the driver took {peak} kB for empty lines");
+    drop(listener);
+}
+
+/// The lines of the events in what a receiver of Fluentd's protocol was sent; they are short.
+fn lines_of(bytes: &[u8]) -> Vec<String> {
+    let key = b"\xa3log";
+    let starts = bytes.windows(key.len()).enumerate();
+    let starts = starts.filter(|(_, window)| *window == key);
+    let line = |(at, _): (usize, &[u8])| {
+        let text = &bytes[at + key.len()..];
+        let length = usize::from(*text.first()? ^ 0xa0);
+        Some(String::from_utf8_lossy(text.get(1..=length)?).into_owned())
+    };
+    starts.filter_map(line).collect()
+}
+
+#[test]
+fn fluentd_that_is_away_gets_all_that_waited_in_order() {
+    let env = Env::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let options = [
+        format!("fluentd-address={address}"),
+        "fluentd-async=true".to_owned(),
+        "fluentd-retry-wait=100ms".to_owned(),
+    ];
+    let options = options.iter().flat_map(|option| ["--log-opt", option]);
+    let words = [
+        "run",
+        "-d",
+        "--name",
+        "cc",
+        "--network",
+        "none",
+        "--log-driver",
+        "fluentd",
+    ];
+    let script = "mkfifo /f; seq 1 1000; while cat /f; do :; done";
+    let last = ["busybox", "sh", "-c", script];
+    env.rctr(words.into_iter().chain(options).chain(last)).ok();
+    env.wait_log("cc", "1000");
+
+    // It comes, takes some, goes, and comes again.
+    let mut seen = Vec::new();
+    for last in [1000_u32, 1500, 2000] {
+        let listener = TcpListener::bind(address).unwrap();
+        let (mut connection, _) = listener.accept().unwrap();
+        connection.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut bytes = Vec::new();
+        let mut buffer = [0; 1 << 16];
+        while lines_of(&bytes).last() != Some(&last.to_string()) {
+            let count = connection.read(&mut buffer).unwrap();
+            assert!(count > 0, "it was closed before {last}");
+            bytes.extend_from_slice(&buffer[..count]);
+        }
+        seen.extend(lines_of(&bytes));
+        drop((connection, listener));
+        if last == 2000 {
+            break;
+        }
+        let more = format!("seq {} {} > /f", last + 1, last + 500);
+        env.rctr(["exec", "cc", "sh", "-c", &more]).ok();
+        env.wait_log("cc", &(last + 500).to_string());
+    }
+    let all: Vec<String> = (1..=2000).map(|n: u32| n.to_string()).collect();
+    assert!(seen == all, "{} of 2000: {seen:?}", seen.len());
 }
 
 #[test]

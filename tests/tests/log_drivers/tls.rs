@@ -117,6 +117,28 @@ fn syslog_over_tls() {
     ] {
         run(&options).exits(125).stderr_has(refused);
     }
+    // A file that is not there is named, whether somebody listens or not.
+    let nobody = "syslog-address=tcp+tls://127.0.0.1:1".to_owned();
+    let identity = |name: &str| {
+        [("cert", "pem"), ("key", "key")].map(|(kind, end)| {
+            format!(
+                "syslog-tls-{kind}={}",
+                certificates.path(&format!("{name}.{end}"))
+            )
+        })
+    };
+    let [certificate, key] = identity("server");
+    let [no_certificate, no_key] = identity("nosuch");
+    for options in [
+        vec![ca("nosuch.pem")],
+        vec![ca("ca.pem"), no_certificate, key],
+        vec![ca("ca.pem"), certificate, no_key],
+    ] {
+        for address in [address(&server), nobody.clone()] {
+            let options = [vec![address], options.clone()].concat();
+            run(&options).exits(125).stderr_has("/nosuch.");
+        }
+    }
     let other = format!("syslog-address=tcp+tls://127.0.0.2:{}", server.port);
     run(&[other, ca("ca.pem")]).exits(125).stderr_has(refused);
     assert!(server.pieces.try_recv().is_err() && own.pieces.try_recv().is_err());

@@ -90,6 +90,74 @@ fn a_network_is_made_listed_looked_at_and_removed() {
 }
 
 #[test]
+fn prune_takes_what_its_filters_choose() {
+    let env = env_with("busybox");
+    for flags in [
+        "one",
+        "--label keep=1 two",
+        "--label keep=2 --label x three",
+        "used",
+    ] {
+        let create = format!("network create {flags}");
+        env.rctr(create.split(' ')).ok();
+    }
+    env.rctr(["create", "--name", "cc", "--network", "used", "busybox"])
+        .ok();
+    let left = || {
+        let list = [
+            "network",
+            "ls",
+            "-f",
+            "type=custom",
+            "--format",
+            "{{.Name}}",
+        ];
+        env.rctr(list).ok().lines()
+    };
+    let prune = |flags: &[&str]| env.rctr([&["network", "prune", "-f"], flags].concat());
+    env.rctr_with_input(["network", "prune"], b"n\n")
+        .refused(1, "network prune has been cancelled")
+        .stdout_has(
+            "WARNING! This will remove all custom networks not used by at least one container.",
+        );
+    prune(&["--filter", "until=1h"]).ok().stdout_is("");
+    prune(&["--filter", "label=other"]).ok().stdout_is("");
+    assert_eq!(left(), ["one", "three", "two", "used"]);
+    prune(&["--filter", "label=keep=1"])
+        .ok()
+        .stdout_is("Deleted Networks:\ntwo\n");
+    prune(&["--filter", "label!=x"])
+        .ok()
+        .stdout_is("Deleted Networks:\none\n");
+    assert_eq!(left(), ["three", "used"]);
+    prune(&["--filter", "colour=red"]).refused(1, "invalid filter 'colour'");
+    prune(&["--filter", "until=soon"]).refused(1, "until=soon");
+    // All there is was made before a time to come.
+    prune(&["--filter", "until=-1h"])
+        .ok()
+        .stdout_is("Deleted Networks:\nthree\n");
+    assert_eq!(left(), ["used"]);
+}
+
+#[test]
+fn what_is_said_of_a_network_is_kept() {
+    let env = Env::new();
+    let create = "network create -d bridge --attachable --scope local --ipam-driver default --ipv4=true kept";
+    env.rctr(create.split(' ')).ok();
+    let json = env.rctr(["network", "inspect", "-v", "kept"]).ok().json()[0].take();
+    assert_eq!(
+        (&json["Driver"], &json["Attachable"], &json["Scope"]),
+        (&"bridge".into(), &true.into(), &"local".into())
+    );
+    assert_eq!(json["IPAM"]["Driver"], "default");
+    env.rctr(["network", "create", "--scope", "swarm", "x"])
+        .exits(1)
+        .stderr_has("swarm");
+    let json = env.rctr(["network", "ls", "-f", "name=kept", "--format", "json"]);
+    assert_eq!(json.ok().json()["Name"], "kept");
+}
+
+#[test]
 fn what_is_always_there_stays() {
     let env = Env::new();
     for name in ["bridge", "host", "none"] {

@@ -178,6 +178,43 @@ fn a_stopped_monitor_does_not_keep_its_container() {
 }
 
 #[test]
+fn who_needs_a_stopped_monitor_is_told_so() {
+    let env = Env::new();
+    let id = env.run_detached(["--name", "cc", "busybox", "sleep", "1000"]);
+    let monitor = env.monitor_of(&id).expect("a monitor");
+    signal(monitor, Signal::SIGSTOP);
+    let words =
+        format!("monitor of this container (process {monitor}) does not answer: it is stopped");
+    for args in [
+        &["exec", "cc", "touch", "/late"][..],
+        &["exec", "-d", "cc", "touch", "/late"],
+        &["exec", "-t", "cc", "touch", "/late"],
+        &["attach", "cc"],
+        &["start", "-a", "cc"],
+    ] {
+        let out = env.rctr(args);
+        out.refused(1, &words)
+            .stderr_has(&format!("hint: `kill -CONT {monitor}` lets it go on"));
+        assert!(out.took() < Duration::from_secs(20), "{out:?}");
+    }
+    signal(monitor, Signal::SIGCONT);
+    // What was said not to be executed is not executed later.
+    env.rctr(["exec", "cc", "ls", "/late"]).exits(1);
+    let words = [
+        "events",
+        "--since",
+        "0",
+        "--until",
+        "0s",
+        "-f",
+        "event=exec_die",
+    ];
+    let told = [&words[..], &["--format", "{{.Actor.Attributes.exitCode}}"]].concat();
+    env.rctr(told).ok().stdout_is("1");
+    assert_clean(&env);
+}
+
+#[test]
 fn a_monitor_that_hangs_for_good_is_done_without() {
     let env = Env::new();
     for last in [&["rm", "-f", "cc"][..], &["stop", "-t", "0", "cc"]] {

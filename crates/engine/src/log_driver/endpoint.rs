@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rctr_registry_client::{TlsOptions, tls_config};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::options::ParseError;
 
@@ -97,8 +97,10 @@ impl Endpoint {
         match self {
             Endpoint::Tcp(address) => Ok(Connection::Tcp(tcp(address, patience)?)),
             Endpoint::Tls { address, .. } => {
+                // Its files first: whoever named one that is not there wants to know that.
+                let config = tls_config(tls).map_err(io::Error::other)?;
                 let stream = tcp(address, patience)?;
-                let encrypted = encrypt(address, stream, tls)?;
+                let encrypted = encrypt(address, stream, config)?;
                 Ok(Connection::Tls(Box::new(encrypted)))
             }
             Endpoint::Udp(address) => {
@@ -172,8 +174,7 @@ fn tcp(address: &str, patience: Duration) -> io::Result<TcpStream> {
 }
 
 /// Greets the other side, and learns who it is.
-fn encrypt(address: &str, mut stream: TcpStream, tls: &TlsOptions) -> io::Result<Encrypted> {
-    let config = tls_config(tls).map_err(io::Error::other)?;
+fn encrypt(address: &str, mut stream: TcpStream, config: ClientConfig) -> io::Result<Encrypted> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;

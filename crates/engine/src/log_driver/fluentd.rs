@@ -1,20 +1,25 @@
 //! Fluentd's forward protocol.
 
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rctr_registry_client::TlsOptions;
 
 use super::endpoint::{Connection, Endpoint};
 use super::msgpack::{self, Writer};
 use super::record::Record;
-use super::{About, BUFFER, Sink, Unsent};
+use super::{About, BUFFER, Sink};
 use crate::options::{LogOptionReader, LogPlan, ParseError};
 
 const ADDRESS: &str = "tcp://127.0.0.1:24224";
 const PORT: u16 = 24224;
 /// Longest pause between two attempts.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// How many records a message has at most.
+const BATCH: usize = 512;
+/// Docker's bounds of `fluentd-async-reconnect-interval`.
+const RECONNECT: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(10);
 
 pub(super) struct Fluentd {
     about: About,
@@ -29,6 +34,9 @@ pub(super) struct Fluentd {
     acknowledged: bool,
     precise: bool,
     connection: Option<Connection>,
+    /// How long a connection is used: the name may lead to another receiver by then.
+    reconnect: Option<Duration>,
+    reconnect_at: Option<Instant>,
     chunks: u64,
 }
 
@@ -44,6 +52,11 @@ impl Fluentd {
             _ => return Err(reader.bad("fluentd-address", "schemes are tcp, tls and unix")),
         }
         let buffer = reader.size("fluentd-buffer-limit")?;
+        let key = "fluentd-async-reconnect-interval";
+        let reconnect = reader.duration(key)?.filter(|interval| !interval.is_zero());
+        if reconnect.is_some_and(|interval| !RECONNECT.contains(&interval)) {
+            return Err(reader.bad(key, "must be between 100ms and 10s"));
+        }
         Ok(Fluentd {
             about: about.clone(),
             endpoint,
@@ -60,6 +73,8 @@ impl Fluentd {
             acknowledged: reader.flag("fluentd-request-ack")?,
             precise: reader.flag("fluentd-sub-second-precision")?,
             connection: None,
+            reconnect,
+            reconnect_at: None,
             chunks: 0,
         })
     }
@@ -76,6 +91,13 @@ impl Fluentd {
     }
 
     fn connect(&mut self) -> io::Result<&mut Connection> {
+        let now = Instant::now();
+        if self.reconnect_at.is_some_and(|at| at <= now) {
+            self.connection = None;
+        }
+        if self.connection.is_none() {
+            self.reconnect_at = self.reconnect.map(|after| now + after);
+        }
         let tls = TlsOptions::default();
         let kept = self
             .endpoint
@@ -173,11 +195,13 @@ fn await_ack(connection: &mut Connection, chunk: &str) -> io::Result<()> {
 }
 
 impl Sink for Fluentd {
-    fn send(&mut self, records: &[Record]) -> Result<(), Unsent> {
-        self.try_send(records).map_err(|error| {
-            self.connection = None;
-            Unsent::all(error)
-        })
+    fn at_once(&self) -> usize {
+        BATCH
+    }
+
+    fn send(&mut self, records: &[Record]) -> io::Result<()> {
+        let sent = self.try_send(records);
+        sent.inspect_err(|_| self.connection = None)
     }
 
     /// Each time half as long again, as Fluentd's own clients have it.

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::record::Record;
-use super::{About, Sink, Unsent, attributes};
+use super::{About, Sink, attributes};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 
@@ -151,14 +151,11 @@ fn send(socket: &UnixDatagram, entry: &[u8]) -> io::Result<()> {
 }
 
 impl Sink for Journald {
-    fn send(&mut self, records: &[Record]) -> Result<(), Unsent> {
-        for (taken, record) in records.iter().enumerate() {
+    fn send(&mut self, records: &[Record]) -> io::Result<()> {
+        for record in records {
             let entry = self.entry(record);
             let sent = self.connect().and_then(|socket| send(socket, &entry));
-            if let Err(error) = sent {
-                self.socket = None;
-                return Err(Unsent { taken, error });
-            }
+            sent.inspect_err(|_| self.socket = None)?;
         }
         Ok(())
     }

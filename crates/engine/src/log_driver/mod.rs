@@ -32,10 +32,10 @@ use self::record::Record;
 
 /// How long a receiver may fail after the end of the container's output.
 const LAST: Duration = Duration::from_secs(10);
-/// How many records are handed over at once.
-const BATCH: usize = 512;
 /// Bytes that wait for a receiver, if its driver has no option for it.
 const BUFFER: usize = 1 << 20;
+/// How large the file becomes that tells what could not be delivered, before it begins anew.
+const MOST_ERRORS: u64 = 64 << 10;
 
 /// What a driver's process has to know.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,24 +61,17 @@ struct About {
 
 /// A place that takes records.
 trait Sink {
-    /// Takes them all, or says how many it took before it failed.
-    fn send(&mut self, records: &[Record]) -> std::result::Result<(), Unsent>;
+    /// How many records it takes with one [`send`](Sink::send).
+    fn at_once(&self) -> usize {
+        1
+    }
+
+    /// Takes them all, or fails and has taken none.
+    fn send(&mut self, records: &[Record]) -> io::Result<()>;
 
     /// How long to wait before the next attempt after so many failures in a row; `None`: records that failed so often
     /// are given up.
     fn wait(&self, failures: u32) -> Option<Duration>;
-}
-
-/// Why some records were not taken.
-struct Unsent {
-    taken: usize,
-    error: io::Error,
-}
-
-impl Unsent {
-    fn all(error: io::Error) -> Unsent {
-        Unsent { taken: 0, error }
-    }
 }
 
 impl Engine {
@@ -245,35 +238,28 @@ pub fn run_log_driver(configuration: &str) -> Result<()> {
 fn deliver(queue: &Queue, sink: &mut dyn Sink, mut errors: Errors) {
     let mut failures = 0;
     let mut give_up_at = None;
-    while let Some(batch) = queue.take(BATCH) {
+    while let Some(batch) = queue.take(sink.at_once()) {
         if batch.dropped > 0 {
             errors.tell(&format!(
                 "{} lines dropped: the receiver is too slow",
                 batch.dropped
             ));
         }
-        let mut records = &batch.records[..];
-        while !records.is_empty() {
-            let unsent = match sink.send(records) {
+        loop {
+            let error = match sink.send(&batch.records) {
                 Ok(()) => {
                     failures = 0;
                     queue.progress();
                     break;
                 }
-                Err(unsent) => unsent,
+                Err(error) => error,
             };
-            records = &records[unsent.taken..];
-            if unsent.taken > 0 {
-                failures = 0;
-                queue.progress();
-            }
-            if unsent.error.raw_os_error() == Some(libc::EMSGSIZE) {
+            if error.raw_os_error() == Some(libc::EMSGSIZE) {
                 errors.tell_now("a line lost: too long for the receiver");
-                records = &records[1..];
-                continue;
+                break;
             }
             failures += 1;
-            errors.tell(&unsent.error.to_string());
+            errors.tell(&error.to_string());
             if queue.has_ended() && give_up_at.is_none() {
                 give_up_at = Some(Instant::now() + LAST);
             }
@@ -281,7 +267,7 @@ fn deliver(queue: &Queue, sink: &mut dyn Sink, mut errors: Errors) {
             match sink.wait(failures).filter(|_| !late) {
                 Some(time) => queue.wait(time),
                 None => {
-                    errors.tell_now(&format!("{} lines lost: {}", records.len(), unsent.error));
+                    errors.tell_now(&format!("{} lines lost: {error}", batch.records.len()));
                     failures = 0;
                     break;
                 }
@@ -313,7 +299,11 @@ impl Errors {
         self.told = Some(Instant::now());
         let now = crate::time::now();
         let append = |path: &Path| -> io::Result<File> {
-            OpenOptions::new().append(true).create(true).open(path)
+            let file = OpenOptions::new().append(true).create(true).open(path)?;
+            if file.metadata()?.len() > MOST_ERRORS {
+                file.set_len(0)?;
+            }
+            Ok(file)
         };
         if self.path.parent().is_some_and(Path::is_dir) {
             let _ = append(&self.path).and_then(|mut file| writeln!(file, "{now} {what}"));

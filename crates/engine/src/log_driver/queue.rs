@@ -9,6 +9,8 @@ use super::record::{Parser, Record};
 
 /// How long a container waits for a receiver that takes nothing.
 const STALL: Duration = Duration::from_secs(10);
+/// So many bytes at most are handed over at once, but one record in any case: a receiver that takes them slowly does take.
+const AT_ONCE: usize = 64 << 10;
 
 /// Records between two threads, as many as fit.
 pub(super) struct Queue {
@@ -71,7 +73,7 @@ impl Queue {
     }
 
     fn put(&self, record: Record) {
-        let size = record.text.len();
+        let size = record.size();
         let mut inner = self.lock();
         if inner.records.is_empty() {
             inner.progress = Instant::now();
@@ -101,12 +103,14 @@ impl Queue {
             let waited = self.changed.wait(inner);
             inner = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        let count = count.min(inner.records.len());
-        let records: Vec<Record> = inner.records.drain(..count).collect();
-        inner.bytes -= records
-            .iter()
-            .map(|record| record.text.len())
-            .sum::<usize>();
+        let mut bytes = 0;
+        let fits = |record: &&Record| {
+            bytes += record.size();
+            bytes <= AT_ONCE
+        };
+        let fitting = inner.records.iter().take(count).take_while(fits).count();
+        let records: Vec<Record> = inner.records.drain(..fitting.max(1)).collect();
+        inner.bytes -= records.iter().map(Record::size).sum::<usize>();
         let dropped = std::mem::take(&mut inner.dropped);
         drop(inner);
         self.changed.notify_all();
@@ -150,7 +154,7 @@ impl Queue {
 impl Inner {
     fn drop_oldest(&mut self) {
         if let Some(oldest) = self.records.pop_front() {
-            self.bytes -= oldest.text.len();
+            self.bytes -= oldest.size();
             self.dropped += 1;
         }
     }
@@ -165,9 +169,14 @@ mod tests {
         (0..count).map(line).collect()
     }
 
+    /// What so many of these lines take.
+    fn room_for(count: usize) -> usize {
+        count * (size_of::<Record>() + "line 0000".len())
+    }
+
     #[test]
     fn all_is_handed_over_in_order() {
-        let queue = Queue::new(20, false);
+        let queue = Queue::new(room_for(2), false);
         std::thread::scope(|scope| {
             scope.spawn(|| queue.fill(lines(100).as_bytes()));
             let mut seen = Vec::new();
@@ -183,11 +192,38 @@ mod tests {
 
     #[test]
     fn who_does_not_wait_loses_the_oldest() {
-        let queue = Queue::new(20, true);
+        let queue = Queue::new(room_for(2), true);
         queue.fill(lines(100).as_bytes());
         let batch = queue.take(100).unwrap();
         assert_eq!((batch.records.len(), batch.dropped), (2, 98));
         assert_eq!(batch.records[0].text, b"line 0098");
         assert!(queue.take(1).is_none());
+    }
+
+    #[test]
+    fn empty_lines_take_room_too() {
+        let queue = Queue::new(1 << 16, true);
+        let line = "2026-11-22T01:02:03.000000004Z stdout F \n";
+        queue.fill(line.repeat(100_000).as_bytes());
+        let kept = queue.lock().records.len();
+        assert!(kept <= (1 << 16) / size_of::<Record>(), "{kept} wait");
+        assert_eq!(kept + queue.lock().dropped, 100_000);
+    }
+
+    #[test]
+    fn little_is_handed_over_at_once() {
+        let queue = Queue::new(usize::MAX, false);
+        let long = "x".repeat(AT_ONCE);
+        let line = |text: &str| format!("2026-11-22T01:02:03.000000004Z stdout F {text}\n");
+        queue.fill(
+            [line(&long), line(&long), line("a"), line("b")]
+                .concat()
+                .as_bytes(),
+        );
+        let mut counts = Vec::new();
+        while let Some(batch) = queue.take(512) {
+            counts.push(batch.records.len());
+        }
+        assert_eq!(counts, [1, 1, 2]);
     }
 }

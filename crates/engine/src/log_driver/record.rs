@@ -25,6 +25,11 @@ pub(super) struct Piece {
 }
 
 impl Record {
+    /// How much memory it takes: a line may be empty, and still be one.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Record>() + self.text.len()
+    }
+
     pub(super) fn source(&self) -> &'static str {
         match self.stream {
             Stream::Stdout => "stdout",

@@ -11,7 +11,7 @@ use rctr_runtime::logs::Stream;
 
 use super::endpoint::{Connection, Endpoint};
 use super::record::Record;
-use super::{About, Sink, Unsent};
+use super::{About, Sink};
 use crate::options::{LogPlan, ParseError};
 
 const PORT: u16 = 514;
@@ -148,8 +148,8 @@ fn stamp(time: SystemTime) -> String {
 }
 
 impl Sink for Syslog {
-    fn send(&mut self, records: &[Record]) -> Result<(), Unsent> {
-        for (taken, record) in records.iter().enumerate() {
+    fn send(&mut self, records: &[Record]) -> io::Result<()> {
+        for record in records {
             let mut message = self.message(record);
             let sent = self.connect().and_then(|connection| {
                 if !connection.is_datagram() {
@@ -157,10 +157,7 @@ impl Sink for Syslog {
                 }
                 connection.send(&message)
             });
-            if let Err(error) = sent {
-                self.connection = None;
-                return Err(Unsent { taken, error });
-            }
+            sent.inspect_err(|_| self.connection = None)?;
         }
         Ok(())
     }

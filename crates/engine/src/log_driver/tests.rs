@@ -36,10 +36,8 @@ fn record(stream: Stream, text: &str) -> Record {
     }
 }
 
-fn ok(sent: std::result::Result<(), Unsent>) {
-    if let Err(unsent) = sent {
-        panic!("{}", unsent.error);
-    }
+fn ok(sent: io::Result<()>) {
+    sent.expect("it is taken");
 }
 
 #[test]
@@ -178,6 +176,11 @@ fn values_that_cannot_be_are_refused() {
         ),
         ("fluentd", "fluentd-retry-wait=soon", "not a duration"),
         ("fluentd", "fluentd-async=perhaps", "neither true nor false"),
+        (
+            "fluentd",
+            "fluentd-async-reconnect-interval=1m",
+            "must be between 100ms and 10s",
+        ),
     ] {
         let message = refused(driver, option);
         assert!(message.contains(named), "{message}");
@@ -232,6 +235,23 @@ fn fluentd_gets_events_and_acknowledges() {
         "{}",
         String::from_utf8_lossy(&message)
     );
+}
+
+#[test]
+fn fluentd_is_connected_to_anew_from_time_to_time() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("fluentd-address={}", server.local_addr().unwrap());
+    let options = [&address, "fluentd-async-reconnect-interval=100ms"];
+    let mut fluentd = fluentd::Fluentd::new(&plan("fluentd", &options), &about()).unwrap();
+    ok(fluentd.send(&[record(Stream::Stdout, "one")]));
+    let (mut first, _) = server.accept().unwrap();
+    std::thread::sleep(Duration::from_millis(120));
+    ok(fluentd.send(&[record(Stream::Stdout, "two")]));
+    let (_second, _) = server.accept().unwrap();
+    let mut sent = Vec::new();
+    first.read_to_end(&mut sent).unwrap();
+    assert!(sent.windows(3).any(|word| word == b"one"), "{sent:?}");
+    assert!(!sent.windows(3).any(|word| word == b"two"), "{sent:?}");
 }
 
 #[test]

@@ -73,8 +73,9 @@ impl Engine {
             labels: options.labels.clone(),
             parent_made: false,
         };
-        network.parent_made = network.ensure_parent()?;
-        let recorded = self.store.write(|tx| -> Result<()> {
+        // Recorded before it is made: whoever is killed in between leaves nothing that nobody knows of.
+        network.parent_made = network.lacks_parent()?;
+        self.store.write(|tx| -> Result<()> {
             self.complete(tx, &mut network, options.ipv6)?;
             match tx.insert_network(&network.id, name, &network) {
                 Err(rctr_store::Error::NameTaken { name, .. }) => {
@@ -85,11 +86,14 @@ impl Engine {
             let driver = network.driver.as_str();
             events::network(tx, &network.id, name, driver, NetworkEvent::Create)?;
             Ok(())
-        });
-        if recorded.is_err() && network.parent_made {
-            rctr_network::remove_parent(&network.interface())?;
+        })?;
+        match network.ensure_parent() {
+            Ok(_) => Ok(network.id),
+            Err(error) => {
+                self.remove_user_network(&network.id)?;
+                Err(error)
+            }
         }
-        recorded.map(|()| network.id)
     }
 
     /// Chooses the subnets that nobody named, and checks those that somebody did.

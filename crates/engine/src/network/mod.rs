@@ -243,6 +243,17 @@ impl Network {
         })
     }
 
+    /// Whether [`ensure_parent`](Self::ensure_parent) would make something.
+    fn lacks_parent(&self) -> Result<bool> {
+        match self.sub_link() {
+            Some(link) => Ok(rctr_network::lacks_parent(
+                &link.parent,
+                self.has_stand_in(),
+            )?),
+            None => Ok(false),
+        }
+    }
+
     /// Makes the interface of the host that its containers' hang on, if there is to be one and it is missing; whether
     /// it was made.
     pub(crate) fn ensure_parent(&self) -> Result<bool> {

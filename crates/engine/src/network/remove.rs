@@ -46,6 +46,9 @@ impl Engine {
                 }
                 .into());
             }
+            // While nobody can start a container on it, and before it is forgotten: whoever is killed here leaves a network
+            // whose links are made again when they are needed, and no links of no network.
+            self.remove_links(&network, &tx.networks()?)?;
             tx.remove_network(&network.id)?;
             let driver = network.driver.as_str();
             events::network(
@@ -57,7 +60,6 @@ impl Engine {
             )?;
             Ok(())
         })?;
-        self.remove_links(&network)?;
         Ok(network)
     }
 
@@ -84,18 +86,22 @@ impl Engine {
         Ok(pruned)
     }
 
-    /// Takes away what a network has on the host.
-    pub(crate) fn remove_links(&self, network: &Network) -> Result<()> {
+    /// Takes away what a network has on the host, as far as none of `all` networks that users made shares it.
+    pub(crate) fn remove_links(&self, network: &Network, all: &[Network]) -> Result<()> {
         match network.driver {
             Driver::Bridge => {
-                if let Some(bridge) = network.bridge() {
-                    rctr_network::remove_bridge(&bridge)?;
+                let removed = network.bridge().map(|b| rctr_network::remove_bridge(&b));
+                match removed {
+                    // Something else is called so: there is no bridge of the network's.
+                    Some(Err(error @ rctr_network::Error::NotABridge { .. })) => {
+                        tracing::warn!(network = network.name, %error, "it is left alone");
+                    }
+                    other => other.transpose().map(drop)?,
                 }
             }
             Driver::Macvlan | Driver::Ipvlan => {
                 let parent = network.interface();
-                let others = self.networks()?;
-                let shared = others
+                let shared = all
                     .iter()
                     .any(|other| other.id != network.id && other.interface() == parent);
                 if !shared && network.parent_made {

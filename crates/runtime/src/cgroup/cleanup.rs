@@ -24,6 +24,27 @@ pub fn clean_up_dead(state_dir: &Path) -> Result<()> {
     }
 }
 
+/// Whether a monitor was killed before it had let go of everything: [`clean_up_ended`] does it then.
+///
+/// # Errors
+/// [`Error::Corrupt`] or [`Error::File`] if the state directory cannot be read.
+pub fn is_abandoned(state_dir: &Path) -> Result<bool> {
+    Ok(State::load(state_dir)?.is_some_and(|state| !state.monitor.is_alive()))
+}
+
+/// [`clean_up_dead`] for a container whose end is recorded, so that the state directory need not tell of it any more: the
+/// next call finds nothing to do. The caller sees to it that nobody starts the container meanwhile.
+///
+/// # Errors
+/// As [`clean_up_dead`].
+pub fn clean_up_ended(state_dir: &Path) -> Result<()> {
+    if is_abandoned(state_dir)? {
+        clean_up_dead(state_dir)?;
+        State::remove(state_dir).map_err(|e| Error::file("clean up", state_dir, e))?;
+    }
+    Ok(())
+}
+
 /// Waits until the monitor of a container that has ended, or never came up, has let go of its cgroup, ports and
 /// namespaces; cleans up after it if it was killed.
 ///

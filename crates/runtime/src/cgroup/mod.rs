@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::rootless;
 
-pub use cleanup::{await_release, clean_up_dead, clear};
+pub use cleanup::{await_release, clean_up_dead, clean_up_ended, clear, is_abandoned};
 pub(crate) use device::attach_device_filter;
 pub use hierarchies::Hierarchies;
 pub(crate) use limits::{V1_CONTROLLERS, fit};
@@ -373,13 +373,8 @@ fn expand_slice(slice: &str) -> PathBuf {
 fn collect_processes(directory: &Path, pids: &mut Vec<i32>) -> io::Result<()> {
     let list = match fs::read_to_string(directory.join("cgroup.procs")) {
         Ok(list) => list,
-        // A v2 cgroup in threaded mode, or one that has just been removed.
-        Err(e)
-            if e.kind() == io::ErrorKind::NotFound
-                || e.raw_os_error() == Some(libc::EOPNOTSUPP) =>
-        {
-            return Ok(());
-        }
+        // A v2 cgroup in threaded mode, or one that has just been removed, perhaps between being opened and read.
+        Err(e) if is_gone(&e) || e.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(()),
         Err(e) => return Err(e),
     };
     pids.extend(list.lines().filter_map(|line| line.parse::<i32>().ok()));
@@ -397,7 +392,10 @@ fn subdirectories(directory: &Path) -> io::Result<Vec<PathBuf>> {
         Err(e) => return Err(e),
     };
     for entry in entries {
-        let entry = entry?;
+        let entry = match entry {
+            Err(e) if is_gone(&e) => break,
+            other => other?,
+        };
         if entry.file_type()?.is_dir() {
             found.push(entry.path());
         }

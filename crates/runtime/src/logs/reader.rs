@@ -68,6 +68,8 @@ pub struct LogReader {
     unfinished: [bool; 2],
     watch: Option<Inotify>,
     since_look: usize,
+    /// An entry from after `until` was met.
+    over: bool,
 }
 
 /// The time of the record before: those of one write have the same.
@@ -115,7 +117,13 @@ impl LogReader {
             unfinished: [false; 2],
             watch,
             since_look: 0,
+            over: false,
         })
+    }
+
+    /// Whether there will never be another entry, because `until` is passed.
+    pub fn is_over(&self) -> bool {
+        self.over
     }
 
     /// The next entry; `None` at the present end, or once `until` is passed.
@@ -124,9 +132,10 @@ impl LogReader {
     /// [`Error::File`].
     pub fn next_entry(&mut self) -> Result<Option<LogEntry>> {
         loop {
-            if !self
-                .next_record()
-                .map_err(|e| Error::file("read", &self.path, e))?
+            if self.over
+                || !self
+                    .next_record()
+                    .map_err(|e| Error::file("read", &self.path, e))?
             {
                 return Ok(None);
             }
@@ -139,6 +148,7 @@ impl LogReader {
                 continue;
             };
             if self.options.until.is_some_and(|until| time > until) {
+                self.over = true;
                 return Ok(None);
             }
             let (stream, ends_line, text) = (parsed.stream, parsed.ends_line, parsed.text);

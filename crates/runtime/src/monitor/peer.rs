@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 
 use crate::protocol::{Fill, FrameReader, FrameType, Reply, frame, json_frame, send_with_fds};
@@ -114,6 +115,13 @@ impl Peer {
             Ok(Fill::Data | Fill::WouldBlock) => {}
             Ok(Fill::Closed) | Err(_) => self.gone = true,
         }
+    }
+
+    /// Whether the other end has gone, whatever it has left to read.
+    pub(super) fn has_left(&self) -> bool {
+        // Its end is told unasked.
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ended| ended > 0)
     }
 
     /// A whole frame, if there is one.

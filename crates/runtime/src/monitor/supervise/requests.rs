@@ -71,6 +71,11 @@ impl Supervisor {
     }
 
     fn exec(&mut self, index: usize, spec: &ExecSpec) {
+        // Whoever gave up meanwhile has told his user that it was not executed.
+        if self.peers[index].has_left() {
+            self.peers[index].gone = true;
+            return;
+        }
         // A process that joins a frozen cgroup stops, and we would wait for it for ever.
         if self.container.cgroup.is_frozen() {
             let reason = "the container is paused; unpause it first".to_owned();
