@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::BorrowedFd;
 
 use ipnet::{IpNet, Ipv4Net};
-use nix::net::if_::if_nametoindex;
+use nix::errno::Errno;
 
 use crate::config::check_interface_name;
 use crate::conntrack::StaleFlows;
@@ -309,10 +309,9 @@ pub fn set_default_routes(
         if family == libc::AF_INET6 && !with_ipv6 {
             continue;
         }
-        let (inside, index) = netns::within(netns, || {
-            let index = via.map(|(ifname, _)| inside_index(ifname)).transpose()?;
-            Ok((Socket::route()?, index))
-        })?;
+        let inside = netns::within(netns, Socket::route)?;
+        let index = via.map(|(ifname, _)| inside_index(&inside, ifname));
+        let index = index.transpose()?;
         link::set_default_route(&inside, family, index.zip(via.map(|(_, gateway)| gateway)))?;
     }
     Ok(())
@@ -332,15 +331,19 @@ fn prepare_inside(ifname: &str, with_ipv6: bool) -> Result<(Socket, u32)> {
         v6.ensure_if_present(&key("disable_ipv6"), "1")?;
     }
     let socket = Socket::route()?;
-    Ok((socket, inside_index(ifname)?))
+    let index = inside_index(&socket, ifname)?;
+    Ok((socket, index))
 }
 
-fn inside_index(ifname: &str) -> Result<u32> {
-    if_nametoindex(ifname).map_err(|errno| Error::Netlink {
+/// By a socket of the namespace: the C library's way needs another one, and does not say so where there is none.
+fn inside_index(inside: &Socket, ifname: &str) -> Result<u32> {
+    let link = Link::find(inside, ifname)?;
+    let missing = || Error::Netlink {
         operation: format!("find interface {ifname} in the namespace"),
         kernel_message: None,
-        source: errno.into(),
-    })
+        source: Errno::ENODEV.into(),
+    };
+    link.map(|link| link.index).ok_or_else(missing)
 }
 
 /// Makes ports of the host lead to containers behind the bridge, at once and all together.

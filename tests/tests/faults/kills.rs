@@ -1,5 +1,7 @@
 //! Killed before each call.
 
+use std::fs;
+
 use rctr_tests::Env;
 
 use crate::{DURABLE, Traced, can_trace, check, give};
@@ -149,6 +151,57 @@ fn networks() {
         &["not found"],
         &[],
     );
+}
+
+/// What a network has on the host is never there without the network.
+#[test]
+fn links_of_networks() {
+    if !can_trace() {
+        return;
+    }
+    let env = Env::new();
+    env.rctr(["pull", "-q", "busybox"]).ok();
+    // A bridge there is once a container has needed it; a macvlan without a parent gets one at once.
+    let bridge = env.slot().bridge().replace("rctrt", "rctrn");
+    let named = format!("com.docker.network.bridge.name={bridge}");
+    let subnet = env
+        .slot()
+        .subnet()
+        .to_string()
+        .replace("10.213.", "10.219.");
+    let on_bridge = ["network", "create", "-o", &named, "--subnet", &subnet, "nn"];
+    let run = ["run", "--rm", "--network", "nn", "busybox", "true"];
+    let links = || -> Vec<String> {
+        let all = fs::read_dir("/sys/class/net").expect("links").flatten();
+        let names = all.filter_map(|entry| entry.file_name().into_string().ok());
+        names
+            .filter(|name| *name == bridge || name.starts_with("dm-"))
+            .collect()
+    };
+    let macvlan = ["network", "create", "-d", "macvlan", "nn"];
+    let remove = ["network", "rm", "nn"];
+    let has_dummies = env.rctr(macvlan).status() == 0;
+    env.rctr(["network", "rm", "-f", "nn"]).ok();
+    let mut cases: Vec<(&[&[&str]], &[&str])> = vec![(&[], &on_bridge)];
+    let used: [&[&str]; 2] = [&on_bridge, &run];
+    let made: [&[&str]; 1] = [&macvlan];
+    cases.push((&used, &remove));
+    if has_dummies {
+        cases.extend([(&[][..], &macvlan[..]), (&made, &remove)]);
+    }
+    for (prepare, args) in cases {
+        let make = || prepare.iter().for_each(|words| give(&env, words));
+        make();
+        let calls = Traced::new(&env, args).at_every_call(&DURABLE, KILL, |call, _| {
+            let when = format!("{} killed before its {call}", args.join(" "));
+            check(&env, &when);
+            give(&env, &["network", "rm", "-f", "nn"]);
+            assert_eq!(links(), [""; 0], "{when}");
+            make();
+        });
+        give(&env, &["network", "rm", "-f", "nn"]);
+        println!("{}: {calls} calls", args.join(" "));
+    }
 }
 
 #[test]

@@ -120,9 +120,9 @@ impl Engine {
         let before = container.clone();
         container.connections = Some([connections, vec![connection.clone()]].concat());
         if !is_up(&container) {
+            // Told of when it starts, as of those it had before.
             return self.store.write(|tx| {
                 self.reserve_static(tx, &id, &connection)?;
-                tell(tx, &network, NetworkEvent::Connect(&id))?;
                 lifecycle::save(tx, &container)
             });
         }
@@ -139,7 +139,9 @@ impl Engine {
             Ok(()) => Ok(()),
             Err(error) => {
                 if let Err(more) = self.unplug_failed(&before, &container) {
-                    tracing::warn!(error = %more, "a failed connection is not undone in full");
+                    // What is there is known: `network disconnect` takes it away.
+                    tracing::warn!(error = %more, "a failed connection is not undone");
+                    return Err(error);
                 }
                 self.store.write(|tx| -> Result<()> {
                     tx.release_network_addresses(endpoint::address_key(&network), &id)?;
@@ -223,7 +225,10 @@ impl Engine {
         }
         self.store.write(|tx| -> Result<()> {
             tx.release_network_addresses(endpoint::address_key(&network), &id)?;
-            tell(tx, &network, NetworkEvent::Disconnect(&id))?;
+            // Of one that does not run that was told when it ended.
+            if is_up(&before) {
+                tell(tx, &network, NetworkEvent::Disconnect(&id))?;
+            }
             lifecycle::save(tx, &container)
         })?;
         if before.has_names() {
