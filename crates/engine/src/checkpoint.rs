@@ -2,20 +2,19 @@
 //! what it was made of, under the names that other engines and their tools know.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use oci_spec::runtime::Spec;
 use rctr_runtime::cgroup::Cgroup;
 use rctr_runtime::checkpoint::{Dump, Settings, dump};
 use rctr_store::{write_tree_archive, write_upper_archive};
 use serde_json::json;
 
 use crate::model::{Container, Status};
-use crate::{Engine, Error, Result, settle};
+use crate::{Engine, Error, Result, settle, spec};
 
 /// The directory of what CRIU writes.
 const IMAGES: &str = "checkpoint";
@@ -80,10 +79,7 @@ impl Engine {
     }
 
     fn dump(&self, container: &Container, spec: &Path, stage: &Path, limit: Limit) -> Result<()> {
-        let json = fs::read(spec).map_err(Error::file("read", spec))?;
-        let parsed: Spec = serde_json::from_slice(&json)
-            .map_err(io::Error::from)
-            .map_err(Error::file("read", spec))?;
+        let parsed = spec::load(spec)?;
         let (driver, path) = (
             settle::driver_of(container),
             Path::new(&container.cgroup_path),

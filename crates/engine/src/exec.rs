@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::Process;
 use rctr_runtime::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WindowSize};
 use rctr_store::{Store, Tx};
 
@@ -175,13 +175,10 @@ impl Engine {
     /// A container's first process, as it was started last.
     pub(crate) fn first_process(&self, container: &Container) -> Result<Process> {
         let config = self.store.container_dir(&container.id)?.join("config.json");
-        let bad = |reason: String| Error::BadRecord {
-            what: format!("{}: {reason}", config.display()),
-        };
-        let spec = Spec::load(&config).map_err(|e| bad(e.to_string()))?;
-        spec.process()
-            .clone()
-            .ok_or_else(|| bad("no process".into()))
+        let spec = spec::load(&config)?;
+        spec.process().clone().ok_or_else(|| Error::BadRecord {
+            what: format!("{}: no process", config.display()),
+        })
     }
 
     fn exec_process(&self, container: &Container, options: &ExecOptions) -> Result<Process> {

@@ -233,3 +233,11 @@ pub(crate) fn save(spec: &Spec, path: &Path) -> Result<()> {
     })?;
     std::fs::write(path, text).map_err(Error::file("write", path))
 }
+
+/// Reads what [`save`] has written.
+pub(crate) fn load(path: &Path) -> Result<Spec> {
+    let text = std::fs::read(path).map_err(Error::file("read", path))?;
+    serde_json::from_slice(&text).map_err(|e| Error::BadRecord {
+        what: format!("{}: {e}", path.display()),
+    })
+}
