@@ -22,6 +22,8 @@ const CHUNKS_IN_FLIGHT: usize = 8;
 enum Command {
     Write(Bytes),
     Reset,
+    /// Tells when all before it has been taken.
+    Complete(oneshot::Sender<()>),
     Commit,
 }
 
@@ -117,6 +119,8 @@ impl LayerPull<'_> {
             return Err(error);
         }
         if downloaded.is_ok() {
+            // Whoever is told so may end us: what has come is kept then.
+            writer.taken().await;
             self.event(LayerEvent::Unpacking);
             self.await_parent(&writer).await;
             // If the thread is gone, joining it says why.
@@ -375,6 +379,14 @@ impl Writer {
         self.send(Command::Reset).await
     }
 
+    /// Waits until the sink has all that was written, or is gone.
+    async fn taken(&self) {
+        let (complete, taken) = oneshot::channel();
+        if self.send(Command::Complete(complete)).await.is_ok() {
+            let _ = taken.await;
+        }
+    }
+
     async fn send(&self, command: Command) -> Result<(), SinkGone> {
         self.commands.send(command).await.map_err(|_| SinkGone)
     }
@@ -409,6 +421,8 @@ fn write_layer(
         match command {
             Command::Write(chunk) => ingest.write(&chunk)?,
             Command::Reset => ingest.reset()?,
+            // Nobody waits any more if the pull was given up.
+            Command::Complete(told) => drop(told.send(())),
             Command::Commit => return ingest.commit(),
         }
     }

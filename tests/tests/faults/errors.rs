@@ -42,8 +42,11 @@ const LIFE: [&[&str]; 4] = [
     &["rm", "-v", "cc"],
 ];
 
+/// A command's words.
+type Words = &'static [&'static str];
+
 /// What is done with networks, volumes and what nobody uses, each after what it needs, and what takes that away.
-const REST: [(&[&[&str]], &[&str], &[&[&str]]); 6] = [
+const REST: [(&[Words], Words, &[Words]); 6] = [
     (&[], &["volume", "create", "vv"], &[VOLUME_GONE]),
     (&[], NETWORK, &[NETWORK_GONE]),
     (
