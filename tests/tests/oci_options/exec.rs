@@ -1,0 +1,115 @@
+//! Processes that are started in a container that runs.
+
+use super::*;
+
+#[test]
+fn a_process_is_executed_as_it_is_asked_for() {
+    let bundle = running(&["sleep", "1000"]);
+    let exec = |options: &[&str], words: &[&str]| {
+        bundle.oci(&[&["exec"], options, &["one"], words].concat())
+    };
+    exec(&["-g", "77", "-g", "88"], &["id"])
+        .ok()
+        .stdout_has("groups=77,88");
+    let status = [
+        "grep",
+        "-E",
+        "^(CapEff|CapInh|CapAmb|NoNewPrivs)",
+        "/proc/self/status",
+    ];
+    let plain = exec(&[], &status).ok().stdout();
+    // As the specification of the container has it: audit-write, kill and net-bind-service.
+    assert!(plain.contains("CapEff:\t0000000020000420"), "{plain}");
+    let more = exec(&["--cap", "CAP_NET_RAW", "--no-new-privs"], &status);
+    more.ok().stdout_has("CapEff:\t0000000020002420");
+    more.stdout_has("CapInh:\t0000000000000000");
+    more.stdout_has("CapAmb:\t0000000000000000");
+    more.stdout_has("NoNewPrivs:\t1");
+    let own = json!({
+        "args": ["sh", "-c", "id; pwd; echo $A; ulimit -n"], "cwd": "/bin", "env": ["A=own", "PATH=/bin"],
+        "user": {"uid": 3, "gid": 4, "additionalGids": [5]},
+        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 99, "hard": 99}],
+    });
+    fs::write(bundle.path("process.json"), own.to_string()).expect("a file");
+    exec(&["--process", "process.json"], &[])
+        .ok()
+        .stdout_is("uid=3 gid=4 groups=5\n/bin\nown\n99");
+    exec(&["--process-label", "x"], &["true"])
+        .exits(1)
+        .stderr_has("SELinux");
+    exec(&["--cwd", "/nosuch"], &["true"])
+        .exits(255)
+        .stderr_has("no such file or directory");
+    exec(&[], &[]).exits(1);
+
+    // In a frozen container it waits for the thaw.
+    bundle.oci(&["pause", "one"]).ok();
+    let words = ["exec", "--ignore-paused", "one", "echo", "thawed"];
+    let waiting = Running::start(bundle.command(&words), Some(b""));
+    bundle.oci(&["resume", "one"]).ok();
+    wait_for("it to end", || {
+        // It may have come after the thaw, or before.
+        bundle.status("one") == "running"
+    });
+    waiting.finish().ok().stdout_is("thawed");
+}
+
+#[test]
+fn what_cannot_be_told_of_does_not_run() {
+    let mut bundle = running(&["sleep", "1000"]);
+    elsewhere(&mut bundle);
+    let processes = || bundle.oci(&["ps", "-f", "json", "one"]).ok().json();
+    for option in ["--pid-file", "--pidfd-socket"] {
+        bundle
+            .oci(&[
+                "exec",
+                "--detach",
+                option,
+                "/nosuch/place",
+                "one",
+                "sleep",
+                "1000",
+            ])
+            .exits(1)
+            .stderr_has("/nosuch/place");
+        wait_for("it to end", || {
+            processes().as_array().map(Vec::len) == Some(1)
+        });
+        bundle
+            .oci(&["create", option, "/nosuch/place", "two"])
+            .exits(1)
+            .stderr_has("/nosuch/place");
+        bundle.oci(&["state", "two"]).exits(1);
+    }
+    // A link in the place of the file that becomes the pid file leads nowhere.
+    let precious = bundle.path("precious");
+    fs::write(&precious, "content").expect("a file");
+    symlink(&precious, bundle.path(".second")).expect("a link");
+    let words = [
+        "exec",
+        "--detach",
+        "--pid-file",
+        "second",
+        "one",
+        "sleep",
+        "1000",
+    ];
+    quietly(bundle.command(&words));
+    assert_eq!(fs::read_to_string(&precious).expect("a file"), "content");
+    let pid = fs::read_to_string(bundle.path("second")).expect("a pid file");
+    assert!(Path::new("/proc").join(pid).exists());
+}
+
+#[test]
+fn a_fifo_for_the_list_of_users_holds_nobody_up() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    fs::create_dir(bundle.path("rootfs/etc")).expect("a directory");
+    let fifo = bundle.path("rootfs/etc/passwd");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).expect("a fifo");
+    bundle.config["process"]["env"] = json!(["PATH=/bin"]);
+    quietly(bundle.command(&["run", "--detach", "one"]));
+    bundle
+        .oci(&["exec", "one", "sh", "-c", "echo $HOME"])
+        .ok()
+        .stdout_is("/");
+}
