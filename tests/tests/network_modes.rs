@@ -85,7 +85,7 @@ fn bridge_gives_an_address_a_gateway_and_the_hosts_resolvers() {
     let subnet = env.slot().subnet();
     let gateway = subnet.hosts().next().expect("a host");
     let run = env.rctr(["run", "--rm", "--hostname", "web", "--add-host", "db:10.1.2.3", "busybox", "sh", "-c",
-        "ip -4 -o addr show eth0 | awk '{print $4}'; ip route | awk '/default/ {print $3}'; hostname -i; hostname; grep db /etc/hosts"]);
+        "ip -4 -o addr show eth0 | awk '{print $4}'; ip route | awk '/default/ {print $3}'; hostname -i; hostname; awk '$2 == \"db\"' /etc/hosts"]);
     let lines = run.ok().lines();
     let address = lines[0].strip_suffix("/24").expect("the subnet's prefix");
     assert!(subnet.contains(&address.parse::<std::net::Ipv4Addr>().expect("an address")));

@@ -111,3 +111,30 @@ fn ipv6_addresses_that_lead_nowhere_are_refused() {
         .ok()
         .stdout_is("0.0.0.0:8080->80/tcp");
 }
+
+#[test]
+fn without_ipv6_by_configuration_containers_have_ipv4_alone() {
+    if !rctr_network::kernel_has_ipv6() {
+        return;
+    }
+    let env = env();
+    let machine = Machine::new(&env);
+    let addresses = "ip -6 addr show dev eth0; ip -4 -o addr show dev eth0";
+    let run = || machine.inside(|| env.rctr(["run", "--rm", "healthz", "sh", "-c", addresses]));
+    run().ok().stdout_has("inet6 ");
+    let text = std::fs::read_to_string(env.config_file()).expect("the configuration");
+    let lines = text
+        .lines()
+        .map(|line| match line.starts_with("subnet_v6") {
+            true => "subnet_v6 = \"none\"\n".to_owned(),
+            false => format!("{line}\n"),
+        });
+    std::fs::write(env.config_file(), lines.collect::<String>()).expect("the configuration");
+    run().ok().stdout_has("inet ").stdout_lacks("inet6");
+    let refused = machine.inside(|| env.rctr(["run", "--rm", "-p", "[fd00:18::1]:8080:80", "healthz"]));
+    refused.refused(125, "subnet_v6");
+    machine
+        .inside(|| env.rctr(["run", "-d", "-p", "8080:80", "healthz"]))
+        .ok();
+    machine.inside(|| wait_for("an answer", || healthz("127.0.0.1:8080").is_some()));
+}

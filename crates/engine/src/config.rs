@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::Ipv4Net;
+use rctr_network::Ipv6Choice;
 use rctr_registry_client::HostConfigs;
 use serde::Deserialize;
 
@@ -64,9 +65,8 @@ pub struct NetworkSettings {
     /// Its IPv4 subnet; the gateway is the first address. None means the first free one from 10.88.0.0/16 on.
     #[serde(deserialize_with = "rctr_network::deserialize_subnet")]
     pub subnet: Option<Ipv4Net>,
-    /// Its IPv6 subnet; none means a unique local one if the host has IPv6.
-    #[serde(deserialize_with = "rctr_network::deserialize_subnet_v6")]
-    pub subnet_v6: Option<Ipv6Net>,
+    /// Its IPv6 subnet, or `none`.
+    pub subnet_v6: Ipv6Choice,
 }
 
 impl Default for NetworkSettings {
@@ -74,7 +74,7 @@ impl Default for NetworkSettings {
         NetworkSettings {
             bridge: "rctr0".into(),
             subnet: None,
-            subnet_v6: None,
+            subnet_v6: Ipv6Choice::default(),
         }
     }
 }
@@ -339,6 +339,7 @@ mod tests {
         );
         refused("[network]\nsubnet = \"127.0.0.0/8\"\n", &["127.0.0.0/8"]);
         refused("[network]\nsubnet_v6 = \"ff02::/64\"\n", &["ff02::/64"]);
+        refused("[network]\nsubnet_v6 = \"off\"\n", &["off", "subnet"]);
         let registry = "[registry.\"a.io\"]\n";
         refused(
             &format!("{registry}ca = \"/nosuch/ca.pem\"\n"),

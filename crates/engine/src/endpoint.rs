@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use rctr_network::{BridgeConfig, Deferred, Endpoint};
+use rctr_network::{BridgeConfig, Deferred, Endpoint, Ipv6Choice};
 use rctr_store::{AddressPool, Tx};
 
 use crate::model::{Connection, Container, EndpointState, PublishedPort, Status};
@@ -87,10 +87,12 @@ impl Engine {
 
     pub(crate) fn subnet_v6(&self) -> Option<Ipv6Net> {
         let settings = &self.config.settings.network;
-        settings.subnet_v6.or_else(|| {
-            rctr_network::host_has_ipv6()
-                .then(|| BridgeConfig::generated_subnet_v6(&settings.bridge))
-        })
+        match settings.subnet_v6 {
+            Ipv6Choice::Subnet(subnet) => Some(subnet),
+            Ipv6Choice::Generated => rctr_network::host_has_ipv6()
+                .then(|| BridgeConfig::generated_subnet_v6(&settings.bridge)),
+            Ipv6Choice::Off => None,
+        }
     }
 
     /// The networks of a container that is about to start.

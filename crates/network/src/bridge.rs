@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use crate::config::check_interface_name;
 use crate::conntrack::StaleFlows;
 use crate::home::at_home;
-use crate::link::{self, Addressing, Link, VethPair};
+use crate::link::{self, Addressing, BridgePort, Link, Parameters, VethPair};
 use crate::netlink::Socket;
 use crate::{
     BridgeConfig, Endpoint, Error, PublishedPort, Result, host, legacy, mac_for, netns, nft, sysctl,
@@ -62,9 +62,9 @@ fn ensure_bridge_here(bridge: &BridgeConfig) -> Result<EnsureOutcome> {
         outcome.warnings.push(Warning::NoIpv6);
     }
     let socket = Socket::route()?;
-    let index = ensure_link(&socket, effective)?;
-    ensure_parameters(effective)?;
-    link::ensure_addresses(&socket, &effective.name, index, &effective.gateways())?;
+    let link = ensure_link(&socket, effective)?;
+    ensure_parameters(effective, link.parameters)?;
+    link::ensure_addresses(&socket, &effective.name, link.index, &effective.gateways())?;
     outcome.publish_again = nft::ensure(effective)?.bridge_added;
     if legacy::filter_drops(&bridge.name, effective.subnet_v6.is_some()) {
         let bridge = bridge.name.clone();
@@ -93,7 +93,7 @@ fn possible(bridge: &BridgeConfig) -> BridgeConfig {
     }
 }
 
-fn ensure_link(socket: &Socket, bridge: &BridgeConfig) -> Result<u32> {
+fn ensure_link(socket: &Socket, bridge: &BridgeConfig) -> Result<Link> {
     let name = &bridge.name;
     let link = match Link::find(socket, name)? {
         Some(link) => link,
@@ -112,7 +112,7 @@ fn ensure_link(socket: &Socket, bridge: &BridgeConfig) -> Result<u32> {
     if !link.is_up || new_mtu.is_some() {
         Link::set_up(socket, name, link.index, new_mtu)?;
     }
-    Ok(link.index)
+    Ok(link)
 }
 
 /// Refuses a subnet that is reachable elsewhere: either side would lose its packets.
@@ -216,14 +216,18 @@ fn choose_subnet_here(
     })
 }
 
-fn ensure_parameters(bridge: &BridgeConfig) -> Result<()> {
+fn ensure_parameters(bridge: &BridgeConfig, now: Parameters) -> Result<()> {
     let name = &bridge.name;
-    let v4 = sysctl::Family::v4();
-    v4.ensure("ip_forward", "1")?;
-    v4.ensure(&format!("conf/{name}/route_localnet"), "1")?;
-    let v6 = sysctl::Family::v6();
-    v6.ensure_if_present(&format!("conf/{name}/accept_ra"), "0")?;
-    if bridge.subnet_v6.is_some() {
+    if !now.routes_v4 {
+        let v4 = sysctl::Family::v4();
+        v4.ensure("ip_forward", "1")?;
+        v4.ensure(&format!("conf/{name}/route_localnet"), "1")?;
+    }
+    if now.accepts_ra {
+        sysctl::Family::v6().ensure_if_present(&format!("conf/{name}/accept_ra"), "0")?;
+    }
+    if bridge.subnet_v6.is_some() && !now.routes_v6 {
+        let v6 = sysctl::Family::v6();
         v6.ensure(&format!("conf/{name}/disable_ipv6"), "0")?;
         // With the first container the bridge gets its link-local address, which it needs at once to find that container.
         v6.ensure(&format!("conf/{name}/accept_dad"), "0")?;
@@ -231,6 +235,8 @@ fn ensure_parameters(bridge: &BridgeConfig) -> Result<()> {
     }
     Ok(())
 }
+
+const A_DAY_MS: &str = "86400000";
 
 /// Connects a namespace to the bridge: a cable with its end inside configured, up and routed.
 ///
@@ -255,25 +261,45 @@ fn connect_here(netns: BorrowedFd<'_>, bridge: &BridgeConfig, endpoint: &Endpoin
     })?;
     let pair = VethPair {
         host_name: &endpoint.host_ifname,
-        bridge_index: link.index,
         peer_name: &endpoint.ifname,
         peer_mac: endpoint.mac,
         netns,
         mtu: link.mtu,
-        isolated: bridge.isolated,
     };
     Link::create_veth(&host, &pair)?;
-    let inside = configure_inside(netns, endpoint)?;
-    link::settle(&host, &[&endpoint.host_ifname, &bridge.name])?;
-    link::settle(&inside, &[&endpoint.ifname])
+    let inside = configure_inside(netns, endpoint, Medium::Cable)?;
+    link::settle(&inside, &[&endpoint.ifname])?;
+    // Last: what the namespace's kernel says of its IPv6 addresses as they come up would go to all ports of the bridge,
+    // under the lock that the next step waits for.
+    let port = BridgePort {
+        name: &endpoint.host_ifname,
+        bridge_index: link.index,
+        isolated: bridge.isolated,
+    };
+    Link::attach(&host, &port)?;
+    link::settle(&host, &[&endpoint.host_ifname, &bridge.name])
+}
+
+/// What an interface inside a namespace leads to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Medium {
+    /// A bridge of this host: no packet is lost on the way.
+    Cable,
+    /// The network of another interface.
+    Network,
 }
 
 /// Gives an interface inside a namespace its addresses and routes, and brings it up.
-pub(crate) fn configure_inside(netns: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<Socket> {
+pub(crate) fn configure_inside(
+    netns: BorrowedFd<'_>,
+    endpoint: &Endpoint,
+    medium: Medium,
+) -> Result<Socket> {
     let v6 = host::kernel_has_ipv6();
     let addresses = endpoint.addresses(v6);
     let has_v6 = addresses.iter().any(|net| matches!(net, IpNet::V6(_)));
-    let (inside, index) = netns::within(netns, || prepare_inside(&endpoint.ifname, has_v6))?;
+    let (inside, index) =
+        netns::within(netns, || prepare_inside(&endpoint.ifname, has_v6, medium))?;
     let wanted = Addressing {
         name: &endpoint.ifname,
         index,
@@ -318,7 +344,7 @@ pub fn set_default_routes(
 }
 
 /// What only a thread inside the namespace can do: its kernel parameters, and a socket that stays there.
-fn prepare_inside(ifname: &str, with_ipv6: bool) -> Result<(Socket, u32)> {
+fn prepare_inside(ifname: &str, with_ipv6: bool, medium: Medium) -> Result<(Socket, u32)> {
     let v6 = sysctl::Family::v6();
     let key = |name: &str| format!("conf/{ifname}/{name}");
     if with_ipv6 {
@@ -327,6 +353,10 @@ fn prepare_inside(ifname: &str, with_ipv6: bool) -> Result<(Socket, u32)> {
         v6.ensure(&key("accept_dad"), "0")?;
         // A neighbour must not pose as this container's router.
         v6.ensure(&key("accept_ra"), "0")?;
+        if medium == Medium::Cable {
+            // The bridge passes each report of a multicast group to all its ports: once is enough, the second one may wait.
+            v6.ensure_if_present(&key("mldv2_unsolicited_report_interval"), A_DAY_MS)?;
+        }
     } else {
         v6.ensure_if_present(&key("disable_ipv6"), "1")?;
     }

@@ -259,34 +259,50 @@ pub fn deserialize_interface_name<'de, D: Deserializer<'de>>(from: D) -> Result<
 /// # Errors
 /// A text that is no subnet, one without room for two hosts, and addresses with a meaning of their own.
 pub fn deserialize_subnet<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Ipv4Net>, D::Error> {
-    let net = parse_subnet::<_, Ipv4Net>(from, "10.88.0.0/16")?.trunc();
+    let text = String::deserialize(from)?;
+    let net: Ipv4Net = parse_subnet(&text, "10.88.0.0/16").map_err(D::Error::custom)?;
+    let net = net.trunc();
     let address = net.network();
     let special = address.is_loopback() || address.is_multicast() || address.octets()[0] == 0;
     usable(net.into(), net.prefix_len() > 30, special).map_err(D::Error::custom)?;
     Ok(Some(net))
 }
 
-/// For `deserialize_with`: the same for IPv6.
-///
-/// # Errors
-/// As [`deserialize_subnet`].
-pub fn deserialize_subnet_v6<'de, D: Deserializer<'de>>(
-    from: D,
-) -> Result<Option<Ipv6Net>, D::Error> {
-    let net = parse_subnet::<_, Ipv6Net>(from, "fd00:88::/64")?.trunc();
-    let address = net.network();
-    let special = address.is_multicast() || address.is_unicast_link_local() || net.prefix_len() < 8;
-    usable(net.into(), net.prefix_len() > 126, special).map_err(D::Error::custom)?;
-    Ok(Some(net))
+/// Whether the default bridge has IPv6, and with which subnet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ipv6Choice {
+    /// A unique local subnet made from the bridge's name, if the host has IPv6.
+    #[default]
+    Generated,
+    /// This one, without its host part.
+    Subnet(Ipv6Net),
+    /// IPv4 alone.
+    Off,
 }
 
-fn parse_subnet<'de, D: Deserializer<'de>, N: FromStr>(
-    from: D,
-    example: &str,
-) -> Result<N, D::Error> {
-    let text = String::deserialize(from)?;
-    let wrong = |_| D::Error::custom(format!("{text:?} is no subnet such as {example:?}"));
-    text.parse().map_err(wrong)
+impl<'de> Deserialize<'de> for Ipv6Choice {
+    /// A subnet that containers can live in, or the word `none`.
+    ///
+    /// # Errors
+    /// As [`deserialize_subnet`].
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        if text == "none" {
+            return Ok(Ipv6Choice::Off);
+        }
+        let net: Ipv6Net = parse_subnet(&text, "fd00:88::/64").map_err(D::Error::custom)?;
+        let net = net.trunc();
+        let address = net.network();
+        let special =
+            address.is_multicast() || address.is_unicast_link_local() || net.prefix_len() < 8;
+        usable(net.into(), net.prefix_len() > 126, special).map_err(D::Error::custom)?;
+        Ok(Ipv6Choice::Subnet(net))
+    }
+}
+
+fn parse_subnet<N: FromStr>(text: &str, example: &str) -> Result<N, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is no subnet such as {example:?}"))
 }
 
 fn usable(net: IpNet, too_small: bool, special: bool) -> Result<(), String> {

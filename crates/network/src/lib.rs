@@ -30,8 +30,8 @@ pub use bridge::{
     firewall_lost, publish, reached_by, remove_bridge, set_default_routes, unpublish,
 };
 pub use config::{
-    BridgeConfig, Endpoint, Protocol, PublishedPort, deserialize_interface_name,
-    deserialize_subnet, deserialize_subnet_v6, mac_for,
+    BridgeConfig, Endpoint, Ipv6Choice, Protocol, PublishedPort, deserialize_interface_name,
+    deserialize_subnet, mac_for,
 };
 pub use error::{Error, Result};
 pub use home::set_home;

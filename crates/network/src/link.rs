@@ -26,6 +26,15 @@ const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFLA_INET_CONF: u16 = 1;
+const IFLA_INET6_CONF: u16 = 2;
+// Places in their arrays. include/uapi/linux/ip.h: enum IPV4_DEVCONF_*, which begins with 1; ipv6.h: enum DEVCONF_*
+const IPV4_FORWARDING: usize = 0;
+const IPV4_ROUTE_LOCALNET: usize = 25;
+const IPV6_FORWARDING: usize = 0;
+const IPV6_ACCEPT_RA: usize = 3;
+const IPV6_DISABLE: usize = 26;
+const IPV6_ACCEPT_DAD: usize = 27;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_VLAN_ID: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
@@ -44,16 +53,55 @@ pub(crate) struct Link {
     pub(crate) is_bridge: bool,
     pub(crate) is_up: bool,
     pub(crate) mtu: u32,
+    pub(crate) parameters: Parameters,
+}
+
+/// An interface's kernel parameters as far as a bridge of ours depends on them: they come with every look at it, while
+/// to find the files below /proc/sys takes the longer the more network namespaces there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parameters {
+    /// IPv4 packets are forwarded, those of 127.0.0.0/8 too.
+    pub(crate) routes_v4: bool,
+    /// IPv6 works, without detection of duplicate addresses, and packets are forwarded.
+    pub(crate) routes_v6: bool,
+    /// Addresses and routes are taken from routers.
+    pub(crate) accepts_ra: bool,
+}
+
+impl Parameters {
+    /// From the attributes of a link.
+    fn parse(link: &[u8]) -> Self {
+        let values = |family: libc::c_int| {
+            let family = attribute(link, IFLA_AF_SPEC).and_then(|a| attribute(a, family as u16));
+            move |kind: u16, at: usize| ne32(attribute(family?, kind)?.chunks_exact(4).nth(at)?)
+        };
+        let v4 = values(libc::AF_INET);
+        let v4 = |at| v4(IFLA_INET_CONF, at);
+        let v6 = values(libc::AF_INET6);
+        let v6 = |at| v6(IFLA_INET6_CONF, at);
+        Self {
+            routes_v4: v4(IPV4_FORWARDING) == Some(1) && v4(IPV4_ROUTE_LOCALNET) == Some(1),
+            routes_v6: v6(IPV6_FORWARDING) == Some(1)
+                && v6(IPV6_DISABLE) == Some(0)
+                && v6(IPV6_ACCEPT_DAD) == Some(0),
+            accepts_ra: v6(IPV6_ACCEPT_RA).is_some_and(|accepted| accepted != 0),
+        }
+    }
 }
 
 /// Both ends of a cable between the host and a namespace.
 pub(crate) struct VethPair<'a> {
     pub(crate) host_name: &'a str,
-    pub(crate) bridge_index: u32,
     pub(crate) peer_name: &'a str,
     pub(crate) peer_mac: [u8; 6],
     pub(crate) netns: BorrowedFd<'a>,
     pub(crate) mtu: u32,
+}
+
+/// An interface that becomes a port of a bridge.
+pub(crate) struct BridgePort<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) bridge_index: u32,
     /// It exchanges no frames with other isolated ports of the bridge.
     pub(crate) isolated: bool,
 }
@@ -121,6 +169,7 @@ impl Link {
             is_bridge: kind.is_some_and(|kind| text(kind) == "bridge"),
             is_up: ne32(&body[8..12])? & UP != 0,
             mtu: attribute(attrs, IFLA_MTU).and_then(ne32).unwrap_or(0),
+            parameters: Parameters::parse(attrs),
         })
     }
 
@@ -235,13 +284,12 @@ impl Link {
         })
     }
 
-    /// Makes a veth pair: one end on the bridge and up, the other inside the namespace and still down.
+    /// Makes a veth pair: one end here and up, the other inside the namespace and still down.
     pub(crate) fn create_veth(socket: &Socket, pair: &VethPair<'_>) -> Result<()> {
         let mut requests = Requests::default();
-        requests.push(libc::RTM_NEWLINK, CREATE, &ifinfo(0, UP, UP), |a| {
+        requests.push(libc::RTM_NEWLINK, CREATE, &ifinfo(0, 0, 0), |a| {
             a.string(IFLA_IFNAME, pair.host_name);
             a.u32(IFLA_MTU, pair.mtu);
-            a.u32(IFLA_MASTER, pair.bridge_index);
             a.nest(IFLA_LINKINFO, |a| {
                 a.string(IFLA_INFO_KIND, "veth");
                 a.nest(IFLA_INFO_DATA, |a| {
@@ -254,24 +302,17 @@ impl Link {
                 });
             });
         });
-        // With br_netfilter a container's packet to its own published port is turned round on the bridge.
+        // A port of a bridge needs no address of its own.
         requests.push(libc::RTM_NEWLINK, ACK, &ifinfo(0, 0, 0), |a| {
             a.string(IFLA_IFNAME, pair.host_name);
-            a.nest(IFLA_LINKINFO, |a| {
-                a.string(IFLA_INFO_SLAVE_KIND, "bridge");
-                a.nest(IFLA_INFO_SLAVE_DATA, |a| {
-                    a.u8(IFLA_BRPORT_MODE, 1);
-                    if pair.isolated {
-                        a.u8(IFLA_BRPORT_ISOLATED, 1);
-                    }
-                });
-            });
-            // A port of a bridge needs no address of its own.
             a.nest(IFLA_AF_SPEC, |a| {
                 a.nest(libc::AF_INET6 as u16, |a| {
                     a.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
                 });
             });
+        });
+        requests.push(libc::RTM_NEWLINK, ACK, &ifinfo(0, UP, UP), |a| {
+            a.string(IFLA_IFNAME, pair.host_name);
         });
         let operation = format!("create interface {}", pair.host_name);
         match socket.exchange(&requests, &operation)?.into_result() {
@@ -281,6 +322,30 @@ impl Link {
             }),
             Err(refusal) => Err(refusal.into_error(operation)),
         }
+    }
+
+    /// Makes an interface of this namespace a port of a bridge.
+    pub(crate) fn attach(socket: &Socket, port: &BridgePort<'_>) -> Result<()> {
+        let mut requests = Requests::default();
+        requests.push(libc::RTM_NEWLINK, ACK, &ifinfo(0, 0, 0), |a| {
+            a.string(IFLA_IFNAME, port.name);
+            a.u32(IFLA_MASTER, port.bridge_index);
+        });
+        // With br_netfilter a container's packet to its own published port is turned round on the bridge.
+        requests.push(libc::RTM_NEWLINK, ACK, &ifinfo(0, 0, 0), |a| {
+            a.string(IFLA_IFNAME, port.name);
+            a.nest(IFLA_LINKINFO, |a| {
+                a.string(IFLA_INFO_SLAVE_KIND, "bridge");
+                a.nest(IFLA_INFO_SLAVE_DATA, |a| {
+                    a.u8(IFLA_BRPORT_MODE, 1);
+                    if port.isolated {
+                        a.u8(IFLA_BRPORT_ISOLATED, 1);
+                    }
+                });
+            });
+        });
+        let operation = format!("make {} a port of the bridge", port.name);
+        run(socket, &requests, &operation, |_| false)
     }
 }
 

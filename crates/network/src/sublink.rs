@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bridge::configure_inside;
+use crate::bridge::{Medium, configure_inside};
 use crate::config::check_interface_name;
 use crate::home::at_home;
 use crate::link::{self, Link, NewSubLink};
@@ -160,6 +160,6 @@ fn connect_sublink_here(
         kind: network.kind,
     };
     Link::create_sublink(&host, &new)?;
-    let inside = configure_inside(netns, endpoint)?;
+    let inside = configure_inside(netns, endpoint, Medium::Network)?;
     link::settle(&inside, &[&endpoint.ifname])
 }

@@ -7,8 +7,8 @@ mod remove;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use rctr_network::{BridgeConfig, SubKind, SubLink};
+use ipnet::{IpNet, Ipv4Net};
+use rctr_network::{BridgeConfig, Ipv6Choice, SubKind, SubLink};
 use rctr_store::Tx;
 use serde::{Deserialize, Serialize};
 
@@ -427,8 +427,9 @@ impl Engine {
             let chosen = tx.subnet(crate::endpoint::DEFAULT_NETWORK)?;
             let default: Option<Ipv4Net> = self.config.settings.network.subnet.or(chosen);
             subnets.extend(default.map(IpNet::from));
-            let v6: Option<Ipv6Net> = self.config.settings.network.subnet_v6;
-            subnets.extend(v6.map(IpNet::from));
+            if let Ipv6Choice::Subnet(v6) = self.config.settings.network.subnet_v6 {
+                subnets.push(v6.into());
+            }
         }
         Ok(subnets)
     }
