@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{IoSliceMut, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -96,6 +96,36 @@ impl Bundle {
     pub fn status(&self, id: &str) -> String {
         let state = self.oci(&["state", id]).ok().json();
         state["status"].as_str().expect("a status").to_owned()
+    }
+
+    /// Puts the container, whose root filesystem that is then, into a user namespace: its root is this user of the host's.
+    ///
+    /// # Panics
+    /// When the bundle cannot be given to it.
+    pub fn in_user_namespace(&mut self, first: u32) {
+        let mapping = json!([{"containerID": 0, "hostID": first, "size": 1000}]);
+        let linux = &mut self.config["linux"];
+        let namespaces = linux["namespaces"].as_array_mut();
+        namespaces.expect("a list").push(json!({"type": "user"}));
+        linux["uidMappings"] = mapping.clone();
+        linux["gidMappings"] = mapping;
+        let everybody = fs::Permissions::from_mode(0o755);
+        for place in ["", "rootfs", "rootfs/bin"] {
+            fs::set_permissions(self.path(place), everybody.clone()).expect("permissions");
+        }
+        let root = self.path("rootfs");
+        std::os::unix::fs::chown(root, Some(first), Some(first)).expect("an owner");
+    }
+
+    /// Shows the container the host's /usr, so that programs from there run in it.
+    ///
+    /// # Panics
+    /// When the root filesystem has a /lib already.
+    pub fn with_usr(&mut self) {
+        self.bind(Path::new("/usr"), "/usr", &["ro"]);
+        for name in ["lib", "lib64"] {
+            symlink(format!("usr/{name}"), self.path("rootfs").join(name)).expect("a link");
+        }
     }
 
     /// Mounts a place of the host in the container.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
@@ -404,16 +403,7 @@ fn established_connections_go_on_if_that_is_asked_for() {
 #[test]
 fn a_container_in_a_user_namespace_is_not_lost() {
     let mut bundle = Bundle::new(&["sleep", "1000"]);
-    let mapping = json!([{"containerID": 0, "hostID": 300_000, "size": 1000}]);
-    let linux = &mut bundle.config["linux"];
-    let namespaces = linux["namespaces"].as_array_mut().expect("a list");
-    namespaces.push(json!({"type": "user"}));
-    linux["uidMappings"] = mapping.clone();
-    linux["gidMappings"] = mapping;
-    let everybody = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(bundle.path(""), everybody).expect("permissions");
-    std::os::unix::fs::chown(bundle.path("rootfs"), Some(300_000), Some(300_000))
-        .expect("an owner");
+    bundle.in_user_namespace(300_000);
     detached(&bundle, &["run", "-d", "one"]);
     // CRIU would end it, and could not make it again.
     bundle
@@ -421,4 +411,83 @@ fn a_container_in_a_user_namespace_is_not_lost() {
         .exits(1)
         .stderr_has("user namespace is not supported");
     assert_eq!(bundle.status("one"), "running");
+}
+
+#[test]
+fn locks_are_kept_if_that_is_asked_for() {
+    if !criu_works() {
+        return;
+    }
+    let script = "exec 9>/lock; /usr/bin/flock 9; echo > /ready; while true; do sleep 0.05; done";
+    let mut bundle = Bundle::new(&["sh", "-c", script]);
+    bundle.with_usr();
+    detached(&bundle, &["run", "-d", "one"]);
+    wait_for("the lock", || bundle.path("rootfs/ready").exists());
+    let locked = || {
+        let file = fs::File::open(bundle.path("rootfs/lock")).expect("a file");
+        let taken = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock);
+        taken.is_err()
+    };
+    assert!(locked());
+    bundle
+        .oci(&["checkpoint", "--image-path", "refused", "one"])
+        .exits(1)
+        .stderr_has("lock");
+    assert_eq!(bundle.status("one"), "running");
+    let flags = ["--file-locks", "--image-path", "saved"];
+    bundle
+        .oci(&[&["checkpoint"], &flags[..], &["one"]].concat())
+        .ok();
+    assert!(!locked());
+    detached(
+        &bundle,
+        &[&["restore", "--detach"], &flags[..], &["one"]].concat(),
+    );
+    assert!(locked());
+    bundle.oci(&["delete", "--force", "one"]).ok();
+    assert!(!locked());
+}
+
+#[test]
+fn a_network_is_left_to_whoever_makes_it_if_that_is_asked_for() {
+    if !criu_works() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    // As docker and podman have it: one hook makes the network, each time.
+    let make = "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); nsenter -t $pid -n ip link add made type bridge";
+    bundle.config["hooks"] = json!({"createRuntime": [{
+        "path": "/bin/sh", "args": ["sh", "-c", make], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+    }]});
+    detached(&bundle, &["run", "-d", "one"]);
+    let devices = || {
+        let seen = bundle
+            .oci(&["exec", "one", "cat", "/proc/net/dev"])
+            .ok()
+            .stdout();
+        let named = |line: &str| Some(line.split_once(':')?.0.trim().to_owned());
+        let mut names: Vec<String> = seen.lines().filter_map(named).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(devices(), ["lo", "made"]);
+    let pid = bundle.oci(&["state", "one"]).ok().json()["pid"].to_string();
+    let mut add = Command::new("nsenter");
+    add.args([
+        "-t", &pid, "-n", "ip", "link", "add", "other", "type", "bridge",
+    ]);
+    rctr_tests::run(&mut add);
+    let flags = ["--empty-ns", "network", "--image-path", "saved"];
+    bundle
+        .oci(&[&["checkpoint"], &flags[..], &["one"]].concat())
+        .ok();
+    detached(
+        &bundle,
+        &[&["restore", "--detach"], &flags[..], &["one"]].concat(),
+    );
+    assert_eq!(devices(), ["lo", "made"]);
+    bundle.oci(&["delete", "--force", "one"]).ok();
+    bundle
+        .oci(&["checkpoint", "--empty-ns", "mount", "one"])
+        .exits(1);
 }

@@ -294,13 +294,7 @@ fn a_user_namespace_and_its_owners() {
     let data = bundle.path("data");
     fs::create_dir(&data).expect("a directory");
     let mapping = json!([{"containerID": 0, "hostID": 300_000, "size": 1000}]);
-    let linux = &mut bundle.config["linux"];
-    linux["namespaces"]
-        .as_array_mut()
-        .expect("a list")
-        .push(json!({"type": "user"}));
-    linux["uidMappings"] = mapping.clone();
-    linux["gidMappings"] = mapping.clone();
+    bundle.in_user_namespace(300_000);
     bundle.bind(&data, "/data", &["rw", "idmap"]);
     let mount = bundle.config["mounts"]
         .as_array_mut()
@@ -309,12 +303,6 @@ fn a_user_namespace_and_its_owners() {
         .expect("one");
     mount["uidMappings"] = mapping.clone();
     mount["gidMappings"] = mapping;
-    let all = fs::Permissions::from_mode(0o755);
-    for place in ["", "rootfs", "rootfs/bin"] {
-        fs::set_permissions(bundle.path(place), all.clone()).expect("permissions");
-    }
-    std::os::unix::fs::chown(bundle.path("rootfs"), Some(300_000), Some(300_000))
-        .expect("an owner");
     let out = bundle.oci(&["run", "one"]);
     out.ok().stdout_has("300000       1000");
     out.stdout_has("uid=0 gid=0");

@@ -113,3 +113,83 @@ fn a_fifo_for_the_list_of_users_holds_nobody_up() {
         .ok()
         .stdout_is("/");
 }
+
+#[test]
+fn a_process_is_executed_in_a_container_that_is_yet_to_be_started() {
+    let bundle = Bundle::new(&["sh", "-c", "touch /started; exec sleep 1000"]);
+    quietly(bundle.command(&["create", "one"]));
+    let look = "test ! -e /started && cat /proc/1/mounts | grep -c '^proc .proc '; readlink /proc/self/exe";
+    let seen = bundle.oci(&["exec", "one", "sh", "-c", look]);
+    seen.ok().stdout_is("1\n/bin/busybox");
+    assert_eq!(bundle.status("one"), "created");
+    bundle
+        .oci(&["exec", "--cwd", "/nosuch", "one", "true"])
+        .exits(255);
+    bundle.oci(&["start", "one"]).ok();
+    wait_for("it to start", || bundle.path("rootfs/started").exists());
+    bundle.oci(&["exec", "one", "sh", "-c", "exit 3"]).exits(3);
+    bundle.oci(&["start", "one"]).exits(1);
+}
+
+#[test]
+fn many_processes_are_executed_at_once() {
+    let bundle = running(&["sleep", "1000"]);
+    let numbers = || (0..16).map(|n| n.to_string());
+    let start = |n: String| {
+        let command = bundle.command(&["exec", "one", "echo", &n]);
+        (n, Running::start(command, Some(b"")))
+    };
+    let all: Vec<_> = numbers().map(start).collect();
+    for (n, one) in all {
+        one.finish().ok().stdout_is(&n);
+    }
+    // To each its own terminal.
+    let start = |n: String| {
+        let words = format!("echo this is $(({n} + 1000)); exit {n}");
+        let command = bundle.command(&["exec", "-t", "one", "sh", "-c", &words]);
+        (n, Terminal::start(command, 24, 80))
+    };
+    let all: Vec<_> = numbers().map(start).collect();
+    for (n, terminal) in all {
+        let n: i32 = n.parse().expect("a number");
+        terminal.wait_shown(&format!("this is {}", n + 1000));
+        assert_eq!(terminal.finish(), n);
+    }
+    let processes = bundle.oci(&["ps", "-f", "json", "one"]).ok().json();
+    assert_eq!(processes.as_array().map(Vec::len), Some(1), "{processes}");
+}
+
+#[test]
+fn a_process_whose_maker_is_killed_does_not_wait_for_ever() {
+    let bundle = running(&["sleep", "1000"]);
+    let processes = || bundle.oci(&["ps", "-f", "json", "one"]).ok().json();
+    let count = || processes().as_array().map(Vec::len);
+    bundle.oci(&["pause", "one"]).ok();
+    let mut exec = bundle.command(&["exec", "--ignore-paused", "one", "touch", "/late"]);
+    let mut exec = exec.spawn().expect("it is executed");
+    wait_for("it to be in the container", || count() == Some(2));
+    exec.kill().expect("it can be killed");
+    exec.wait().expect("a status");
+    bundle.oci(&["resume", "one"]).ok();
+    wait_for("its end", || count() == Some(1));
+    assert!(!bundle.path("rootfs/late").exists());
+}
+
+#[test]
+fn what_is_executed_has_its_oom_score_from_the_start() {
+    let look = ["cat", "/proc/self/oom_score_adj"];
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.config["process"]["oomScoreAdj"] = 400.into();
+    quietly(bundle.command(&["run", "--detach", "one"]));
+    // The container's, as with runc, or that of its own description.
+    for _ in 0..5 {
+        bundle
+            .oci(&[&["exec", "one"], &look[..]].concat())
+            .ok()
+            .stdout_is("400");
+    }
+    let own = json!({"args": look, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}, "oomScoreAdj": 500});
+    fs::write(bundle.path("process.json"), own.to_string()).expect("a file");
+    let words = ["exec", "--process", "process.json", "one"];
+    bundle.oci(&words).ok().stdout_is("500");
+}

@@ -1,5 +1,6 @@
 //! What `rctr-oci`'s commands and options do, beyond a container's plain life ([`oci_runtime`](../oci_runtime.rs)).
 
+mod caller;
 mod exec;
 mod handed_over;
 
@@ -161,7 +162,7 @@ fn sockets_of_activation_are_those_that_were_passed_to_it() {
         .ok()
         .stdout_is("\n0\n1\n2\n3");
     let too_many = by_shell(
-        "exec \"$@\"",
+        "exec \"$@\" 3>&-",
         &bundle.command(&["run", "--preserve-fds", "4294967295", "one"]),
     );
     Running::start(too_many, None)

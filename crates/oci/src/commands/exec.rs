@@ -1,6 +1,7 @@
 //! `exec`.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::str::FromStr;
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process, User};
@@ -22,18 +23,14 @@ pub fn exec(global: &Global, args: &Exec, log: &Log) -> Result<u8, Failure> {
     settle();
     let container = load(global, &args.id.id)?;
     let (preserve_fds, listen) = preserved(args.preserve_fds)?;
+    let own = container.spec()?.process().clone().unwrap_or_default();
+    let score = own.oom_score_adj();
     let mut process = match &args.process {
-        Some(path) => {
-            let bytes = std::fs::read(path).map_err(Failure::file("read", path))?;
-            serde_json::from_slice(&bytes)
-                .map_err(|e| Failure::Usage(format!("{}: {e}", path.display())))?
-        }
-        None => {
-            let spec = container.spec()?;
-            let own = spec.process().clone().unwrap_or_default();
-            from_flags(own, args)?
-        }
+        Some(path) => from_file(path)?,
+        None => from_flags(own, args)?,
     };
+    // As runc has it: a process is no less in danger than the container's own, unless it is said to be.
+    process.set_oom_score_adj(process.oom_score_adj().or(score));
     if process.args().as_ref().is_none_or(|args| args.is_empty()) {
         return Err(Failure::Usage("process args cannot be empty".to_owned()));
     }
@@ -94,12 +91,16 @@ pub fn exec(global: &Global, args: &Exec, log: &Log) -> Result<u8, Failure> {
     }
 }
 
+fn from_file(path: &Path) -> Result<Process, Failure> {
+    let bytes = std::fs::read(path).map_err(Failure::file("read", path))?;
+    serde_json::from_slice(&bytes).map_err(|e| Failure::Usage(format!("{}: {e}", path.display())))
+}
+
 /// The container's own process with what the flags change.
 fn from_flags(mut process: Process, args: &Exec) -> Result<Process, Failure> {
     process
         .set_args(Some(args.command.clone()))
-        .set_terminal(Some(args.tty))
-        .set_oom_score_adj(None);
+        .set_terminal(Some(args.tty));
     if let Some(cwd) = &args.cwd {
         process.set_cwd(cwd.clone());
     }

@@ -179,7 +179,7 @@ fn has_sys_resource() -> bool {
 
 /// Sets how willing the kernel is to kill a process; without CAP_SYS_RESOURCE it can only become more so.
 pub(super) fn set_oom_score(pid: i32, score: i32) -> Option<String> {
-    let path = format!("/proc/{pid}/oom_score_adj");
+    let path = oom_score_of(pid);
     if std::fs::write(&path, score.to_string()).is_ok() {
         return None;
     }
@@ -188,6 +188,37 @@ pub(super) fn set_oom_score(pid: i32, score: i32) -> Option<String> {
         "oom-score-adj {score} needs CAP_SYS_RESOURCE; it stays at {}",
         kept.trim()
     ))
+}
+
+fn oom_score_of(pid: i32) -> String {
+    format!("/proc/{pid}/oom_score_adj")
+}
+
+/// While this lives, the kernel is as willing to kill this process, and what it forks, as a process that it makes is to
+/// have it; so it is in force before that one's program runs.
+pub(super) struct LentOomScore {
+    before: String,
+}
+
+impl LentOomScore {
+    /// Gives a line, too, if the host does not allow the score.
+    pub(super) fn of(process: &Process) -> (Option<Self>, Option<String>) {
+        let own = std::process::id() as i32;
+        let before = std::fs::read_to_string(oom_score_of(own)).unwrap_or_default();
+        match process.oom_score_adj() {
+            Some(score) if before.trim() != score.to_string() => {
+                (Some(Self { before }), set_oom_score(own, score))
+            }
+            _ => (None, None),
+        }
+    }
+}
+
+impl Drop for LentOomScore {
+    fn drop(&mut self) {
+        // What it once was it may always be again.
+        let _ = std::fs::write(oom_score_of(std::process::id() as i32), &self.before);
+    }
 }
 
 #[cfg(test)]

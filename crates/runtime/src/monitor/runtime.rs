@@ -1,6 +1,5 @@
 //! Making containers and processes in them: the one place that calls libcontainer.
 
-use std::ffi::CString;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
@@ -15,12 +14,13 @@ use libcontainer::notify_socket::{NOTIFY_FILE, NotifySocket};
 use libcontainer::syscall::syscall::SyscallType;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use oci_spec::runtime::{Process, Spec};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::adapt::adapt_process;
 use super::error_log::ErrorLog;
 use super::hooks::Round;
 use super::mounts::Mounts;
-use super::process::{Alone, Circumstances, ExecReport, Fate, Joined, ProcessExecutor};
+use super::process::{Alone, Circumstances, ExecReport, Fate, Joined, Keyring, ProcessExecutor};
 use super::user::UserNamespace;
 use crate::cgroup::{Cgroup, CgroupDriver};
 use crate::error::StartError;
@@ -100,7 +100,7 @@ pub(super) struct Detached {
     pub fifo: Option<OwnedFd>,
     pub no_pivot: bool,
     pub preserve_fds: u32,
-    pub keyring: Option<CString>,
+    pub keyring: Option<Keyring>,
     /// The container's network namespace is new.
     pub loopback: bool,
     pub start_hooks: Option<Round>,
@@ -119,7 +119,7 @@ pub(super) struct Libcontainer {
     user: Option<Joined>,
     errors: ErrorLog,
     mounts: Option<Mounts>,
-    created: Option<(Container, ExecReport)>,
+    created: Option<ExecReport>,
     detached: Option<Detached>,
 }
 
@@ -223,16 +223,25 @@ impl Libcontainer {
         StartError::Init { reason }
     }
 
-    /// Sockets of processes that have long started.
-    fn remove_leftovers(&self) {
-        let Ok(entries) = std::fs::read_dir(self.state_dir.join(NAME)) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(b"tenant-") {
+    /// As long as one of these is held, nobody takes away the socket by which a new process is told to go on.
+    fn hold_sockets(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let held = rustix::fs::open(self.state_dir.join(NAME), flags, Mode::empty())?;
+        rustix::fs::flock(&held, FlockOperation::LockShared)?;
+        Ok(held)
+    }
+
+    /// Removes the sockets of processes that have long started, unless another command has yet to use one.
+    fn release_sockets(&self, held: OwnedFd) {
+        let alone = rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive).is_ok();
+        let entries = std::fs::read_dir(self.state_dir.join(NAME));
+        for entry in entries.into_iter().flatten().flatten() {
+            if alone && entry.file_name().as_encoded_bytes().starts_with(b"tenant-") {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
+        // The new process has this descriptor too, and may have it for long.
+        let _ = rustix::fs::flock(&held, FlockOperation::Unlock);
     }
 }
 
@@ -250,7 +259,7 @@ impl ContainerRuntime for Libcontainer {
             .map_err(|e| self.describe(&e))?
             .with_preserved_fds(detached.preserve_fds as i32);
         let (builder, console) = with_stdio(builder, stdio, &self.state_dir)?;
-        let container = builder
+        let mut container = builder
             .as_init(&self.state_dir)
             .with_systemd(self.cgroup.driver() == CgroupDriver::Systemd)
             .with_detach(true)
@@ -258,7 +267,12 @@ impl ContainerRuntime for Libcontainer {
             .build()
             .map_err(|e| report.so_far().unwrap_or_else(|| self.describe(&e)))?;
         let pid = container.pid().map_or(0, |pid| pid.as_raw());
-        self.created = Some((container, report));
+        // Otherwise it would execute nothing in a container that has yet to be started.
+        container
+            .set_status(ContainerStatus::Running)
+            .save()
+            .map_err(|e| self.describe(&e))?;
+        self.created = Some(report);
         self.init = pid;
         Ok(NewProcess {
             pid,
@@ -267,12 +281,12 @@ impl ContainerRuntime for Libcontainer {
     }
 
     fn start(&mut self) -> Result<(), StartError> {
-        let Some((mut container, report)) = self.created.take() else {
+        let Some(report) = self.created.take() else {
             return Err(StartError::Init {
                 reason: "the container does not exist".to_owned(),
             });
         };
-        release(&self.state_dir, &mut container).map_err(|e| self.describe(&e))?;
+        release_created(&self.state_dir)?;
         report.wait()
     }
 
@@ -291,6 +305,9 @@ impl ContainerRuntime for Libcontainer {
             .map_err(|e| self.describe(&e))?
             .with_preserved_fds(detached.preserve_fds as i32);
         let (builder, console) = with_stdio(builder, stdio, &self.state_dir)?;
+        let held = self.hold_sockets().map_err(|e| StartError::Init {
+            reason: format!("lock the container's directory: {e}"),
+        })?;
         let built = builder
             .as_tenant()
             .with_detach(true)
@@ -302,7 +319,7 @@ impl ContainerRuntime for Libcontainer {
             )
             .with_process(Some(format!("/proc/self/fd/{}", description.as_raw_fd())))
             .build();
-        self.remove_leftovers();
+        self.release_sockets(held);
         let pid = built.map_err(|e| report.so_far().unwrap_or_else(|| self.describe(&e)))?;
         report.wait()?;
         Ok(NewProcess {
@@ -312,19 +329,11 @@ impl ContainerRuntime for Libcontainer {
     }
 }
 
-/// Lets a container's init go on to its program, without waiting for that. The bookkeeping comes after.
-fn release(state_dir: &Path, container: &mut Container) -> Result<(), LibcontainerError> {
-    NotifySocket::new(state_dir.join(NAME).join(NOTIFY_FILE)).notify_container_start()?;
-    container.set_status(ContainerStatus::Running).save()
-}
-
-/// The same for one that another process has made.
+/// Lets the init of a container, whoever has made it, go on to its program, without waiting for that.
 pub(super) fn release_created(state_dir: &Path) -> Result<(), StartError> {
-    let release = || {
-        let mut container = Container::load(state_dir.join(NAME))?;
-        release(state_dir, &mut container)
-    };
-    release().map_err(|e: LibcontainerError| StartError::Init {
+    let mut socket = NotifySocket::new(state_dir.join(NAME).join(NOTIFY_FILE));
+    let released = socket.notify_container_start();
+    released.map_err(|e| StartError::Init {
         reason: e.to_string(),
     })
 }
@@ -398,9 +407,11 @@ pub(super) struct Console {
 
 impl Console {
     pub(super) fn listen(state_dir: &Path) -> Result<Self, StartError> {
-        let path = state_dir.join("console.sock");
+        // Others may make a process with a terminal in the same moment. Short: a socket's path has little room.
+        let name = format!("tty{:x}", std::process::id());
+        let path = state_dir.join(&name);
         let _ = std::fs::remove_file(&path);
-        let listener = super::bind(state_dir, "console.sock").map_err(terminal_failed)?;
+        let listener = super::bind(state_dir, &name).map_err(terminal_failed)?;
         listener.set_nonblocking(true).map_err(terminal_failed)?;
         Ok(Self { listener, path })
     }

@@ -20,6 +20,7 @@ use crate::cgroup::{Cgroup, CgroupDriver, Hierarchies};
 use crate::checkpoint::{self, Dump, Settings, Step};
 use crate::client::set_window_size;
 use crate::error::{Error, Result, StartError};
+use crate::spec::WindowSize;
 use crate::state::ProcessId;
 
 /// Where a restored container's root filesystem is mounted on its way, in the container's directory.
@@ -119,6 +120,7 @@ fn bring_back(
         Round::new("createRuntime", hooks.create_runtime().as_ref(), &state),
     ];
     let mut terminal = None;
+    let receiver = Receiver::of(&request.stdio)?;
     let adapted = adapt(spec, &record.rootfs, &hierarchies)?;
     let mut told = |step: Step| -> Result<()> {
         match step {
@@ -148,7 +150,7 @@ fn bring_back(
     write(dir, "config.json", &adapted.spec)?;
     adopt(dir, &adapted.spec, pid, request.cgroup)?;
     warnings.extend(adapted.warnings);
-    let terminal = hand_over(terminal, &request.stdio)?;
+    let terminal = receiver.take(terminal)?;
     keep(&mut record, pid, dir)?;
     Ok(Made {
         pid,
@@ -164,30 +166,47 @@ fn keep(record: &mut Record, pid: i32, dir: &Path) -> Result<()> {
     record.save(dir)
 }
 
-/// Gives a terminal's master side to whom it belongs; the caller's is given back.
-fn hand_over(terminal: Option<OwnedFd>, stdio: &Stdio) -> Result<Option<OwnedFd>> {
-    let Some(terminal) = terminal else {
-        return Ok(None);
-    };
-    match stdio {
-        Stdio::Own => Ok(None),
-        Stdio::Terminal(size) => {
-            // A size is not worth failing for.
-            let _ = set_window_size(terminal.as_fd(), *size);
-            Ok(Some(terminal))
-        }
-        Stdio::Console(socket) => {
-            let send = || -> std::io::Result<()> {
-                let stream = UnixStream::connect(socket)?;
+/// Who gets a terminal's master side.
+enum Receiver<'a> {
+    Nobody,
+    Caller(WindowSize),
+    /// Connected before anything is restored: nobody would have the terminal otherwise.
+    Socket(UnixStream, &'a Path),
+}
+
+impl<'a> Receiver<'a> {
+    fn of(stdio: &'a Stdio) -> Result<Self> {
+        Ok(match stdio {
+            Stdio::Own => Self::Nobody,
+            Stdio::Terminal(size) => Self::Caller(*size),
+            Stdio::Console(path) => {
+                let stream = UnixStream::connect(path);
+                let stream = stream.map_err(|e| Error::file("connect to", path, e))?;
+                Self::Socket(stream, path)
+            }
+        })
+    }
+
+    /// The terminal if it is the caller's.
+    fn take(self, terminal: Option<OwnedFd>) -> Result<Option<OwnedFd>> {
+        let Some(terminal) = terminal else {
+            return Ok(None);
+        };
+        match self {
+            Self::Nobody => Ok(None),
+            Self::Caller(size) => {
+                // A size is not worth failing for.
+                let _ = set_window_size(terminal.as_fd(), size);
+                Ok(Some(terminal))
+            }
+            Self::Socket(stream, path) => {
                 let fds = [terminal.as_raw_fd()];
                 let rights = [ControlMessage::ScmRights(&fds)];
                 let name = [std::io::IoSlice::new(b"/dev/ptmx")];
-                sendmsg::<()>(stream.as_raw_fd(), &name, &rights, MsgFlags::empty(), None)?;
-                Ok(())
-            };
-            let sent = send();
-            sent.map_err(|e| Error::file("send a terminal to", socket, e))?;
-            Ok(None)
+                sendmsg::<()>(stream.as_raw_fd(), &name, &rights, MsgFlags::empty(), None)
+                    .map_err(|e| Error::file("send a terminal to", path, e))?;
+                Ok(None)
+            }
         }
     }
 }

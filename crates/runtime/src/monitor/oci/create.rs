@@ -147,7 +147,7 @@ fn bring_up(
         no_pivot: request.no_pivot,
         preserve_fds: request.preserve_fds,
         keyring: (!request.no_new_keyring)
-            .then(|| keyring(request.id))
+            .then(|| keyring(request.id, user.is_some()))
             .flatten(),
         loopback: has_own_namespace(&adapted.spec, LinuxNamespaceType::Network),
         start_hooks: Round::new(

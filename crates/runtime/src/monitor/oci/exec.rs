@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use oci_spec::runtime::{ContainerState as Status, LinuxNamespaceType, Process};
 
-use super::super::adapt::set_oom_score;
+use super::super::adapt::LentOomScore;
 use super::super::process::Joined;
 use super::super::runtime::{ContainerRuntime, Detached, Libcontainer};
 use super::{Container, Made, SECCOMP_CACHE, Stdio, keyring};
@@ -32,7 +32,7 @@ pub struct Exec<'a> {
 }
 
 impl Container {
-    /// Executes a process in it, a child of the caller's, and waits until its program runs.
+    /// Executes a process in it, whether or not it has been started: a child of the caller's. Waits until its program runs.
     ///
     /// # Errors
     /// [`Error::WrongStatus`], [`Error::Start`].
@@ -60,7 +60,7 @@ impl Container {
         let detached = Detached {
             preserve_fds: request.preserve_fds,
             keyring: (!self.record.no_new_keyring)
-                .then(|| keyring(&self.record.id))
+                .then(|| keyring(&self.record.id, has_user))
                 .flatten(),
             sub_cgroup: request.cgroup.clone(),
             ..Detached::default()
@@ -69,13 +69,14 @@ impl Container {
             .map_err(|e| Error::system("memfd_create", e))?
             .running(self.record.init.pid)
             .detached(detached);
-        let made = runtime.exec(request.process, request.stdio.of(request.process))?;
-        let score = request.process.oom_score_adj();
-        let warnings = score.and_then(|score| set_oom_score(made.pid, score));
+        let (score, warning) = LentOomScore::of(request.process);
+        let made = runtime.exec(request.process, request.stdio.of(request.process));
+        drop(score);
+        let made = made?;
         Ok(Made {
             pid: made.pid,
             terminal: made.pty,
-            warnings: warnings.into_iter().collect(),
+            warnings: warning.into_iter().collect(),
         })
     }
 

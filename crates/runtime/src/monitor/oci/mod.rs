@@ -21,7 +21,7 @@ use oci_spec::runtime::{ContainerState as Status, LinuxResources, Process, Spec,
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::hooks::Round;
-use super::process::read_report;
+use super::process::{Keyring, read_report};
 use super::runtime::{ProcessStdio, release_created};
 use crate::cgroup::{self, Cgroup, CgroupDriver};
 use crate::error::{Error, Result};
@@ -374,7 +374,8 @@ impl Container {
     }
 }
 
-/// The name of a container's session keyring, as runc's.
-fn keyring(id: &str) -> Option<CString> {
-    CString::new(format!("_ses.{id}")).ok()
+/// A container's session keyring, named as runc's.
+fn keyring(id: &str, other_users: bool) -> Option<Keyring> {
+    let name = CString::new(format!("_ses.{id}")).ok()?;
+    Some(Keyring { name, other_users })
 }

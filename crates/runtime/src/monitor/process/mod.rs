@@ -23,8 +23,8 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use self::report::{Failure, Step, init_failed};
 use self::steps::{
     FIRST_FD, become_user, die_with_parent, enter_directory, file_kind, give_stdio_to, home_of,
-    is_dead, join_keyring, join_user_namespace, keep_only, own_stdio, reopen_null, set_groups,
-    set_limits,
+    is_dead, join_keyring, join_user_namespace, keep_only, live_on, own_stdio, reopen_null,
+    set_groups, set_limits, show_keyring,
 };
 use super::caps::CapabilitySets;
 use super::hooks;
@@ -84,11 +84,29 @@ pub(super) struct Alone {
     /// So many of its maker's descriptors, after the standard streams, are the program's.
     pub preserve_fds: u32,
     /// The session keyring it gets; none keeps its maker's.
-    pub keyring: Option<CString>,
+    pub keyring: Option<Keyring>,
     /// Its network namespace is new.
     pub loopback: bool,
     /// Run inside, just before the program, with this state.
     pub hooks: Option<hooks::Round>,
+}
+
+/// A container's session keyring.
+#[derive(Clone)]
+pub(super) struct Keyring {
+    pub name: CString,
+    /// Those who join the container, and it by name, do so as users that are none of its user namespace.
+    pub other_users: bool,
+}
+
+impl Alone {
+    fn join_keyring(&self) -> Result<Option<(libc::c_long, &Keyring)>, Failure> {
+        let Some(keyring) = &self.keyring else {
+            return Ok(None);
+        };
+        let joined = join_keyring(&keyring.name).map_err(Failure::at(Step::Keyring))?;
+        Ok(joined.map(|number| (number, keyring)))
+    }
 }
 
 /// What a process is surrounded by.
@@ -171,20 +189,15 @@ impl Executor for ProcessExecutor {
 
     fn validate(&self, _spec: &Spec) -> Result<(), ExecutorValidationError> {
         // What can be executed execve will say, with the final user and capabilities.
-        if let Fate::Alone(alone) = &self.0.fate {
-            return self.0.get_ready(alone).map_err(|failure| {
-                failure.tell(self.0.report);
-                ExecutorValidationError::ArgValidationError("not ready".to_owned())
-            });
-        }
-        // From here on this process waits to be started, and nobody would start it if the monitor was killed.
-        die_with_parent();
-        match is_dead(&self.0.monitor) {
-            true => Err(ExecutorValidationError::ArgValidationError(
-                "the monitor was killed".to_owned(),
-            )),
-            false => Ok(()),
-        }
+        let ready = match &self.0.fate {
+            Fate::Alone(alone) => self.0.get_ready(alone),
+            // From here on it waits to be started, and nobody would start it if the monitor was killed.
+            Fate::Shared => self.0.share_fate(),
+        };
+        ready.map_err(|failure| {
+            failure.tell(self.0.report);
+            ExecutorValidationError::ArgValidationError("not ready".to_owned())
+        })
     }
 
     fn setup_envs(&self, _envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
@@ -196,15 +209,17 @@ impl Executor for ProcessExecutor {
 impl Prepared {
     /// What a process does before it waits that will be started when its maker is gone: all that may fail.
     fn get_ready(&self, alone: &Alone) -> Result<(), Failure> {
-        if let Some(keyring) = &alone.keyring {
-            join_keyring(keyring).map_err(Failure::at(Step::Keyring))?;
+        let Some(mounts) = &self.mounts else {
+            // A further process is told to go on by its maker, or by nobody.
+            return self.share_fate();
+        };
+        if let Some((number, keyring)) = alone.join_keyring()? {
+            let shown = show_keyring(number, keyring.other_users);
+            shown.map_err(Failure::at(Step::Keyring))?;
         }
         if alone.loopback {
             set_loopback_up().map_err(Failure::at(Step::Loopback))?;
         }
-        let Some(mounts) = &self.mounts else {
-            return Ok(());
-        };
         mounts.make().map_err(Failure::Mounts)?;
         self.look_for_program()
     }
@@ -251,11 +266,21 @@ impl Prepared {
             own_stdio(user.root);
             join_user_namespace(&user.namespace).map_err(Failure::at(Step::UserNamespace))?;
         }
+        if let (Fate::Alone(alone), None) = (&self.fate, &self.mounts) {
+            // By its name it is found in the container's user namespace only.
+            alone.join_keyring()?;
+        }
         set_groups(&self.groups).map_err(Failure::at(Step::Groups))?;
         become_user(self.uid, self.gid).map_err(Failure::at(Step::User))?;
         if let Fate::Alone(_) = &self.fate {
+            live_on();
             return Ok(());
         }
+        self.share_fate()
+    }
+
+    /// From here on the end of the process that made it is its own.
+    fn share_fate(&self) -> Result<(), Failure> {
         die_with_parent();
         match is_dead(&self.monitor) {
             true => Err(Failure::at(Step::Monitor)(rustix::io::Errno::SRCH.into())),

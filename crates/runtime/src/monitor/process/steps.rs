@@ -34,18 +34,43 @@ pub(super) fn keep_only(preserved: RawFd, report: RawFd) -> io::Result<()> {
 }
 
 /// Makes a session keyring of this name, or joins it: keys of whoever started the container are not the container's.
-pub(super) fn join_keyring(name: &CStr) -> io::Result<()> {
+/// Gives its number; none where the kernel has no keyrings.
+pub(super) fn join_keyring(name: &CStr) -> io::Result<Option<libc::c_long>> {
     const JOIN_SESSION_KEYRING: libc::c_long = 1;
     // SAFETY: reads a C string.
     let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr()) };
     match result {
         -1 => match io::Error::last_os_error() {
-            // A kernel without keyrings has none to be shared.
-            none if none.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+            none if none.raw_os_error() == Some(libc::ENOSYS) => Ok(None),
             failed => Err(failed),
         },
-        _ => Ok(()),
+        keyring => Ok(Some(keyring)),
     }
+}
+
+/// Lets other processes of its user, with `all` of every user, find a keyring by its name: those that join the container.
+pub(super) fn show_keyring(keyring: libc::c_long, all: bool) -> io::Result<()> {
+    const SET_PERMISSIONS: libc::c_long = 5;
+    const DESCRIBE: libc::c_long = 6;
+    const USER_SEARCH: u32 = 0x0008_0000;
+    const OTHERS_SEARCH: u32 = 0x0000_0008;
+    let mut text = [0u8; 256];
+    let room = text.len();
+    // SAFETY: writes no more than the buffer takes.
+    let length =
+        unsafe { libc::syscall(libc::SYS_keyctl, DESCRIBE, keyring, text.as_mut_ptr(), room) };
+    if length < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Type, user, group, permissions in hexadecimal, name.
+    let mut fields = text.split(|&byte| byte == b';');
+    let own = fields.nth(3).and_then(|hex| std::str::from_utf8(hex).ok());
+    let own = own.and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    let own = own.ok_or(io::ErrorKind::InvalidData)?;
+    let more = if all { OTHERS_SEARCH } else { USER_SEARCH };
+    // SAFETY: takes integers.
+    let set = unsafe { libc::syscall(libc::SYS_keyctl, SET_PERMISSIONS, keyring, own | more) };
+    done(set)
 }
 
 /// `HOME=` of a user by the container's /etc/passwd, of which no more than a megabyte is read; `/` if it is not there.
@@ -95,6 +120,12 @@ pub(crate) fn reset_signals() {
 pub(super) fn die_with_parent() {
     // SAFETY: prctl on integers.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+}
+
+/// It does not.
+pub(super) fn live_on() {
+    // SAFETY: prctl on integers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0, 0, 0, 0) };
 }
 
 /// Whether the process of a pidfd has ended.

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::super::adapt::set_oom_score;
+use super::super::adapt::LentOomScore;
 use super::super::peer::Role;
 use super::super::runtime::ProcessStdio;
 use super::{Supervisor, group};
@@ -97,15 +97,15 @@ impl Supervisor {
         if let Some(user) = &self.container.user {
             stdio.own(user);
         }
-        match self.container.runtime.exec(&spec.process, stdio) {
+        // One that the host does not allow was told of when the container started.
+        let (score, _) = LentOomScore::of(&spec.process);
+        let executed = self.container.runtime.exec(&spec.process, stdio);
+        drop(score);
+        match executed {
             Ok(process) => {
                 if !spec.end_command.is_empty() {
                     let command = spec.end_command.clone();
                     self.executed.push((process.pid, command));
-                }
-                // One that the host does not allow was told of when the container started.
-                if let Some(score) = spec.process.oom_score_adj() {
-                    let _ = set_oom_score(process.pid, score);
                 }
                 let peer = &mut self.peers[index];
                 peer.role = Role::Exec(process.pid);
