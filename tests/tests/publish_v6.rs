@@ -131,7 +131,8 @@ fn without_ipv6_by_configuration_containers_have_ipv4_alone() {
         });
     std::fs::write(env.config_file(), lines.collect::<String>()).expect("the configuration");
     run().ok().stdout_has("inet ").stdout_lacks("inet6");
-    let refused = machine.inside(|| env.rctr(["run", "--rm", "-p", "[fd00:18::1]:8080:80", "healthz"]));
+    let refused =
+        machine.inside(|| env.rctr(["run", "--rm", "-p", "[fd00:18::1]:8080:80", "healthz"]));
     refused.refused(125, "subnet_v6");
     machine
         .inside(|| env.rctr(["run", "-d", "-p", "8080:80", "healthz"]))

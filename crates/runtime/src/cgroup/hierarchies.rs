@@ -8,6 +8,9 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use crate::error::{Error, Result};
 
+/// The usual place.
+const USUAL: &str = "/sys/fs/cgroup";
+
 /// Where the kernel's cgroup hierarchies are mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hierarchies {
@@ -29,7 +32,7 @@ impl Hierarchies {
     /// # Errors
     /// [`Error::File`] if it cannot be read, [`Error::MissingController`] if no cgroups are mounted.
     pub fn detect() -> Result<Self> {
-        let root = Path::new("/sys/fs/cgroup");
+        let root = Path::new(USUAL);
         if statfs(root).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC) {
             return Ok(Self::V2 { root: root.into() });
         }
@@ -50,8 +53,9 @@ impl Hierarchies {
         Ok(HOST.get_or_init(|| detected).clone())
     }
 
+    /// A hierarchy that is mounted several times (below a chroot, say) counts once, where it usually is if it is there.
     fn parse(mountinfo: &str) -> Option<Self> {
-        let mut mounts = Vec::new();
+        let mut mounts: Vec<(Vec<String>, PathBuf)> = Vec::new();
         let mut unified = None;
         for line in mountinfo.lines() {
             let (before, after) = line.split_once(" - ")?;
@@ -61,7 +65,14 @@ impl Hierarchies {
                 (Some("cgroup2"), _) if unified.is_none() => unified = Some(mount_point),
                 (Some("cgroup"), Some(options)) => {
                     let controllers = options.split(',').filter(|o| !is_mount_option(o));
-                    mounts.push((controllers.map(String::from).collect(), mount_point));
+                    let controllers: Vec<String> = controllers.map(String::from).collect();
+                    match mounts.iter_mut().find(|(known, _)| *known == controllers) {
+                        None => mounts.push((controllers, mount_point)),
+                        Some((_, known)) if is_usual(&mount_point) && !is_usual(known) => {
+                            *known = mount_point;
+                        }
+                        Some(_) => {}
+                    }
                 }
                 _ => {}
             }
@@ -106,6 +117,10 @@ impl Hierarchies {
     }
 }
 
+fn is_usual(mount_point: &Path) -> bool {
+    mount_point.starts_with(USUAL)
+}
+
 fn is_mount_option(option: &str) -> bool {
     matches!(
         option,
@@ -147,5 +162,19 @@ mod tests {
             })
         );
         assert_eq!(Hierarchies::parse(""), None);
+    }
+
+    #[test]
+    fn a_hierarchy_that_is_mounted_twice_counts_once() {
+        let cpu = |at: &str| format!("26 25 0:24 / {at} rw - cgroup cgroup rw,cpu\n");
+        let (usual, other) = ("/sys/fs/cgroup/cpu", "/chroot/sys/fs/cgroup/cpu");
+        for places in [[usual, other], [other, usual]] {
+            assert_eq!(
+                Hierarchies::parse(&places.map(cpu).concat()),
+                Some(Hierarchies::V1 {
+                    mounts: vec![(vec!["cpu".to_owned()], usual.into())]
+                })
+            );
+        }
     }
 }
