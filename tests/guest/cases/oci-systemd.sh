@@ -25,5 +25,19 @@ updated() {
 started=started updated=updated
 oci_life a-b.slice:oci:one /sys/fs/cgroup/a.slice/a-b.slice/$scope --systemd-cgroup
 until_true 30 sh -c "! systemctl is-active -q $scope"
+
+# A name that has just become free: the scope is a new one, which ends as the first did.
+bundle=$(mktemp -d) state=$RCTR_STATE/oci
+mkdir -p "$bundle/rootfs/bin"
+cp /bin/busybox "$bundle/rootfs/bin/"
+ln -s busybox "$bundle/rootfs/bin/true"
+oci spec --bundle "$bundle"
+sed -i 's/"terminal": true/"terminal": false/; s/"sh"/"true"/' "$bundle/config.json"
+for _ in 1 2 3 4 5 6; do
+    oci run --bundle "$bundle" again </dev/null || fail "again"
+done
+rm -rf "$bundle"
+until_true 30 sh -c "! systemctl is-active -q rctr-oci-again.scope"
+same "$(systemctl list-units --all --no-legend 'rctr-oci-*.scope' | grep -c . || :)" 0 "scopes left:"
 same "$(systemctl list-units --all --no-legend 'oci-*.scope' | grep -c . || :)" 0 "scopes left:"
 docker_update /sys/fs/cgroup/system.slice/rctr-ID.scope

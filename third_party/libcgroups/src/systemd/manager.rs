@@ -176,6 +176,8 @@ pub enum SystemdManagerError {
 
     #[error("Timeout waiting for pid {0} to be added to cgroup")]
     WaitForProcessInCgroupTimeout(String),
+    #[error("systemd does not stop {0}")]
+    StopTimeout(String),
 
     #[error("in cpu controller: {0}")]
     Cpu(#[from] super::cpu::SystemdCpuError),
@@ -463,6 +465,18 @@ impl Manager {
             .start_transient_unit(name, 0, parent, &self.unit_name)?)
     }
 
+    /// rctr: whether the unit is a scope that has no process any more.
+    fn is_left(&self) -> bool {
+        let below = Path::new(&self.destructured_path.below).components();
+        let mut unit = self.full_path.as_path();
+        for _ in below.filter(|part| *part != RootDir) {
+            unit = unit.parent().unwrap_or(unit);
+        }
+        self.unit_name.ends_with(".scope")
+            && self.client.transient_unit_exists(&self.unit_name)
+            && common::get_all_pids(unit).map_or(true, |pids| pids.is_empty())
+    }
+
     fn wait_for_process_in_cgroup(&self, pid: Pid) -> Result<(), SystemdManagerError> {
         let start = Instant::now();
         while start.elapsed() < self.cgroup_wait_timeout_duration {
@@ -535,6 +549,10 @@ impl CgroupManager for Manager {
         // Dont attach any pid to the cgroup if -1 is specified as a pid
         if pid.as_raw() == -1 {
             return Ok(());
+        }
+        // rctr: a scope whose last process has ended may be there for a moment, and ends with what would join it.
+        if self.is_left() {
+            self.remove()?;
         }
         if self.client.transient_unit_exists(&self.unit_name) {
             tracing::debug!("Transient unit {:?} already exists", self.unit_name);
@@ -615,6 +633,14 @@ impl CgroupManager for Manager {
         tracing::debug!("remove {}", self.unit_name);
         if self.client.transient_unit_exists(&self.unit_name) {
             self.client.stop_transient_unit(&self.unit_name)?;
+        }
+        // rctr: it has only been told to.
+        let start = Instant::now();
+        while self.client.transient_unit_exists(&self.unit_name) {
+            if start.elapsed() > self.cgroup_wait_timeout_duration {
+                return Err(SystemdManagerError::StopTimeout(self.unit_name.clone()));
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
 
         Ok(())

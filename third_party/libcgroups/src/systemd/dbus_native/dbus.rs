@@ -483,6 +483,9 @@ impl SystemdClient for DbusConnection {
         properties.push(("TasksAccounting", Variant::Bool(true)));
 
         properties.push(("DefaultDependencies", Variant::Bool(false)));
+        // rctr: one that has failed, for a lack of memory for instance, is forgotten too.
+        let forgotten = Variant::String("inactive-or-failed".to_owned());
+        properties.push(("CollectMode", forgotten));
         // rctr: a slice has no processes of its own.
         if pid != 0 {
             properties.push(("PIDs", Variant::ArrayU32(vec![pid])));
