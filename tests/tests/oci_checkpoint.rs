@@ -491,3 +491,44 @@ fn a_network_is_left_to_whoever_makes_it_if_that_is_asked_for() {
         .oci(&["checkpoint", "--empty-ns", "mount", "one"])
         .exits(1);
 }
+
+#[test]
+fn mounts_come_back_below_links_and_other_mounts() {
+    if !criu_works() {
+        return;
+    }
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    for name in ["outer", "inner", "linked", "rootfs/real"] {
+        fs::create_dir(bundle.path(name)).expect("a directory");
+    }
+    for name in ["inner", "linked"] {
+        fs::write(bundle.path(name).join("name"), name).expect("a file");
+    }
+    std::os::unix::fs::symlink("/real", bundle.path("rootfs/link")).expect("a link");
+    for (source, place) in [
+        ("outer", "/outer"),
+        ("inner", "/outer/deep/inner"),
+        ("linked", "/link"),
+    ] {
+        let source = bundle.path(source);
+        bundle.bind(&source, place, &["rw"]);
+    }
+    // Options of CRIU's own.
+    fs::write(bundle.path("criu.conf"), "log-file=own.log\n").expect("a file");
+    bundle.config["annotations"] = json!({"org.criu.config": text(&bundle.path("criu.conf"))});
+    detached(&bundle, &["run", "-d", "one"]);
+    let paths = ["--image-path", "saved"];
+    bundle
+        .oci(&[&["checkpoint"], &paths[..], &["one"]].concat())
+        .ok();
+    assert!(bundle.path("saved/own.log").is_file());
+    // What it was mounted on is made again.
+    fs::remove_dir_all(bundle.path("outer/deep")).expect("a directory");
+    detached(
+        &bundle,
+        &[&["restore", "-d"], &paths[..], &["one"]].concat(),
+    );
+    let look = ["exec", "one", "cat", "/outer/deep/inner/name", "/real/name"];
+    bundle.oci(&look).ok().stdout_is("innerlinked");
+    bundle.oci(&["delete", "--force", "one"]).ok();
+}

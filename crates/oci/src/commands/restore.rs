@@ -1,6 +1,8 @@
 //! `checkpoint`, `restore`: CRIU's work.
 
-use oci_spec::runtime::LinuxNamespaceType;
+use std::path::PathBuf;
+
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rctr_runtime::checkpoint::{CgroupsMode, Settings};
 use rctr_runtime::oci::{self, Stdio};
 
@@ -31,7 +33,7 @@ pub fn checkpoint(global: &Global, args: &Checkpoint, log: &Log) -> Result<u8, F
         namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::User),
         "a checkpoint of a container in a user namespace is not supported: it could not be restored",
     )?;
-    let mut settings = settings(global, &args.images)?;
+    let mut settings = settings(global, &args.images, &spec)?;
     settings.tcp_skip_in_flight = args.tcp_skip_in_flight;
     settings.link_remap = args.link_remap;
     container.checkpoint(&settings, args.leave_running)?;
@@ -47,7 +49,10 @@ pub fn restore(global: &Global, args: &Restore, log: &Log) -> Result<u8, Failure
         lsm,
         "--lsm-profile and --lsm-mount-context are not supported",
     )?;
-    let settings = settings(global, &args.images)?;
+    let config = args.bundle.join("config.json");
+    // One that cannot be read is an error of the restoration's.
+    let spec = Spec::load(config).unwrap_or_default();
+    let settings = settings(global, &args.images, &spec)?;
     settle();
     if !args.detach && !args.no_subreaper {
         foreground::become_subreaper();
@@ -104,7 +109,18 @@ fn refuse(given: bool, what: &'static str) -> Result<(), Failure> {
     }
 }
 
-fn settings(global: &Global, args: &Images) -> Result<Settings, Failure> {
+/// The file of CRIU's options that a container's annotation names; the host's, which is runc's, if there is no such.
+fn criu_options(spec: &Spec) -> Option<PathBuf> {
+    let annotations = spec.annotations().as_ref();
+    let named = annotations.and_then(|all| all.get("org.criu.config"));
+    match named.map(String::as_str) {
+        Some("") => None,
+        Some(path) => Some(path.into()),
+        None => Some(PathBuf::from("/etc/criu/runc.conf")).filter(|path| path.exists()),
+    }
+}
+
+fn settings(global: &Global, args: &Images, spec: &Spec) -> Result<Settings, Failure> {
     refuse(args.auto_dedup, "--auto-dedup is not supported")?;
     refuse(args.lazy_pages, "--lazy-pages is not supported")?;
     let images = absolute(&args.image_path)?;
@@ -122,6 +138,7 @@ fn settings(global: &Global, args: &Images) -> Result<Settings, Failure> {
         shell_job: args.shell_job,
         file_locks: args.file_locks,
         empty_network: !args.empty_ns.is_empty(),
+        config: criu_options(spec),
         cgroups: match args.manage_cgroups_mode {
             cli::CgroupsMode::Soft => CgroupsMode::Soft,
             cli::CgroupsMode::Full => CgroupsMode::Full,

@@ -85,6 +85,8 @@ pub struct Settings {
     pub empty_network: bool,
     /// What becomes of its cgroups.
     pub cgroups: CgroupsMode,
+    /// A file with options of CRIU's, which go before these.
+    pub config: Option<PathBuf>,
     /// How long its processes may take to be stopped, in whole seconds; CRIU's own limit without.
     pub patience: Option<Duration>,
 }
@@ -104,6 +106,7 @@ impl Settings {
             link_remap: false,
             empty_network: false,
             cgroups: CgroupsMode::default(),
+            config: None,
             patience: None,
         }
     }
@@ -139,6 +142,7 @@ impl Settings {
             manage_cgroups: Some(true),
             cgroups_mode: Some(self.cgroups.number()),
             orphan_terminal: Some(true),
+            config_file: self.config.as_ref().map(text),
             timeout: self
                 .patience
                 .map(|patience| u32::try_from(patience.as_secs()).unwrap_or(u32::MAX).max(1)),
@@ -267,7 +271,8 @@ pub(crate) fn restore(
     let read = |path: PathBuf| fs::read_to_string(&path).map_err(|e| Error::file("read", &path, e));
     let cgroups = read(format!("/proc/{}/cgroup", service.pid()).into())?;
     let host = read("/proc/self/mountinfo".into())?;
-    let sources = mounts::sources(spec, &host, &Hierarchies::detect()?, &cgroups);
+    let mut sources = mounts::sources(spec, &host, &Hierarchies::detect()?, &cgroups);
+    mounts::follow_links(&mut sources, restore.rootfs);
     let streams: Vec<String> =
         crate::state::load(&settings.images.join(STREAMS))?.unwrap_or_default();
     let streams = streams.into_iter().zip(0..3);

@@ -3,10 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::service::text;
 use crate::cgroup::Hierarchies;
@@ -152,6 +155,27 @@ pub(super) fn sources(
         found.entry(path.clone()).or_insert(path);
     }
     found
+}
+
+/// Adds where the places really are: a link of the root filesystem may lead there.
+pub(super) fn follow_links(sources: &mut BTreeMap<PathBuf, PathBuf>, rootfs: &Path) {
+    let Ok(root) = File::open(rootfs) else {
+        return;
+    };
+    let real = |place: &Path| -> Option<PathBuf> {
+        let (flags, resolve) = (OFlags::PATH | OFlags::CLOEXEC, ResolveFlags::IN_ROOT);
+        let resolve = resolve | ResolveFlags::NO_MAGICLINKS;
+        let found = rustix::fs::openat2(&root, place, flags, Mode::empty(), resolve).ok()?;
+        let path = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
+        Some(Path::new("/").join(path.strip_prefix(rootfs).ok()?))
+    };
+    let all: Vec<_> = sources
+        .iter()
+        .filter_map(|(place, source)| Some((real(place)?, source.clone())))
+        .collect();
+    for (place, source) in all {
+        sources.entry(place).or_insert(source);
+    }
 }
 
 /// The parts of v1 hierarchies that a container without a cgroup namespace sees; `cgroups` is a /proc/PID/cgroup.

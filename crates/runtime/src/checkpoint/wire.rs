@@ -108,6 +108,9 @@ pub(super) struct Options {
     /// The master side of a terminal is somebody else's.
     #[prost(bool, optional, tag = "50")]
     pub orphan_terminal: Option<bool>,
+    /// More options, which go before these.
+    #[prost(string, optional, tag = "51")]
+    pub config_file: Option<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

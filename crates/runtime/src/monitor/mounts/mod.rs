@@ -360,18 +360,29 @@ pub(super) fn make_mount_points(root: BorrowedFd<'_>, spec: &Spec) -> Result<(),
             false => Kind::Directory,
         };
         let destination = Path::new("/").join(mount.destination());
-        let below = |other: &Mount| {
+        let failed = |e: std::io::Error| StartError::Rootfs {
+            step: format!("create {}", destination.display()),
+            reason: e.to_string(),
+        };
+        let above = |other: &&Mount| {
             let other = Path::new("/").join(other.destination());
             destination != other && destination.starts_with(other)
         };
-        if spec.mounts().iter().flatten().any(below) {
-            // It is mounted on what comes with the checkpoint, or on a place of the host.
+        let mounts = spec.mounts().iter().flatten().filter(above);
+        let Some(above) = mounts.max_by_key(|m| m.destination().components().count()) else {
+            target::open(root, &destination, kind).map_err(failed)?;
             continue;
+        };
+        let options = Options::parse(above.options().as_deref().unwrap_or_default());
+        let source = above.source().as_ref().filter(|_| options.bind);
+        // Otherwise it is mounted on what comes with the checkpoint.
+        if let (Some(source), Ok(below)) = (
+            source,
+            destination.strip_prefix(Path::new("/").join(above.destination())),
+        ) {
+            let source = std::fs::File::open(source).map_err(failed)?;
+            target::open(source.as_fd(), below, kind).map_err(failed)?;
         }
-        target::open(root, &destination, kind).map_err(|e| StartError::Rootfs {
-            step: format!("create {}", destination.display()),
-            reason: e.to_string(),
-        })?;
     }
     Ok(())
 }
