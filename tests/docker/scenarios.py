@@ -90,6 +90,9 @@ QUESTIONS = [
     ["exec", "mounts", "sh", "-c", "find /proc/sys /proc/sysrq-trigger /proc/kcore /sys/firmware -maxdepth 0 -exec ls -ld {} \\; 2>&1 | cut -c1-10; cat /proc/1/cgroup | wc -l; ls /sys/fs/cgroup"],
     ["wait", "ok"], ["wait", "fails", "killed", "oom"], ["wait", "swap"], ["start", "ok"], ["stop", "ok"], ["kill", "ok"], ["attach", "ok"],
     ["inspect", "-f", "{{.State.ExitCode}} {{.State.OOMKilled}}", "oom"], ["inspect", "-f", "{{json .Config.Cmd}}", "web"], ["inspect", "-f", "{{.Config.Nosuch}}", "web"],
+    *(["inspect", "-f", template, "web"] for template in (
+        '[{{index .Config.Labels "nosuch"}}]', "{{.ID}}", "{{.HostConfig.PidsLimit}} {{.HostConfig.MemorySwappiness}} {{.Config.Healthcheck}}", "{{.Config.ExposedPorts}} {{.Config.Volumes}}",
+        "{{.Id}} {{.State.Health.Status}}", "{{if .State.Health}}{{.State.Health.Status}}{{end}} {{.State.Health}}", "{{.Id | nosuch}}")),
     ["inspect", "-f", "{{.NetworkSettings.IPAddress}} {{.HostConfig.Memory}} {{range $k, $v := .NetworkSettings.Ports}}{{$k}}={{if $v}}{{(index $v 0).HostPort}}{{end}} {{end}}", "web"],
     ["inspect", "-f", "{{.Id}", "web"], ["inspect", "-f", "{{index .Config.Labels \"c\"}} {{.Name}} {{len .Mounts}}", "web"], ["inspect", "-f", "json", "web"],
     ["inspect", "-f", "{{.Config.Labels}} {{.Config.Env}} {{.Config.ExposedPorts}} {{.HostConfig.CapAdd}}", "web"],
@@ -128,4 +131,8 @@ CHANGES = [
     ["create", "--name", "later", "busybox", "true"], ["start", "later"], ["start", "-a", "later"], ["stop", "-t", "0", "limits"], ["kill", "caps"], ["kill", "-s", "0", "web"], ["rm", "caps"], ["rm", "-f", "limits", "nosuch", "web"], ["rm", "ok", "nosuch", "fails"],
     ["run", "--rm", "busybox", "echo", "hello"], ["run", "--rm", "-d", "--name", "auto", "busybox", "true"], ["run", "--rm", "busybox", "sh", "-c", "exit 9"], ["run", "--pull", "always", "-q", "--rm", "busybox", "true"],
     ["pull", "-q", "busybox"], ["pull", "busybox"], ["rmi", "volume"], ["rmi", "-f", "volume"], ["rmi", "v2s2"], ["rmi", "-f", "nosuch"],
+    ["run", "-d", "--name", "keeps", "user", "sleep", "1000"], ["rmi", "user"], ["rmi", "-f", "user"], ["ps", "--filter", "name=keeps", "--format", "{{.Image}}"],
+    ["network", "prune"], ["system", "prune"], ["kill", "-s", "", "keeps"], ["logs", "--since", "", "keeps"],
+    ["run", "--rm", "--domainname", "d.example", "--hostname", "h", "busybox", "sh", "-c", "hostname; cat /etc/hostname; hostname -f"], ["run", "--rm", "busybox", "ls", "/.dockerenv"],
+    ["run", "--rm", "--tmpfs", "/t", "--tmpfs", "/t", "-v", "/t", "busybox", "true"],
 ]

@@ -1,8 +1,9 @@
 //! Commands as such: groups have what the plain ones have, shells complete them.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use rctr_tests::Env;
+use rctr_tests::{Env, Running};
 
 /// The options that a command's help names, and what it takes.
 fn options(env: &Env, words: &[&str]) -> Vec<String> {
@@ -67,6 +68,68 @@ fn groups_have_what_the_plain_commands_have() {
         .ok()
         .stdout_has("Untagged: mine:latest");
     env.rctr(["container", "rm", "dd"]).ok().stdout_is("dd");
+}
+
+#[test]
+fn what_the_caller_s_umask_is_makes_no_difference_to_containers() {
+    let env = Env::new();
+    let under = |mask: &str, words: &str| {
+        let mut command = env.command(["true"]);
+        let rctr = command.get_program().to_owned();
+        let mut shell = Command::new("sh");
+        let script = format!("umask {mask}; exec \"$0\" {words}");
+        shell.args(["-c", &script]).arg(rctr);
+        shell.current_dir(env.path(""));
+        for (name, value) in command.get_envs() {
+            shell.env(name, value.unwrap_or_default());
+        }
+        command = shell;
+        Running::start(command, None).finish()
+    };
+    let look = "cat /etc/hosts /etc/hostname /etc/resolv.conf > /dev/null; stat -c %a /v /made /tmp; umask";
+    under(
+        "0777",
+        &format!("run --rm -u 1000 -v vol:/v -v ./made:/made busybox sh -c '{look}'"),
+    )
+    .ok()
+    .stdout_is("755\n755\n1777\n0022");
+    // What the user gets is private where Docker has it so, and elsewhere as the user has it.
+    under("0", "create --name box busybox").ok();
+    under("0", "export -o box.tar box").ok();
+    under("027", "copy rctr:busybox oci:layout").ok();
+    under("027", "copy rctr:busybox oci-archive:archive.tar").ok();
+    let mode = |name: &str| {
+        let meta = env.path(name).metadata().expect("a file");
+        meta.permissions().mode() & 0o777
+    };
+    assert_eq!(
+        ["box.tar", "layout", "archive.tar"].map(mode),
+        [0o600, 0o750, 0o640]
+    );
+}
+
+#[test]
+fn who_reads_only_the_beginning_of_an_answer_breaks_nothing() {
+    let env = Env::new();
+    env.rctr(["create", "--name", "box", "busybox"]).ok();
+    let rctr = env.command(["true"]).get_program().to_owned();
+    for words in [
+        "inspect box",
+        "ps -a",
+        "version",
+        "info",
+        "inspect -f json box",
+    ] {
+        let script = format!(
+            "set -o pipefail; for i in 1 2 3 4 5 6 7 8; do \"$0\" {words} 2>&1 | head -c 1 || exit; done"
+        );
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &script]).arg(&rctr);
+        for (name, value) in env.command(["true"]).get_envs() {
+            shell.env(name, value.unwrap_or_default());
+        }
+        Running::start(shell, None).finish().ok();
+    }
 }
 
 #[test]

@@ -46,6 +46,19 @@ fn changes_are_told_as_docker_tells_them() {
 }
 
 #[test]
+fn programs_find_docker_s_mark_and_it_is_no_change() {
+    let env = Env::new();
+    let script = "stat -c '%a %s' /.dockerenv";
+    env.rctr(["run", "--name", "c1", "busybox", "sh", "-c", script])
+        .ok()
+        .stdout_is("755 0");
+    assert!(diff(&env, "c1").is_empty());
+    env.sh(&["--read-only"], "ls /.dockerenv").ok();
+    let size = ["ps", "-a", "--format", "{{.Size}}", "-s", "-f", "name=c1"];
+    env.rctr(size).ok().stdout_has("0B (virtual");
+}
+
+#[test]
 fn a_container_becomes_an_image() {
     let env = Env::new();
     let script = "echo kept > /kept; rm /bin/vi; rm -r /etc; mkdir /etc; echo app:x:5:5::/: > /etc/passwd; echo v > /vol/f; sleep 1000";

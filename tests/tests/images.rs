@@ -149,9 +149,20 @@ fn an_image_in_use_stays() {
         .refused(1, "container")
         .stderr_has("must force");
     let id = env.run_detached(["--network", "none", "healthz", "sleep", "1000"]);
-    env.rctr(["rmi", "--force", "healthz"])
+    env.rctr(["create", "--network", "none", "healthz"]).ok();
+    let image = env.rctr(["images", "-q", "healthz"]).ok().stdout();
+    env.rctr(["rmi", "--force", &image])
         .refused(1, &id[..12])
         .stderr_has("cannot be forced");
+    // A name may go, and the image stays for the one that runs.
+    env.rctr(["rmi", "--force", "healthz"])
+        .ok()
+        .stdout_has("Untagged: healthz:latest")
+        .stdout_lacks("Deleted");
+    let left = env.rctr(["images", "-q", "--filter", "dangling=true"]);
+    left.ok().stdout_is(&image);
+    let shown = ["ps", "--format", "{{.Image}}"];
+    env.rctr(shown).ok().stdout_is(&image);
     env.rctr(["exec", &id, "cat", "/www/healthz"])
         .ok()
         .stdout_is("ok");

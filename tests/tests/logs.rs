@@ -116,6 +116,19 @@ fn since_until_and_timestamps() {
 }
 
 #[test]
+fn an_empty_time_is_none() {
+    let env = Env::new();
+    logged(&env, "echo one");
+    env.rctr(["logs", "--since", "", "--until", "", "log"])
+        .ok()
+        .stdout_is("one");
+    let events = |flags: &[&str]| env.rctr([&["events", "--until", "0s"], flags].concat());
+    let all = events(&[]).ok().stdout();
+    assert!(all.contains("container die"), "{all}");
+    events(&["--since", ""]).ok().stdout_is(&all);
+}
+
+#[test]
 fn the_file_has_the_format_of_kubernetes() {
     let env = Env::new();
     logged(&env, "echo out; echo 'err or' >&2; printf unfinished");

@@ -310,6 +310,24 @@ fn nested_mounts_come_in_the_right_order_and_duplicates_are_refused() {
 }
 
 #[test]
+fn an_anonymous_volume_gives_way_and_the_last_tmpfs_counts() {
+    let env = Env::new();
+    let script = "grep ' /t ' /proc/mounts";
+    let named = env.sh(&["-v", "/t", "-v", "named:/t", "-v", "/t"], "touch /t/kept");
+    named.ok();
+    env.sh(&["-v", "named:/t"], "ls /t").ok().stdout_is("kept");
+    env.sh(
+        &["--tmpfs", "/t:size=1m", "-v", "/t", "--tmpfs", "/t:size=2m"],
+        script,
+    )
+    .ok()
+    .stdout_has("size=2048k")
+    .stdout_lacks("size=1024k");
+    env.sh(&["-v", "named:/t", "-v", "other:/t"], "true")
+        .refused(125, "Duplicate mount point: /t");
+}
+
+#[test]
 fn mount_targets_stay_inside_the_container() {
     let env = Env::new();
     let dir = host_dir(&env);

@@ -36,11 +36,10 @@ fn images_that_nobody_uses_go() {
     assert_eq!(images(&env), ["<none>", "a", "busybox"]);
 
     let asked = env.rctr_with_input(["image", "prune"], b"n\n");
-    asked.refused(1, "image prune has been cancelled");
-    asked.stdout_has(
+    asked.ok().stdout_has(
         "WARNING! This will remove all dangling images.\nAre you sure you want to continue? [y/N] ",
     );
-    env.rctr(["image", "prune"]).exits(1);
+    env.rctr(["image", "prune"]).ok();
     assert_eq!(images(&env).len(), 3);
     env.rctr(["image", "prune", "-f", "--filter", "until=24h"])
         .ok()
@@ -124,7 +123,7 @@ fn pruning_keeps_what_it_is_told_to() {
         .ok()
         .stdout_is("30000 /a");
     env.rctr(["builder", "prune"])
-        .exits(1)
+        .ok()
         .stdout_has("dangling build cache");
     prune(&["--reserved-space", "much"])
         .exits(125)
@@ -142,7 +141,7 @@ fn the_whole_system_is_cleared() {
     env.rctr(["create", "--name", "idle", "busybox"]).ok();
     let running = env.run_detached(["--network", "none", "busybox", "sleep", "1000"]);
     env.rctr(["system", "prune"])
-        .exits(1)
+        .ok()
         .stdout_has("all stopped containers");
     let pruned = env.rctr(["system", "prune", "-f"]);
     pruned.ok().stdout_has("Deleted Containers:\n");
@@ -175,7 +174,7 @@ fn stopped_containers_go_by_label_and_age() {
     };
     let prune = |flags: &[&str]| env.rctr([&["container", "prune", "-f"], flags].concat());
     env.rctr_with_input(["container", "prune"], b"n\n")
-        .refused(1, "container prune has been cancelled")
+        .ok()
         .stdout_has("WARNING! This will remove all stopped containers.");
     prune(&["--filter", "until=1h"])
         .ok()
@@ -210,7 +209,7 @@ fn the_whole_system_by_label_with_networks_and_volumes() {
     env.rctr(["volume", "create", "named"]).ok();
     let prune = |flags: &[&str]| env.rctr([&["system", "prune"], flags].concat());
     prune(&["--volumes", "--filter", "label=gone"])
-        .refused(1, "system prune has been cancelled")
+        .ok()
         .stdout_has(
             "  - all networks not used by at least one container\n  - all anonymous volumes",
         )

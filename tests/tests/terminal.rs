@@ -115,6 +115,18 @@ fn ctrl_p_ctrl_q_detaches_and_attach_comes_back() {
 }
 
 #[test]
+fn who_attaches_again_sees_the_program_draw_itself() {
+    let env = prepared();
+    env.run_detached(["-it", "--name", "box", "-e", "PS1=ready> ", "busybox", "sh"]);
+    for _ in 0..2 {
+        let mut shell = on_terminal(&env, &["attach", "box"]);
+        shell.wait_shown("ready> ");
+        shell.type_in("\x10\x11");
+        assert_eq!(shell.finish(), 1);
+    }
+}
+
+#[test]
 fn other_detach_keys() {
     let env = prepared();
     env.run_detached(["-it", "--name", "box", "-e", "PS1=ready> ", "busybox", "sh"]);

@@ -19,6 +19,7 @@ mod usage;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    rctr_engine::settle_umask();
     match commands::run(std::env::args_os().collect()) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => failure.report(),

@@ -1,5 +1,9 @@
 //! From what the user asked for and what the image says to a container's record.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
 use rctr_registry_client::{Platform, parse_reference};
 use rctr_store::{NewContainer, Tx};
 
@@ -116,10 +120,14 @@ impl Engine {
                 pod::must_be_ready(tx, &member.pod)?;
             }
             // Within the transaction: a garbage collection takes a directory without a record for a leftover.
-            self.store
+            let dir = self
+                .store
                 .create_container_dir(&container.id, image.layers.last())?;
             if let Some(bytes) = container.options.storage_size {
-                quota::limit(&self.store.container_dir(&container.id)?, bytes)?;
+                quota::limit(&dir, bytes)?;
+            }
+            if container.pod.is_none() {
+                mark(&dir.join("upper"))?;
             }
             isolation::choose_ids(tx, &mut container.options)?;
             container.mounts = resolve_mounts(tx, &container, mounts)?;
@@ -168,6 +176,14 @@ impl Engine {
         }
         Ok(image)
     }
+}
+
+/// Leaves the file by which programs learn that they are in a container of Docker's.
+fn mark(upper: &Path) -> Result<()> {
+    let path = upper.join(".dockerenv");
+    let mut options = OpenOptions::new();
+    let made = options.write(true).create(true).mode(0o755).open(&path);
+    made.map(drop).map_err(Error::file("create", &path))
 }
 
 fn name_and_insert(tx: &Tx<'_>, container: &mut Container, image: &Image) -> Result<()> {

@@ -66,7 +66,7 @@ pub(crate) fn write(
         return Ok(files);
     }
     let host = container.options.network == NetworkMode::Host;
-    files.name = host_name(container);
+    files.name = short_name(container);
     let base = if host {
         read(Path::new("/etc/hosts")).unwrap_or_default()
     } else {
@@ -76,7 +76,7 @@ pub(crate) fn write(
     put(&files.hostname, &format!("{}\n", files.name))?;
     put(
         &files.hosts,
-        &hosts(base, container, &files.name, gateway.into()),
+        &hosts(base, container, &host_name(container), gateway.into()),
     )?;
     put(
         &files.resolv_conf,

@@ -95,6 +95,18 @@ impl Engine {
         self.read_image(self.find_image(name)?, name)
     }
 
+    /// The id of the image that a name, id or unique beginning of an id stands for, if there is one.
+    ///
+    /// # Errors
+    /// Whatever hinders reading.
+    pub fn image_id(&self, name: &str) -> Result<Option<String>> {
+        match self.find_image(name) {
+            Ok(image) => Ok(Some(image.record.id.to_string())),
+            Err(Error::NoSuchImage { .. } | Error::AmbiguousId { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// All images, newest first; those that are only part of another one, for another platform, are not listed.
     ///
     /// # Errors
@@ -130,7 +142,8 @@ impl Engine {
     }
 
     /// Takes a name away from an image, and removes the image with its layers when that was the last one, and the
-    /// images for other platforms that were only part of it.
+    /// images for other platforms that were only part of it. By force, a name goes although a running container uses the
+    /// image, which then stays.
     ///
     /// # Errors
     /// [`Error::NoSuchImage`], [`ImageError::InUse`], [`ImageError::InSeveralRepositories`].
@@ -143,9 +156,20 @@ impl Engine {
             Some(name) if !by_id => with_orphans(&image, name),
             _ => names(&image),
         };
+        let user = self.user_of(&image)?;
+        let live = user.as_ref().is_some_and(|c| c.state.status.is_live());
         let last = gone.len() == names(&image).len();
-        if last {
-            self.refuse_if_used(&image, name, options.force)?;
+        if let Some(container) = user.filter(|_| last && (!options.force || by_id && live)) {
+            return Err(ImageError::InUse {
+                image: name.into(),
+                id: short(image.record.id.as_ref()),
+                container: container.id.chars().take(12).collect(),
+                how: match by_id && live {
+                    true => "cannot be forced",
+                    false => "must force",
+                },
+            }
+            .into());
         }
         if by_id && !options.force && repositories(&image) > 1 {
             return Err(ImageError::InSeveralRepositories {
@@ -163,7 +187,7 @@ impl Engine {
             })?;
             done.push(ImageRemoval::Untagged(crate::familiar_name(&name)));
         }
-        if last && !options.no_prune {
+        if last && !options.no_prune && !live {
             for id in self.with_its_parts(&image)? {
                 let itself = id == image.record.id;
                 let labels = events::labels_of(&self.store, &id);
@@ -286,35 +310,16 @@ impl Engine {
         })
     }
 
+    /// A container that uses an image: a running one if there is one.
     fn user_of(&self, image: &rctr_store::Image) -> Result<Option<Container>> {
         let id: &str = image.record.id.as_ref();
         let shows = |c: &Container| {
             let mut mounts = c.mounts.iter();
             mounts.any(|m| m.spec.kind == MountKind::Image && m.source.as_os_str() == id)
         };
-        let mut containers = self.records()?.into_iter();
-        Ok(containers.find(|c| c.image_id == id || shows(c)))
-    }
-
-    fn refuse_if_used(&self, image: &rctr_store::Image, name: &str, force: bool) -> Result<()> {
-        let Some(container) = self.user_of(image)? else {
-            return Ok(());
-        };
-        let live = container.state.status.is_live();
-        if force && !live {
-            return Ok(());
-        }
-        Err(ImageError::InUse {
-            image: name.into(),
-            id: short(image.record.id.as_ref()),
-            container: container.id.chars().take(12).collect(),
-            how: if live {
-                "cannot be forced"
-            } else {
-                "must force"
-            },
-        }
-        .into())
+        let users = self.records()?.into_iter();
+        let users = users.filter(|c| c.image_id == id || shows(c));
+        Ok(users.max_by_key(|c| c.state.status.is_live()))
     }
 }
 

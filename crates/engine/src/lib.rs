@@ -99,7 +99,7 @@ pub use info::{
 pub use lifecycle::{RemoveOptions, StopOptions};
 pub use log_driver::run_log_driver;
 pub use logs::{LogOptions, Logs};
-pub use new_file::NewFile;
+pub use new_file::{NewFile, settle_umask};
 pub use prune::{PrunedContainers, PrunedImages, parse_time};
 pub use pull::{PulledImage, RemoteImage};
 pub use push::{PushLayer, PushOptions, PushProgress, PushedImage};

@@ -46,15 +46,15 @@ impl Engine {
         if !kept && !path.exists() {
             return Err(Error::NoLog);
         }
-        let bound = |flag, text: &Option<String>| match text {
+        let bound = |flag, text: &Option<String>| match text.as_deref() {
+            None | Some("") => Ok(None),
             Some(text) => match time::parse(text) {
                 Some(time) => Ok(Some(time)),
                 None => Err(Error::Time {
                     flag,
-                    value: text.clone(),
+                    value: text.into(),
                 }),
             },
-            None => Ok(None),
         };
         let selection = rctr_runtime::logs::LogOptions {
             tail: options.tail,

@@ -4,11 +4,27 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
 use rustix::io::Errno;
 
 use crate::{Error, Result};
+
+/// The umask of whoever started this process.
+static CALLERS_UMASK: AtomicU32 = AtomicU32::new(0o022);
+
+/// Makes what belongs to containers independent of how this process was started: directories and files are for all users
+/// from now on, except for what a user gets as a file of their own ([`NewFile`]).
+pub fn settle_umask() {
+    let callers = rustix::process::umask(Mode::from_raw_mode(0o022));
+    CALLERS_UMASK.store(callers.as_raw_mode(), Ordering::Relaxed);
+}
+
+/// A mode for a file that the user gets.
+pub(crate) fn callers_mode(mode: u32) -> Mode {
+    Mode::from_raw_mode(mode & !CALLERS_UMASK.load(Ordering::Relaxed))
+}
 
 /// A file that is being written. Dropped without [`commit`](Self::commit) it is gone.
 #[derive(Debug)]
@@ -30,11 +46,23 @@ enum Until {
 }
 
 impl NewFile {
-    /// Begins a file that will take the place of one of that name.
+    /// Begins a file that will take the place of one of that name, readable for all whom the caller's umask lets.
     ///
     /// # Errors
     /// [`Error::File`].
     pub fn create(path: &Path) -> Result<NewFile> {
+        NewFile::with_mode(path, callers_mode(0o644))
+    }
+
+    /// The same for nobody but its owner: what a container holds may be secret.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn private(path: &Path) -> Result<NewFile> {
+        NewFile::with_mode(path, Mode::from_raw_mode(0o600))
+    }
+
+    fn with_mode(path: &Path, mode: Mode) -> Result<NewFile> {
         let special = path
             .metadata()
             .is_ok_and(|meta| !meta.is_file() && !meta.is_dir());
@@ -52,13 +80,14 @@ impl NewFile {
         }
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o644);
         let (file, until) = match openat(CWD, dir.unwrap_or(Path::new(".")), flags, mode) {
             Ok(file) => (File::from(file), Until::Nameless),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
                 let temp = beside(path);
-                let file = File::create_new(&temp).map_err(Error::file("create", path))?;
-                (file, Until::Named(temp))
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+                let file = openat(CWD, &temp, flags, mode)
+                    .map_err(|e| Error::file("create", path)(e.into()))?;
+                (File::from(file), Until::Named(temp))
             }
             Err(e) => return Err(Error::file("create", path)(e.into())),
         };

@@ -116,7 +116,7 @@ fn prune_takes_what_its_filters_choose() {
     };
     let prune = |flags: &[&str]| env.rctr([&["network", "prune", "-f"], flags].concat());
     env.rctr_with_input(["network", "prune"], b"n\n")
-        .refused(1, "network prune has been cancelled")
+        .ok()
         .stdout_has(
             "WARNING! This will remove all custom networks not used by at least one container.",
         );

@@ -43,6 +43,7 @@ pub fn run(app: &App, command: &str, args: &AttachArgs) -> Result {
         stdin,
         tty: options.tty,
         sig_proxy: args.sig_proxy && !options.tty,
+        redraw: true,
         detach_keys,
     };
     let mut session = Attached {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use super::ps_filter::split;
 use crate::app::App;
 use crate::cli::EventsArgs;
-use crate::failure::{Failure, GENERAL, Result};
+use crate::failure::{Failure, GENERAL, Result, TEMPLATE};
 use crate::output::template::{Functions, Names, Template};
 use crate::usage::require_none;
 
@@ -80,25 +80,46 @@ impl Format {
         match text {
             None | Some("") => Ok(Format::Plain),
             Some("json") => Ok(Format::Json),
-            Some(text) => Template::parse(text, Functions::Values)
-                .map(Format::Template)
-                .map_err(|message| Failure::new(GENERAL, message)),
+            Some(text) => {
+                let template = Template::parse(text, Functions::Values);
+                let format = template.map(Format::Template);
+                // A field that there is not is told before anything happens.
+                format.and_then(|format| format.text(&sample()).map(|_| format))
+            }
+            .map_err(|message| Failure::new(TEMPLATE, message)),
+        }
+    }
+
+    fn text(&self, event: &Event) -> std::result::Result<String, String> {
+        match self {
+            Format::Plain => Ok(plain(event, TimeZone::system())),
+            Format::Json => Ok(Json::Object(message(event, false)).to_string()),
+            Format::Template(template) => template.render_with(
+                &Json::Object(message(event, true)),
+                Json::Object(message(event, false)),
+                Names::Type("events.Message"),
+            ),
         }
     }
 
     fn write(&self, out: &mut impl Write, event: &Event) -> Result<()> {
-        match self {
-            Format::Plain => writeln!(out, "{}", plain(event, TimeZone::system()))?,
-            Format::Json => writeln!(out, "{}", Json::Object(message(event, false)))?,
-            Format::Template(template) => {
-                let data = Json::Object(message(event, true));
-                let text = template
-                    .render(&data, Names::Type("events.Message"))
-                    .map_err(|message| Failure::new(GENERAL, message))?;
-                writeln!(out, "{text}")?;
-            }
-        }
+        let text = self
+            .text(event)
+            .map_err(|message| Failure::new(GENERAL, message))?;
+        writeln!(out, "{text}")?;
         Ok(())
+    }
+}
+
+/// An event to try a template on.
+fn sample() -> Event {
+    Event {
+        seq: 0,
+        time: 0,
+        kind: "container".to_owned(),
+        action: "start".to_owned(),
+        actor: "0".repeat(64),
+        attributes: [("image".to_owned(), "none".to_owned())].into(),
     }
 }
 
@@ -206,6 +227,7 @@ mod tests {
 
     #[test]
     fn json_and_templates() {
+        assert_eq!(shown("{{json .}}", &event()), shown("json", &event()));
         assert_eq!(
             shown("json", &event()),
             "{\"status\":\"die\",\"id\":\"0123\",\"from\":\"nginx\",\"Type\":\"container\",\"Action\":\"die\",\
@@ -214,7 +236,9 @@ mod tests {
         );
         let format = "{{.Time}} {{.Actor.Attributes.name}} {{.Status}} {{.Actor.Attributes.no}}";
         assert_eq!(shown(format, &event()), "1700000000 web die <no value>\n");
-        assert!(shown("{{.Nope}}", &event()).contains("can't evaluate field Nope"));
+        let bad = Format::parse(Some("{{.Nope}}")).err().unwrap();
+        assert_eq!(bad.code(), TEMPLATE);
+        assert!(bad.text().contains("can't evaluate field Nope"));
     }
 
     #[test]

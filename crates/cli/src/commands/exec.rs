@@ -50,6 +50,7 @@ pub fn run(app: &App, command: &str, args: ExecArgs) -> Result {
         stdin: options.interactive,
         tty: options.tty,
         sig_proxy: false,
+        redraw: false,
         detach_keys,
     };
     let end = pump.run(&mut ExecPump::new(&mut session)?, &signals)?;

@@ -40,7 +40,7 @@ pub fn write_to(
         let error = crate::failure::chain(&error);
         Failure::new(GENERAL, format!("failed to export {what}: {error}"))
     })?;
-    let new = NewFile::create(path)?;
+    let new = NewFile::private(path)?;
     let mut file = new.file();
     write(&mut file)?;
     Ok(new.commit()?)

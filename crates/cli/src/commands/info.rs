@@ -1,6 +1,6 @@
 //! `rctr info`.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use rctr_engine::Info;
 
@@ -14,7 +14,7 @@ use crate::usage::require_none;
 pub fn run(app: &App, command: &str, args: &FormatArgs) -> Result {
     require_none(command, &args.surplus)?;
     let info = app.engine()?.info()?;
-    let mut out = io::stdout().lock();
+    let mut out = BufWriter::new(io::stdout().lock());
     match args.format.format.as_deref() {
         None | Some("") => {
             write_text(&mut out, &info)?;
@@ -24,6 +24,7 @@ pub fn run(app: &App, command: &str, args: &FormatArgs) -> Result {
         }
         Some(format) => write_format(&mut out, format, &info, "*system.dockerInfo")?,
     }
+    out.flush()?;
     Ok(0)
 }
 

@@ -154,8 +154,9 @@ impl Shape {
     fn write(&self, out: &mut impl Write, documents: &[Json]) -> Result<Option<Failure>> {
         let mut failure = None;
         match self {
-            Shape::Indented => writeln!(out, "{}", indented(documents))?,
-            Shape::Compact => writeln!(out, "{}", Json::from(documents))?,
+            // At once: whoever has found what they looked for reads no further.
+            Shape::Indented => out.write_all((indented(documents) + "\n").as_bytes())?,
+            Shape::Compact => out.write_all(format!("{}\n", Json::from(documents)).as_bytes())?,
             Shape::Template(template) => {
                 let mut text = String::new();
                 for document in documents {

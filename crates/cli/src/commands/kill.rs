@@ -11,11 +11,16 @@ use crate::usage::require_names;
 
 pub fn run(app: &App, command: &str, args: &KillArgs) -> Result {
     require_names(command, &args.names)?;
-    parse_signal(&args.signal)
-        .map_err(|error| Failure::argument(command, &args.signal, "-s, --signal", &error))?;
+    // As Docker: no word is the usual one.
+    let signal = match args.signal.as_str() {
+        "" => "KILL",
+        signal => signal,
+    };
+    parse_signal(signal)
+        .map_err(|error| Failure::argument(command, signal, "-s, --signal", &error))?;
     let engine = app.engine()?;
     for_each(&args.names, |name| {
-        engine.kill(name, &args.signal)?;
+        engine.kill(name, signal)?;
         writeln!(io::stdout(), "{name}")?;
         Ok(())
     })

@@ -1,6 +1,6 @@
 //! `rctr ps`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rctr_engine::Engine;
@@ -150,6 +150,7 @@ pub fn run(app: &App, command: &str, args: &PsArgs) -> Result {
             true => Some(pod_names(&engine)?),
             false => None,
         },
+        images: images(&engine, &containers)?,
     };
     let rows = containers
         .iter()
@@ -188,6 +189,18 @@ fn pod_names(engine: &Engine) -> Result<BTreeMap<String, String>> {
     Ok(named.collect())
 }
 
+/// What the names that containers were made by stand for today.
+fn images(engine: &Engine, containers: &[Container]) -> Result<BTreeMap<String, String>> {
+    let mut images = BTreeMap::new();
+    let names: BTreeSet<&String> = containers.iter().map(|c| &c.image_name).collect();
+    for name in names {
+        if let Some(id) = engine.image_id(name)? {
+            images.insert(name.clone(), id);
+        }
+    }
+    Ok(images)
+}
+
 /// A container as the table of all shows it, with another word for its size.
 pub fn row_with_size(engine: &Engine, container: &Container, size: String) -> Result<Row> {
     let view = View {
@@ -195,6 +208,7 @@ pub fn row_with_size(engine: &Engine, container: &Container, size: String) -> Re
         size: false,
         now: Timestamp::now(),
         pods: None,
+        images: images(engine, std::slice::from_ref(container))?,
     };
     let mut row = view.row(engine, container)?;
     let place = KIND.columns.iter().position(|column| column.name == "Size");
@@ -211,6 +225,8 @@ struct View {
     now: Timestamp,
     /// Names of pods, if it is their containers that are shown.
     pods: Option<BTreeMap<String, String>>,
+    /// Ids of images by the names that containers were made by.
+    images: BTreeMap<String, String>,
 }
 
 impl View {
@@ -271,6 +287,11 @@ impl View {
         if name.is_empty() {
             return "<no image>".to_owned();
         }
+        // As with Docker, a name that another image has taken would mislead.
+        let name = match self.images.get(name).is_some_and(|now| now == id) {
+            true => name,
+            false => id,
+        };
         if !self.truncate {
             return name.to_owned();
         }
@@ -410,6 +431,7 @@ pub mod tests {
             size: false,
             now: now(),
             pods: None,
+            images: BTreeMap::new(),
         }
     }
 
@@ -464,13 +486,28 @@ pub mod tests {
     #[test]
     fn images_by_name_or_short_id() {
         let mut container = container("ab", "web");
-        assert_eq!(view(true).image(&container), "redis");
-        container.image_name = "55555".to_owned();
-        assert_eq!(view(true).image(&container), "55555");
-        container.image_name = container.image_id.clone();
-        assert_eq!(view(true).image(&container), "555555555555");
-        container.image_name = format!("redis@sha256:{}", "0".repeat(64));
-        assert_eq!(view(true).image(&container), "redis");
-        assert!(view(false).image(&container).contains('@'));
+        let mut shown = |truncate, name: &str| {
+            container.image_name = name.to_owned();
+            let images = [(name.to_owned(), container.image_id.clone())];
+            let view = View {
+                images: images.into(),
+                ..view(truncate)
+            };
+            view.image(&container)
+        };
+        let id = format!("sha256:{}", "5".repeat(64));
+        let by_digest = format!("redis@sha256:{}", "0".repeat(64));
+        assert_eq!(shown(true, "redis"), "redis");
+        assert_eq!(shown(true, "55555"), "55555");
+        assert_eq!(shown(true, &id), "555555555555");
+        assert_eq!(shown(true, &by_digest), "redis");
+        assert!(shown(false, &by_digest).contains('@'));
+        container.image_name = "redis".to_owned();
+        let moved = View {
+            images: [("redis".to_owned(), "sha256:6".to_owned())].into(),
+            ..view(true)
+        };
+        assert_eq!(moved.image(&container), "555555555555");
+        assert_eq!(view(false).image(&container), id, "nothing has the name");
     }
 }

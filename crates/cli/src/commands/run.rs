@@ -67,6 +67,7 @@ pub fn run(app: &App, command: &str, args: RunArgs) -> Result {
         stdin: streams.stdin,
         tty: options.tty,
         sig_proxy: args.sig_proxy,
+        redraw: false,
         detach_keys,
     };
     let mut session = Attached {

@@ -26,7 +26,7 @@ pub fn run(app: &App, command: &str, args: &SaveArgs) -> Result {
     match &args.output {
         None => write(archive, io::stdout(), Path::new("standard output"))?,
         Some(path) => {
-            let new = NewFile::create(path)?;
+            let new = NewFile::private(path)?;
             write(archive, new.file().try_clone()?, path)?;
             new.commit()?;
         }

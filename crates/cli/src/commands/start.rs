@@ -53,6 +53,7 @@ fn attached(engine: &Engine, name: &str, args: &StartArgs) -> Result {
         stdin,
         tty: options.tty,
         sig_proxy: true,
+        redraw: false,
         detach_keys,
     };
     let mut session = Attached {

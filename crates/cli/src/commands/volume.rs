@@ -224,7 +224,7 @@ fn prune(app: &App, args: &VolumePruneArgs) -> Result {
             "WARNING! This will remove anonymous local volumes not used by at least one container."
         }
     };
-    confirm(args.force, warning, "volume prune")?;
+    confirm(args.force, warning)?;
     let mut take = |name: &str| values.remove(name).unwrap_or_default();
     let (labels, others) = (take("label"), take("label!"));
     let chosen = |volume: &Volume| {

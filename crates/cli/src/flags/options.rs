@@ -4,12 +4,12 @@ use std::str::FromStr;
 
 use rctr_engine::options::{
     AttachTo, BlockIo, DeviceFlag, Devices, EndpointFlags, EndpointRequest, Isolation, LogChoice,
-    MountSpec, ParseError, PullPolicy, RestartPolicy, RunOptions, SecurityOptions, check_cpuset,
-    check_isolation, combine_networks, parse_annotation, parse_cpus, parse_dns, parse_dns_search,
-    parse_expose, parse_ip4, parse_ip6, parse_link_local, parse_log_options, parse_mac,
-    parse_memory_swap, parse_name, parse_platform, parse_rate_bytes, parse_rate_operations,
-    parse_signal, parse_size, parse_storage_option, parse_sysctl, parse_uts, parse_weight_device,
-    resolve_env, resolve_labels,
+    MountKind, MountSpec, ParseError, PullPolicy, RestartPolicy, RunOptions, SecurityOptions,
+    check_cpuset, check_isolation, combine_networks, parse_annotation, parse_cpus, parse_dns,
+    parse_dns_search, parse_expose, parse_ip4, parse_ip6, parse_link_local, parse_log_options,
+    parse_mac, parse_memory_swap, parse_name, parse_platform, parse_rate_bytes,
+    parse_rate_operations, parse_signal, parse_size, parse_storage_option, parse_sysctl, parse_uts,
+    parse_weight_device, resolve_env, resolve_labels,
 };
 
 use super::ContainerFlags;
@@ -263,6 +263,7 @@ impl Checker<'_> {
             .unzip();
         specs.extend(self.each("--mount", mounts, MountSpec::from_mount)?);
         specs.extend(self.each("--tmpfs", tmpfs, MountSpec::from_tmpfs)?);
+        give_way(&mut specs);
         Ok((specs, warnings.into_iter().flatten().collect()))
     }
 
@@ -303,11 +304,32 @@ impl Checker<'_> {
 
 type Parse<T> = std::result::Result<T, ParseError>;
 
+/// As with Docker, the last of several `--tmpfs` for one place counts, and `-v /place` asks only for what nothing else
+/// brings there.
+fn give_way(specs: &mut Vec<MountSpec>) {
+    let gives_way = |spec: &MountSpec, to: &MountSpec, later: bool| {
+        let weak = |spec: &MountSpec| {
+            spec.kind == MountKind::Volume && spec.source.is_none() && !spec.by_mount_flag
+        };
+        let memory = |spec: &MountSpec| spec.kind == MountKind::Tmpfs && !spec.by_mount_flag;
+        spec.target == to.target
+            && (weak(spec) && (later || !weak(to)) || memory(spec) && memory(to) && later)
+    };
+    let mut index = 0;
+    while index < specs.len() {
+        let mut others = specs.iter().enumerate().filter(|(at, _)| *at != index);
+        match others.any(|(at, to)| gives_way(&specs[index], to, at > index)) {
+            true => drop(specs.remove(index)),
+            false => index += 1,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::Parser;
-    use rctr_engine::options::{MountKind, NetworkMode};
+    use rctr_engine::options::NetworkMode;
 
     #[derive(Parser)]
     #[command(disable_help_flag = true)]

@@ -38,13 +38,16 @@ pub fn write_columns(out: &mut impl Write, text: &str, at_least: usize) -> io::R
             line += block.max(1);
         }
     }
+    let mut table = String::new();
     for (cells, widths) in lines.iter().zip(&widths) {
         for (cell, width) in cells.iter().zip(widths) {
-            write!(out, "{cell:width$}")?;
+            table += &format!("{cell:width$}");
         }
-        writeln!(out, "{}", cells[cells.len() - 1])?;
+        table += cells[cells.len() - 1];
+        table.push('\n');
     }
-    Ok(())
+    // At once: whoever has found what they looked for reads no further.
+    out.write_all(table.as_bytes())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rctr_engine::WindowSize;
 
 use super::keys::DetachKeys;
 use super::outputs::Outputs;
@@ -34,6 +35,8 @@ pub struct Pump {
     pub tty: bool,
     /// Pass signals on.
     pub sig_proxy: bool,
+    /// Have what runs on the terminal draw itself anew, as it has been there before.
+    pub redraw: bool,
     pub detach_keys: DetachKeys,
 }
 
@@ -54,6 +57,13 @@ impl Pump {
             false => None,
         };
         if self.tty {
+            if let Some(size) = window_size().filter(|_| self.redraw) {
+                // Programs draw when the size changes, and only then.
+                session.resize(WindowSize {
+                    rows: size.rows.saturating_add(1),
+                    cols: size.cols.saturating_add(1),
+                })?;
+            }
             tell_size(session)?;
         }
         let mut exit = None;
@@ -215,8 +225,6 @@ mod tests {
     use std::io::{PipeReader, Read};
     use std::os::fd::OwnedFd;
 
-    use rctr_engine::WindowSize;
-
     /// Has read all it will ever read: its descriptor tells of it only once.
     struct Buffered {
         wake: PipeReader,
@@ -296,6 +304,7 @@ mod tests {
             stdin: false,
             tty: false,
             sig_proxy: true,
+            redraw: false,
             detach_keys: DetachKeys::parse(None).unwrap(),
         }
     }

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::archive::NAME;
 use super::target::Put;
+use crate::new_file::callers_mode;
 use crate::push::Document;
 use crate::{Error, ImageError, Result};
 
@@ -49,7 +51,11 @@ pub(super) struct BlobFile {
 
 impl LayoutWriter {
     pub fn open(path: PathBuf, tag: Option<String>) -> Result<LayoutWriter> {
-        fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(callers_mode(0o755).as_raw_mode())
+            .create(&path)
+            .map_err(Error::file("create", &path))?;
         let dir = open_dir(CWD, &path, OFlags::empty())?;
         for name in ["blobs", "blobs/sha256"] {
             match mkdirat(&dir, name, Mode::from_raw_mode(0o755)) {

@@ -115,7 +115,7 @@ pub enum ImageError {
         id: String,
         /// Short id of the container.
         container: String,
-        /// `must force`, or `cannot be forced` for a running one.
+        /// `must force`, or `cannot be forced` for the id of an image that a running one uses.
         how: &'static str,
     },
     /// An image id that several repositories name cannot be removed by id without force.

@@ -90,7 +90,9 @@ impl Engine {
         match network.ensure_parent() {
             Ok(_) => Ok(network.id),
             Err(error) => {
-                self.remove_user_network(&network.id)?;
+                if let Err(more) = self.remove_user_network(&network.id) {
+                    tracing::warn!(error = %more, "a network that cannot be made is not undone");
+                }
                 Err(error)
             }
         }

@@ -26,7 +26,7 @@ pub(super) fn build(input: &SpecInput, warnings: &mut Vec<String>) -> Result<Pro
         .args(args(container))
         .env(environment(
             container,
-            short_name(options, &input.files.name),
+            &input.files.name,
             options.tty,
             &[],
             &user.home,
@@ -137,15 +137,6 @@ fn args(container: &Container) -> Vec<String> {
     args.push(process.path.clone());
     args.extend(process.args.iter().cloned());
     args
-}
-
-/// HOSTNAME does without the domain, as Docker has it.
-fn short_name<'a>(options: &RunOptions, name: &'a str) -> &'a str {
-    let domain = options.domainname.as_deref().unwrap_or_default();
-    let without = name
-        .strip_suffix(domain)
-        .and_then(|name| name.strip_suffix('.'));
-    without.unwrap_or(name)
 }
 
 /// Docker's order: its own defaults, what image and user say over them, HOME last if nobody says it.

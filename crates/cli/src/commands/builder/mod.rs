@@ -174,7 +174,7 @@ fn prune(app: &App, args: &BuilderPruneArgs) -> Result {
     require_none(command, &args.surplus)?;
     let filter = Filter::parse(command, &args.filter)?;
     let limits = Limits::parse(command, args)?;
-    confirm(args.force, if args.all { ALL } else { DANGLING }, command)?;
+    confirm(args.force, if args.all { ALL } else { DANGLING })?;
     let engine = app.engine()?;
     let (records, totals) = records(&engine)?;
     let keep = limits.keep(totals.private, free_on(engine.store().root())?);

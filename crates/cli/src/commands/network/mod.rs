@@ -95,7 +95,7 @@ fn prune(app: &App, args: &NetworkPruneArgs) -> Result {
     };
     let warning =
         "WARNING! This will remove all custom networks not used by at least one container.";
-    confirm(args.force, warning, "network prune")?;
+    confirm(args.force, warning)?;
     let pruned = app.engine()?.prune_networks(&|network| {
         let created = network.created.parse::<jiff::Timestamp>();
         let created = created.map_or(0, jiff::Timestamp::as_second);

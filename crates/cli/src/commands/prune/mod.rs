@@ -24,7 +24,7 @@ const STOPPED: &str = "WARNING! This will remove all stopped containers.";
 pub fn containers(app: &App, args: &ContainerPruneArgs) -> Result {
     require_none("container prune", &args.surplus)?;
     let filter = Filter::parse("container prune", &args.filter)?;
-    confirm(args.force, STOPPED, "container prune")?;
+    confirm(args.force, STOPPED)?;
     let engine = app.engine()?;
     let pruned = engine.prune_containers(&|c| filter.matches(&c.created, &c.process.labels))?;
     let mut out = io::stdout().lock();
@@ -37,7 +37,7 @@ pub fn images(app: &App, args: &ImagePruneArgs) -> Result {
     require_none("image prune", &args.surplus)?;
     let filter = ImageFilter::parse(args)?;
     let warning = if filter.all { ALL } else { DANGLING };
-    confirm(args.force, warning, "image prune")?;
+    confirm(args.force, warning)?;
     let pruned = app.engine()?.prune_images(&|image| filter.matches(image))?;
     let mut out = io::stdout().lock();
     list_images(&mut out, &pruned)?;
@@ -52,7 +52,7 @@ pub fn system(app: &App, args: &SystemPruneArgs) -> Result {
         let message = "ERROR: The \"until\" filter is not supported with \"--volumes\"";
         return Err(Failure::new(GENERAL, message));
     }
-    confirm(args.force, &warning(args), "system prune")?;
+    confirm(args.force, &warning(args))?;
 
     let engine = app.engine()?;
     let mut out = io::stdout().lock();
@@ -165,8 +165,8 @@ fn list_images(out: &mut impl Write, pruned: &PrunedImages) -> Result<()> {
 /// Asks whether to go on, unless that was said.
 ///
 /// # Errors
-/// Anything but a yes.
-pub fn confirm(force: bool, warning: &str, what: &str) -> Result<()> {
+/// Anything but a yes ends the command, as with Docker without a word and not as a failure.
+pub fn confirm(force: bool, warning: &str) -> Result<()> {
     if force {
         return Ok(());
     }
@@ -177,7 +177,7 @@ pub fn confirm(force: bool, warning: &str, what: &str) -> Result<()> {
     io::stdin().lock().read_line(&mut answer)?;
     match answer.trim() {
         "y" | "Y" => Ok(()),
-        _ => Err(Failure::new(GENERAL, format!("{what} has been cancelled"))),
+        _ => Err(Failure::silent(0)),
     }
 }
 

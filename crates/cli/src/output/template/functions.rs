@@ -16,13 +16,17 @@ pub fn register(
     let template = template.func("pad", pad);
     match functions {
         Functions::Values => {
-            let shapes = Arc::clone(shapes);
+            let (of_json, of_index) = (Arc::clone(shapes), Arc::clone(shapes));
             template
                 .func("json", move |args| {
-                    let shapes = shapes.lock().unwrap_or_else(PoisonError::into_inner);
+                    let shapes = of_json.lock().unwrap_or_else(PoisonError::into_inner);
                     Ok(Value::from(
                         revert(argument("json", args, 0)?, &shapes).to_string(),
                     ))
+                })
+                .func("index", move |args| {
+                    let shapes = of_index.lock().unwrap_or_else(PoisonError::into_inner);
+                    index(args, &shapes)
                 })
                 .func("join", join)
                 .func("split", split)
@@ -133,6 +137,17 @@ fn title(text: &str) -> String {
         at_start = !is_word(c) && c != '\'';
     }
     result
+}
+
+/// What is not there in a map of texts is an empty one.
+fn index(args: &[Value], shapes: &Shapes) -> gotmpl::Result<Value> {
+    let found = argument("index", args, 0)?.clone();
+    args[1..].iter().try_fold(found, |within, at| {
+        Ok(match within.index(at)? {
+            Value::Nil if shapes.has_texts(&within) => Value::from(String::new()),
+            found => found,
+        })
+    })
 }
 
 fn label(args: &[Value]) -> gotmpl::Result<Value> {

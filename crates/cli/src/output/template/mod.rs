@@ -3,13 +3,13 @@
 mod data;
 mod functions;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gotmpl::{MissingKey, TemplateError, Value};
 use serde_json::Value as Json;
 
 pub use data::LABELS_KEY;
-use data::{Shapes, convert};
+use data::{Nothing, Shapes, convert};
 
 /// Maps whose keys are data: a missing one is no mistake in the template.
 const OPEN_MAPS: [&str; 9] = [
@@ -55,6 +55,13 @@ impl Template {
         let shapes = Arc::default();
         let strict = build(&source, functions, MissingKey::Error, &shapes)
             .map_err(|error| format!("template parsing error: {error}"))?;
+        // Unknown functions are only met when it is filled.
+        let tried = build(&source, functions, MissingKey::Invalid, &shapes)
+            .and_then(|lenient| lenient.execute_to_string(&Value::Nil));
+        if let Err(TemplateError::UndefinedFunction(name)) = tried {
+            let problem = format!("function {name:?} not defined");
+            return Err(format!("template parsing error: template: :1: {problem}"));
+        }
         Ok(Template {
             source,
             functions,
@@ -65,12 +72,35 @@ impl Template {
 
     /// Fills it with `data`.
     pub fn render(&self, data: &Json, names: Names<'_>) -> Result<String, String> {
-        let value = {
-            let mut shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
-            shapes.clear();
-            convert(data, &mut shapes)
-        };
+        self.fill(data, None, names)
+    }
+
+    /// The same, where `json` writes the whole as another document.
+    pub fn render_with(
+        &self,
+        data: &Json,
+        whole: Json,
+        names: Names<'_>,
+    ) -> Result<String, String> {
+        self.fill(data, Some(whole), names)
+    }
+
+    fn fill(&self, data: &Json, whole: Option<Json>, names: Names<'_>) -> Result<String, String> {
+        let value = self.convert(data, Nothing::Nil);
+        if let Some(whole) = whole {
+            self.shapes().write_as(&value, whole);
+        }
         match self.strict.execute_to_string(&value) {
+            Ok(text) if text.contains(NO_VALUE) => {
+                // The engine goes on through nothing to nothing; Docker's does not.
+                let beyond = self.convert(data, Nothing::Object);
+                match self.strict.execute_to_string(&beyond) {
+                    Err(TemplateError::MissingKey { key }) => {
+                        Err(missing(&key, self.find_field(&key), names))
+                    }
+                    _ => Ok(text.replace(NO_VALUE, "<nil>")),
+                }
+            }
             Ok(text) => Ok(text),
             Err(TemplateError::MissingKey { key }) => match self.find_field(&key) {
                 Some(field) if field.in_open_map() => self.render_leniently(&value),
@@ -78,6 +108,16 @@ impl Template {
             },
             Err(error) => Err(format!("template parsing error: {error}")),
         }
+    }
+
+    fn shapes(&self) -> MutexGuard<'_, Shapes> {
+        self.shapes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn convert(&self, data: &Json, nothing: Nothing) -> Value {
+        let mut shapes = self.shapes();
+        *shapes = Shapes::new(nothing);
+        convert(data, &mut shapes)
     }
 
     /// Once more, with `<no value>` for what is not there.
@@ -112,6 +152,9 @@ impl Template {
         })
     }
 }
+
+/// What the engine of templates prints for nothing.
+const NO_VALUE: &str = "<no value>";
 
 /// Where a template uses a field: `.State.Foo`.
 struct FieldUse<'a> {
@@ -193,7 +236,9 @@ mod tests {
             "Id": "abc",
             "State": { "Status": "running", "OOMKilled": false, "ExitCode": 0 },
             "Mounts": [{ "Type": "bind", "Source": "/a", "Destination": "/b", "Propagation": "rprivate" }],
-            "Config": { "AttachStdin": false, "Labels": { "b": "2", "a": "1" }, "Env": ["A=1", "B=2"], "Cmd": null },
+            "Config": { "AttachStdin": false, "Labels": { "b": "2", "a": "1" }, "Env": ["A=1", "B=2"], "Cmd": null,
+                "ExposedPorts": { "80/tcp": {} }, "Volumes": null },
+            "HostConfig": { "PidsLimit": null, "LogConfig": { "Config": {} } },
             "NetworkSettings": { "Ports": { "80/tcp": [{ "HostIp": "0.0.0.0", "HostPort": "8080" }] } },
         })
     }
@@ -250,6 +295,30 @@ mod tests {
         assert_eq!(ok("{{if .State.Health}}yes{{else}}no{{end}}"), "no");
         assert_eq!(ok("{{.Config.Labels.nosuch}}"), "<no value>");
         assert_eq!(ok("{{.Config.StopSignal}}"), "");
+        assert_eq!(ok("{{.ID}} {{json .ID}}"), r#"abc "abc""#);
+    }
+
+    #[test]
+    fn nothing_is_printed_as_docker_s_types_print_it() {
+        assert_eq!(ok("[{{index .Config.Labels \"nosuch\"}}]"), "[]");
+        let option = "[{{index .HostConfig.LogConfig.Config \"max-size\"}}]";
+        assert_eq!(ok(option), "[]");
+        assert_eq!(
+            ok("{{.Config.Healthcheck}} {{.State.Health}} {{.HostConfig.PidsLimit}}"),
+            "<nil> <nil> <nil>"
+        );
+        assert_eq!(
+            ok("{{.Config.Volumes}} {{json .Config.Volumes}}"),
+            "map[] null"
+        );
+        assert_eq!(
+            ok("{{.Config.ExposedPorts}} {{json .Config.ExposedPorts}}"),
+            r#"map[80/tcp:{}] {"80/tcp":{}}"#
+        );
+        let through = "{{.Id}}{{.State.Health.Status}}";
+        assert!(inspect(through).unwrap_err().contains("map has no entry"));
+        let careful = "{{if .State.Health}}{{.State.Health.Status}}{{end}}{{.State.Health}}";
+        assert_eq!(ok(careful), "<nil>");
     }
 
     #[test]
@@ -262,6 +331,10 @@ mod tests {
             inspect("{{.Id}}\n {{.NetworkSettings.IPAdress}}").unwrap_err(),
             "template parsing error: template: :2:19: executing \"\" at <.NetworkSettings.IPA...>: \
              map has no entry for key \"IPAdress\""
+        );
+        assert_eq!(
+            inspect("{{.Id | nosuch}}").unwrap_err(),
+            "template parsing error: template: :1: function \"nosuch\" not defined"
         );
         assert!(
             inspect("{{.Id")
