@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rctr_cri::api;
 use rctr_tests::cri::{Pod, refused, shell, within};
 use rctr_tests::wait_for;
@@ -156,4 +158,111 @@ fn a_command_that_nobody_waits_for_is_killed_whole() {
         pod.cri.status(&id).state(),
         api::ContainerState::ContainerRunning
     );
+}
+
+/// As many as a node's probes, and more than there are threads for requests.
+const PROBES: usize = 600;
+
+#[test]
+fn probes_of_a_stopped_monitor_keep_nobody_else_waiting() {
+    let pod = Pod::new("silent");
+    let cri = &pod.cri;
+    let silent = pod.run(shell("silent", "sleep 1000"));
+    let other = pod.run(shell("other", "sleep 1000"));
+    let monitor = Pid::from_raw(cri.env().monitor_of(&silent).expect("a monitor"));
+    let probe = |timeout| api::ExecSyncRequest {
+        container_id: silent.clone(),
+        cmd: ["sleep", "4321"].map(str::to_owned).to_vec(),
+        timeout,
+    };
+    kill(monitor, Signal::SIGSTOP).expect("it stops");
+    // Half of them have no time of their own: their clients go.
+    let (mut client, began) = (cri.runtime_client(), Instant::now());
+    let (patient, hasty) = cri.wait(async {
+        let ask = |timeout| {
+            let (mut client, request) = (client.clone(), probe(timeout));
+            tokio::spawn(async move { client.exec_sync(request).await })
+        };
+        let probes: (Vec<_>, Vec<_>) = (0..PROBES / 2).map(|_| (ask(0), ask(3))).unzip();
+        // Until all have been taken in: requests of one connection are, one after the other.
+        client
+            .version(api::VersionRequest::default())
+            .await
+            .expect("Version");
+        probes
+    });
+    let quick = |what: &str, began: Instant| {
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(1), "{what} took {took:?}");
+    };
+    for _ in 0..3 {
+        let began = Instant::now();
+        assert_eq!(cri.containers(None).len(), 2);
+        quick("ListContainers", began);
+        let began = Instant::now();
+        assert_eq!(cri.status(&silent).id, silent);
+        quick("ContainerStatus", began);
+        let began = Instant::now();
+        let ran = cri.try_exec(&other, &["true"], 10).expect("ExecSync");
+        assert_eq!(ran.exit_code, 0);
+        quick("ExecSync of another container", began);
+    }
+    let threads = std::fs::read_dir(format!("/proc/{}/task", cri.pid())).expect("threads");
+    assert!(threads.count() < 50);
+    cri.wait(async {
+        for probe in hasty {
+            let refused = probe.await.expect("it ends").expect_err("nobody answers");
+            assert_eq!(refused.code(), Code::DeadlineExceeded);
+        }
+        for probe in &patient {
+            probe.abort();
+        }
+        client
+            .version(api::VersionRequest::default())
+            .await
+            .expect("Version");
+    });
+    assert!(began.elapsed() < Duration::from_secs(15));
+    kill(monitor, Signal::SIGCONT).expect("it goes on");
+    let ran = cri.try_exec(&silent, &["true"], 20).expect("ExecSync");
+    assert_eq!(ran.exit_code, 0);
+    // What was begun when nobody waited for it any more is killed.
+    wait_for("the probes to be gone", || {
+        !cri.sh(&silent, "ps -o args").contains("sleep 4321")
+    });
+}
+
+#[test]
+fn commands_that_last_take_no_threads() {
+    let pod = Pod::new("lasting");
+    let id = pod.run(shell("c", "sleep 1000"));
+    let lasting = api::ExecSyncRequest {
+        container_id: id.clone(),
+        cmd: ["sleep", "900"].map(str::to_owned).to_vec(),
+        timeout: 0,
+    };
+    let client = pod.cri.runtime_client();
+    let running = || {
+        let processes = pod.cri.env().processes_of(&id).into_iter();
+        let command = |pid| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        processes
+            .filter(|pid| command(*pid) == b"sleep\x00900\0")
+            .count()
+    };
+    let commands: Vec<_> = pod.cri.wait(async {
+        let ask = |_| {
+            let (mut client, request) = (client.clone(), lasting.clone());
+            tokio::spawn(async move { client.exec_sync(request).await })
+        };
+        (0..40).map(ask).collect()
+    });
+    wait_for("all to run", || running() == 40);
+    wait_for("the threads that started them to be gone", || {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", pod.cri.pid()));
+        threads.expect("threads").count() < 20
+    });
+    for command in commands {
+        command.abort();
+    }
+    wait_for("all to be gone", || running() == 0);
 }

@@ -10,6 +10,7 @@ mod convert;
 mod ends;
 mod error;
 mod events;
+mod fd;
 mod front;
 mod image_service;
 mod join;
@@ -23,6 +24,7 @@ mod socket;
 mod status;
 mod stream;
 pub mod streaming;
+mod turns;
 mod watches;
 
 pub use error::{Error, Result};

@@ -15,6 +15,7 @@ use crate::layers::Layers;
 use crate::runtime_service::stats::Rates;
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::status::Network;
+use crate::turns::Turns;
 use crate::{Error, by_hand, error, streaming};
 
 /// How long a streaming session may be silent, as a kubelet has it by default.
@@ -44,15 +45,17 @@ pub(crate) struct Inner {
     pub network: Network,
     /// What the kernel can do for pods, once it was asked.
     pub features: OnceLock<Features>,
+    pub turns: Turns,
     pub streams: streaming::Server,
 }
 
 impl Service {
     /// To be called on the runtime that serves.
     pub async fn start(engine: Arc<Engine>) -> Result<Service, Error> {
-        let sessions = Arc::new(streaming::EngineSessions::new(Arc::clone(&engine)));
+        let turns = Turns::new(Arc::clone(&engine));
+        let sessions = streaming::EngineSessions::new(Arc::clone(&engine), turns.clone());
         let address = engine.config().settings.cri.stream_address;
-        let streams = streaming::Server::bind(address, SILENCE, sessions)
+        let streams = streaming::Server::bind(address, SILENCE, Arc::new(sessions))
             .await
             .map_err(Error::Streaming)?;
         let snapshots = Arc::<Snapshots>::default();
@@ -70,6 +73,7 @@ impl Service {
                 layers: Layers::default(),
                 network: Network::default(),
                 features: OnceLock::new(),
+                turns,
                 streams,
             }),
         })
@@ -135,6 +139,16 @@ impl Service {
         tokio::task::spawn_blocking(move || span.in_scope(|| work(&engine)))
             .await
             .unwrap_or_else(|e| Err(Status::internal(e.to_string())))
+    }
+
+    /// The same for work that asks the monitor of this container.
+    pub async fn monitor_work<T: Send + 'static>(
+        &self,
+        container: &str,
+        work: impl FnOnce(&Engine) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let worked = self.turns.take(container, work).await;
+        worked.unwrap_or_else(|e| Err(Status::internal(e.to_string())))
     }
 }
 

@@ -226,8 +226,8 @@ impl Service {
         &self,
         request: api::ReopenContainerLogRequest,
     ) -> Result<api::ReopenContainerLogResponse, Status> {
-        let id = request.container_id;
-        self.engine_work(move |engine| {
+        let id = request.container_id.clone();
+        self.monitor_work(&request.container_id, move |engine| {
             let container = member(engine, &id)?;
             if state(&container) != ContainerState::ContainerRunning {
                 return Err(Status::failed_precondition(format!(

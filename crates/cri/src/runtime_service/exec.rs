@@ -1,16 +1,16 @@
 //! Processes in containers: to their end, or streamed.
 
-use std::io::PipeReader;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rctr_engine::options::ExecOptions;
 use rctr_engine::{Engine, ExecSession};
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::containers::member;
+use crate::fd::Fd;
 use crate::service::Service;
 use crate::streaming::{AttachRequest, ExecRequest, PortForwardRequest, Wanted};
 use crate::{api, error};
@@ -18,25 +18,55 @@ use crate::{api, error};
 /// Most that is kept of each output; a kubelet takes no answer larger than sixteen megabytes.
 const OUTPUT_LIMIT: usize = 7 << 20;
 
-/// Read at a time.
-const CHUNK: usize = 64 << 10;
+/// The most that a pipe holds. What it held at its process's end is read; what others go on writing is not.
+const PIPE: usize = 1 << 20;
 
 impl Service {
+    /// While the command runs it has no thread: some run for as long as their container.
     pub(super) async fn run_exec_sync(
         &self,
         request: api::ExecSyncRequest,
     ) -> Result<api::ExecSyncResponse, Status> {
-        if request.cmd.is_empty() {
+        let api::ExecSyncRequest {
+            container_id: id,
+            cmd,
+            timeout,
+        } = request;
+        if cmd.is_empty() {
             return Err(Status::invalid_argument("no command"));
         }
-        let patience = u64::try_from(request.timeout).map_err(|_| {
-            Status::invalid_argument(format!("a timeout of {} seconds", request.timeout))
-        })?;
-        let patience = (patience > 0).then(|| Duration::from_secs(patience));
-        // Closed with this future, be it that the client has gone or that its deadline has passed.
-        let (gone, _waits) = std::io::pipe().map_err(|e| Status::internal(format!("pipe: {e}")))?;
-        self.engine_work(move |engine| exec_sync(engine, &request, patience, &gone))
-            .await
+        let seconds = u64::try_from(timeout)
+            .map_err(|_| Status::invalid_argument(format!("a timeout of {timeout} seconds")))?;
+        let deadline = match seconds {
+            0 => None,
+            // None is as good as one beyond all time.
+            _ => Instant::now().checked_add(Duration::from_secs(seconds)),
+        };
+        let options = ExecOptions {
+            cmd: cmd.clone(),
+            ..ExecOptions::default()
+        };
+        let named = id.clone();
+        let starting = self.monitor_work(&id, move |engine| start(engine, &named, &options));
+        let late = |what| {
+            Status::deadline_exceeded(format!("command {cmd:?} timed out after {timeout} s{what}"))
+        };
+        let started = before(deadline, starting).await;
+        let mut command = match started.unwrap_or_else(|| Err(late(", before it was started")))? {
+            Started::Runs(command) => command,
+            // A command that is not there is a result, as with any shell.
+            Started::Missing { reason, code } => {
+                return Ok(api::ExecSyncResponse {
+                    stderr: reason.into_bytes(),
+                    exit_code: code,
+                    ..Default::default()
+                });
+            }
+        };
+        match before(deadline, command.run()).await {
+            Some(ended) => ended,
+            None => Err(late(" and was killed")),
+        }
     }
 
     pub(super) async fn exec_url(&self, request: api::ExecRequest) -> Result<String, Status> {
@@ -116,149 +146,136 @@ fn not_running(id: &str) -> Status {
     Status::failed_precondition(format!("container {id} is not running"))
 }
 
-fn exec_sync(
-    engine: &Engine,
-    request: &api::ExecSyncRequest,
-    patience: Option<Duration>,
-    gone: &PipeReader,
-) -> Result<api::ExecSyncResponse, Status> {
-    let deadline = patience.map(|patience| Instant::now() + patience);
-    let container = member(engine, &request.container_id)?;
-    let options = ExecOptions {
-        cmd: request.cmd.clone(),
-        ..ExecOptions::default()
-    };
-    let mut session = match engine.exec(&container.id, &options) {
-        Ok(session) => session,
-        // A command that is not there is a result, as with any shell.
-        Err(e) if matches!(e.exit_code(), 126 | 127) => {
-            return Ok(api::ExecSyncResponse {
-                stderr: error::chain(&e).into_bytes(),
-                exit_code: e.exit_code().into(),
-                ..Default::default()
-            });
-        }
-        Err(e) => return Err(error::status(&e)),
-    };
-    let mut outputs = [
-        Output::new(session.stdout.take()),
-        Output::new(session.stderr.take()),
-    ];
-    let end = read_until_end(&session, &mut outputs, deadline, gone)
-        .map_err(|errno| Status::internal(format!("poll: {errno}")))?;
-    if end != End::Own {
-        session.kill_all().map_err(|e| error::status(&e))?;
+/// What work gives, unless the deadline comes first.
+async fn before<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, work).await.ok(),
+        None => Some(work.await),
     }
-    match end {
-        End::Own => {}
-        End::Late => {
-            return Err(Status::deadline_exceeded(format!(
-                "command {:?} timed out after {} s and was killed",
-                request.cmd, request.timeout
-            )));
-        }
-        End::Unwanted => return Err(Status::cancelled("nobody waits for the command")),
-    }
-    let exit_code = session.wait().map_err(|e| error::status(&e))?;
-    let [stdout, stderr] = outputs.map(|output| output.bytes);
-    Ok(api::ExecSyncResponse {
-        stdout,
-        stderr,
-        exit_code,
-    })
 }
 
-/// How the waiting for a command ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// It has ended.
-    Own,
-    /// Its time was up.
-    Late,
-    /// Whoever wanted to know has gone.
-    Unwanted,
+enum Started {
+    Runs(Command),
+    Missing { reason: String, code: i32 },
 }
 
-/// Reads both outputs until the process has ended and what it wrote is read, unless the deadline or the client's end
-/// comes first. What it left running in the background may hold the pipes open: nobody waits for that.
-fn read_until_end(
-    session: &ExecSession,
-    outputs: &mut [Output; 2],
-    deadline: Option<Instant>,
-    gone: &PipeReader,
-) -> Result<End, Errno> {
-    loop {
-        let timeout = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
-            None => PollTimeout::NONE,
-            Some(left) if left.is_zero() => return Ok(End::Late),
-            // Rounded up, so that it does not spin through the last millisecond.
-            Some(left) => PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX),
-        };
-        // Of a pipe that nobody writes to only the end is told.
-        let watched = [session.as_fd(), gone.as_fd()];
-        let mut fds = watched
-            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
-            .to_vec();
-        let pipes = outputs.iter().filter_map(|output| output.pipe.as_ref());
-        fds.extend(pipes.map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+fn start(engine: &Engine, id: &str, options: &ExecOptions) -> Result<Started, Status> {
+    let container = member(engine, id)?;
+    match engine.exec(&container.id, options) {
+        Ok(session) => Ok(Started::Runs(Command {
+            session,
+            has_ended: false,
+        })),
+        Err(e) if matches!(e.exit_code(), 126 | 127) => Ok(Started::Missing {
+            reason: error::chain(&e),
+            code: e.exit_code().into(),
+        }),
+        Err(e) => Err(error::status(&e)),
+    }
+}
+
+/// A command that somebody waits for. Dropped before its end, it is killed with all that it has started: its time is up,
+/// or whoever wanted to know has gone.
+struct Command {
+    session: ExecSession,
+    has_ended: bool,
+}
+
+impl Drop for Command {
+    fn drop(&mut self) {
+        if !self.has_ended
+            && let Err(failure) = self.session.kill_all()
+        {
+            // Without its monitor it has ended, too.
+            tracing::debug!(error = error::chain(&failure), "a command is not killed");
         }
-        let [ended, unwanted] = [0, 1].map(|n| fds[n].any() == Some(true));
-        for output in outputs.iter_mut() {
-            output.read_what_is_there()?;
+    }
+}
+
+impl Command {
+    async fn run(&mut self) -> Result<api::ExecSyncResponse, Status> {
+        let [stdout, stderr] = self
+            .outputs()
+            .await
+            .map_err(|e| Status::internal(format!("read what the command writes: {e}")))?;
+        self.has_ended = true;
+        // That is known, so this does not block.
+        let exit_code = self.session.wait().map_err(|e| error::status(&e))?;
+        Ok(api::ExecSyncResponse {
+            stdout,
+            stderr,
+            exit_code,
+        })
+    }
+
+    /// Reads both outputs until the process has ended and what it wrote is read. What it left running in the background
+    /// may hold the pipes open: nobody waits for that.
+    async fn outputs(&mut self) -> io::Result<[Vec<u8>; 2]> {
+        let mut stdout = Output::new(self.session.stdout.take())?;
+        let mut stderr = Output::new(self.session.stderr.take())?;
+        let end = Fd::new(self.session.as_fd().try_clone_to_owned()?)?;
+        loop {
+            tokio::select! {
+                ended = end.readiness().readable() => {
+                    ended?.retain_ready();
+                    break;
+                }
+                read = stdout.read() => read?,
+                read = stderr.read() => read?,
+            }
+            // One that writes without end does not keep the thread.
+            tokio::task::yield_now().await;
         }
-        if ended {
-            return Ok(End::Own);
-        }
-        if unwanted {
-            return Ok(End::Unwanted);
-        }
+        stdout.read_what_is_there()?;
+        stderr.read_what_is_there()?;
+        Ok([stdout.bytes, stderr.bytes])
     }
 }
 
 /// One output, as much of it as is kept.
 struct Output {
-    pipe: Option<OwnedFd>,
+    pipe: Option<Fd>,
     bytes: Vec<u8>,
 }
 
 impl Output {
-    fn new(pipe: Option<OwnedFd>) -> Output {
-        use nix::fcntl::{FcntlArg, OFlag, fcntl};
-        if let Some(pipe) = &pipe {
-            // Cannot fail for a pipe of ours.
-            let _ = fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
-        }
-        Output {
-            pipe,
+    fn new(pipe: Option<OwnedFd>) -> io::Result<Output> {
+        Ok(Output {
+            pipe: pipe.map(Fd::new).transpose()?,
             bytes: Vec::new(),
-        }
+        })
     }
 
-    fn read_what_is_there(&mut self) -> Result<(), Errno> {
+    /// Waits for more; for ever, once there is an end.
+    async fn read(&mut self) -> io::Result<()> {
         let Some(pipe) = &self.pipe else {
-            return Ok(());
+            return std::future::pending().await;
         };
-        let mut chunk = vec![0; CHUNK];
-        // A process that writes without end does not keep us from looking at the clock.
-        for _ in 0..16 {
-            match nix::unistd::read(pipe, &mut chunk) {
-                Ok(0) => {
-                    self.pipe = None;
-                    return Ok(());
-                }
-                Ok(length) => {
-                    let room = OUTPUT_LIMIT - self.bytes.len();
-                    self.bytes.extend_from_slice(&chunk[..length.min(room)]);
-                }
-                Err(Errno::EAGAIN) => return Ok(()),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
-            }
+        let chunk = pipe.read().await?;
+        self.keep(&chunk);
+        Ok(())
+    }
+
+    fn read_what_is_there(&mut self) -> io::Result<()> {
+        let mut left = PIPE;
+        while let Some(pipe) = &self.pipe
+            && left > 0
+        {
+            let chunk = pipe.read_now()?;
+            left = left.saturating_sub(chunk.len());
+            self.keep(&chunk);
         }
         Ok(())
+    }
+
+    /// An empty chunk is the end, or as good as that.
+    fn keep(&mut self, chunk: &[u8]) {
+        if chunk.is_empty() {
+            self.pipe = None;
+        }
+        let room = OUTPUT_LIMIT - self.bytes.len();
+        self.bytes
+            .extend_from_slice(&chunk[..chunk.len().min(room)]);
     }
 }
 
@@ -276,21 +293,21 @@ mod tests {
         assert_eq!(refused(bad).code(), tonic::Code::InvalidArgument);
     }
 
-    #[test]
-    fn outputs_are_bounded_and_end() {
-        let (reader, mut writer) = std::io::pipe().unwrap();
-        let mut output = Output::new(Some(reader.into()));
-        output.read_what_is_there().unwrap();
-        assert!(output.bytes.is_empty() && output.pipe.is_some());
+    #[tokio::test]
+    async fn outputs_are_bounded_and_end() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut output = Output::new(Some(reader.into())).unwrap();
         let flood = std::thread::spawn(move || {
             for _ in 0..200 {
-                writer.write_all(&[b'x'; CHUNK]).unwrap();
+                writer.write_all(&[b'x'; 64 << 10]).unwrap();
             }
         });
         while output.pipe.is_some() {
-            output.read_what_is_there().unwrap();
+            output.read().await.unwrap();
         }
         flood.join().unwrap();
+        assert_eq!(output.bytes.len(), OUTPUT_LIMIT);
+        output.read_what_is_there().unwrap();
         assert_eq!(output.bytes.len(), OUTPUT_LIMIT);
     }
 }

@@ -8,7 +8,7 @@ use rctr_engine::{AttachEvent, AttachStream, Streams};
 use tokio::io::Interest;
 
 use super::EngineSessions;
-use super::fd::Fd;
+use crate::fd::Fd;
 use crate::streaming::{AttachRequest, CommandStreams, Error, Inbound, Outbound, Resizes, Result};
 
 pub(super) async fn attach(
@@ -21,9 +21,11 @@ pub(super) async fn attach(
         stdout: request.streams.stdout,
         stderr: request.streams.stderr,
     };
-    let container = request.container;
+    let container = request.container.clone();
     let monitor = sessions
-        .blocking(move |engine| engine.attach(&container, wanted))
+        .ask(&request.container, move |engine| {
+            engine.attach(&container, wanted)
+        })
         .await?;
     join(monitor, streams).await
 }

@@ -9,7 +9,7 @@ use rctr_engine::options::ExecOptions;
 use tokio_util::sync::CancellationToken;
 
 use super::EngineSessions;
-use super::fd::Fd;
+use crate::fd::Fd;
 use crate::streaming::{CommandStreams, Error, ExecRequest, Inbound, Outbound, Resizes, Result};
 
 /// The most that a pipe holds. What it held at its process's end is sent; what others go on writing is not.
@@ -26,9 +26,11 @@ pub(super) async fn exec(
         tty: request.streams.tty,
         ..ExecOptions::default()
     };
-    let container = request.container;
+    let container = request.container.clone();
     let mut session = sessions
-        .blocking(move |engine| engine.exec(&container, &options))
+        .ask(&request.container, move |engine| {
+            engine.exec(&container, &options)
+        })
         .await?;
     join(&mut session, streams).await?;
     // Its end has been seen, so this does not block.

@@ -3,7 +3,6 @@
 mod attach;
 mod dial;
 mod exec;
-mod fd;
 
 use std::sync::Arc;
 
@@ -13,16 +12,18 @@ use rctr_engine::Engine;
 use tokio::net::TcpStream;
 
 use super::{AttachRequest, CommandStreams, Error, ExecRequest, Result, Sessions, TerminalSize};
+use crate::turns::Turns;
 
 /// Does with an engine's containers and pods what streaming clients ask for.
 pub struct EngineSessions {
     engine: Arc<Engine>,
+    turns: Turns,
 }
 
 impl EngineSessions {
     /// Sessions in this engine's containers.
-    pub fn new(engine: Arc<Engine>) -> EngineSessions {
-        EngineSessions { engine }
+    pub(crate) fn new(engine: Arc<Engine>, turns: Turns) -> EngineSessions {
+        EngineSessions { engine, turns }
     }
 
     /// Runs what blocks where it may.
@@ -32,6 +33,16 @@ impl EngineSessions {
     ) -> Result<T> {
         let engine = self.engine.clone();
         let done = tokio::task::spawn_blocking(move || work(&engine)).await;
+        Ok(done.map_err(|_| Error::Ending)??)
+    }
+
+    /// The same for what asks the container's monitor.
+    async fn ask<T: Send + 'static>(
+        &self,
+        container: &str,
+        work: impl FnOnce(&Engine) -> rctr_engine::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let done = self.turns.take(container, work).await;
         Ok(done.map_err(|_| Error::Ending)??)
     }
 }

@@ -8,24 +8,25 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 
-use crate::streaming::stream::CHUNK;
+/// Bytes that are read at once.
+const CHUNK: usize = 32 * 1024;
 
 /// A descriptor that never blocks the thread.
-pub(super) struct Fd(AsyncFd<OwnedFd>);
+pub(crate) struct Fd(AsyncFd<OwnedFd>);
 
 impl Fd {
-    pub(super) fn new(fd: OwnedFd) -> io::Result<Fd> {
+    pub fn new(fd: OwnedFd) -> io::Result<Fd> {
         fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)?;
         // SAFETY: an owned descriptor stays open, and the same, until it is dropped.
         Ok(Fd(unsafe { AsyncFd::register(fd) }?))
     }
 
-    pub(super) fn readiness(&self) -> &AsyncFd<OwnedFd> {
+    pub fn readiness(&self) -> &AsyncFd<OwnedFd> {
         &self.0
     }
 
     /// What there is to read; empty at the end.
-    pub(super) async fn read(&self) -> io::Result<Bytes> {
+    pub async fn read(&self) -> io::Result<Bytes> {
         loop {
             let mut ready = self.0.readable().await?;
             if let Ok(bytes) = ready.try_io(|fd| read(fd.get_ref())) {
@@ -35,7 +36,7 @@ impl Fd {
     }
 
     /// What there is to read at this moment; empty if nothing, or at the end.
-    pub(super) fn read_now(&self) -> io::Result<Bytes> {
+    pub fn read_now(&self) -> io::Result<Bytes> {
         // Not by the readiness known so far: the event that tells of the bytes may not have been looked at.
         match read(self.0.get_ref()) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Bytes::new()),
@@ -43,7 +44,7 @@ impl Fd {
         }
     }
 
-    pub(super) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let mut ready = self.0.writable().await?;
             match ready.try_io(|fd| Ok(rustix::io::retry_on_intr(|| rustix::io::write(fd, bytes))?))
