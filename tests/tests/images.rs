@@ -132,6 +132,41 @@ fn shared_layers_stay_until_their_last_image_goes_and_then_the_disk_is_free() {
     assert_eq!(entries(&env.root().join("tmp")), Vec::<String>::new());
 }
 
+/// Of docker's: the image goes all the same, only untagged images that it was made of stay. Here they always do.
+#[test]
+fn without_pruning_the_image_goes_and_what_it_was_made_of_stays() {
+    let env = Env::new();
+    for flags in [&["--no-prune"][..], &[]] {
+        env.rctr(["pull", "--quiet", "busybox"]).ok();
+        env.rctr(["create", "--name", "cc", "busybox", "touch", "/made"])
+            .ok();
+        env.rctr(["start", "-a", "cc"]).ok();
+        env.rctr(["commit", "cc", "made"]).ok();
+        env.rctr(["rm", "cc"]).ok();
+        // The image that it was made of loses its name.
+        let id = |name| {
+            env.rctr(["images", "-q", "--no-trunc", name])
+                .lines()
+                .remove(0)
+        };
+        let (parent, made) = (id("busybox"), id("made"));
+        env.rctr(["pull", "--quiet", "healthz"]).ok();
+        env.rctr(["tag", "healthz", "busybox"]).ok();
+        let all = [&["rmi"], flags, &["made"]].concat();
+        env.rctr(all)
+            .ok()
+            .stdout_has("Untagged: made:latest")
+            .stdout_has(&format!("Deleted: {made}"));
+        env.rctr(["image", "inspect", &made]).exits(1);
+        env.rctr(["image", "inspect", "--format", "{{.RepoTags}}", &parent])
+            .ok()
+            .stdout_is("[]");
+        env.rctr(["rmi", &parent]).ok();
+        env.rctr(["rmi", "busybox", "healthz"]).ok();
+        env.rctr(["images", "-aq"]).ok().stdout_is("");
+    }
+}
+
 #[test]
 fn an_image_in_use_stays() {
     let env = Env::new();

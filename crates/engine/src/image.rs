@@ -73,8 +73,6 @@ impl ImageSummary {
 pub struct RemoveImage {
     /// Also if a stopped container uses it or several names point to it.
     pub force: bool,
-    /// Keep its layers although no name points to them.
-    pub no_prune: bool,
 }
 
 /// What a removal did.
@@ -187,7 +185,7 @@ impl Engine {
             })?;
             done.push(ImageRemoval::Untagged(crate::familiar_name(&name)));
         }
-        if last && !options.no_prune && !live {
+        if last && !live {
             for id in self.with_its_parts(&image)? {
                 let itself = id == image.record.id;
                 let labels = events::labels_of(&self.store, &id);

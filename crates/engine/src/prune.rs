@@ -46,10 +46,7 @@ impl Engine {
                     sizes.insert(chain_id.to_string(), size);
                 }
             }
-            let options = RemoveImage {
-                force: true,
-                no_prune: false,
-            };
+            let options = RemoveImage { force: true };
             let removed = match self.remove_image(&summary.id, options) {
                 // A container was made meanwhile, or somebody else removed it.
                 Err(Error::Image(ImageError::InUse { .. }) | Error::NoSuchImage { .. }) => {

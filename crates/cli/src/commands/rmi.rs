@@ -11,10 +11,8 @@ use crate::usage::require_names;
 
 pub fn run(app: &App, command: &str, args: &RmiArgs) -> Result {
     require_names(command, &args.names)?;
-    let options = RemoveImage {
-        force: args.force,
-        no_prune: args.no_prune,
-    };
+    // Images have no parents, so there are none to keep: `--no-prune` is how it always is.
+    let options = RemoveImage { force: args.force };
     let engine = app.engine()?;
     for_each(&args.names, |name| {
         let removals = match engine.remove_image(name, options) {
