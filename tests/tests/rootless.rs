@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rctr_tests::{Env, http_get, registry, wait_for, wait_for_some};
+use rctr_tests::{Env, healthz, http_get, registry, wait_for, wait_for_some};
 use user::{User, View, uid_of};
 
 #[test]
@@ -162,6 +162,125 @@ fn published_ports_are_reached_from_the_host() {
     wait_for("the port to close", || {
         TcpStream::connect(("127.0.0.1", tcp)).is_err()
     });
+}
+
+#[test]
+fn ports_are_published_on_single_addresses_of_ipv6() {
+    if !rctr_network::kernel_has_ipv6() {
+        return;
+    }
+    let user = User::new();
+    let ports = [0, 1].map(|n| user.port(n));
+    // The kernel routes nothing from this address, but a user's connections are not routed.
+    let publish = ports.map(|port| format!("[::1]:{port}:80"));
+    user.start(&["--name", "six", "-p", &publish[0], "healthz"]);
+    // On the same port elsewhere there may be another one.
+    let other = format!("127.0.0.1:{}:80", ports[0]);
+    user.start(&[
+        "--name", "four", "-p", &other, "busybox", "httpd", "-f", "-h", "/etc",
+    ]);
+    let at = |address: &str| format!("{address}:{}", ports[0]);
+    let is_ok = |address: &str| healthz(address).as_deref() == Some("ok\n");
+    wait_for("an answer", || is_ok(&at("[::1]")));
+    let page = wait_for_some("an answer", || http_get(at("127.0.0.1"), "/passwd").ok());
+    assert!(page.body.contains("root:"), "{}", page.body);
+    let listed = user.rctr(["ps", "--filter", "name=six", "--format", "{{.Ports}}"]);
+    listed
+        .ok()
+        .stdout_is(&format!("[::1]:{}->80/tcp", ports[0]));
+    let taken = user.rctr(["run", "--rm", "-p", &publish[0], "busybox", "true"]);
+    taken.exits(125).stderr_has("already");
+    user.rctr(["rm", "-f", "six"]).ok();
+    wait_for("the port to close", || {
+        TcpStream::connect(at("[::1]")).is_err()
+    });
+    // On a network without IPv6.
+    user.rctr(["network", "create", "--ipv6=false", "flat"])
+        .ok();
+    user.start(&[
+        "--name",
+        "six",
+        "--network",
+        "flat",
+        "-p",
+        &publish[1],
+        "healthz",
+    ]);
+    let address = format!("[::1]:{}", ports[1]);
+    wait_for("an answer", || is_ok(&address));
+    user.rctr(["rm", "-f", "six", "four"]).ok();
+    user.rctr(["network", "rm", "flat"]).ok();
+}
+
+#[test]
+fn root_of_a_user_namespace_is_told_what_it_needs() {
+    let user = User::new();
+    let nested = |within| View {
+        within,
+        ..View::default()
+    };
+    let borrowed = nested("-U --map-auto --map-root-user -m");
+    user.rctr_with(borrowed, ["run", "--rm", "busybox", "true"])
+        .exits(125)
+        .stderr_has("has no power over the network it is in")
+        .stderr_has("hint: run rctr as the user outside");
+    // With a network of its own, and what else it takes, it is as good as any root. Limits it has none.
+    let owned = nested("-U --map-auto --map-root-user -m -n --kill-child -pf --mount-proc");
+    user.rctr(["pull", "-q", "busybox"]).ok();
+    user.rctr(["save", "-o", "busybox.tar", "busybox"]).ok();
+    user.rctr_with(owned, ["load", "-q", "-i", "busybox.tar"])
+        .ok();
+    for network in ["none", "bridge"] {
+        let words = [
+            "run",
+            "--rm",
+            "--network",
+            network,
+            "-u",
+            "7",
+            "busybox",
+            "id",
+            "-u",
+        ];
+        user.rctr_with(owned, words).ok().stdout_is("7");
+    }
+}
+
+#[test]
+fn rctr_oci_serves_root_of_a_user_namespace() {
+    let user = User::new();
+    let bundle = user.path("home/bundle");
+    fs::create_dir_all(bundle.join("rootfs/bin")).unwrap();
+    fs::copy("/bin/busybox", bundle.join("rootfs/bin/sh")).unwrap();
+    for own in [&bundle, &bundle.join("rootfs")] {
+        std::os::unix::fs::chown(own, Some(user.uid), Some(user.uid)).unwrap();
+    }
+    let oci = |within, words: &[&str]| {
+        let view = View {
+            within,
+            program: "rctr-oci",
+            ..View::default()
+        };
+        user.rctr_with(view, words)
+    };
+    let bundle = bundle.to_string_lossy().into_owned();
+    let within = "-U --map-auto --map-root-user -m";
+    oci(within, &["spec", "--rootless", "-b", &bundle]).ok();
+    let config = user.path("home/bundle/config.json");
+    let mut spec: serde_json::Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    spec["process"]["terminal"] = false.into();
+    spec["process"]["args"] = serde_json::json!(["/bin/sh", "-c", "echo here"]);
+    fs::write(&config, spec.to_string()).unwrap();
+    oci(within, &["run", "-b", &bundle, "one"])
+        .ok()
+        .stdout_is("here");
+    oci(within, &["list", "-q"]).ok().stdout_is("");
+    // Where the user's state is, and not in /run.
+    assert!(user.path("runtime/rctr-oci").is_dir());
+    let plain = oci("", &["run", "-b", &bundle, "one"]);
+    plain
+        .exits(1)
+        .stderr_has("unshare -U --map-auto --map-root-user");
 }
 
 #[test]
@@ -454,10 +573,6 @@ fn ports_of_both_families_lead_to_a_container() {
         });
         assert!(page.body.contains("root:"), "{}", page.body);
     }
-    // As for root: no packet for it leaves the loopback.
-    let loopback = format!("[::1]:{}:80", user.port(1));
-    let refused = user.rctr(["run", "--rm", "-p", &loopback, "busybox", "true"]);
-    refused.exits(125).stderr_has("::1");
 }
 
 #[test]

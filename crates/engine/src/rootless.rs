@@ -1,7 +1,7 @@
 //! rctr as an ordinary user: where that user's files are, the way into the user's namespaces, and what leads out of them.
 //! What is different there is decided where it is done; see [`rctr_runtime::rootless`].
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -145,6 +145,22 @@ pub(crate) fn forwards(held: &HeldPorts, first: usize) -> Result<Vec<Forward>> {
         .collect()
 }
 
+/// Whether published ports are led to containers by processes, which reach what the kernel does not route.
+pub(crate) fn leads_by_processes() -> bool {
+    rootless::session().is_some()
+}
+
+/// Stands for the loopback of IPv6 in the user's network namespace: the kernel routes nothing from there to a container.
+const LOOPBACK_V6: Ipv4Addr = Ipv4Addr::new(127, 6, 0, 1);
+
+/// The address that the firewall leads on from, for a port that is published on this one.
+pub(crate) fn routed(host_ip: IpAddr) -> IpAddr {
+    match host_ip {
+        IpAddr::V6(Ipv6Addr::LOCALHOST) => LOOPBACK_V6.into(),
+        other => other,
+    }
+}
+
 /// Where the firewall of the user's network namespace leads a port on to its container, wherever that is by then.
 /// A port of all addresses is one of its loopback there; that of IPv6 cannot be led on.
 fn target(port: &PublishedPort, all: &[PublishedPort]) -> SocketAddr {
@@ -157,7 +173,7 @@ fn target(port: &PublishedPort, all: &[PublishedPort]) -> SocketAddr {
             Some(other) => other.host_ip,
             None => port.host_ip,
         },
-        ip => ip,
+        ip => routed(ip),
     };
     let ip = match ip {
         IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -191,7 +207,7 @@ pub(crate) fn undelegated() -> Option<&'static str> {
 /// The hierarchies whose limits can be kept: for a user, only what was delegated.
 pub(crate) fn controlled(hierarchies: Option<&Hierarchies>) -> Option<Hierarchies> {
     match rootless::session() {
-        None => hierarchies.cloned(),
+        None => hierarchies.filter(|found| found.is_ours()).cloned(),
         Some(session) => {
             let root = session.delegated_cgroup()?;
             Some(Hierarchies::V2 { root })
@@ -221,5 +237,6 @@ mod tests {
         assert_eq!(to(&all[1]), "127.0.0.1:8080");
         assert_eq!(to(&all[2]), "10.1.2.3:8080");
         assert_eq!(to(&port("fd00::1", Protocol::Tcp)), "[fd00::1]:8080");
+        assert_eq!(to(&port("::1", Protocol::Tcp)), "127.6.0.1:8080");
     }
 }

@@ -24,6 +24,10 @@ pub struct View {
     pub powerless: &'static [&'static str],
     /// Whether users may open /dev/net/tun.
     pub no_tunnel: bool,
+    /// What `unshare` is to make before rctr is started there, with directories of its own.
+    pub within: &'static str,
+    /// What is started; nothing: rctr.
+    pub program: &'static str,
 }
 
 pub struct User {
@@ -158,14 +162,26 @@ impl User {
                 copy = copy.display(),
             );
         }
+        let within = match view.within {
+            "" => String::new(),
+            flags => format!(
+                "RCTR_ROOT={home}/nest RCTR_STATE={home}/nest-state RCTR_CONFIG={home}/.config/rctr/config.toml unshare {flags}",
+                home = self.path("home").display(),
+            ),
+        };
         script += &format!(
             "cd {home}; exec setpriv --reuid {uid} --regid {uid} --init-groups env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin \
-             HOME={home} USER={name} XDG_RUNTIME_DIR={runtime} {bin}/rctr \"$@\"",
+             HOME={home} USER={name} XDG_RUNTIME_DIR={runtime} {within} {bin}/{program} \"$@\"",
             home = self.path("home").display(),
             uid = self.uid,
             name = self.name,
             runtime = self.path("runtime").display(),
             bin = self.path("bin").display(),
+            program = if view.program.is_empty() {
+                "rctr"
+            } else {
+                view.program
+            },
         );
         let mut command = Command::new("unshare");
         let words = ["-m", "--propagation", "private", "sh", "-ec"];

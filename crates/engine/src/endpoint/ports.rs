@@ -7,7 +7,7 @@ use super::Planned;
 use crate::model::{Container, EndpointState, PublishedPort};
 use crate::network::{Driver, Network};
 use crate::options::{PortSpec, Protocol};
-use crate::{Engine, Result};
+use crate::{Engine, Result, rootless};
 
 /// How often another random port is tried if a pod has the one that was found.
 const ATTEMPTS: usize = 100;
@@ -186,9 +186,10 @@ fn overlap(a: IpAddr, b: IpAddr) -> bool {
 /// An IPv6 address can be published on only where containers have one to lead it to.
 fn check_family(spec: &PortSpec, port: u16, v6: bool) -> Result<()> {
     match spec.host_ip {
-        Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) => {
-            Err(rctr_network::Error::Ipv6Loopback { port }.into())
-        }
+        Some(IpAddr::V6(Ipv6Addr::LOCALHOST)) => match rootless::leads_by_processes() {
+            true => Ok(()),
+            false => Err(rctr_network::Error::Ipv6Loopback { port }.into()),
+        },
         Some(host_ip @ IpAddr::V6(_)) if !v6 => {
             Err(rctr_network::Error::NoIpv6ToPublish { host_ip, port }.into())
         }
@@ -210,12 +211,13 @@ pub(crate) fn published(state: &EndpointState) -> Vec<rctr_network::PublishedPor
         .ports
         .iter()
         .filter_map(|port| {
-            let container_ip = match port.host_ip {
+            let host_ip = rootless::routed(port.host_ip);
+            let container_ip = match host_ip {
                 IpAddr::V4(_) => state.address,
                 IpAddr::V6(_) => state.v6?.0,
             };
             Some(rctr_network::PublishedPort {
-                host_ip: port.host_ip,
+                host_ip,
                 host_port: port.host_port,
                 container_ip,
                 container_port: port.container_port,

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use rctr_runtime::cgroup::CgroupDriver;
+use rctr_runtime::cgroup::{CgroupDriver, Hierarchies};
 use rctr_runtime::oci::{self, Stdio};
+use rctr_runtime::rootless::in_initial_namespace;
 
-use super::{load, preserved, root, send_pidfd, settle, write_pid};
-use crate::cli::{Create, Global, Run};
+use super::{is_root, load, preserved, root, send_pidfd, settle, write_pid};
+use crate::cli::{Create, Global, Rootless, Run};
 use crate::failure::Failure;
 use crate::foreground::{self, Foreground};
 use crate::log::Log;
@@ -67,6 +68,12 @@ fn make(
     log: &Log,
     in_foreground: bool,
 ) -> Result<oci::Made, Failure> {
+    if !is_root() {
+        return Err(Failure::Unsupported(
+            "rctr-oci makes containers for root, or for root of a user namespace with a range of ids, as podman makes it, \
+             or `unshare -U --map-auto --map-root-user -m`; `rctr` itself needs no root",
+        ));
+    }
     settle();
     let (preserve_fds, env) = preserved(args.preserve_fds)?;
     let stdio = match &args.console_socket {
@@ -117,8 +124,17 @@ fn make(
 }
 
 pub fn driver(global: &Global) -> CgroupDriver {
+    let may_lack = global.rootless != Rootless::False;
     match global.systemd_cgroup {
         true => CgroupDriver::Systemd,
+        // Nobody has given this user a part of the hierarchies: there are no limits.
+        false
+            if may_lack
+                && !in_initial_namespace()
+                && Hierarchies::detect().is_ok_and(|all| !all.is_ours()) =>
+        {
+            CgroupDriver::None
+        }
         false => CgroupDriver::Cgroupfs,
     }
 }

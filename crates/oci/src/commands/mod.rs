@@ -14,6 +14,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rctr_runtime::oci::Container;
+use rctr_runtime::rootless::in_initial_namespace;
 
 use crate::cli::Global;
 use crate::failure::Failure;
@@ -21,15 +22,21 @@ use crate::failure::Failure;
 /// Where the containers' state is.
 pub fn root(global: &Global) -> PathBuf {
     let default = || {
-        // SAFETY: takes nothing, gives an integer.
-        let own = match unsafe { libc::geteuid() } {
-            0 => None,
-            _ => std::env::var_os("XDG_RUNTIME_DIR"),
+        // Root of a user namespace, as below podman, is still who made it: /run is not that user's.
+        let is_user = match is_root() {
+            true => !in_initial_namespace() && std::env::var_os("USER").is_none_or(|u| u != "root"),
+            false => true,
         };
+        let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| is_user);
         own.map_or(PathBuf::from("/run"), PathBuf::from)
             .join("rctr-oci")
     };
     global.root.clone().unwrap_or_else(default)
+}
+
+pub fn is_root() -> bool {
+    // SAFETY: takes nothing, gives an integer.
+    unsafe { libc::geteuid() == 0 }
 }
 
 pub fn load(global: &Global, id: &str) -> Result<Container, Failure> {

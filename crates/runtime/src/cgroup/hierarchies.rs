@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use crate::error::{Error, Result};
+use crate::rootless;
 
 /// The usual place.
 const USUAL: &str = "/sys/fs/cgroup";
@@ -93,6 +94,16 @@ impl Hierarchies {
                 .find(|(names, _)| names.iter().any(|n| n == controller))
                 .map(|(_, path)| path.as_path()),
         }
+    }
+
+    /// Whether this process's root may make groups there: not the one of a user namespace to which nobody gave a part.
+    pub fn is_ours(&self) -> bool {
+        let ours = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+        rootless::in_initial_namespace()
+            || match self {
+                Self::V2 { root } => ours(root),
+                Self::V1 { mounts } => mounts.iter().all(|(_, path)| ours(path)),
+            }
     }
 
     /// Whether there are none, for an ordinary user without delegation.

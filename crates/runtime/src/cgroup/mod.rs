@@ -35,7 +35,8 @@ pub enum CgroupDriver {
     Cgroupfs,
     /// systemd makes a scope for us, asked over D-Bus (cgroup v2 only).
     Systemd,
-    /// Nobody: an ordinary user to whom no part of the hierarchy was delegated. There are no limits then.
+    /// Nobody: an ordinary user, or the root of some user namespace, to whom no part of the hierarchy was delegated. There
+    /// are no limits then.
     None,
 }
 
@@ -46,6 +47,9 @@ pub fn detect_driver() -> CgroupDriver {
             true => CgroupDriver::Systemd,
             false => CgroupDriver::None,
         };
+    }
+    if !rootless::in_initial_namespace() && Hierarchies::detect().is_ok_and(|all| !all.is_ours()) {
+        return CgroupDriver::None;
     }
     if !Path::new("/run/systemd/system").is_dir() {
         return CgroupDriver::Cgroupfs;

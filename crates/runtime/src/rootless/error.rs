@@ -12,6 +12,11 @@ pub enum RootlessError {
         /// The directory.
         path: PathBuf,
     },
+    /// This is root of a user namespace, in a network namespace of another one.
+    #[error(
+        "root of this user namespace has no power over the network it is in, and can make no containers"
+    )]
+    BorrowedNetwork,
     /// The kernel lets users make no user namespaces.
     #[error("cannot make a user namespace: {source}")]
     NoUserNamespaces {
@@ -140,6 +145,10 @@ impl RootlessError {
         let text = match self {
             Self::ForeignDirectory { .. } => {
                 "set XDG_RUNTIME_DIR to a directory of your own, or choose one with --state".to_owned()
+            }
+            Self::BorrowedNetwork => {
+                "run rctr as the user outside, it makes all the namespaces it needs; or make a network namespace, too (`unshare -n`)"
+                    .to_owned()
             }
             Self::NoUserNamespaces {
                 parameter: Some(parameter),

@@ -157,6 +157,9 @@ pub fn enter(state: &Path, keeper: &Path) -> Result<Vec<String>> {
     if nix::unistd::geteuid().is_root() {
         if !in_initial_namespace() {
             adopt(state)?;
+            if session().is_none() && !owns_network() {
+                return Err(RootlessError::BorrowedNetwork);
+            }
         }
         return Ok(Vec::new());
     }
@@ -175,6 +178,12 @@ pub fn enter(state: &Path, keeper: &Path) -> Result<Vec<String>> {
     mount(none, "/", none, flags, none).map_err(RootlessError::system("detach the mount"))?;
     remember(state, &record, lock, uid)?;
     Ok(warnings)
+}
+
+/// Whether the network namespace belongs to this user namespace: only in such a one can others be made, and left again.
+fn owns_network() -> bool {
+    let own = File::open("/proc/self/ns/net");
+    own.is_ok_and(|own| setns(own, CloneFlags::CLONE_NEWNET).is_ok())
 }
 
 /// A process that a user's command or monitor has started is where it should be already.

@@ -121,7 +121,10 @@ fn bring_up(
     let seccomp_policy = complete(&mut spec, &mut record)?;
     write(dir, SPEC_FILE, &original)?;
 
-    let hierarchies = Hierarchies::detect()?;
+    let hierarchies = match request.cgroup {
+        CgroupDriver::None => Hierarchies::V1 { mounts: Vec::new() },
+        _ => Hierarchies::detect()?,
+    };
     let cgroup = take_cgroup(&hierarchies, &record, dir)?;
     *cgroup_made = Some(cgroup.clone());
 
