@@ -236,7 +236,8 @@ mod tests {
         assert_eq!(to(&all[0]), "127.0.0.1:8080");
         assert_eq!(to(&all[1]), "127.0.0.1:8080");
         assert_eq!(to(&all[2]), "10.1.2.3:8080");
-        assert_eq!(to(&port("fd00::1", Protocol::Tcp)), "[fd00::1]:8080");
-        assert_eq!(to(&port("::1", Protocol::Tcp)), "127.6.0.1:8080");
+        let alone = ["fd00::1", "::1"].map(|ip| port(ip, Protocol::Tcp));
+        assert_eq!(to(&alone[0]), "[fd00::1]:8080");
+        assert_eq!(to(&alone[1]), "127.6.0.1:8080");
     }
 }

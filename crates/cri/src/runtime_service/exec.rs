@@ -155,17 +155,17 @@ async fn before<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> 
 }
 
 enum Started {
-    Runs(Command),
+    Runs(Box<Command>),
     Missing { reason: String, code: i32 },
 }
 
 fn start(engine: &Engine, id: &str, options: &ExecOptions) -> Result<Started, Status> {
     let container = member(engine, id)?;
     match engine.exec(&container.id, options) {
-        Ok(session) => Ok(Started::Runs(Command {
+        Ok(session) => Ok(Started::Runs(Box::new(Command {
             session,
             has_ended: false,
-        })),
+        }))),
         Err(e) if matches!(e.exit_code(), 126 | 127) => Ok(Started::Missing {
             reason: error::chain(&e),
             code: e.exit_code().into(),
