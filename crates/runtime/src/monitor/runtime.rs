@@ -204,15 +204,7 @@ impl Libcontainer {
 
     /// libcontainer's cause chain on one line, with the first thing it logged.
     fn describe(&self, error: &LibcontainerError) -> StartError {
-        let mut words: Vec<String> = Vec::new();
-        let mut cause: Option<&dyn std::error::Error> = Some(error);
-        while let Some(error) = cause {
-            let text = error.to_string();
-            if !words.iter().any(|w| w.contains(&text)) {
-                words.push(text);
-            }
-            cause = error.source();
-        }
+        let mut words = causes(error);
         if let Some(logged) = self.errors.first() {
             words.push(logged);
         }
@@ -329,12 +321,26 @@ impl ContainerRuntime for Libcontainer {
     }
 }
 
+/// What an error and its causes say, each once.
+fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !words.iter().any(|w| w.contains(&text)) {
+            words.push(text);
+        }
+        cause = error.source();
+    }
+    words
+}
+
 /// Lets the init of a container, whoever has made it, go on to its program, without waiting for that.
 pub(super) fn release_created(state_dir: &Path) -> Result<(), StartError> {
     let mut socket = NotifySocket::new(state_dir.join(NAME).join(NOTIFY_FILE));
     let released = socket.notify_container_start();
     released.map_err(|e| StartError::Init {
-        reason: e.to_string(),
+        reason: causes(&e).join(": "),
     })
 }
 
@@ -355,7 +361,7 @@ pub(super) fn adopt(
         container.save()
     };
     adopt().map_err(|e| StartError::Init {
-        reason: e.to_string(),
+        reason: causes(&e).join(": "),
     })
 }
 
