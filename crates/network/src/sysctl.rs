@@ -17,8 +17,8 @@ const ROOT: &str = "/proc/sys/net";
 /// namespaces, one after the other, and next to hundreds of containers that takes longer than all the rest.
 pub(crate) struct Family {
     path: PathBuf,
-    /// None if the kernel has no such protocol: it has none of its parameters then.
-    dir: Option<OwnedFd>,
+    /// Not there if the kernel has no such protocol: it has none of its parameters then.
+    dir: rustix::io::Result<OwnedFd>,
 }
 
 impl Family {
@@ -35,7 +35,7 @@ impl Family {
     fn open(name: &str) -> Self {
         let path = Path::new(ROOT).join(name);
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = openat(CWD, &path, flags, Mode::empty()).ok();
+        let dir = openat(CWD, &path, flags, Mode::empty());
         Self { path, dir }
     }
 
@@ -95,7 +95,7 @@ impl Family {
     }
 
     fn file(&self, key: &str, access: OFlags) -> io::Result<File> {
-        let dir = self.dir.as_ref().ok_or(ErrorKind::NotFound)?;
+        let dir = self.dir.as_ref().map_err(|&errno| errno)?;
         let flags = access | OFlags::CLOEXEC;
         Ok(openat(dir, key, flags, Mode::empty())?.into())
     }
