@@ -339,7 +339,10 @@ mod tests {
         );
         refused("[network]\nsubnet = \"127.0.0.0/8\"\n", &["127.0.0.0/8"]);
         refused("[network]\nsubnet_v6 = \"ff02::/64\"\n", &["ff02::/64"]);
-        refused("[network]\nsubnet_v6 = \"off\"\n", &["off", "subnet"]);
+        refused(
+            "[network]\nsubnet_v6 = \"off\"\n",
+            &["off", "subnet", "none"],
+        );
         let registry = "[registry.\"a.io\"]\n";
         refused(
             &format!("{registry}ca = \"/nosuch/ca.pem\"\n"),

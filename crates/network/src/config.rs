@@ -290,7 +290,8 @@ impl<'de> Deserialize<'de> for Ipv6Choice {
         if text == "none" {
             return Ok(Ipv6Choice::Off);
         }
-        let net: Ipv6Net = parse_subnet(&text, "fd00:88::/64").map_err(D::Error::custom)?;
+        let net: Ipv6Net = parse_subnet(&text, "fd00:88::/64")
+            .map_err(|wrong| D::Error::custom(format!("{wrong}, nor \"none\"")))?;
         let net = net.trunc();
         let address = net.network();
         let special =
