@@ -139,3 +139,33 @@ fn without_ipv6_by_configuration_containers_have_ipv4_alone() {
         .ok();
     machine.inside(|| wait_for("an answer", || healthz("127.0.0.1:8080").is_some()));
 }
+
+/// A bridge passes a report of a multicast group to all its ports: what every start said would be heard by every container.
+#[test]
+fn a_start_says_nothing_of_its_groups_to_the_neighbours() {
+    if !rctr_network::kernel_has_ipv6() {
+        return;
+    }
+    let env = env();
+    let machine = Machine::new(&env);
+    let neighbour = machine.inside(|| env.run_detached(["healthz"]));
+    let inside = |id: &str, script: &str| {
+        let argv = ["exec", id, "sh", "-c", script];
+        machine.inside(|| env.rctr(argv)).ok().stdout()
+    };
+    let reports = "grep -E '^Icmp6InType(131|143)\\b' /proc/net/snmp6 || echo none";
+    let newcomer = machine.inside(|| env.run_detached(["healthz"]));
+    let network = env.inspect(&newcomer)["NetworkSettings"]["Networks"]["bridge"].take();
+    let own = network["GlobalIPv6Address"].as_str().expect("an address");
+    // They find each other by such a group; reports that wait do so for some ticks of the kernel's clock.
+    let heard = inside(
+        &neighbour,
+        &format!("ping -6 -c 3 -i 0.2 -W 5 {own} >/dev/null && {{ {reports}; }}"),
+    );
+    assert_eq!(heard, "none\n");
+    let version = inside(
+        &newcomer,
+        "cat /proc/sys/net/ipv6/conf/eth0/force_mld_version",
+    );
+    assert_eq!(version, "0\n");
+}

@@ -268,16 +268,17 @@ fn connect_here(netns: BorrowedFd<'_>, bridge: &BridgeConfig, endpoint: &Endpoin
     };
     Link::create_veth(&host, &pair)?;
     let inside = configure_inside(netns, endpoint, Medium::Cable)?;
-    link::settle(&inside, &[&endpoint.ifname])?;
-    // Last: what the namespace's kernel says of its IPv6 addresses as they come up would go to all ports of the bridge,
-    // under the lock that the next step waits for.
+    link::settle(&inside.socket, &[&endpoint.ifname])?;
+    // Last: what the namespace's kernel says of its IPv6 addresses as they come up would go to all ports of the bridge.
     let port = BridgePort {
         name: &endpoint.host_ifname,
         bridge_index: link.index,
         isolated: bridge.isolated,
     };
     Link::attach(&host, &port)?;
-    link::settle(&host, &[&endpoint.host_ifname, &bridge.name])
+    link::settle(&host, &[&endpoint.host_ifname, &bridge.name])?;
+    drop(inside.says_at_once);
+    Ok(())
 }
 
 /// What an interface inside a namespace leads to.
@@ -289,24 +290,32 @@ pub(crate) enum Medium {
     Network,
 }
 
+/// An interface inside a namespace.
+pub(crate) struct Inside {
+    /// Of the namespace.
+    pub(crate) socket: Socket,
+    index: u32,
+    /// While this lives the interface's kernel reports a multicast group when it joins it, and not some ticks later.
+    says_at_once: Option<sysctl::Held>,
+}
+
 /// Gives an interface inside a namespace its addresses and routes, and brings it up.
 pub(crate) fn configure_inside(
     netns: BorrowedFd<'_>,
     endpoint: &Endpoint,
     medium: Medium,
-) -> Result<Socket> {
+) -> Result<Inside> {
     let v6 = host::kernel_has_ipv6();
     let addresses = endpoint.addresses(v6);
     let has_v6 = addresses.iter().any(|net| matches!(net, IpNet::V6(_)));
-    let (inside, index) =
-        netns::within(netns, || prepare_inside(&endpoint.ifname, has_v6, medium))?;
+    let inside = netns::within(netns, || prepare_inside(&endpoint.ifname, has_v6, medium))?;
     let wanted = Addressing {
         name: &endpoint.ifname,
-        index,
+        index: inside.index,
         addresses: &addresses,
         gateways: &endpoint.gateways(v6),
     };
-    link::configure(&inside, &wanted)?;
+    link::configure(&inside.socket, &wanted)?;
     Ok(inside)
 }
 
@@ -344,7 +353,8 @@ pub fn set_default_routes(
 }
 
 /// What only a thread inside the namespace can do: its kernel parameters, and a socket that stays there.
-fn prepare_inside(ifname: &str, with_ipv6: bool, medium: Medium) -> Result<(Socket, u32)> {
+fn prepare_inside(ifname: &str, with_ipv6: bool, medium: Medium) -> Result<Inside> {
+    let mut says_at_once = None;
     let v6 = sysctl::Family::v6();
     let key = |name: &str| format!("conf/{ifname}/{name}");
     if with_ipv6 {
@@ -354,15 +364,21 @@ fn prepare_inside(ifname: &str, with_ipv6: bool, medium: Medium) -> Result<(Sock
         // A neighbour must not pose as this container's router.
         v6.ensure(&key("accept_ra"), "0")?;
         if medium == Medium::Cable {
-            // The bridge passes each report of a multicast group to all its ports: once is enough, the second one may wait.
-            v6.ensure_if_present(&key("mldv2_unsolicited_report_interval"), A_DAY_MS)?;
+            // A bridge passes each report of a multicast group to all its ports, and next to hundreds of them that takes
+            // longer than all the rest. Those of MLDv1 are sent at once, before there is a bridge; repeated they need not be.
+            v6.ensure_if_present(&key("mldv1_unsolicited_report_interval"), A_DAY_MS)?;
+            says_at_once = v6.hold(&key("force_mld_version"), "1")?;
         }
     } else {
         v6.ensure_if_present(&key("disable_ipv6"), "1")?;
     }
     let socket = Socket::route()?;
     let index = inside_index(&socket, ifname)?;
-    Ok((socket, index))
+    Ok(Inside {
+        socket,
+        index,
+        says_at_once,
+    })
 }
 
 /// By a socket of the namespace: the C library's way needs another one, and does not say so where there is none.

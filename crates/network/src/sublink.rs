@@ -161,5 +161,5 @@ fn connect_sublink_here(
     };
     Link::create_sublink(&host, &new)?;
     let inside = configure_inside(netns, endpoint, Medium::Network)?;
-    link::settle(&inside, &[&endpoint.ifname])
+    link::settle(&inside.socket, &[&endpoint.ifname])
 }

@@ -21,6 +21,19 @@ pub(crate) struct Family {
     dir: rustix::io::Result<OwnedFd>,
 }
 
+/// A parameter that gets back the value it had when this is dropped, wherever the thread is by then.
+pub(crate) struct Held {
+    file: File,
+    before: String,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // It took another value just now; if it takes none any more, its interface is gone.
+        let _ = self.file.write_all(self.before.as_bytes());
+    }
+}
+
 impl Family {
     /// IPv4's.
     pub(crate) fn v4() -> Self {
@@ -61,6 +74,22 @@ impl Family {
             Err(Error::Sysctl { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(()),
             other => other,
         }
+    }
+
+    /// Sets a parameter for as long as what is given back lives; nothing if the kernel has no such parameter.
+    pub(crate) fn hold(&self, key: &str, value: &'static str) -> Result<Option<Held>> {
+        let Some(before) = self.read(key).filter(|now| now != value) else {
+            return Ok(None);
+        };
+        self.ensure(key, value)?;
+        // Opened here: the way to it leads to another namespace's when it is needed.
+        let file = self.file(key, OFlags::WRONLY);
+        let file = file.map_err(|source| Error::Sysctl {
+            path: self.path(key),
+            value,
+            source,
+        })?;
+        Ok(Some(Held { file, before }))
     }
 
     /// A parameter's value; none if the kernel has no such parameter.
