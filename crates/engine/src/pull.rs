@@ -5,7 +5,7 @@ use std::sync::Arc;
 use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, Digest};
 use rctr_registry_client::{
-    Account, Client, Corrupt, LayerIngest, Platform, Progress, Pulled, PulledLayer, Sink,
+    Account, Client, Corrupt, LayerIngest, Lookup, Platform, Progress, Pulled, PulledLayer, Sink,
     SinkError, parse_reference,
 };
 use rctr_store::{ImageLayer, ImageRecord, LayerSpec, Lease, Store};
@@ -137,8 +137,14 @@ impl Engine {
             Some(account) => client.with_account(reference.registry(), account),
             None => client,
         };
+        let lookup = match self.store.find_image(&reference.whole())? {
+            Some(_) => Lookup::Head,
+            None => Lookup::Get,
+        };
         let (platform, sink) = (platform.as_ref(), Arc::new(sink));
-        Ok(client.pull(reference, platform, sink, progress).await?)
+        Ok(client
+            .pull(reference, platform, lookup, sink, progress)
+            .await?)
     }
 
     fn record_pull(&self, reference: &Reference, pulled: Pulled) -> Result<PulledImage> {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::auth::{Account, Auth};
 use crate::layer::{LayerPull, Parent};
 use crate::manifest::{self, Document, MAX_MANIFEST};
-use crate::repository::{Repository, Resolved};
+use crate::repository::{Lookup, Repository, Resolved};
 use crate::retry::Timing;
 use crate::transport::Transport;
 use crate::{Error, HostConfigs, Platform, Progress, PulledLayer, Sink, SinkError};
@@ -90,10 +90,10 @@ impl Client {
     /// Any [`Error`] but [`Error::Sink`].
     pub async fn resolve(&self, reference: &Reference) -> Result<Descriptor, Error> {
         let repository = self.repository(reference)?;
-        Ok(repository.resolve().await?.descriptor)
+        Ok(repository.resolve(Lookup::Head).await?.descriptor)
     }
 
-    /// Brings an image into the sink: config and layers first, then the manifest and the indexes that led to it.
+    /// Brings an image into the sink: its layers, the config, the manifest and the indexes that led to it.
     ///
     /// `platform` is the one the user asked for: an image for another is then an error. With `None` this machine's is
     /// preferred, its 32-bit mode accepted, and a single image for another machine taken with a warning.
@@ -106,6 +106,7 @@ impl Client {
         &self,
         reference: &Reference,
         platform: Option<&Platform>,
+        lookup: Lookup,
         sink: Arc<dyn Sink>,
         progress: Arc<dyn Progress>,
     ) -> Result<Pulled, Error> {
@@ -115,20 +116,26 @@ impl Client {
             platform,
             sink: &sink,
         };
-        let resolved = repository.resolve().await?;
+        let resolved = repository.resolve(lookup).await?;
         let target = resolved.descriptor.clone();
-        let found = pull.find_manifest(resolved).await?;
+        let mut found = pull.find_manifest(resolved).await?;
         let config = found.manifest.config().clone();
-        let config_json = pull.config(&config).await?;
+        let (config_json, is_new) = pull.config(&config).await?;
         let (image_platform, layers) = manifest::image(&found.manifest, &config_json)
             .map_err(|reason| pull.unsupported(reason))?;
         let warning = pull.check_platform(&image_platform)?;
 
         progress.resolved(&target, &layers);
-        pull.layers(&layers, &*progress).await?;
-        for (descriptor, bytes) in found.fetched {
-            pull.put(&descriptor, bytes).await?;
+        if is_new {
+            found
+                .fetched
+                .insert(0, (config.clone(), config_json.clone()));
         }
+        // Each is written to the disk for good, which takes as long as fetching a small layer: all at once.
+        tokio::try_join!(
+            pull.layers(&layers, &*progress),
+            pull.put_all(found.fetched)
+        )?;
         Ok(Pulled {
             target,
             manifest: found.descriptor,
@@ -231,13 +238,12 @@ impl Pull<'_> {
         }
     }
 
-    async fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
-        if let Some(bytes) = self.present(descriptor).await? {
-            return Ok(bytes);
+    /// The configuration, and whether it had to be fetched.
+    async fn config(&self, descriptor: &Descriptor) -> Result<(Vec<u8>, bool), Error> {
+        match self.present(descriptor).await? {
+            Some(bytes) => Ok((bytes, false)),
+            None => Ok((self.repository.blob(descriptor).await?, true)),
         }
-        let bytes = self.repository.blob(descriptor).await?;
-        self.put(descriptor, bytes.clone()).await?;
-        Ok(bytes)
     }
 
     /// A blob the sink has; one that does not verify is fetched again.
@@ -252,10 +258,13 @@ impl Pull<'_> {
         }))
     }
 
-    async fn put(&self, descriptor: &Descriptor, bytes: Vec<u8>) -> Result<(), Error> {
-        let (sink, wanted) = (Arc::clone(self.sink), descriptor.clone());
-        self.blocking(descriptor, move || sink.put_blob(&wanted, &bytes))
-            .await
+    async fn put_all(&self, documents: Vec<(Descriptor, Vec<u8>)>) -> Result<(), Error> {
+        for (descriptor, bytes) in documents {
+            let (sink, wanted) = (Arc::clone(self.sink), descriptor.clone());
+            self.blocking(&descriptor, move || sink.put_blob(&wanted, &bytes))
+                .await?;
+        }
+        Ok(())
     }
 
     async fn blocking<T: Send + 'static>(

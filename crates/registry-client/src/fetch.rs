@@ -12,7 +12,7 @@ use reqwest::{Method, StatusCode};
 
 use crate::hosts::Endpoint;
 use crate::push::BlobStream;
-use crate::repository::{Object, all_failed};
+use crate::repository::{Lookup, Object, all_failed};
 use crate::retry::{Backoff, Failure};
 use crate::transport::Response;
 use crate::{Client, Error};
@@ -27,7 +27,7 @@ impl Client {
         reference: &Reference,
     ) -> Result<(Descriptor, Vec<u8>), Error> {
         let repository = self.repository(reference)?;
-        let resolved = repository.resolve().await?;
+        let resolved = repository.resolve(Lookup::Get).await?;
         let bytes = match resolved.bytes {
             Some(bytes) => bytes,
             None => repository.manifest(&resolved.descriptor).await?,

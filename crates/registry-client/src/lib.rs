@@ -45,5 +45,6 @@ pub use oci_spec::image::{Descriptor, Digest, MediaType};
 pub use platform::{InvalidPlatform, Platform};
 pub use push::{BlobSource, BlobStream, PushEvent, Pusher, file_blob};
 pub use reference::{familiar_name, parse_reference};
+pub use repository::Lookup;
 pub use sink::{Corrupt, LayerEvent, LayerIngest, Progress, PulledLayer, Sink, SinkError};
 pub use tls::{TlsOptions, tls_config};

@@ -29,6 +29,15 @@ pub(crate) enum Object<'a> {
     Tags(&'a str),
 }
 
+/// How to learn what a tag or digest names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// By a `HEAD`, which rate limits do not count: for what may be here already.
+    Head,
+    /// By fetching it, a round trip less.
+    Get,
+}
+
 /// What a tag or digest names, with the bytes if they came along.
 pub(crate) struct Resolved {
     pub descriptor: Descriptor,
@@ -70,13 +79,12 @@ impl<'a> Repository<'a> {
         order.filter_map(|i| self.endpoints.get(i)).collect()
     }
 
-    /// The descriptor of what the reference names. Costs a `HEAD`, which rate limits do not count, if the registry
-    /// answers it in full.
-    pub async fn resolve(&self) -> Result<Resolved, Error> {
+    /// The descriptor of what the reference names. `Head` fetches it as well if the registry does not answer it in full.
+    pub async fn resolve(&self, lookup: Lookup) -> Result<Resolved, Error> {
         let name = self.reference.digest().or(self.reference.tag());
         let name = name.unwrap_or("latest");
         self.first_success(&self.reference.whole(), |endpoint| {
-            self.resolve_at(endpoint, name).boxed()
+            self.resolve_at(endpoint, name, lookup).boxed()
         })
         .await
     }
@@ -210,29 +218,22 @@ impl<'a> Repository<'a> {
         Err(failure)
     }
 
-    async fn resolve_at(&self, endpoint: &Endpoint, name: &str) -> Result<Resolved, Failure> {
+    async fn resolve_at(
+        &self,
+        endpoint: &Endpoint,
+        name: &str,
+        lookup: Lookup,
+    ) -> Result<Resolved, Failure> {
         let object = Object::Manifest(name);
         let by_digest = Digest::try_from(name).ok();
-        match self.send(endpoint, Method::HEAD, object, 0).await {
-            Ok(answer) if answer.status().is_success() => {
-                if let Some(descriptor) = described(&answer, by_digest.as_ref()) {
-                    return Ok(Resolved {
-                        descriptor,
-                        bytes: None,
-                    });
-                }
-            }
-            Ok(answer)
-                if answer.status() == StatusCode::TOO_MANY_REQUESTS
-                    || answer.status().is_server_error() =>
-            {
-                return Err(answer.into_failure().await);
-            }
-            // A refusal of HEAD has no body: GET will say why, if it does not succeed.
-            Ok(_) => {}
-            Err(failure) => return Err(failure),
+        if lookup == Lookup::Head
+            && let Some(descriptor) = self.head(endpoint, object, by_digest.as_ref()).await?
+        {
+            return Ok(Resolved {
+                descriptor,
+                bytes: None,
+            });
         }
-
         let mut answer = self.send(endpoint, Method::GET, object, 0).await?;
         if !answer.status().is_success() {
             return Err(answer.into_failure().await);
@@ -266,6 +267,22 @@ impl<'a> Repository<'a> {
             descriptor: Descriptor::new(media_type, bytes.len() as u64, actual),
             bytes: Some(bytes),
         })
+    }
+
+    /// What a registry says of a manifest without sending it; nothing if it does not say enough.
+    async fn head(
+        &self,
+        endpoint: &Endpoint,
+        object: Object<'_>,
+        by_digest: Option<&Digest>,
+    ) -> Result<Option<Descriptor>, Failure> {
+        let answer = self.send(endpoint, Method::HEAD, object, 0).await?;
+        let status = answer.status();
+        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+            return Err(answer.into_failure().await);
+        }
+        // A refusal of HEAD has no body: GET will say why, if it does not succeed.
+        Ok(described(&answer, by_digest).filter(|_| status.is_success()))
     }
 
     fn unsupported(&self, reason: String) -> Failure {

@@ -7,8 +7,8 @@ use super::image::{
     Content, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, noise, sha,
 };
 use super::server::{Reply, Server};
-use super::sink::{MemorySink, client, pull, pull_into};
-use crate::{Error, HostConfigs, Platform, parse_reference};
+use super::sink::{MemorySink, client, pull, pull_by, pull_into};
+use crate::{Error, HostConfigs, Lookup, Platform, parse_reference};
 
 async fn serve(content: Content) -> Server {
     Server::start(move |request| content.answer(request)).await
@@ -64,6 +64,19 @@ async fn an_image_arrives_whole() {
     let after = server.seen();
     assert_eq!(after.len(), before + 1);
     assert!(after[before].is("HEAD", "/manifests/latest"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_here_is_fetched_without_asking_first() {
+    let server = serve(Content::image(&[noise(1, 1000)])).await;
+    let name = format!("{}/test/app", server.host());
+    let (client, sink) = (client(HostConfigs::new()), MemorySink::default());
+    pull_by(Lookup::Get, &client, &name, None, &sink)
+        .await
+        .unwrap();
+    assert_eq!(server.count("HEAD", ""), 0);
+    assert_eq!(server.count("GET", "/manifests/"), 1);
+    assert_eq!(sink.state().blobs.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,8 +10,8 @@ use super::image::sha;
 use super::server::Server;
 use crate::retry::Timing;
 use crate::{
-    Client, Corrupt, Error, HostConfigs, LayerEvent, LayerIngest, Platform, Progress, Pulled,
-    PulledLayer, Sink, SinkError, parse_reference,
+    Client, Corrupt, Error, HostConfigs, LayerEvent, LayerIngest, Lookup, Platform, Progress,
+    Pulled, PulledLayer, Sink, SinkError, parse_reference,
 };
 
 #[derive(Default)]
@@ -160,10 +160,20 @@ pub async fn pull(
     platform: Option<&str>,
     sink: &MemorySink,
 ) -> Result<Pulled, Error> {
+    pull_by(Lookup::Head, client, name, platform, sink).await
+}
+
+pub async fn pull_by(
+    lookup: Lookup,
+    client: &Client,
+    name: &str,
+    platform: Option<&str>,
+    sink: &MemorySink,
+) -> Result<Pulled, Error> {
     let reference = parse_reference(name).unwrap();
     let platform = platform.map(|p| p.parse::<Platform>().unwrap());
     let (sink, progress) = (Arc::new(sink.clone()), Arc::new(sink.clone()));
     client
-        .pull(&reference, platform.as_ref(), sink, progress)
+        .pull(&reference, platform.as_ref(), lookup, sink, progress)
         .await
 }
