@@ -11,6 +11,7 @@ use crate::conntrack::StaleFlows;
 use crate::home::at_home;
 use crate::link::{self, Addressing, BridgePort, Link, Parameters, VethPair};
 use crate::netlink::Socket;
+use crate::quiet::QuietStart;
 use crate::{
     BridgeConfig, Endpoint, Error, PublishedPort, Result, host, legacy, mac_for, netns, nft, sysctl,
 };
@@ -236,12 +237,9 @@ fn ensure_parameters(bridge: &BridgeConfig, now: Parameters) -> Result<()> {
     Ok(())
 }
 
-const A_DAY_MS: &str = "86400000";
-
 /// Connects a namespace to the bridge: a cable with its end inside configured, up and routed.
 ///
-/// IPv4 works when this returns. The kernel opens an IPv6 address for reception a moment later, usually long before
-/// the container's first program runs.
+/// IPv4 works when this returns. The kernel opens IPv6 addresses for reception in the background, which this waits for a moment.
 ///
 /// If it fails, or when the container ends, close the namespace: the kernel takes the cable away with it.
 ///
@@ -269,16 +267,16 @@ fn connect_here(netns: BorrowedFd<'_>, bridge: &BridgeConfig, endpoint: &Endpoin
     Link::create_veth(&host, &pair)?;
     let inside = configure_inside(netns, endpoint, Medium::Cable)?;
     link::settle(&inside.socket, &[&endpoint.ifname])?;
-    // Last: what the namespace's kernel says of its IPv6 addresses as they come up would go to all ports of the bridge.
+    if let Some(quiet) = &inside.quiet {
+        quiet.wait(inside.index)?;
+    }
     let port = BridgePort {
         name: &endpoint.host_ifname,
         bridge_index: link.index,
         isolated: bridge.isolated,
     };
     Link::attach(&host, &port)?;
-    link::settle(&host, &[&endpoint.host_ifname, &bridge.name])?;
-    drop(inside.says_at_once);
-    Ok(())
+    link::settle(&host, &[&endpoint.host_ifname, &bridge.name])
 }
 
 /// What an interface inside a namespace leads to.
@@ -295,8 +293,7 @@ pub(crate) struct Inside {
     /// Of the namespace.
     pub(crate) socket: Socket,
     index: u32,
-    /// While this lives the interface's kernel reports a multicast group when it joins it, and not some ticks later.
-    says_at_once: Option<sysctl::Held>,
+    quiet: Option<QuietStart>,
 }
 
 /// Gives an interface inside a namespace its addresses and routes, and brings it up.
@@ -354,7 +351,7 @@ pub fn set_default_routes(
 
 /// What only a thread inside the namespace can do: its kernel parameters, and a socket that stays there.
 fn prepare_inside(ifname: &str, with_ipv6: bool, medium: Medium) -> Result<Inside> {
-    let mut says_at_once = None;
+    let mut quiet = None;
     let v6 = sysctl::Family::v6();
     let key = |name: &str| format!("conf/{ifname}/{name}");
     if with_ipv6 {
@@ -364,10 +361,7 @@ fn prepare_inside(ifname: &str, with_ipv6: bool, medium: Medium) -> Result<Insid
         // A neighbour must not pose as this container's router.
         v6.ensure(&key("accept_ra"), "0")?;
         if medium == Medium::Cable {
-            // A bridge passes each report of a multicast group to all its ports, and next to hundreds of them that takes
-            // longer than all the rest. Those of MLDv1 are sent at once, before there is a bridge; repeated they need not be.
-            v6.ensure_if_present(&key("mldv1_unsolicited_report_interval"), A_DAY_MS)?;
-            says_at_once = v6.hold(&key("force_mld_version"), "1")?;
+            quiet = Some(QuietStart::begin(&v6, ifname)?);
         }
     } else {
         v6.ensure_if_present(&key("disable_ipv6"), "1")?;
@@ -377,7 +371,7 @@ fn prepare_inside(ifname: &str, with_ipv6: bool, medium: Medium) -> Result<Insid
     Ok(Inside {
         socket,
         index,
-        says_at_once,
+        quiet,
     })
 }
 

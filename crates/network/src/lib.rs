@@ -22,6 +22,7 @@ mod netlink;
 mod netns;
 mod nft;
 mod port;
+mod quiet;
 mod sublink;
 mod sysctl;
 

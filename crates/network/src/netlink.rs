@@ -5,12 +5,15 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, sendto,
     setsockopt, socket, sockopt,
 };
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
 
 use crate::{Error, Result};
 
@@ -258,6 +261,14 @@ impl Socket {
         })
     }
 
+    /// For what the kernel tells of links, addresses and routes by itself: `groups` are bits, RTMGRP_*.
+    pub(crate) fn route_events(groups: u32) -> Result<Self> {
+        let socket = Self::route()?;
+        bind(socket.fd.as_raw_fd(), &NetlinkAddr::new(0, groups))
+            .map_err(|errno| transport("listen to the kernel", errno))?;
+        Ok(socket)
+    }
+
     /// For nftables and connection tracking.
     pub(crate) fn netfilter() -> Result<Self> {
         let operation = "open a netfilter socket".to_owned();
@@ -327,6 +338,22 @@ impl Socket {
                 return Ok(answer);
             }
         }
+    }
+
+    /// What the kernel tells next by itself; nothing once the time is over.
+    pub(crate) fn next_event(&self, deadline: Instant) -> Result<Option<Vec<Reply>>> {
+        let operation = "listen to the kernel";
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).ok();
+        let mut polled = [PollFd::new(&self.fd, PollFlags::IN)];
+        match poll(&mut polled, left.as_ref()) {
+            Ok(0) => return Ok(None),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(transport(operation, Errno::from_raw(errno.raw_os_error()))),
+        }
+        let mut told = Answer::default();
+        self.receive(&mut told, MsgFlags::MSG_DONTWAIT, operation)?;
+        Ok(Some(told.replies))
     }
 
     fn send(&self, requests: &Requests, operation: &str) -> Result<()> {
