@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rctr_tests::Env;
+use rctr_tests::{Env, KEYRING, Running, among_keys};
 
 /// Docker's fourteen.
 const DEFAULT_CAPS: u64 = 0xa804_25fb;
@@ -269,4 +269,33 @@ fn the_usual_devices_and_no_others() {
     )
     .exits(1)
     .stderr_has("Operation not permitted");
+}
+
+#[test]
+fn keys_of_whoever_starts_a_container_are_not_its_own() {
+    let env = Env::new();
+    env.rctr(["pull", "--quiet", "python"]).ok();
+    let run = env.command([
+        "run",
+        "-d",
+        "--privileged",
+        "--network",
+        "none",
+        "--name",
+        "keys",
+        "python",
+        "sleep",
+        "100",
+    ]);
+    Running::start(among_keys(run, c"rctr-test-caller"), None)
+        .finish()
+        .ok();
+    let asked = || {
+        let exec = env.command(["exec", "--privileged", "keys", "python3", "-c", KEYRING]);
+        let said = Running::start(among_keys(exec, c"rctr-test-other"), None).finish();
+        said.ok().stdout()
+    };
+    let first = asked();
+    assert!(!first.contains("rctr-test"), "{first}");
+    assert_eq!(asked(), first, "one for all of the container");
 }

@@ -1,15 +1,8 @@
 //! What of its caller's a container gets, and what it does not.
 
-use std::ffi::CStr;
-use std::os::unix::process::CommandExt;
-
-use nix::libc;
+use rctr_tests::{KEYRING, among_keys};
 
 use super::*;
-
-/// Asks the kernel, in Python, for the number and the description of the session keyring.
-const KEYRING: &str = "import ctypes; call = ctypes.CDLL(None).syscall; b = ctypes.create_string_buffer(256); \
-    print(call(250, 0, -3, 0), b.value.decode() if call(250, 6, -3, b, 256) < 0 else b.value.decode().split(';')[-1])";
 
 /// A container that asks for its own in the file /own.
 fn asking() -> Bundle {
@@ -22,20 +15,6 @@ fn asking() -> Bundle {
         KEYRING,
     ]);
     bundle
-}
-
-/// Its caller has a session keyring of this name.
-fn among_keys(mut command: Command, name: &'static CStr) -> Command {
-    // SAFETY: one system call on a C string between fork and exec.
-    unsafe {
-        command.pre_exec(
-            move || match libc::syscall(libc::SYS_keyctl, 1, name.as_ptr()) {
-                -1 => Err(std::io::Error::last_os_error()),
-                _ => Ok(()),
-            },
-        );
-    }
-    command
 }
 
 /// The keyrings of init and of what is executed later, by another caller.

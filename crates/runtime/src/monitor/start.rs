@@ -16,6 +16,7 @@ use super::foreign::{self, Foreign};
 use super::input::Input;
 use super::mounts::Mounts;
 use super::pinned::Pinned;
+use super::process::join_keyring;
 use super::rootfs;
 use super::runtime::{ContainerRuntime, Libcontainer, ProcessStdio};
 use super::supervise::{Checker, Container, Forward, Output};
@@ -86,6 +87,11 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     let user = UserNamespace::take_from(&mut spec)?;
     let cgroup = Cgroup::within(hierarchies.clone(), launch.cgroup, &cgroup_path);
     let cgroup = cgroup.map_err(cgroup_failed)?;
+    if let Err(error) = join_keyring(None) {
+        warnings.push(format!(
+            "the container has its caller's session keyring: no other can be made: {error}"
+        ));
+    }
     let (adapted, mut runtime): (_, Box<dyn ContainerRuntime>) = match &launch.runtime {
         None => built_in(launch, spec, &cgroup, &hierarchies, user.as_ref())?,
         Some(program) => {

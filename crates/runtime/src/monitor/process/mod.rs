@@ -23,8 +23,8 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use self::report::{Failure, Step, init_failed};
 use self::steps::{
     FIRST_FD, become_user, die_with_parent, enter_directory, file_kind, give_stdio_to, home_of,
-    is_dead, join_keyring, join_user_namespace, keep_only, live_on, own_stdio, reopen_null,
-    set_groups, set_limits, show_keyring,
+    is_dead, join_user_namespace, keep_only, live_on, own_stdio, reopen_null, set_groups,
+    set_limits, show_keyring,
 };
 use super::caps::CapabilitySets;
 use super::hooks;
@@ -39,6 +39,7 @@ use crate::seccomp::Program;
 use crate::spec::WindowSize;
 
 pub(super) use self::report::{ExecReport, message, read_report};
+pub(super) use self::steps::join_keyring;
 pub(crate) use self::steps::{ended_child, reset_signals};
 
 const NUL: &str = "a NUL byte in an argument or variable";
@@ -104,7 +105,7 @@ impl Alone {
         let Some(keyring) = &self.keyring else {
             return Ok(None);
         };
-        let joined = join_keyring(&keyring.name).map_err(Failure::at(Step::Keyring))?;
+        let joined = join_keyring(Some(&keyring.name)).map_err(Failure::at(Step::Keyring))?;
         Ok(joined.map(|number| (number, keyring)))
     }
 }

@@ -33,12 +33,13 @@ pub(super) fn keep_only(preserved: RawFd, report: RawFd) -> io::Result<()> {
     done(unsafe { libc::syscall(libc::SYS_close_range, kept + 1, u32::MAX, 0) })
 }
 
-/// Makes a session keyring of this name, or joins it: keys of whoever started the container are not the container's.
-/// Gives its number; none where the kernel has no keyrings.
-pub(super) fn join_keyring(name: &CStr) -> io::Result<Option<libc::c_long>> {
+/// Makes a session keyring, one that nobody else can join unless it gets a name: keys of whoever started the container
+/// are not the container's. Gives its number; none where the kernel has no keyrings.
+pub(in crate::monitor) fn join_keyring(name: Option<&CStr>) -> io::Result<Option<libc::c_long>> {
     const JOIN_SESSION_KEYRING: libc::c_long = 1;
-    // SAFETY: reads a C string.
-    let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr()) };
+    let name = name.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: reads a C string, if it is given one.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name) };
     match result {
         -1 => match io::Error::last_os_error() {
             none if none.raw_os_error() == Some(libc::ENOSYS) => Ok(None),
