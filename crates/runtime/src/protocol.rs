@@ -56,7 +56,7 @@ impl FrameType {
 pub(crate) enum Request {
     /// Send a signal to the container's init, or on an exec connection to the exec'd process.
     Signal(i32),
-    /// Send the container's init a signal that may well end it, and keep why in the state directory: both, or neither.
+    /// Keep why in the state directory, and send the container's init a signal that may well end it.
     SignalFor {
         /// Its number.
         signal: i32,

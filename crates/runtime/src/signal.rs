@@ -47,11 +47,11 @@ pub(crate) fn note_reason(state_dir: &Path, reason: &str) -> Result<()> {
 /// notes it and sends the signal in one step, so that whoever asks may be killed at any moment.
 ///
 /// A monitor that does not answer within two seconds is told to go on, in case it was stopped; if it still does not
-/// answer the signal is sent without it.
+/// answer, or cannot note the reason, both are done without it: whoever wants a container to end wants that even where
+/// nothing can be noted.
 ///
 /// # Errors
-/// [`Error::NotRunning`]; [`Error::Refused`] or [`Error::File`] if the reason cannot be noted; [`Error::MonitorLost`];
-/// [`Error::System`] if the kernel refuses the signal.
+/// [`Error::NotRunning`]; [`Error::MonitorLost`]; [`Error::Refused`] or [`Error::System`] if the kernel refuses the signal.
 pub fn signal(state_dir: &Path, signal: i32, reason: Option<&str>) -> Result<()> {
     let gone = || Error::NotRunning {
         state_dir: state_dir.to_owned(),
@@ -68,29 +68,30 @@ pub fn signal(state_dir: &Path, signal: i32, reason: Option<&str>) -> Result<()>
                 other => other,
             })
     };
-    if let Some(client) = &mut client {
-        client.ask_to_signal(signal, reason)?;
-        match answered(client, ANSWER_PATIENCE) {
+    if let Some(asked) = &mut client {
+        asked.ask_to_signal(signal, reason)?;
+        match answered(asked, ANSWER_PATIENCE) {
             // One of an rctr that knew of no reasons hangs up.
-            Some(Err(Error::MonitorLost)) if reason.is_some() => {}
+            Some(Err(Error::MonitorLost | Error::Refused { .. })) if reason.is_some() => {
+                client = None;
+            }
             Some(answer) => return answer,
             None => {}
         }
     }
     let state = State::load(state_dir)?.ok_or_else(gone)?;
     send(state.monitor, libc::SIGCONT)?;
-    if let Some(client) = &mut client {
-        match answered(client, AWAKENED_PATIENCE) {
-            Some(Err(Error::MonitorLost)) | None => {}
-            Some(answer) => return answer,
-        }
+    if let Some(client) = &mut client
+        && let Some(answer) = answered(client, AWAKENED_PATIENCE)
+    {
+        return answer;
     }
-    let container = state
-        .container
-        .filter(ProcessId::is_alive)
-        .ok_or_else(gone)?;
-    if let Some(reason) = reason {
-        note_reason(state_dir, reason)?;
+    let container = state.container.filter(ProcessId::is_alive);
+    let container = container.ok_or_else(gone)?;
+    if let Some(reason) = reason
+        && let Err(error) = note_reason(state_dir, reason)
+    {
+        tracing::warn!(%error, "why a container is sent a signal is not noted");
     }
     match send(container, signal)? {
         true => Ok(()),
