@@ -395,6 +395,58 @@ fn what_is_copied_keeps_modes_times_attributes_and_is_whole() {
     fs::remove_file(env.path("null")).expect("it goes");
 }
 
+/// What the kernel makes up is no file of a container's: it has no size before it is read, and another content each time.
+#[test]
+fn a_running_container_is_copied_whole() {
+    let env = Env::new();
+    let flags = ["--name", "cc", "-v", "data:/data", "--tmpfs", "/memory"];
+    let id = sleeper(&env, &flags);
+    exec(&env, &id, "echo d > /data/d; echo m > /memory/m");
+    let archive = env.rctr(["cp", "cc:/", "-"]);
+    let listed = names(archive.ok().stdout_bytes());
+    let has = |end: &str| listed.iter().any(|name| name.ends_with(end));
+    for there in [
+        "/data/d",
+        "/memory/m",
+        "/bin/busybox",
+        "/proc/",
+        "/dev/",
+        "/sys/",
+    ] {
+        assert!(has(there), "{there} in {listed:?}");
+    }
+    let places = ["/proc/", "/dev/", "/sys/"];
+    let within = |name: &&String| {
+        places
+            .iter()
+            .any(|place| name.contains(place) && !name.ends_with(place))
+    };
+    assert_eq!(listed.iter().find(within), None);
+    for (from, to) in [("cc:/", "whole"), ("cc:/.", "content")] {
+        let to = env.path(to);
+        env.rctr(["cp", from, &text(&to)]).ok().quiet();
+        assert_eq!(fs::read(to.join("data/d")).expect("a file"), b"d\n");
+        assert_eq!(
+            fs::read_dir(to.join("proc")).expect("a directory").count(),
+            0
+        );
+    }
+    let to = text(&env.path("made-up"));
+    for from in ["/proc/version", "/sys/kernel"] {
+        env.rctr(["cp", &format!("cc:{from}"), &to]).refused(
+            1,
+            &format!("Could not find the file {from} in container cc"),
+        );
+    }
+    // A path that was forgotten is not the root.
+    env.rctr(["cp", "cc:", &to]).refused(1, "can not be empty");
+    env.rctr(["cp", "/etc/hostname", "cc:"])
+        .refused(1, "no such directory");
+    exec(&env, &id, "ln -s loop /loop");
+    env.rctr(["cp", "-L", "cc:/loop", &to])
+        .refused(1, "too many symlinks in /loop");
+}
+
 #[test]
 fn export_writes_the_containers_own_files() {
     let env = Env::new();

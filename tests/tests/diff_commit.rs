@@ -128,6 +128,8 @@ fn a_container_becomes_an_image() {
 
     env.rctr(["commit", "-c", "RUN true", "same"])
         .refused(1, "run is not a valid change command");
+    env.rctr(["commit", "-c", "USER", "same"])
+        .refused(1, "rctr: USER requires exactly one argument");
     env.rctr(["commit", "same", "Bad Name"]).exits(1);
     env.rctr(["commit", "nosuch"])
         .refused(1, "No such container: nosuch");

@@ -436,4 +436,31 @@ fn empty_values_are_no_values() {
     env.sh(&["-e", ""], "true")
         .exits(125)
         .stderr_has("environment variable");
+    // As a script gives them whose variable is not set.
+    for flag in [
+        "cpuset-cpus",
+        "cpuset-mems",
+        "stop-signal",
+        "platform",
+        "cidfile",
+        "dns-option",
+    ] {
+        env.sh(&[&format!("--{flag}"), ""], "true").ok();
+    }
+    for words in [
+        &["ps", "--filter", ""][..],
+        &["images", "--filter", ""],
+        &["images", ""],
+        &["logs", "--tail", "", &id],
+        &["port", &id, ""],
+        &["stop", "-s", "", "-t", "0", &id],
+        &["update", "--cpuset-cpus", "", &id],
+    ] {
+        env.rctr(words).ok();
+    }
+    env.rctr(["images", "", "--format", "{{.Repository}}"])
+        .ok()
+        .stdout_is("busybox");
+    env.rctr(["rm", "-f", ""])
+        .refused(1, "container name cannot be empty");
 }

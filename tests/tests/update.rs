@@ -42,17 +42,25 @@ fn limits_change_at_once_and_stay() {
     update(&["--cpus", "1.5", "-c", "512"]).ok();
     let quota = limit(&env, &id, &["cpu.cfs_quota_us", "cpu.max"]);
     assert!(quota.starts_with("150000"), "{quota}");
+    // As with Docker, 0 is nothing to change, and no limit is told as 0.
+    update(&["--pids-limit", "0"]).ok();
+    assert_eq!(limit(&env, &id, &["pids.max"]), "77");
     update(&["--pids-limit", "-1"]).ok();
     assert_eq!(limit(&env, &id, &["pids.max"]), "max");
+    assert_eq!(env.inspect("web")["HostConfig"]["PidsLimit"], 0);
     assert_eq!(env.inspect("web")["HostConfig"]["NanoCpus"], 1_500_000_000);
 
     // They hold for the next run too.
     env.rctr(["stop", "-t", "0", "web"]).ok();
     env.rctr(["start", "web"]).ok();
     assert_eq!(limit(&env, &id, &memory), (200 << 20).to_string());
-    env.rctr(["create", "--name", "made", "busybox"]).ok();
+    env.rctr(["create", "--name", "made", "--pids-limit", "-1", "busybox"])
+        .ok();
     env.rctr(["update", "--cpuset-cpus", "0", "made"]).ok();
-    assert_eq!(env.inspect("made")["HostConfig"]["CpusetCpus"], "0");
+    env.rctr(["update", "--cpuset-cpus", "", "made"]).ok();
+    let host = env.inspect("made")["HostConfig"].take();
+    assert_eq!(host["CpusetCpus"], "0");
+    assert_eq!(host["PidsLimit"], json!(null));
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub struct ContainerFlags {
     pub cgroupns: Option<String>,
     /// Write the container ID to the file
     #[arg(long, value_name = "FILE")]
-    pub cidfile: Option<PathBuf>,
+    pub cidfile: Option<String>,
     /// Limit CPU CFS (Completely Fair Scheduler) period
     #[arg(long, value_name = "MICROSECONDS")]
     pub cpu_period: Option<u64>,

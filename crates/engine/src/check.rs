@@ -192,7 +192,7 @@ impl Engine {
                 }
                 Problem::StateLeftover { path } => {
                     if let Some(id) = path.file_name().and_then(|name| name.to_str()) {
-                        self.kill_and_wait(id)?;
+                        self.kill_and_wait(id, None)?;
                     }
                     settle::discard_state_dir(&path)?;
                 }

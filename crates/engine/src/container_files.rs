@@ -7,13 +7,13 @@
 use std::ffi::{CString, OsString};
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use rctr_runtime::{LowerDir, ViewMount, ViewSource, assemble, root_of};
 use rctr_store::{Found, Links, Owner, Trail, Unpacking, unpack_files, write_entry_archive};
-use rustix::fs::{FileType, statat};
+use rustix::fs::{FileType, fstatfs, statat};
 use rustix::io::Errno;
 
 use crate::lock::ContainerLock;
@@ -25,6 +25,9 @@ use crate::{CopyError, Engine, Error, Result};
 /// How often a container that is started or ends while its files are opened is looked at again.
 const ATTEMPTS: u32 = 20;
 
+/// Where a running container has what the kernel makes up, and devices. As with Docker, these are not files of its own.
+const NOT_FILES: [&[u8]; 3] = [b"dev/", b"proc/", b"sys/"];
+
 /// The files of a container, as long as this lives. One that does not run cannot be started meanwhile.
 pub(crate) struct ContainerFiles<'a> {
     engine: &'a Engine,
@@ -32,6 +35,7 @@ pub(crate) struct ContainerFiles<'a> {
     root: Trail,
     /// As the user named the container.
     name: String,
+    runs: bool,
     _lock: Option<ContainerLock>,
 }
 
@@ -56,6 +60,7 @@ impl Engine {
             container,
             root: Trail::root(root),
             name: name.to_owned(),
+            runs: lock.is_none(),
             _lock: lock,
         })
     }
@@ -188,17 +193,23 @@ impl ContainerFiles<'_> {
     /// Writes what is at a path as an archive, in which it is called `called`.
     ///
     /// # Errors
-    /// [`CopyError::NoSuchPath`], and what hinders reading or writing.
+    /// [`CopyError::NoSuchPath`], also for what the kernel makes up, and what hinders reading or writing.
     pub(crate) fn archive(&self, path: &str, called: &str, to: &mut dyn Write) -> Result<()> {
-        let called = called.as_bytes();
-        match self.find(path, Links::KeepLast)? {
-            Found::Directory(trail) => Ok(write_entry_archive(trail.as_fd(), c".", called, to)?),
+        let (dir, name) = match self.find(path, Links::KeepLast)? {
+            Found::Directory(trail) => (trail, c".".to_owned()),
             Found::Other { parent, name, .. } => {
                 let name = c_name(name).ok_or_else(|| self.missing(path))?;
-                Ok(write_entry_archive(parent.as_fd(), &name, called, to)?)
+                (parent, name)
             }
-            Found::Missing { .. } => Err(self.missing(path)),
+            Found::Missing { .. } => return Err(self.missing(path)),
+        };
+        if is_made_up(dir.as_fd()) {
+            return Err(self.missing(path));
         }
+        let whole = self.runs && dir.path() == Path::new("/");
+        let skip = |path: &[u8]| whole && NOT_FILES.iter().any(|start| path.starts_with(start));
+        let called = called.as_bytes();
+        Ok(write_entry_archive(dir.as_fd(), &name, called, &skip, to)?)
     }
 
     /// Unpacks an archive in a directory; `as_user`: for the container's user.
@@ -298,8 +309,14 @@ impl HostPlace {
 
     /// Writes it as an archive, in which it is called `called`.
     pub(crate) fn archive(&self, called: &str, to: &mut dyn Write) -> Result<()> {
-        let written = write_entry_archive(self.dir.as_fd(), &self.name, called.as_bytes(), to);
-        Ok(written?)
+        let (dir, called) = (self.dir.as_fd(), called.as_bytes());
+        Ok(write_entry_archive(
+            dir,
+            &self.name,
+            called,
+            &|_| false,
+            to,
+        )?)
     }
 }
 
@@ -312,6 +329,18 @@ pub(crate) fn extract_on_host(dir: &Path, archive: impl Read) -> Result<()> {
         links: Links::Refuse,
     };
     Ok(unpack_files(archive, &into, how).map_err(rctr_store::Error::from)?)
+}
+
+/// Whether a directory is one of the kernel's own filesystems: their files have no size before they are read, and no
+/// content that lasts.
+fn is_made_up(dir: BorrowedFd<'_>) -> bool {
+    let kinds = [
+        libc::PROC_SUPER_MAGIC,
+        libc::SYSFS_MAGIC,
+        libc::CGROUP_SUPER_MAGIC,
+        libc::CGROUP2_SUPER_MAGIC,
+    ];
+    fstatfs(dir).is_ok_and(|found| kinds.contains(&found.f_type))
 }
 
 fn c_name(name: OsString) -> Option<CString> {

@@ -173,6 +173,9 @@ impl Engine {
         if let Some(link) = stat.link.clone().filter(|_| flags.follow_link) {
             (named.path, named.rebase) = rebase_name(from, link);
             stat = files.stat(&named.path)?;
+            if stat.link.is_some() {
+                return Err(CopyError::TooManyLinks { path: from.into() }.into());
+            }
         }
         named.is_dir = stat.is_dir;
         let copied = match to {

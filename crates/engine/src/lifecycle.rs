@@ -140,13 +140,10 @@ impl Engine {
             Err(Error::Restarting { id }) if self.end_restart(&id, Asked::Kill)? => return Ok(()),
             other => other?,
         };
-        let stops = restart::is_stop(&container, signal);
-        if stops {
-            Asked::Kill.say(&self.state_dir(&container.id))?;
-        }
+        let asked = restart::is_stop(&container, signal).then_some(Asked::Kill);
         self.tell(&container, ContainerEvent::Kill(signal))?;
-        self.signal(&container.id, signal)?;
-        if stops {
+        self.signal(&container.id, signal, asked)?;
+        if asked.is_some() {
             self.thaw(&container)?;
         }
         Ok(())
@@ -208,10 +205,9 @@ impl Engine {
             .unwrap_or(STOP_TIMEOUT);
         let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
         let signal = parse_signal(signal)?;
-        asked.say(&self.state_dir(&container.id))?;
         self.tell(container, ContainerEvent::Kill(signal))?;
-        if !self.ask_to_end(container, signal, patience)? {
-            self.kill_and_wait(&container.id)?;
+        if !self.ask_to_end(container, signal, asked, patience)? {
+            self.kill_and_wait(&container.id, Some(asked))?;
         }
         self.settle(&container.id)?;
         Ok(())
@@ -250,9 +246,8 @@ impl Engine {
                 end_timer(&self.state_dir(&id))?;
                 return self.remove_locked(&container, &lock, options.volumes, |_, _| Ok(()));
             }
-            Asked::Kill.say(&self.state_dir(&id))?;
             drop(lock);
-            self.kill_and_wait(&id)?;
+            self.kill_and_wait(&id, Some(Asked::Kill))?;
         }
     }
 
@@ -336,18 +331,15 @@ impl Engine {
         }
     }
 
-    fn signal(&self, id: &str, signal: i32) -> Result<()> {
-        let gone = || Error::NotRunning { id: id.into() };
-        match rctr_runtime::signal(&self.state_dir(id), signal) {
-            Err(rctr_runtime::Error::NotRunning { .. } | rctr_runtime::Error::Refused { .. }) => {
-                Err(gone())
-            }
+    fn signal(&self, id: &str, signal: i32, asked: Option<Asked>) -> Result<()> {
+        match rctr_runtime::signal(&self.state_dir(id), signal, asked.map(Asked::word)) {
+            Err(rctr_runtime::Error::NotRunning { .. }) => Err(Error::NotRunning { id: id.into() }),
             other => Ok(other?),
         }
     }
 
-    fn signal_if_running(&self, id: &str, signal: i32) -> Result<()> {
-        match self.signal(id, signal) {
+    fn signal_if_running(&self, id: &str, signal: i32, asked: Option<Asked>) -> Result<()> {
+        match self.signal(id, signal, asked) {
             Err(Error::NotRunning { .. } | Error::Runtime(rctr_runtime::Error::MonitorLost)) => {
                 Ok(())
             }
@@ -357,17 +349,17 @@ impl Engine {
 
     /// Kills a container, waits for its end and writes it down.
     pub(crate) fn kill_and_settle(&self, id: &str) -> Result<()> {
-        self.kill_and_wait(id)?;
+        self.kill_and_wait(id, None)?;
         self.settle(id)?;
         Ok(())
     }
 
     /// A monitor that does not tell of the end, although there has been one, is killed itself.
-    pub(crate) fn kill_and_wait(&self, id: &str) -> Result<()> {
+    pub(crate) fn kill_and_wait(&self, id: &str, asked: Option<Asked>) -> Result<()> {
         if let Some(container) = self.record(id)? {
             self.tell(&container, ContainerEvent::Kill(libc::SIGKILL))?;
         }
-        self.signal_if_running(id, libc::SIGKILL)?;
+        self.signal_if_running(id, libc::SIGKILL, asked)?;
         if let Some(container) = self.record(id)? {
             self.thaw(&container)?;
         }
@@ -390,12 +382,13 @@ impl Engine {
         &self,
         container: &Container,
         signal: i32,
+        asked: Asked,
         patience: Option<Duration>,
     ) -> Result<bool> {
         let (id, pid) = (&container.id, container.state.pid);
         let deadline = patience.map(|patience| Instant::now() + patience);
         let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        self.signal_if_running(id, signal)?;
+        self.signal_if_running(id, signal, Some(asked))?;
         self.thaw(container)?;
         let mut pause = SHORTEST_LOOK;
         while first_process::drops(pid, signal) {
@@ -406,7 +399,7 @@ impl Engine {
                 return Ok(true);
             }
             if first_process::handles(pid, signal) {
-                self.signal_if_running(id, signal)?;
+                self.signal_if_running(id, signal, Some(asked))?;
             }
             pause = (pause * 2).min(LONGEST_LOOK);
         }

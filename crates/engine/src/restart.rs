@@ -4,8 +4,6 @@
 //! a timer behind: a process of next to no memory that becomes `rctr internal restart ID` when it is time. Whoever looks
 //! at a container that is `restarting` and finds its timer dead leaves another one.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -25,8 +23,8 @@ const LONGEST_BACKOFF: u64 = 60_000;
 /// Who ran so long begins with the first back-off again.
 const LONG_ENOUGH: Duration = Duration::from_secs(10);
 
-/// What somebody asked for whose doing the end of a container is. Said in its state directory before it gets the signal,
-/// so that whoever settles the end knows.
+/// What somebody asked for whose doing the end of a container is. Kept with the signal that it gets, so that whoever
+/// settles the end knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// It was sent a signal that ends it, and stays as it is until somebody starts it.
@@ -40,9 +38,8 @@ pub(crate) enum Asked {
 }
 
 impl Asked {
-    const FILE: &str = "asked";
-
-    fn word(self) -> &'static str {
+    /// The reason of a signal.
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Asked::Kill => "kill",
             Asked::Stop => "stop",
@@ -51,25 +48,14 @@ impl Asked {
         }
     }
 
-    /// Says it; nothing happens if the state directory has just gone, and the container with it.
-    pub(crate) fn say(self, state_dir: &Path) -> Result<()> {
-        let path = state_dir.join(Self::FILE);
-        match fs::write(&path, self.word()) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::file("write", &path)(e)),
-            _ => Ok(()),
-        }
-    }
-
-    /// What was said about this run.
+    /// What was asked for in this run.
     pub(crate) fn of(state_dir: &Path) -> Result<Option<Asked>> {
-        let path = state_dir.join(Self::FILE);
-        let text = match fs::read_to_string(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(Error::file("read", &path))?,
+        let Some(word) = rctr_runtime::reason(state_dir)? else {
+            return Ok(None);
         };
         let all = [Asked::Kill, Asked::Stop, Asked::Restart, Asked::Shutdown];
-        // Whoever was interrupted while saying it has sent no signal yet.
-        Ok(all.into_iter().find(|asked| asked.word() == text))
+        // Whoever was interrupted while noting it has sent no signal yet.
+        Ok(all.into_iter().find(|asked| asked.word() == word))
     }
 
     /// Whether somebody means the container to stay ended.
@@ -329,12 +315,12 @@ mod tests {
     fn what_was_asked_for_is_found_again() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Asked::of(dir.path()).unwrap(), None);
+        let file = dir.path().join("asked");
         for asked in [Asked::Kill, Asked::Stop, Asked::Restart, Asked::Shutdown] {
-            asked.say(dir.path()).unwrap();
+            std::fs::write(&file, asked.word()).unwrap();
             assert_eq!(Asked::of(dir.path()).unwrap(), Some(asked));
         }
-        let gone = dir.path().join("gone");
-        Asked::Stop.say(&gone).unwrap();
-        assert_eq!(Asked::of(&gone).unwrap(), None);
+        std::fs::write(&file, "sto").unwrap();
+        assert_eq!(Asked::of(dir.path()).unwrap(), None);
     }
 }

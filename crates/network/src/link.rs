@@ -315,12 +315,15 @@ impl Link {
             a.string(IFLA_IFNAME, pair.host_name);
         });
         let operation = format!("create interface {}", pair.host_name);
-        match socket.exchange(&requests, &operation)?.into_result() {
-            Ok(_) => Ok(()),
-            Err(refusal) if refusal.errno == Errno::EEXIST => Err(Error::InterfaceExists {
+        let answer = socket.exchange(&requests, &operation)?;
+        // There is no IPv6: the host has none, or packets are smaller than its smallest (1280 bytes).
+        let is_harmless = |errno| errno == Errno::EAFNOSUPPORT;
+        match answer.refusals.into_iter().find(|r| !is_harmless(r.errno)) {
+            None => Ok(()),
+            Some(refusal) if refusal.errno == Errno::EEXIST => Err(Error::InterfaceExists {
                 name: pair.host_name.to_owned(),
             }),
-            Err(refusal) => Err(refusal.into_error(operation)),
+            Some(refusal) => Err(refusal.into_error(operation)),
         }
     }
 

@@ -186,8 +186,12 @@ impl MonitorClient {
     }
 
     /// Asks for a signal to the container's init; [`signal_answer`](Self::signal_answer) follows.
-    pub(crate) fn ask_to_signal(&mut self, signal: i32) -> Result<()> {
-        self.connection.send(&Request::Signal(signal), &[])
+    pub(crate) fn ask_to_signal(&mut self, signal: i32, reason: Option<&str>) -> Result<()> {
+        let request = match reason.map(str::to_owned) {
+            Some(reason) => Request::SignalFor { signal, reason },
+            None => Request::Signal(signal),
+        };
+        self.connection.send(&request, &[])
     }
 
     pub(crate) fn answers_within(&self, patience: Duration) -> bool {

@@ -38,7 +38,7 @@ pub use health::{Health, HealthCheck, HealthStatus, KEPT_OUTPUT, KEPT_PROBES, Pr
 pub use launch::{LaunchError, Launched, launch, open_read_only, reap_ended};
 pub use monitor::oci;
 pub use monitor::release_memory;
-pub use signal::{kill_hung_monitor, kill_monitor, signal};
+pub use signal::{kill_hung_monitor, kill_monitor, reason, signal};
 pub use sources::{Source, ViewMount, ViewSource, assemble, open_source, root_of};
 pub use spec::{
     AttachOptions, CopyUp, ForeignRuntime, Forward, Launch, LaunchFds, LogConfig, LogDriver,

@@ -56,6 +56,13 @@ impl FrameType {
 pub(crate) enum Request {
     /// Send a signal to the container's init, or on an exec connection to the exec'd process.
     Signal(i32),
+    /// Keep why in the state directory, and send the container's init a signal that may well end it.
+    SignalFor {
+        /// Its number.
+        signal: i32,
+        /// For [`crate::reason`].
+        reason: String,
+    },
     /// On an exec connection: kill the exec'd process and all it has started.
     KillAll,
     /// Open the log anew at its path.

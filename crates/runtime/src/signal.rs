@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::client::MonitorClient;
 use crate::error::{Error, Result};
-use crate::state::{ProcessId, State};
+use crate::state::{ProcessId, State, Status, status};
 
 /// A monitor that works answers within microseconds; on a machine that hardly moves it may take longer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
@@ -21,37 +21,87 @@ const AWAKENED_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a process may take to end once it was killed.
 const DEATH_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sends a signal (its number) to a container's init. A monitor that does not answer within two seconds is told to
-/// go on, in case it was stopped; if it still does not answer the signal is sent without it.
+/// In a state directory: why the container was sent the last signal that was sent for a reason.
+const REASON_FILE: &str = "asked";
+
+/// Why the container of this state directory was sent a signal, in its present or last run; `None` if nobody gave a reason.
 ///
 /// # Errors
-/// [`Error::NotRunning`], or [`Error::Refused`] if it has just ended; [`Error::MonitorLost`]; [`Error::System`] if
-/// the kernel refuses the signal.
-pub fn signal(state_dir: &Path, signal: i32) -> Result<()> {
+/// [`Error::File`].
+pub fn reason(state_dir: &Path) -> Result<Option<String>> {
+    let path = state_dir.join(REASON_FILE);
+    match fs::read_to_string(&path) {
+        Ok(reason) => Ok(Some(reason)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::file("read", &path, e)),
+    }
+}
+
+/// Keeps it for [`reason`].
+pub(crate) fn note_reason(state_dir: &Path, reason: &str) -> Result<()> {
+    let path = state_dir.join(REASON_FILE);
+    fs::write(&path, reason).map_err(|e| Error::file("write", &path, e))
+}
+
+/// Sends a signal (its number) to a container's init. A `reason` is for whoever settles the container's end; the monitor
+/// notes it and sends the signal in one step, so that whoever asks may be killed at any moment.
+///
+/// A monitor that does not answer within two seconds is told to go on, in case it was stopped; if it still does not
+/// answer, or cannot note the reason, both are done without it: whoever wants a container to end wants that even where
+/// nothing can be noted.
+///
+/// # Errors
+/// [`Error::NotRunning`]; [`Error::MonitorLost`]; [`Error::Refused`] or [`Error::System`] if the kernel refuses the signal.
+pub fn signal(state_dir: &Path, signal: i32, reason: Option<&str>) -> Result<()> {
+    let gone = || Error::NotRunning {
+        state_dir: state_dir.to_owned(),
+    };
     let mut client = match MonitorClient::connect(state_dir) {
         Err(Error::MonitorSilent { .. }) => None,
         other => Some(other?),
     };
-    if let Some(client) = &mut client {
-        client.ask_to_signal(signal)?;
-        if client.answers_within(ANSWER_PATIENCE) {
-            return client.signal_answer();
+    let answered = |client: &mut MonitorClient, patience| {
+        client
+            .answers_within(patience)
+            .then(|| match client.signal_answer() {
+                Err(Error::Refused { .. }) if !runs(state_dir)? => Err(gone()),
+                other => other,
+            })
+    };
+    if let Some(asked) = &mut client {
+        asked.ask_to_signal(signal, reason)?;
+        match answered(asked, ANSWER_PATIENCE) {
+            // One of an rctr that knew of no reasons hangs up.
+            Some(Err(Error::MonitorLost | Error::Refused { .. })) if reason.is_some() => {
+                client = None;
+            }
+            Some(answer) => return answer,
+            None => {}
         }
     }
-    let gone = || Error::NotRunning {
-        state_dir: state_dir.to_owned(),
-    };
     let state = State::load(state_dir)?.ok_or_else(gone)?;
     send(state.monitor, libc::SIGCONT)?;
-    if let Some(mut client) = client
-        && client.answers_within(AWAKENED_PATIENCE)
+    if let Some(client) = &mut client
+        && let Some(answer) = answered(client, AWAKENED_PATIENCE)
     {
-        return client.signal_answer();
+        return answer;
     }
-    match send(state.container.ok_or_else(gone)?, signal)? {
+    let container = state.container.filter(ProcessId::is_alive);
+    let container = container.ok_or_else(gone)?;
+    if let Some(reason) = reason
+        && let Err(error) = note_reason(state_dir, reason)
+    {
+        tracing::warn!(%error, "why a container is sent a signal is not noted");
+    }
+    match send(container, signal)? {
         true => Ok(()),
         false => Err(gone()),
     }
+}
+
+/// Whether a container has not ended, as far as its monitor knows.
+fn runs(state_dir: &Path) -> Result<bool> {
+    Ok(matches!(status(state_dir)?, Status::Running { .. }))
 }
 
 /// Kills a monitor that has not noticed the end of its container, so that it can be cleaned up after

@@ -61,7 +61,7 @@ fn read(directory: Option<PathBuf>, file: &str) -> String {
 }
 
 fn stop(bundle: &Bundle, monitor: i32) {
-    rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL).unwrap();
+    rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL, None).unwrap();
     reap(monitor);
     bundle.assert_nothing_left();
 }
@@ -256,7 +256,7 @@ fn systemd_has_slices_for_pods_and_keeps_limits_that_were_changed() {
     assert_eq!(read(cgroup.directory("cpu"), "cpu.weight"), "17");
     assert_eq!(pod.process_count().unwrap(), 1);
 
-    rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL).unwrap();
+    rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL, None).unwrap();
     reap(launched.monitor_pid);
     pod.remove().unwrap();
     await_that("the slice stays", || !pod.exists());

@@ -30,7 +30,7 @@ fn client(bundle: &Bundle) -> MonitorClient {
 }
 
 fn stop(bundle: &Bundle, monitor: i32) {
-    rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL).unwrap();
+    rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL, None).unwrap();
     reap(monitor);
     bundle.assert_nothing_left();
 }
@@ -85,7 +85,7 @@ fn signals_arrive_and_waiters_are_told() {
         matches!(bundle.status(), Status::Running { pid, .. } if pid == launched.container_pid)
     );
     let waiting = client(&bundle).start_wait().unwrap();
-    rctr_runtime::signal(bundle.state_dir(), libc::SIGTERM).unwrap();
+    rctr_runtime::signal(bundle.state_dir(), libc::SIGTERM, None).unwrap();
     let exit = waiting.wait().unwrap();
     assert_eq!((exit.code, exit.oom_killed), (9, false));
     reap(launched.monitor_pid);

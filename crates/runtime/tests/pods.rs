@@ -182,7 +182,7 @@ fn a_pod_s_end_is_seen_by_the_monitors_of_others() {
         !sees(member.1.monitor_pid, pods)
     });
     for (bundle, launched) in [member, stranger] {
-        rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL).unwrap();
+        rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL, None).unwrap();
         reap(launched.monitor_pid);
     }
 }
@@ -236,7 +236,7 @@ fn a_shared_pid_namespace_is_held_and_swept_by_pause() {
     let kilobytes = own.unwrap().trim().trim_end_matches(" kB").parse::<u32>();
     assert!(kilobytes.unwrap() < 150, "{memory}");
 
-    rctr_runtime::signal(pause.state_dir(), libc::SIGTERM).unwrap();
+    rctr_runtime::signal(pause.state_dir(), libc::SIGTERM, None).unwrap();
     reap(held.monitor_pid);
     assert!(matches!(pause.status(), Status::Exited(exit) if exit.code == 0));
     pause.assert_nothing_left();
@@ -257,7 +257,7 @@ fn the_end_of_a_container_in_a_shared_pid_namespace_is_the_end_of_all_its_proces
     });
     let all = one.cgroup().processes().unwrap();
 
-    rctr_runtime::signal(one.state_dir(), libc::SIGKILL).unwrap();
+    rctr_runtime::signal(one.state_dir(), libc::SIGKILL, None).unwrap();
     reap(first.monitor_pid);
     assert!(matches!(one.status(), Status::Exited(exit) if exit.code == 137));
     one.assert_nothing_left();
@@ -268,7 +268,7 @@ fn the_end_of_a_container_in_a_shared_pid_namespace_is_the_end_of_all_its_proces
     );
 
     // With the namespace's first process all of them go.
-    rctr_runtime::signal(pause.state_dir(), libc::SIGKILL).unwrap();
+    rctr_runtime::signal(pause.state_dir(), libc::SIGKILL, None).unwrap();
     reap(held.monitor_pid);
     reap(second.monitor_pid);
     assert!(matches!(other.status(), Status::Exited(exit) if exit.code == 137));

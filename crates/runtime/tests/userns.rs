@@ -111,7 +111,7 @@ fn the_process_is_the_mapped_user_s_on_the_host() {
     let status = fs::read_to_string(status).unwrap();
     let ids = format!("\nUid:\t{0}\t{0}\t{0}\t{0}\n", ROOT + 7);
     assert!(status.contains(&ids), "{status}");
-    rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL).unwrap();
+    rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL, None).unwrap();
     reap(launched.monitor_pid);
     bundle.assert_nothing_left();
 }
@@ -239,7 +239,7 @@ fn processes_are_executed_in_the_same_namespace() {
     assert_eq!(handle.wait().unwrap(), 0, "{out}");
     assert!(out.starts_with("0\n") && out.contains("200000"), "{out}");
     assert!(out.ends_with("out\n"), "{out}");
-    rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL).unwrap();
+    rctr_runtime::signal(bundle.state_dir(), libc::SIGKILL, None).unwrap();
     reap(launched.monitor_pid);
     bundle.assert_nothing_left();
 }
@@ -262,7 +262,7 @@ fn a_pid_namespace_is_shared_there_too() {
     let path = format!("/proc/{}/ns/pid", held.container_pid);
     bundle.join(LinuxNamespaceType::Pid, Some(Path::new(&path)));
     assert_eq!(succeeds(&bundle), "1\nown\n");
-    rctr_runtime::signal(pause.state_dir(), libc::SIGTERM).unwrap();
+    rctr_runtime::signal(pause.state_dir(), libc::SIGTERM, None).unwrap();
     reap(held.monitor_pid);
     pause.assert_nothing_left();
 }

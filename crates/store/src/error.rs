@@ -388,7 +388,7 @@ pub enum ArchiveProblem {
     #[error("cannot be in an image: it is nested too deep")]
     TooDeep,
     /// The file was changed meanwhile.
-    #[error("was changed while its layer was made")]
+    #[error("was changed while it was read")]
     Changed,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rctr_tests::Env;
+use rctr_tests::{Env, wait_for};
 
 use crate::{DURABLE, Traced, can_trace, check, give};
 
@@ -96,6 +96,67 @@ fn restart() {
         &[],
         &[&["rm", "-f", "-v", "cc"]],
     );
+}
+
+/// Whoever is killed before the signal is sent has asked for nothing: the container's next end is its own, and its policy
+/// starts it again.
+#[test]
+fn what_did_not_reach_the_container_was_not_asked_for() {
+    if !can_trace() {
+        return;
+    }
+    let env = Env::new();
+    env.rctr(["pull", "-q", "busybox"]).ok();
+    let script =
+        "trap 'exit 7' TERM; trap 'echo heard' URG; echo ready; while :; do sleep 0.02; done";
+    let run: &[&str] = &[
+        "run",
+        "-d",
+        "--name",
+        "cc",
+        "--network",
+        "none",
+        "--restart",
+        "always",
+        "--stop-signal",
+        "TERM",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ];
+    let state = || env.inspect("cc")["State"].take();
+    for args in [&["kill", "-s", "TERM", "cc"][..], &["stop", "cc"]] {
+        let (mut unheard, mut ended) = (0, 0);
+        give(&env, run);
+        env.wait_log("cc", "ready");
+        Traced::new(&env, args).at_every_call(&DURABLE, KILL, |call, _| {
+            let when = format!("{} killed before its {call}", args.join(" "));
+            // It comes after the one that may have been sent, and of two that wait the shell handles the lower one first.
+            env.rctr(["kill", "-s", "URG", "cc"]);
+            let is_over = || state()["Status"] == "exited";
+            wait_for("a signal to arrive", || {
+                is_over() || env.rctr(["logs", "cc"]).stdout().contains("heard")
+            });
+            if is_over() {
+                assert_eq!(state()["ExitCode"], 7, "{when}");
+                ended += 1;
+            } else {
+                let pid = state()["Pid"].as_i64().expect("a pid");
+                let pid = nix::unistd::Pid::from_raw(pid as i32);
+                nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it runs");
+                wait_for(&format!("another run after {when}"), || {
+                    env.inspect("cc")["RestartCount"] == 1 && state()["Status"] == "running"
+                });
+                unheard += 1;
+            }
+            give(&env, &["rm", "-f", "cc"]);
+            give(&env, run);
+            env.wait_log("cc", "ready");
+        });
+        give(&env, &["rm", "-f", "cc"]);
+        assert!(unheard > 0 && ended > 0, "{unheard} unheard, {ended} ended");
+    }
 }
 
 #[test]

@@ -62,6 +62,8 @@ impl<'a> Staged<'a> {
 
     /// From now on `inject` happens to `calls` of monitors, as strace says; without them it only writes them down.
     pub fn inject(&self, calls: &str, inject: Option<&str>) {
+        // What it met before is not what it meets now.
+        let _ = fs::remove_file(self.trace());
         let real = rctr_binary().with_file_name("rctr-monitor");
         let real = real.display();
         let inject = inject.map(|what| format!("-e inject={calls}:{what}"));

@@ -305,6 +305,14 @@ fn options_of_a_bridge() {
         .rctr("exec web ls /sys/class/net")
         .ok()
         .stdout_has("lan0");
+    // Packets that IPv6 has no room in.
+    machine
+        .rctr("network create -o com.docker.network.driver.mtu=1200 small")
+        .ok();
+    machine
+        .rctr("run --rm --network small healthz cat /sys/class/net/eth0/mtu")
+        .ok()
+        .stdout_is("1200");
     // Nobody out there knows the way back.
     let rules = machine.sh("nft list ruleset");
     let address = address(&machine, "web", "local");

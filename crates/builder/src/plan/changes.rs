@@ -43,9 +43,11 @@ pub fn apply_changes(config: Value, changes: &[String]) -> Result<Value> {
 
 fn parse(changes: &[String]) -> Result<Vec<Instruction>> {
     let text = format!("FROM scratch\n{}\n", changes.join("\n"));
-    let parsed = dockerfile::parse(&text).map_err(|e| BuildError::Instruction {
-        span: None,
-        reason: e.to_string(),
+    let parsed = dockerfile::parse(&text).map_err(|e| {
+        // Lines are not those of anything that the user wrote.
+        let errors = e.errors().iter().map(|error| error.kind.to_string());
+        let reason = errors.collect::<Vec<_>>().join("; ");
+        BuildError::Instruction { span: None, reason }
     })?;
     let stages = parsed.file.stages;
     let mut instructions = Vec::new();
@@ -128,9 +130,11 @@ mod tests {
             ("COPY a b", "copy is not a valid change command"),
             ("FROM x", "from is not a valid change command"),
             ("ARG x", "arg is not a valid change command"),
+            ("ENV A", "ENV must have two arguments"),
         ] {
             let error = changed(&[change]).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
+            assert!(!error.contains("line"), "{error}");
         }
         assert!(changed(&["FROB x"]).is_err());
     }

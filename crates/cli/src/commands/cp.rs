@@ -32,6 +32,8 @@ pub fn run(app: &App, command: &str, args: &CpArgs) -> Result {
         ((None, _), (None, _)) => {
             return Err(general("must specify at least one container source"));
         }
+        ((Some(_), ""), _) => return Err(general("the path in the container can not be empty")),
+        (_, (Some(_), "")) => return Err(general("no such directory")),
         ((Some(container), path), (None, "-")) => {
             let mut out = io::stdout();
             let target = CopyTarget::Archive(&mut out);

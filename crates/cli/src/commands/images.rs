@@ -76,6 +76,7 @@ const RAW: Raw = Raw {
 pub fn run(app: &App, command: &str, args: &ImagesArgs) -> Result {
     let pattern = match &args.names[..] {
         [] => None,
+        [pattern] if pattern.is_empty() => None,
         [pattern] => Some(pattern.as_str()),
         _ => return Err(wrong_count(command, "requires at most 1 argument")),
     };

@@ -56,9 +56,9 @@ fn write_entry(out: &mut impl Write, time: &str, text: &[u8]) -> io::Result<()> 
     out.write_all(text)
 }
 
-/// `all`, or so many lines; a negative number is all of them.
+/// `all`, or so many lines; a negative number is all of them, and so is none.
 fn tail(command: &str, text: &str) -> Result<Option<usize>> {
-    if text == "all" {
+    if matches!(text, "" | "all") {
         return Ok(None);
     }
     match text.parse::<i64>() {
@@ -78,6 +78,7 @@ mod tests {
     #[test]
     fn tails() {
         assert_eq!(tail("logs", "all").unwrap(), None);
+        assert_eq!(tail("logs", "").unwrap(), None);
         assert_eq!(tail("logs", "-1").unwrap(), None);
         assert_eq!(tail("logs", "0").unwrap(), Some(0));
         assert_eq!(tail("logs", "17").unwrap(), Some(17));

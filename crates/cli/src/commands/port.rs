@@ -12,6 +12,7 @@ use crate::usage::wrong_count;
 pub fn run(app: &App, command: &str, args: &PortArgs) -> Result {
     let (name, port) = match &args.words[..] {
         [name] => (name, None),
+        [name, port] if port.is_empty() => (name, None),
         [name, port] => (name, Some(port.as_str())),
         [] => return Err(wrong_count(command, "requires at least 1 argument")),
         _ => return Err(wrong_count(command, "requires at most 2 arguments")),

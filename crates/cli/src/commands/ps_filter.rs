@@ -32,7 +32,8 @@ pub fn split(
     known: &[&str],
 ) -> Result<BTreeMap<String, Vec<String>>> {
     let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for filter in filters {
+    // An empty one is none, as from a script's unset variable.
+    for filter in filters.iter().filter(|filter| !filter.is_empty()) {
         let Some((name, value)) = filter.split_once('=') else {
             let message = format!(
                 "invalid argument {filter:?} for \"-f, --filter\" flag: bad format of filter (expected name=value)"

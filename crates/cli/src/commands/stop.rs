@@ -23,12 +23,13 @@ pub fn run(app: &App, command: &str, args: &StopArgs) -> Result {
 
 /// How `stop` and `restart` are to stop.
 pub fn options(command: &str, args: &StopArgs) -> Result<StopOptions> {
-    if let Some(signal) = &args.signal {
+    let signal = args.signal.as_ref().filter(|signal| !signal.is_empty());
+    if let Some(signal) = signal {
         parse_signal(signal)
             .map_err(|error| Failure::argument(command, signal, "-s, --signal", &error))?;
     }
     Ok(StopOptions {
-        signal: args.signal.clone(),
+        signal: signal.cloned(),
         timeout: args.timeout,
     })
 }

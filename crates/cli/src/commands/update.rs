@@ -52,12 +52,13 @@ fn update(command: &str, args: &UpdateArgs) -> Result<Update> {
         cpu_rt_period: set(args.cpu_rt_period),
         cpu_rt_runtime: set(args.cpu_rt_runtime),
         cpuset_cpus: set(flags.read("--cpuset-cpus", &args.cpuset_cpus, |text| {
-            check_cpuset("cpus", text).map(|()| text.to_owned())
+            cpuset("cpus", text)
         })?),
         cpuset_mems: set(flags.read("--cpuset-mems", &args.cpuset_mems, |text| {
-            check_cpuset("mems", text).map(|()| text.to_owned())
+            cpuset("mems", text)
         })?),
-        pids_limit: args.pids_limit,
+        // Docker tells no limit as 0.
+        pids_limit: set(args.pids_limit).map(|limit| limit.max(0)),
         ..Resources::default()
     };
     resources.block_io.weight = args.blkio_weight.unwrap_or_default();
@@ -70,6 +71,14 @@ fn update(command: &str, args: &UpdateArgs) -> Result<Update> {
         }
     };
     Ok(Update { resources, restart })
+}
+
+/// An empty list leaves it as it is.
+fn cpuset(kind: &'static str, text: &str) -> std::result::Result<String, ParseError> {
+    if !text.is_empty() {
+        check_cpuset(kind, text)?;
+    }
+    Ok(text.to_owned())
 }
 
 fn any(args: &UpdateArgs) -> bool {

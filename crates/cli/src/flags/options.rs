@@ -1,5 +1,6 @@
 //! From the flags of a container to the engine's options.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use rctr_engine::options::{
@@ -73,7 +74,10 @@ impl ContainerFlags {
         }
         let (network, endpoints) =
             combine_networks(&self.network, places).map_err(|e| check.files(&e))?;
-        let (mounts, warnings) = check.mounts(&self.volume, &self.mount, &self.tmpfs)?;
+        let (mounts, mut warnings) = check.mounts(&self.volume, &self.mount, &self.tmpfs)?;
+        let dns = check.each("--dns", &self.dns, parse_dns)?;
+        let own = dns.iter().filter(|server| server.is_loopback());
+        warnings.extend(own.map(|it| format!("Localhost DNS ({it}) may fail in containers.")));
         let mut options = RunOptions {
             restart,
             health: self.health.into_config(command, self.no_healthcheck)?,
@@ -104,9 +108,13 @@ impl ContainerFlags {
             group_add: self.group_add,
             hostname: given(self.hostname),
             add_hosts: check.each("--add-host", &self.add_host, |text| text.parse())?,
-            dns: check.each("--dns", &self.dns, parse_dns)?,
+            dns,
             dns_search: check.each("--dns-search", &self.dns_search, parse_dns_search)?,
-            dns_options: self.dns_option,
+            dns_options: self
+                .dns_option
+                .into_iter()
+                .filter(|o| !o.is_empty())
+                .collect(),
             network,
             endpoints,
             cap_add: self.cap_add,
@@ -124,12 +132,14 @@ impl ContainerFlags {
                 .each("--sysctl", &self.sysctl, parse_sysctl)?
                 .into_iter()
                 .collect(),
-            shm_size: check.one("--shm-size", self.shm_size, parse_size)?,
-            platform: check.one("--platform", self.platform, parse_platform)?,
+            shm_size: check
+                .one("--shm-size", self.shm_size, parse_size)?
+                .filter(|size| *size > 0),
+            platform: check.one("--platform", given(self.platform), parse_platform)?,
             pull: check
                 .one("--pull", self.pull, |text| text.parse::<PullPolicy>())?
                 .unwrap_or_default(),
-            cidfile: self.cidfile,
+            cidfile: given(self.cidfile).map(PathBuf::from),
             attach: check.attach(&self.attach, detach)?,
             annotations: check
                 .each("--annotation", &self.annotation, parse_annotation)?
@@ -149,7 +159,7 @@ impl ContainerFlags {
                 .pop(),
             ..RunOptions::default()
         };
-        if let Some(signal) = self.stop_signal {
+        if let Some(signal) = given(self.stop_signal) {
             parse_signal(&signal)
                 .map_err(|e| Failure::argument(command, &signal, "--stop-signal", &e))?;
             options.stop_signal = Some(signal);
@@ -161,8 +171,8 @@ impl ContainerFlags {
             check.one("--memory-reservation", self.memory_reservation, parse_size)?;
         limits.nano_cpus = check.one("--cpus", self.cpus, parse_cpus)?;
         limits.cpu_shares = self.cpu_shares;
-        limits.cpuset_cpus = check.cpuset("cpus", "--cpuset-cpus", self.cpuset_cpus)?;
-        limits.cpuset_mems = check.cpuset("mems", "--cpuset-mems", self.cpuset_mems)?;
+        limits.cpuset_cpus = check.cpuset("cpus", "--cpuset-cpus", given(self.cpuset_cpus))?;
+        limits.cpuset_mems = check.cpuset("mems", "--cpuset-mems", given(self.cpuset_mems))?;
         limits.pids_limit = self.pids_limit;
         limits.oom_score_adj = self.oom_score_adj;
         limits.cpu_period = self.cpu_period;
@@ -198,6 +208,8 @@ impl ContainerFlags {
         };
         // Its warnings come again from the engine.
         options.validate().map_err(|e| check.files(&e))?;
+        // As with Docker, what stands for no limit is none that is told of.
+        options.resources.pids_limit = self.pids_limit.filter(|limit| *limit > 0);
         Ok(Parsed { options, warnings })
     }
 }
@@ -257,8 +269,15 @@ impl Checker<'_> {
         mounts: &[String],
         tmpfs: &[String],
     ) -> Result<(Vec<MountSpec>, Vec<String>)> {
+        // As with Docker, what is said twice is said once.
+        let mut once: Vec<String> = Vec::new();
+        for volume in volumes {
+            if !once.contains(volume) {
+                once.push(volume.clone());
+            }
+        }
         let (mut specs, warnings): (Vec<_>, Vec<_>) = self
-            .each("-v, --volume", volumes, MountSpec::from_volume)?
+            .each("-v, --volume", &once, MountSpec::from_volume)?
             .into_iter()
             .unzip();
         specs.extend(self.each("--mount", mounts, MountSpec::from_mount)?);
@@ -491,8 +510,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ignored_is_said() {
-        let parsed = parse(&["-v", "/tmp:/mnt:z", "i"]).unwrap();
-        assert_eq!(parsed.warnings.len(), 1, "{:?}", parsed.warnings);
+    fn what_is_ignored_or_may_fail_is_said() {
+        let words = [
+            "-v",
+            "/tmp:/mnt:z",
+            "--dns",
+            "127.0.0.1",
+            "--dns",
+            "::2",
+            "i",
+        ];
+        let [label, dns] = &parse(&words).unwrap().warnings[..] else {
+            panic!("two warnings");
+        };
+        assert!(label.contains("option z is ignored"), "{label}");
+        assert_eq!(dns, "Localhost DNS (127.0.0.1) may fail in containers.");
     }
 }

@@ -53,7 +53,7 @@ pub enum CopyError {
         /// The path.
         path: PathBuf,
     },
-    /// A destination on the host that is a link to a link and so on.
+    /// A destination on the host, or a source whose link is to be followed, that is a link to a link and so on.
     #[error("too many symlinks in {path}")]
     TooManyLinks {
         /// The path.

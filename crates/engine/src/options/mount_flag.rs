@@ -47,7 +47,13 @@ struct MountFields {
 }
 
 /// Keys that may stand without a value.
-const SWITCHES: [&str; 4] = ["readonly", "ro", "volume-nocopy", "bind-create-src"];
+const SWITCHES: [&str; 5] = [
+    "readonly",
+    "ro",
+    "volume-nocopy",
+    "bind-nonrecursive",
+    "bind-create-src",
+];
 
 impl MountFields {
     fn read(&mut self, field: &str) -> Result<(), ParseError> {
@@ -388,6 +394,7 @@ mod tests {
             (MountKind::Image, Some("busybox:1"), Some("bin"), true)
         );
         for (text, recursion) in [
+            ("bind-nonrecursive", BindRecursion::Disabled),
             ("bind-nonrecursive=true", BindRecursion::Disabled),
             ("bind-nonrecursive=false", BindRecursion::Enabled),
             ("bind-recursive=Enabled", BindRecursion::Enabled),

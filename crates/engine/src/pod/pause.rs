@@ -66,7 +66,7 @@ impl Engine {
             return Ok(());
         }
         if let Ok(client) = MonitorClient::connect(&dir) {
-            match rctr_runtime::signal(&dir, libc::SIGKILL) {
+            match rctr_runtime::signal(&dir, libc::SIGKILL, None) {
                 Err(rctr_runtime::Error::NotRunning { .. } | rctr_runtime::Error::MonitorLost) => {}
                 other => other?,
             }

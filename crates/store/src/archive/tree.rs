@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use super::error::{ArchiveError, Reason};
 use super::header::{Header, kind, pad};
 use super::output::Sink;
-use super::walk::Walk;
+use super::walk::{Skip, Walk};
 
 /// An archive of several trees, none of which is a layer.
 pub(crate) struct TreeArchive<'a>(Walk<'a>);
@@ -18,14 +18,17 @@ impl<'a> TreeArchive<'a> {
         TreeArchive(walk)
     }
 
-    /// Adds what is called `name` in a directory, with all that is in it, under another name.
+    /// Adds what is called `name` in a directory, with all that is in it but what `skip` says of paths in the archive,
+    /// under another name.
     pub fn entry(
         &mut self,
         dir: BorrowedFd<'_>,
         name: &CStr,
         called: &[u8],
+        skip: &'a Skip<'a>,
     ) -> Result<(), ArchiveError> {
         let walk = &mut self.0;
+        walk.skip = Some(skip);
         walk.links.clear();
         walk.path = called.to_vec();
         walk.one(dir, name).map_err(|reason| ArchiveError {

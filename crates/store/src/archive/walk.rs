@@ -91,7 +91,7 @@ pub(super) struct Walk<'a> {
     /// Some names and devices tell what is gone.
     pub(super) is_layer: bool,
     /// What is left out, by its path.
-    skip: Option<&'a Skip<'a>>,
+    pub(super) skip: Option<&'a Skip<'a>>,
     /// First name of each file with several.
     pub(super) links: HashMap<(u64, u64), Vec<u8>>,
     /// Of what is being archived, relative to the root. Left as it is when there is an error.

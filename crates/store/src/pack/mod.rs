@@ -140,7 +140,7 @@ pub fn write_upper_archive(
 }
 
 /// Writes an archive of what is called `name` in a directory, with all that is in it, under the name `called`. A
-/// directory called `.` gives its entries names that begin with `./`.
+/// directory called `.` gives its entries names that begin with `./`. Left out is what `skip` says of paths relative to it.
 ///
 /// # Errors
 /// As [`write_tree_archive`]; names in errors are those in the archive.
@@ -148,12 +148,18 @@ pub fn write_entry_archive(
     dir: BorrowedFd<'_>,
     name: &CStr,
     called: &[u8],
+    skip: &dyn Fn(&[u8]) -> bool,
     to: &mut dyn Write,
 ) -> Result<()> {
+    let skip = |path: &[u8]| {
+        let within = path.strip_prefix(called).unwrap_or(path);
+        let start = within.iter().position(|byte| *byte != b'/');
+        start.is_some_and(|start| skip(&within[start..]))
+    };
     let mut sink = WriteSink(to);
     let mut archive = TreeArchive::new(&mut sink);
     archive
-        .entry(dir, name, called)
+        .entry(dir, name, called, &skip)
         .and_then(|()| archive.finish())
         .map_err(|e| e.beneath(Path::new("")))
 }

@@ -46,7 +46,7 @@ pub fn run(app: &App, args: NetworkCreateArgs) -> Result {
         attachable: args.attachable,
         ipv6: args.ipv6,
         pools: PoolOptions {
-            subnets: args.subnet,
+            subnets: args.subnet.into_iter().filter(|s| !s.is_empty()).collect(),
             gateways: args.gateway,
             ranges: args.ip_range,
             aux: pairs(COMMAND, "--aux-address", &args.aux_address)?,

@@ -11,6 +11,7 @@ use crate::client::set_window_size;
 use crate::error::Error;
 use crate::logs::LogWriter;
 use crate::protocol::{ExecSpec, Reply, Request};
+use crate::signal::note_reason;
 use crate::spec::WindowSize;
 
 impl Supervisor {
@@ -40,6 +41,12 @@ impl Supervisor {
                     _ => self.container.pid,
                 };
                 send_signal(pid, signal)
+            }
+            (Request::SignalFor { signal, reason }, None) => {
+                match note_reason(&self.container.state_dir, &reason) {
+                    Ok(()) => send_signal(self.container.pid, signal),
+                    Err(error) => Reply::Refused(error.to_string()),
+                }
             }
             (Request::KillAll, None) => match self.peers[index].role {
                 Role::Exec(pid) => answer(group::kill(pid, &self.container.cgroup)),
