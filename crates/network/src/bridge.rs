@@ -268,7 +268,7 @@ fn connect_here(netns: BorrowedFd<'_>, bridge: &BridgeConfig, endpoint: &Endpoin
     let inside = configure_inside(netns, endpoint, Medium::Cable)?;
     link::settle(&inside.socket, &[&endpoint.ifname])?;
     if let Some(quiet) = &inside.quiet {
-        quiet.wait(inside.index)?;
+        quiet.wait(inside.index);
     }
     let port = BridgePort {
         name: &endpoint.host_ifname,
