@@ -1,171 +1,17 @@
 """Static pods, as a course for beginners has them, under a real kubelet on `rctr cri`. Prints a line for each promise."""
 
-import argparse
 import contextlib
 import gzip
 import json
 import os
-import shutil
-import signal
-import socket
-import ssl
 import subprocess
 import sys
-import tempfile
 import time
-import traceback
-import urllib.parse
 import urllib.request
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-TOP = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TOP / "benches"))
-import peers  # noqa: E402
-
-# What a kubelet sets on its node.
-SYSCTLS = ["vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys",
-           "kernel/keys/root_maxbytes", "net/ipv4/conf/all/route_localnet"]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def pod(name, containers, **spec):
-    containers = [{"image": "busybox", "imagePullPolicy": "IfNotPresent"} | c for c in containers]
-    spec = {"terminationGracePeriodSeconds": 2, "containers": containers} | spec
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default", "labels": {"app": name}}, "spec": spec}
-
-
-class Node:
-    def __init__(self, kubelet, rctr, crictl, work: Path, registry: str, gates: list):
-        self.work, self.rctr, self.crictl, self.kubelet_binary = work, rctr, crictl, kubelet
-        self.manifests = work / "manifests"
-        self.manifests.mkdir()
-        self.cni = work / "cni"
-        self.cni.mkdir()
-        self.port = free_port()
-        self.socket = work / "cri.sock"
-        self.env = dict(os.environ) | {"RCTR_ROOT": f"{work}/root", "RCTR_STATE": f"{work}/state", "RCTR_CONFIG": f"{work}/config.toml"}
-        (work / "config.toml").write_text(
-            f'[registry."docker.io"]\nmirrors = ["{registry}"]\n[network]\nbridge = "rctrk0"\nsubnet = "10.229.0.0/16"\n'
-            f'[cri]\ncni_conf_dir = "{self.cni}"\ncni_bin_dirs = ["/usr/lib/cni"]\n')
-        (work / "kubelet.yaml").write_text(json.dumps({
-            "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "staticPodPath": str(self.manifests),
-            "address": "127.0.0.1", "port": self.port, "healthzPort": 0, "authorization": {"mode": "AlwaysAllow"},
-            "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}}, "cgroupDriver": "cgroupfs",
-            "failSwapOn": False, "fileCheckFrequency": "2s", "enforceNodeAllocatable": [], "makeIPTablesUtilChains": False,
-            # Not all of a pod's figures are cAdvisor's: older kubelets must be told to take them from here.
-            "featureGates": {"PodAndContainerStatsFromCRI": True} | {gate: True for gate in gates},
-            "containerLogMaxSize": "64Ki", "containerLogMaxFiles": 4, "containerLogMonitorInterval": "3s"}))
-        self.processes = []
-
-    def start_rctr(self):
-        self.cri = self.spawn("rctr", [self.rctr, "cri", "--listen", f"unix://{self.socket}"])
-        self.until("rctr cri serves", lambda: self.socket.exists(), 20)
-
-    def start_kubelet(self):
-        self.kubelet = self.spawn("kubelet", [
-            self.kubelet_binary, "--config", f"{self.work}/kubelet.yaml", "--root-dir", f"{self.work}/kubelet",
-            "--container-runtime-endpoint", f"unix://{self.socket}", "--hostname-override", "node", "--v=2",
-            "--cert-dir", f"{self.work}/pki"])
-        self.until("the kubelet serves", lambda: self.get("/healthz") == "ok", 60)
-
-    def spawn(self, name, argv):
-        log = open(self.work / f"{name}.log", "a")
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env)
-        self.processes.append(process)
-        return process
-
-    # -- asking the kubelet ---------------------------------------------------------------------------------------
-
-    def get(self, path, data=None):
-        context = ssl._create_unverified_context()
-        request = urllib.request.Request(f"https://127.0.0.1:{self.port}{path}", data=data)
-        with urllib.request.urlopen(request, context=context, timeout=20) as answer:
-            return answer.read().decode()
-
-    def pods(self):
-        return {p["metadata"]["name"].removesuffix("-node"): p for p in json.loads(self.get("/pods"))["items"] or []}
-
-    def status(self, name):
-        return self.pods().get(name, {}).get("status", {})
-
-    def container(self, name, container):
-        every = self.status(name).get("containerStatuses", [])
-        return next((c for c in every if c["name"] == container), {})
-
-    def run_in(self, name, container, command):
-        """ExecSync, through the kubelet."""
-        return self.get(f"/run/default/{name}-node/{container}?cmd={urllib.parse.quote(command)}", data=b"")
-
-    def logs(self, name, container):
-        return self.get(f"/containerLogs/default/{name}-node/{container}")
-
-    def crictl_run(self, *args, stdin=None):
-        done = subprocess.run([self.crictl, "--runtime-endpoint", f"unix://{self.socket}", "--image-endpoint", f"unix://{self.socket}",
-                               *args], capture_output=True, text=True, input=stdin, timeout=60)
-        if done.returncode:
-            raise RuntimeError(f"crictl {args}: {done.returncode} {done.stderr}")
-        return done.stdout
-
-    def id_of(self, name, container):
-        return self.container(name, container)["containerID"].split("//")[1]
-
-    def apply(self, *pods):
-        for one in pods:
-            path = self.manifests / f".{one['metadata']['name']}"
-            path.write_text(json.dumps(one))
-            path.rename(self.manifests / f"{one['metadata']['name']}.json")
-
-    def delete(self, *names):
-        for name in names:
-            (self.manifests / f"{name}.json").unlink()
-        self.until(f"{', '.join(names)} gone", lambda: not set(names) & set(self.pods()), 60)
-
-    def running(self, *names):
-        def all_run():
-            statuses = [self.status(name) for name in names]
-            return all(s.get("phase") == "Running" and all("running" in c["state"] for c in s["containerStatuses"]) for s in statuses)
-
-        self.until(f"{', '.join(names)} running", all_run, 90)
-
-    def until(self, what, condition, seconds):
-        deadline, last = time.monotonic() + seconds, None
-        while time.monotonic() < deadline:
-            try:
-                if condition():
-                    return
-            except (OSError, KeyError, StopIteration, ValueError, RuntimeError) as error:
-                last = error
-            time.sleep(0.25)
-        raise AssertionError(f"not within {seconds} s: {what} ({last})")
-
-    def stop(self):
-        """The kubelet first: it would make its pods again. What it would have cleaned up in time is cleaned up here."""
-        for process in reversed(self.processes):
-            if process is self.cri and process.poll() is None:
-                with contextlib.suppress(RuntimeError):
-                    for pod in self.crictl_run("pods", "-q").split() if self.crictl else []:
-                        self.crictl_run("rmp", "-f", pod)
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(30)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-        left = peers.call([self.rctr, "ps", "-aq", "--pods"], self.env, check=False).split()
-        if left:
-            peers.call([self.rctr, "rm", "-f", *left], self.env, check=False)
-        for logs in [*Path("/var/log/pods").glob("default_*-node_*"), *Path("/var/log/containers").glob("*-node_default_*")]:
-            shutil.rmtree(logs) if logs.is_dir() and not logs.is_symlink() else logs.unlink()
-
-
-# -- what is shown --------------------------------------------------------------------------------------------------
+from node import Node, free_port, options, pod, show  # noqa: E402
 
 WEB = "mkdir -p /www; echo {0} > /www/index.html; exec httpd -f -v -p {1} -h /www"
 
@@ -216,14 +62,10 @@ def limits(node: Node):
     assert node.status("limited")["qosClass"] == "Burstable" and node.status("best")["qosClass"] == "BestEffort"
     pid = json.loads(node.crictl_run("inspect", node.id_of("limited", "main")))["info"]["pid"] if node.crictl else None
     if pid:
-        groups = dict(line.split(":", 2)[1:] for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines())
-        cpu = next(v for k, v in groups.items() if "cpu" in k.split(","))
-        root = Path("/sys/fs/cgroup")
-        quota = next(d for d in root.iterdir() if "cpu" in d.name.split(",")) / cpu.lstrip("/")
-        assert (quota / "cpu.cfs_quota_us").read_text() == "80000\n" and (quota / "cpu.cfs_period_us").read_text() == "100000\n"
-        memory = root / "memory" / groups["memory"].lstrip("/")
-        assert (memory / "memory.limit_in_bytes").read_text() == "20971520\n"
-        assert "burstable" in groups["memory"], groups
+        cpu = node.cgroup_file(pid, "cpu/cpu.cfs_quota_us", "cpu.max")
+        assert cpu.split()[0] == "80000", cpu
+        assert node.cgroup_file(pid, "memory/memory.limit_in_bytes", "memory.max") == "20971520"
+        assert "burstable" in Path(f"/proc/{pid}/cgroup").read_text()
     node.until("it was killed", lambda: "terminated" in node.container("greedy", "main").get("state", {}), 60)
     ended = node.container("greedy", "main")["state"]["terminated"]
     assert (ended["exitCode"], ended["reason"]) == (137, "OOMKilled"), ended
@@ -248,10 +90,11 @@ def deaf_to_sigterm(node: Node):
     node.running("deaf")
     pid = json.loads(node.crictl_run("inspect", node.id_of("deaf", "main")))["info"]["pid"] if node.crictl else 0
     begun = time.monotonic()
-    node.delete("deaf")
+    (node.manifests / "deaf.json").unlink()
     if pid:
         node.until("it is killed", lambda: not Path(f"/proc/{pid}").exists(), 30)
         assert 2.5 < time.monotonic() - begun < 10, time.monotonic() - begun
+    node.delete("deaf")
 
 
 def four_at_once(node: Node):
@@ -284,9 +127,7 @@ def shared_processes(node: Node):
                pod("hostly", [{"name": "main", "command": ["sleep", "1000"]}], hostNetwork=True))
     node.running("family", "hostly")
     assert "sleep 4711" in node.run_in("family", "two", "ps")
-    host = {line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines() if ":" in line}
-    inside = {line.split(":")[0].strip() for line in node.run_in("hostly", "main", "cat /proc/net/dev").splitlines() if ":" in line}
-    assert {"lo", "eth0"} <= inside and len(inside & host) >= len(host) - 3, (inside, host)
+    assert node.run_in("hostly", "main", "readlink /proc/self/ns/net").strip() == os.readlink("/proc/self/ns/net")
     # Figures of a pod without a network of its own do not bring the kubelet down.
     node.until("figures", lambda: "hostly" in node.get("/stats/summary"), 30)
     node.delete("family", "hostly")
@@ -319,6 +160,8 @@ def security(node: Node):
 
 def streams(node: Node):
     """crictl's exec, attach and port-forward, over SPDY and WebSocket."""
+    if not node.crictl:
+        return "no CRICTL"
     node.apply(pod("talk", [{"name": "main", "command": ["sh"], "stdin": True, "tty": True},
                             {"name": "web", "command": ["sh", "-c", WEB.format("web", 8080)]}]))
     node.running("talk")
@@ -417,67 +260,6 @@ SHOWN = [two_servers_in_a_pod, volumes, limits, probes, deaf_to_sigterm, four_at
          streams, statistics, rotated_logs, restart_of_the_runtime, restart_of_the_kubelet]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kubelet")
-    parser.add_argument("rctr", nargs="?", default=str(TOP / "target/x86_64-unknown-linux-gnu/debug/rctr"))
-    parser.add_argument("--cni", action="store_true", help="with CNI plugins instead of the built-in bridge")
-    parser.add_argument("--gate", action="append", default=[], help="a feature gate to open, such as EventedPLEG")
-    parser.add_argument("--only", help="names of functions, with commas")
-    args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    registry_tool = TOP / "fixtures/registry.sh"
-    was_running = subprocess.run([registry_tool, "url"], capture_output=True).returncode == 0
-    registry = peers.call([registry_tool, "start"])
-    peers.call(["python3", TOP / "fixtures/images/build.py", "--registry", registry, "busybox"])
-    firewall = peers.Firewall()
-    sysctls = {name: Path("/proc/sys", name).read_text() for name in SYSCTLS}
-    work = Path(tempfile.mkdtemp(prefix="rctr-kubelet-", dir="/var/tmp"))
-    node = Node(args.kubelet, str(Path(args.rctr).resolve()), os.environ.get("CRICTL"), work, registry, args.gate)
-    if args.cni:
-        plugins = [{"type": "bridge", "bridge": "rctrk1", "isGateway": True, "ipMasq": True, "ipam": {
-            "type": "host-local", "dataDir": f"{work}/ipam", "ranges": [[{"subnet": "10.228.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
-            {"type": "portmap", "capabilities": {"portMappings": True}}]
-        (node.cni / "10-test.conflist").write_text(json.dumps({"cniVersion": "1.0.0", "name": "test", "plugins": plugins}))
-    failed = ["the start"]
-    try:
-        node.start_rctr()
-        node.start_kubelet()
-        failed.clear()
-        for shown in SHOWN:
-            name = shown.__name__
-            if args.only and name not in args.only.split(","):
-                continue
-            if shown is streams and not node.crictl:
-                print(f"skipped {name}: no CRICTL")
-                continue
-            begun = time.monotonic()
-            try:
-                shown(node)
-                print(f"ok      {name} ({time.monotonic() - begun:.1f} s): {shown.__doc__}", flush=True)
-            except Exception:
-                failed.append(name)
-                print(f"FAILED  {name}: {shown.__doc__}\n{traceback.format_exc()}", flush=True)
-    finally:
-        node.stop()
-        env = node.env
-        peers.call([node.rctr, "internal", "network-remove"], env, check=False)
-        for bridge in ("rctrk0", "rctrk1"):
-            peers.call(["ip", "link", "delete", bridge], check=False)
-        firewall.restore()
-        for path in sorted(Path("/sys/fs/cgroup").glob("*/kubepods/**"), reverse=True):
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        for name, value in sysctls.items():
-            Path("/proc/sys", name).write_text(value)
-        if failed:
-            shutil.copytree(work, "/tmp/rctr-kubelet-failed", dirs_exist_ok=True, ignore=shutil.ignore_patterns("root", "state", "kubelet"))
-        peers.unmount_below(work)
-        if not was_running:
-            peers.call([registry_tool, "stop"])
-    print(f"{len(failed)} failed" if failed else "all shown")
-    sys.exit(1 if failed else 0)
-
-
 if __name__ == "__main__":
-    main()
+    args = options(__doc__, "kubelet")
+    show(args, lambda work, registry: Node(args.kubelet, str(Path(args.rctr).resolve()), os.environ.get("CRICTL"), work, registry, args.gate), SHOWN)
