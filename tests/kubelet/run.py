@@ -4,8 +4,10 @@ import contextlib
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import time
 import urllib.request
 from pathlib import Path
@@ -221,6 +223,22 @@ def rotated_logs(node: Node):
     node.delete("noisy")
 
 
+def checkpoint(node: Node):
+    """The kubelet's checkpoint of a running container is an archive, and the container goes on."""
+    if not shutil.which("criu") or subprocess.run(["criu", "check"], capture_output=True).returncode:
+        return "no CRIU that works here"
+    node.apply(pod("counts", [{"name": "main", "command": ["sh", "-c", "n=0; while :; do n=$((n+1)); echo $n > /n; sleep 0.1; done"]}]))
+    node.running("counts")
+    node.until("it counts", lambda: int(node.run_in("counts", "main", "cat /n")) > 2, 20)
+    archive = Path(json.loads(node.get("/checkpoint/default/counts-node/main", data=b""))["items"][0])
+    with tarfile.open(archive) as members:
+        assert {"checkpoint/pstree.img", "config.dump", "spec.dump", "rootfs-diff.tar"} <= set(members.getnames()), members.getnames()
+    before = int(node.run_in("counts", "main", "cat /n"))
+    node.until("it goes on", lambda: int(node.run_in("counts", "main", "cat /n")) > before, 20)
+    assert node.container("counts", "main")["restartCount"] == 0
+    node.delete("counts")
+
+
 def restart_of_the_runtime(node: Node):
     """`rctr cri` is killed and started again: pods go on, an exit meanwhile is told with its code, exec works."""
     place = node.work / "ending"
@@ -257,7 +275,7 @@ def restart_of_the_kubelet(node: Node):
 
 
 SHOWN = [two_servers_in_a_pod, volumes, limits, probes, deaf_to_sigterm, four_at_once, host_port, shared_processes, init_containers, security,
-         streams, statistics, rotated_logs, restart_of_the_runtime, restart_of_the_kubelet]
+         streams, statistics, rotated_logs, checkpoint, restart_of_the_runtime, restart_of_the_kubelet]
 
 
 if __name__ == "__main__":
