@@ -262,7 +262,29 @@ fn user_namespaces_map_owners() {
         gid_mappings: vec![map],
         ..mount("/volume", &volume)
     });
+    // A kubelet has the same mappings for images.
+    let layered = cri.pull("layers128");
+    let user_image = cri.pull("user");
+    for (inside, of, sub_path) in [
+        ("/whole", &layered, ""),
+        ("/part", &user_image, "bin"),
+        ("/other", &user_image, ""),
+    ] {
+        container.mounts.push(api::Mount {
+            container_path: inside.into(),
+            image: Some(image(of)),
+            image_sub_path: sub_path.into(),
+            readonly: true,
+            uid_mappings: vec![map],
+            gid_mappings: vec![map],
+            ..Default::default()
+        });
+    }
     let id = cri.run(&pod, &config, container);
+    assert_eq!(
+        cri.sh(&id, "stat -c %u /whole /part/busybox /other/etc/passwd; /other/bin/busybox echo ran; cmp /part/busybox /bin/busybox && echo same"),
+        "0\n0\n0\nran\nsame"
+    );
     assert_eq!(
         cri.sh(&id, "id -u; cat /proc/self/uid_map | tr -s ' '"),
         "0\n 0 1000000 65536"
@@ -311,6 +333,8 @@ fn user_namespaces_map_owners() {
         .runtime_handlers;
     let features = handlers[0].features.expect("features");
     assert!(features.user_namespaces && features.recursive_read_only_mounts);
+    cri.remove_pod(&pod);
+    cri.assert_no_leftovers();
 }
 
 #[test]
@@ -469,4 +493,30 @@ fn who_is_privileged_sees_the_node_s_cgroups() {
         assert_eq!(Path::new(namespace) == here, privileged);
         assert_eq!(seen.contains(&id), privileged, "{seen}");
     }
+}
+
+#[test]
+fn who_is_privileged_has_the_node_s_devices_and_kernel_settings() {
+    let pod = Pod::new("devices");
+    // Opened for writing, and not written.
+    let script =
+        "ls /dev/kmsg 2>/dev/null || echo none; grep -w Seccomp: /proc/self/status | cut -f2
+        (: >> /proc/sys/vm/drop_caches) 2>/dev/null && echo rw || echo ro
+        awk '$2 == \"/sys\" { print substr($4, 1, 2) }' /proc/mounts
+        mkdir -p /mnt; mount -t tmpfs none /mnt 2>/dev/null && echo mounted || echo refused";
+    let told = |name: &str, privileged: bool| {
+        use api::security_profile::ProfileType::RuntimeDefault;
+        let id = pod.run(sleeper(name, |context| {
+            context.privileged = privileged;
+            // As a kubelet has it with --seccomp-default.
+            context.seccomp = Some(api::SecurityProfile {
+                profile_type: RuntimeDefault.into(),
+                localhost_ref: String::new(),
+            });
+        }));
+        pod.cri.sh(&id, script)
+    };
+    // What the first one may not write to is no obstacle to the second.
+    assert_eq!(told("plain", false), "none\n2\nro\nro\nrefused");
+    assert_eq!(told("privileged", true), "/dev/kmsg\n0\nrw\nrw\nmounted");
 }

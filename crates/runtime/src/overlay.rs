@@ -8,10 +8,12 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::CWD;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
+use crate::monitor::show_owners;
+use crate::namespaces::IdMappings;
 use crate::rootless;
 use crate::spec::LowerDir;
 
@@ -59,17 +61,53 @@ const USER_ATTRIBUTES: &str = "userxattr";
 /// What the kernel says.
 pub fn mount_detached(overlay: Overlay<'_>) -> io::Result<OwnedFd> {
     // Kernels that know `lowerdir+` only half accept it and fail at the end.
-    by_context(overlay).or_else(|_| {
-        let target = match (overlay.writable, overlay.lower.last()) {
-            (Some(writable), _) => writable.upper,
-            (None, Some(layer)) => &layer.path,
-            (None, None) => return Err(io::ErrorKind::InvalidInput.into()),
-        };
-        in_own_namespace(|| {
-            by_options(overlay, target)?;
+    by_context(overlay).or_else(|_| in_own_namespace(|| old_way(overlay)))
+}
+
+/// Covers a directory of the overlay's own meanwhile.
+fn old_way(overlay: Overlay<'_>) -> io::Result<OwnedFd> {
+    let target = match (overlay.writable, overlay.lower.last()) {
+        (Some(writable), _) => writable.upper,
+        (None, Some(layer)) => &layer.path,
+        (None, None) => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    by_options(overlay, target)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    Ok(open_tree(CWD, target, flags)?)
+}
+
+/// The same, to be read only, with the owners that the layers have in a user namespace with these mappings: who is 0 on
+/// the disk is its root. An overlay cannot show others than its layers have; they are mounted for themselves, below
+/// `stage`, a directory that nobody else sees covered.
+///
+/// # Errors
+/// What the kernel says; `EINVAL` where the layers' filesystem shows no other owners.
+pub fn mount_mapped(lower: &[LowerDir], owners: &IdMappings, stage: &Path) -> io::Result<OwnedFd> {
+    let owners = owners.namespace().map_err(io::Error::other)?;
+    in_own_namespace(|| {
+        let show = |layer: &LowerDir| -> io::Result<OwnedFd> {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            Ok(open_tree(CWD, target, flags)?)
-        })
+            let shown = open_tree(CWD, &layer.path, flags)?;
+            show_owners(shown.as_fd(), owners.as_fd(), false)?;
+            Ok(shown)
+        };
+        // Before the stage is covered: some may be below it.
+        let shown: Vec<OwnedFd> = lower.iter().map(show).collect::<io::Result<_>>()?;
+        let none: Option<&str> = None;
+        mount(Some("tmpfs"), stage, Some("tmpfs"), MsFlags::empty(), none)?;
+        let mut mapped = Vec::with_capacity(lower.len());
+        for (number, layer) in shown.iter().enumerate() {
+            let path = stage.join(number.to_string());
+            std::fs::create_dir(&path)?;
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            move_mount(layer.as_fd(), "", CWD, &path, flags)?;
+            mapped.push(LowerDir { path, short: None });
+        }
+        let overlay = Overlay {
+            lower: &mapped,
+            writable: None,
+        };
+        by_context(overlay).or_else(|_| old_way(overlay))
     })
 }
 
@@ -244,6 +282,35 @@ mod tests {
         .unwrap();
         assert_eq!(names(&mounted), ["x", "y"]);
         assert_eq!(std::fs::read_dir(&target).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn layers_have_the_owners_of_a_namespace() {
+        let dir = tempfile::tempdir().unwrap();
+        let lower = [layer(dir.path(), "a", "x"), layer(dir.path(), "b", "y")];
+        std::os::unix::fs::chown(lower[1].path.join("y"), Some(33), Some(34)).unwrap();
+        let stage = dir.path().join("stage");
+        std::fs::create_dir(&stage).unwrap();
+        let maps = |host| {
+            vec![crate::namespaces::IdMap {
+                container: 0,
+                host,
+                length: 100,
+            }]
+        };
+        let owners = IdMappings {
+            uids: maps(100_000),
+            gids: maps(200_000),
+        };
+        let mounted = mount_mapped(&lower, &owners, &stage).unwrap();
+        assert_eq!(names(&mounted), ["x", "y"]);
+        let owner = |name: &str| {
+            let stat = rustix::fs::statat(&mounted, name, rustix::fs::AtFlags::empty()).unwrap();
+            (stat.st_uid, stat.st_gid)
+        };
+        assert_eq!(owner("x"), (100_000, 200_000));
+        assert_eq!(owner("y"), (100_033, 200_034));
+        assert_eq!(std::fs::read_dir(&stage).unwrap().count(), 0);
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Engine {
             if let PodMountSource::Image { image, sub_path } = &mount.source {
                 images.insert(image.clone(), self.image(image)?.id);
                 if sub_path.is_some() {
-                    self.image_volume(pod, image, sub_path.as_deref())?;
+                    self.image_volume(pod, image, sub_path.as_deref(), mount.mappings.as_ref())?;
                 }
             }
         }
@@ -159,10 +159,14 @@ impl Engine {
         let options = &member.options;
         let mut mounts = Vec::new();
         for mount in &options.mounts {
+            let mut mappings = mount.mappings.clone();
             let (source, read_only) = match &mount.source {
                 PodMountSource::Host(path) => (host_source(path)?, mount.read_only),
+                // It has been mounted with them.
                 PodMountSource::Image { image, sub_path } => {
-                    (self.image_volume(pod, image, sub_path.as_deref())?, true)
+                    let owners = mappings.take();
+                    let path = self.image_volume(pod, image, sub_path.as_deref(), owners.as_ref());
+                    (path?, true)
                 }
             };
             mounts.push(InPodMount {
@@ -171,7 +175,7 @@ impl Engine {
                 read_only,
                 recursive_read_only: mount.recursive_read_only,
                 propagation: mount.propagation,
-                mappings: mount.mappings.clone(),
+                mappings,
             });
         }
         Ok(InPod {

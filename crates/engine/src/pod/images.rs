@@ -8,29 +8,35 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use rctr_runtime::LowerDir;
-use rctr_runtime::overlay::{Overlay, mount_detached};
+use rctr_runtime::overlay::{Overlay, mount_detached, mount_mapped};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, move_mount};
 
 use super::Pod;
 use super::lifecycle::make_dir;
+use super::options::IdMappings;
 use crate::{Engine, Error, Result};
 
 impl Engine {
-    /// Where an image's files are found on the host while the pod lasts, or what is at `sub_path` among them.
+    /// Where an image's files are found on the host while the pod lasts, or what is at `sub_path` among them; in a pod with
+    /// a user namespace with the owners that they have there.
     pub(super) fn image_volume(
         &self,
         pod: &Pod,
         reference: &str,
         sub_path: Option<&str>,
+        owners: Option<&IdMappings>,
     ) -> Result<PathBuf> {
         let image = self.image(reference)?;
-        let name: String = image
+        let mut name: String = image
             .id
             .chars()
             .filter(char::is_ascii_alphanumeric)
             .collect();
+        if let Some((uid, gid)) = owners.and_then(IdMappings::root) {
+            name += &format!("-{uid}-{gid}");
+        }
         let dir = self.pins(&pod.id).join(format!("image-{name}"));
         match fs::create_dir(&dir) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
@@ -51,7 +57,7 @@ impl Engine {
                 make_dir(&path)?;
                 lower.push(LowerDir { path, short: None });
             }
-            mount_once(&dir, &lower)?;
+            mount_once(&dir, &lower, owners)?;
         }
         match sub_path.filter(|path| !path.is_empty()) {
             Some(path) => beneath(&dir, path, reference),
@@ -67,7 +73,7 @@ fn is_mounted(dir: &Path) -> Result<bool> {
 }
 
 /// Mounts layers on a directory, unless another container's start does it at this moment.
-fn mount_once(dir: &Path, lower: &[LowerDir]) -> Result<()> {
+fn mount_once(dir: &Path, lower: &[LowerDir], owners: Option<&IdMappings>) -> Result<()> {
     let below = File::open(dir).map_err(Error::file("open", dir))?;
     let _lock = Flock::lock(below, FlockArg::LockExclusive)
         .map_err(|(_, errno)| Error::file("lock", dir)(errno.into()))?;
@@ -75,10 +81,11 @@ fn mount_once(dir: &Path, lower: &[LowerDir]) -> Result<()> {
         return Ok(());
     }
     let attach = || -> io::Result<()> {
-        let overlay = mount_detached(Overlay {
-            lower,
-            writable: None,
-        })?;
+        let writable = None;
+        let overlay = match owners {
+            Some(owners) => mount_mapped(lower, owners, dir)?,
+            None => mount_detached(Overlay { lower, writable })?,
+        };
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         move_mount(overlay.as_fd(), "", CWD, dir, flags)?;
         let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;

@@ -77,7 +77,15 @@ impl Filesystem {
 
     pub(super) fn mount(&self, root: BorrowedFd<'_>, path: &Path, place: Kind) -> io::Result<()> {
         let what = (self.source.as_c_str(), self.kind.as_c_str());
-        mount_at(root, path, place, what, self.flags, &self.data)
+        let read_only = self.flags & libc::MS_RDONLY;
+        if read_only == 0 || !self.is_the_kernel_s() {
+            return mount_at(root, path, place, what, self.flags, &self.data);
+        }
+        // There is one for all who share a namespace: the mount is read-only, not what it shows, or a privileged container
+        // of the same pod could not write to it either.
+        mount_at(root, path, place, what, self.flags & !read_only, &self.data)?;
+        let mounted = target::open(root, path, place)?;
+        set_attributes(mounted.as_fd(), read_only, 0, 0, false)
     }
 
     /// Mounts it on an open directory, which was found at `path`.
