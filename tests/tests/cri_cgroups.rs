@@ -19,6 +19,14 @@ fn is_v2() -> bool {
 
 /// A pod whose cgroup a kubelet has named, below that of a class of service.
 fn pod(driver: &str, class: &str, resources: Option<api::LinuxContainerResources>) -> Pod {
+    pod_with(driver, class, |linux| linux.resources = resources)
+}
+
+fn pod_with(
+    driver: &str,
+    class: &str,
+    change: impl FnOnce(&mut api::LinuxPodSandboxConfig),
+) -> Pod {
     let cri = Cri::over(Env::builder().cgroup_driver(driver));
     cri.pull("busybox");
     let mut config = cri.pod_config(class);
@@ -30,7 +38,7 @@ fn pod(driver: &str, class: &str, resources: Option<api::LinuxContainerResources
         ),
         _ => format!("/rctr-test-{number}/{class}/pod1"),
     };
-    linux.resources = resources;
+    change(linux);
     let id = cri.run_pod(&config);
     Pod { cri, config, id }
 }
@@ -376,5 +384,84 @@ fn pressure_and_swap_are_told_where_the_kernel_counts_them() {
             "{driver}: {names:?}"
         );
         remove(pod, "pressed");
+    }
+}
+
+#[test]
+fn what_running_a_pod_costs_counts_from_its_start() {
+    for driver in drivers() {
+        let pod = pod_with(driver, "overhead", |linux| {
+            linux.resources = Some(api::LinuxContainerResources {
+                cpu_period: 100_000,
+                cpu_quota: 50_000,
+                memory_limit_in_bytes: 64 << 20,
+                ..Default::default()
+            });
+            linux.overhead = Some(api::LinuxContainerResources {
+                cpu_period: 100_000,
+                cpu_quota: 25_000,
+                memory_limit_in_bytes: 16 << 20,
+                ..Default::default()
+            });
+        });
+        let id = pod.run(with("c", resources(100, None, None, 900)));
+        let of_pod = |controller: &str, v1: &str, v2: &str| {
+            let dir = cgroup(&pod, &id, controller);
+            read(
+                dir.parent().expect("the pod's"),
+                if is_v2() { v2 } else { v1 },
+            )
+        };
+        let memory = of_pod("memory", "memory.limit_in_bytes", "memory.max");
+        assert_eq!(memory, (80 << 20).to_string(), "{driver}");
+        let cpu = of_pod("cpu", "cpu.cfs_quota_us", "cpu.max");
+        assert_eq!(cpu.split(' ').next(), Some("75000"), "{driver}: {cpu}");
+        remove(pod, "overhead");
+    }
+}
+
+#[test]
+fn processors_swap_and_huge_pages_are_those_it_was_given() {
+    for driver in drivers() {
+        let pod = pod(driver, "pinned", None);
+        let mut given = resources(100, None, Some(64 << 20), 900);
+        given.cpuset_cpus = "0".into();
+        given.cpuset_mems = "0".into();
+        given.memory_swap_limit_in_bytes = 96 << 20;
+        let huge = is_v2() && Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB").exists();
+        if huge {
+            given.hugepage_limits[0].limit = 4 << 20;
+        }
+        let id = pod.run(with("c", given));
+        let cpus = || value(&pod, &id, "cpuset", "cpuset.cpus", "cpuset.cpus");
+        assert_eq!(cpus(), "0", "{driver}");
+        let mems = value(&pod, &id, "cpuset", "cpuset.mems", "cpuset.mems");
+        assert_eq!(mems, "0", "{driver}");
+        assert_eq!(pod.cri.sh(&id, "nproc"), "1", "{driver}");
+        // v1 counts memory and swap together, where it counts swap at all; v2 swap alone.
+        let dir = cgroup(&pod, &id, "memory");
+        let (file, wanted) = match is_v2() {
+            true => ("memory.swap.max", 32 << 20),
+            false => ("memory.memsw.limit_in_bytes", 96 << 20),
+        };
+        if dir.join(file).exists() {
+            assert_eq!(read(&dir, file), wanted.to_string(), "{driver}");
+        }
+        if huge {
+            let limit = value(&pod, &id, "hugetlb", "", "hugetlb.2MB.max");
+            assert_eq!(limit, (4 << 20).to_string(), "{driver}");
+        }
+        // A kubelet's CPU manager moves it, and names nothing else.
+        let last = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_CONF);
+        let last = last.expect("a number").expect("a limit") - 1;
+        let to = api::LinuxContainerResources {
+            cpuset_cpus: last.to_string(),
+            ..Default::default()
+        };
+        pod.cri.resize(&id, to);
+        assert_eq!(cpus(), last.to_string(), "{driver}");
+        let memory = value(&pod, &id, "memory", "memory.limit_in_bytes", "memory.max");
+        assert_eq!(memory, (64 << 20).to_string(), "{driver}");
+        remove(pod, "pinned");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rctr_cri::api;
-use rctr_tests::cri::{Cri, image, refused, within};
+use rctr_tests::cri::{Cri, container, image, refused, within};
 use rctr_tests::{OwnRegistry, Proxy, Verdict};
 use tonic::{Code, Status};
 
@@ -237,4 +237,21 @@ fn images_are_told_in_a_stream_too() {
     });
     let ids: Vec<_> = told.expect("a stream").into_iter().map(|i| i.id).collect();
     assert_eq!(ids, [id]);
+}
+
+#[test]
+fn of_several_platforms_the_nodes_own_is_pulled() {
+    let cri = Cri::new();
+    for name in ["multiarch", "multiarch-docker"] {
+        let id = cri.pull(name);
+        let config = cri.pod_config(name);
+        let pod = cri.run_pod(&config);
+        let arch = container("c", &id, &["cat", "/arch"]);
+        let ended = cri.wait_exit(&cri.run(&pod, &config, arch));
+        let log = std::fs::read_to_string(ended.log_path).expect("a log");
+        assert!(log.ends_with(" stdout F amd64\n"), "{log}");
+    }
+    let said = pull_as(&cri, "arm64index", api::AuthConfig::default());
+    let said = said.expect_err("nothing for this processor");
+    assert!(said.message().contains("arm64index"), "{said:?}");
 }

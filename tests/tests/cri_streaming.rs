@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use rctr_cri::api;
-use rctr_tests::cri::{Cri, shell};
+use rctr_tests::cri::{Cri, sharing, shell};
 use rctr_tests::{wait_for, wait_for_some, wait_still};
 use serde_json::Value;
 
@@ -537,6 +537,36 @@ fn ports_are_forwarded_to_the_pods_loopback() {
             .runtime(async |c| c.port_forward(request).await)
             .is_err()
     );
+}
+
+#[test]
+fn ports_of_a_pod_on_the_hosts_network_are_the_hosts() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let mut config = cri.pod_config("hostly");
+    config.linux = Some(sharing(api::NamespaceOption {
+        network: api::NamespaceMode::Node.into(),
+        ..Default::default()
+    }));
+    let id = cri.run_pod(&config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let server = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("a client");
+        client
+            .write_all(b"HTTP/1.0 200 OK\r\n\r\nof the host\n")
+            .expect("sent");
+    });
+    let request = api::PortForwardRequest {
+        pod_sandbox_id: id,
+        port: vec![],
+    };
+    let url = cri.runtime(async |c| c.port_forward(request).await);
+    let url = url.expect("a URL").url;
+    let mut client = Client::dial(&url, &["portforward.k8s.io"]).expect("an upgrade");
+    let (page, error) = fetch(&mut client, &port.to_string(), "0");
+    assert!(page.ends_with("\nof the host\n"), "{page} {error}");
+    server.join().expect("it was asked");
 }
 
 #[test]

@@ -234,10 +234,10 @@ fn devices_of_the_host() {
 struct VendorFile(PathBuf);
 
 impl VendorFile {
-    fn new(vendor: &str, content: &str) -> Self {
+    fn new(name: &str, content: &str) -> Self {
         let dir = Path::new("/var/run/cdi");
         fs::create_dir_all(dir).expect("a directory");
-        let path = dir.join(format!("{vendor}.json"));
+        let path = dir.join(name);
         fs::write(&path, content).expect("a file");
         Self(path)
     }
@@ -258,7 +258,7 @@ fn devices_by_name() {
     let file = pod.dir("driver").join("library");
     fs::write(&file, "driver").expect("a file");
     let _file = VendorFile::new(
-        &vendor,
+        &format!("{vendor}.json"),
         &serde_json::json!({
             "cdiVersion": "0.6.0",
             "kind": format!("{vendor}/thing"),
@@ -284,6 +284,24 @@ fn devices_by_name() {
         "yes one\ndriver"
     );
     assert_eq!(pod.cri.sh(&id, "head -c 3 /dev/thing | wc -c"), "3");
+    // As the generators of vendors write them.
+    let yaml = format!(
+        "---\ncdiVersion: 0.5.0\nkind: {vendor}/other\ndevices:\n- name: \"0\"\n  containerEdits:\n    \
+         deviceNodes:\n    - path: /dev/other\n      hostPath: /dev/null\ncontainerEdits:\n  env:\n  - OTHER=0\n"
+    );
+    let _yaml = VendorFile::new(&format!("{vendor}-other.yaml"), &yaml);
+    let mut config = sleeper("yaml", Vec::new());
+    config.cdi_devices = vec![api::CdiDevice {
+        name: format!("{vendor}/other=0"),
+    }];
+    let other = pod.run(config);
+    assert_eq!(
+        pod.cri.sh(
+            &other,
+            "echo x > /dev/other && stat -c %t:%T /dev/other; echo $OTHER"
+        ),
+        "1:3\n0"
+    );
     let words = pod.refused(named("b", "two"));
     assert!(words.contains("thing=two is not known"), "{words}");
 }

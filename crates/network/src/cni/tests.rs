@@ -144,6 +144,45 @@ fn detaching_goes_on_after_a_failure_and_tells_it() {
 }
 
 #[test]
+fn each_plugin_checks_what_it_made_in_order() {
+    let node = Node::new();
+    node.plugin("one", "").plugin(
+        "two",
+        r#"case $c in *10.1.0.2*) ;; *) echo '{"code": 101, "msg": "the address is gone"}'; exit 1;; esac"#,
+    );
+    let list = node.list(TWO);
+    let result = json!({"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.2/16"}]});
+    node.cni.check(&list, &attachment(), &result).unwrap();
+    let calls = node.calls();
+    assert_eq!(calls.len(), 2);
+    for (call, plugin) in calls
+        .iter()
+        .zip(["one CHECK c1 eth0 ", "two CHECK c1 eth0 "])
+    {
+        assert!(call.starts_with(plugin), "{calls:?}");
+        assert!(
+            call.contains(r#""prevResult":{"cniVersion":"1.0.0""#),
+            "{calls:?}"
+        );
+    }
+    let error = node.cni.check(&list, &attachment(), &json!({"ips": []}));
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("two") && error.contains("the address is gone"),
+        "{error}"
+    );
+    // Those that are not to be asked are not.
+    let before = node.calls().len();
+    let silent = TWO.replace(r#""name": "net""#, r#""name": "net", "disableCheck": true"#);
+    let old = TWO.replace("1.0.0", "0.3.1");
+    for text in [silent, old] {
+        let list = node.list(&text);
+        node.cni.check(&list, &attachment(), &result).unwrap();
+    }
+    assert_eq!(node.calls().len(), before);
+}
+
+#[test]
 fn status_and_gc_are_asked_from_1_1_on() {
     let node = Node::new();
     node.plugin("one", "").plugin(
