@@ -340,3 +340,29 @@ fn what_a_user_namespace_cannot_have_is_refused() {
         env.sh(flags, "true").exits(125).stderr_has(named);
     }
 }
+
+#[test]
+fn images_that_are_mounted_have_the_owners_of_the_user_namespace() {
+    let env = Env::new();
+    env.rctr(["pull", "-q", "layers128"]).ok();
+    for (image, sub_path) in [
+        ("busybox", ""),
+        ("layers128", ""),
+        ("busybox", ",image-subpath=bin"),
+    ] {
+        let mount = format!("type=image,source={image},target=/i{sub_path}");
+        env.sh(
+            &["--userns", "auto", "--mount", &mount],
+            "id -u; stat -c %u /i; touch /i/x",
+        )
+        .exits(1)
+        .stdout_is("0\n0");
+    }
+    let mount = "type=image,source=busybox,target=/i";
+    env.sh(
+        &["--userns", "auto", "--mount", mount],
+        "/i/bin/busybox echo ran",
+    )
+    .ok()
+    .stdout_is("ran");
+}

@@ -116,7 +116,7 @@ impl Engine {
         if !mounts {
             return Ok(assemble(&lower, (&upper, &work), &[])?);
         }
-        let opened = self.open_mounts(container)?;
+        let opened = self.open_mounts(container, None)?;
         let mut wanted: Vec<ViewMount<'_>> = Vec::new();
         for (index, mount) in container.mounts.iter().enumerate() {
             let open = opened.mounts.iter().find(|(of, _)| *of == index);

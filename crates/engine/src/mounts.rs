@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use rctr_runtime::namespaces::IdMappings;
 use rctr_runtime::{CopyUp, LowerDir, Source, open_source};
 use rctr_store::{NewVolume, Tx, Volume};
 
@@ -64,14 +65,20 @@ impl Engine {
         Ok(Prepared { inherited, images })
     }
 
-    /// Opens what the monitor cannot take from a path.
-    pub(crate) fn open_mounts(&self, container: &Container) -> Result<OpenedMounts> {
+    /// Opens what the monitor cannot take from a path; images with the owners that they have in a user namespace.
+    pub(crate) fn open_mounts(
+        &self,
+        container: &Container,
+        owners: Option<&IdMappings>,
+    ) -> Result<OpenedMounts> {
         let mut opened = OpenedMounts::default();
         let mut volumes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, mount) in container.mounts.iter().enumerate() {
             match (&mount.volume, mount.spec.kind) {
                 (Some(name), _) => volumes.entry(name).or_default().push(index),
-                (None, MountKind::Image) => opened.mounts.push(self.open_image(container, index)?),
+                (None, MountKind::Image) => opened
+                    .mounts
+                    .push(self.open_image(container, index, owners)?),
                 _ => {}
             }
         }
@@ -164,7 +171,12 @@ impl Engine {
         Ok(None)
     }
 
-    fn open_image(&self, container: &Container, index: usize) -> Result<(usize, OwnedFd)> {
+    fn open_image(
+        &self,
+        container: &Container,
+        index: usize,
+        owners: Option<&IdMappings>,
+    ) -> Result<(usize, OwnedFd)> {
         let mount = &container.mounts[index];
         let id = mount.source.to_string_lossy();
         let image = self.image(&id)?;
@@ -181,6 +193,7 @@ impl Engine {
         let source = Source::Image {
             lower: &lower,
             at: &at,
+            owners,
         };
         let mut fds = open_source(source, &[place])?;
         Ok((index, fds.remove(0)))

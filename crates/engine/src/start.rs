@@ -208,7 +208,7 @@ impl Engine {
             _ => None,
         };
         let joined_namespaces = self.join_namespaces(container)?;
-        let opened = self.open_mounts(container)?;
+        let opened = self.open_mounts(container, container.options.isolation.userns.mappings())?;
         let mut fds = Inherited::default();
         let (shown, copy_up) = opened.show(container, |fd| fds.add(fd));
         let mut output = spec::build(&spec::SpecInput {

@@ -17,6 +17,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use crate::error::{Error, Result};
 use crate::monitor::mounts::{Kind, Options, open_target, set_attributes};
+use crate::namespaces::IdMappings;
 use crate::overlay::{self, Overlay, Writable, in_own_namespace};
 use crate::spec::LowerDir;
 
@@ -42,6 +43,8 @@ pub enum Source<'a> {
         lower: &'a [LowerDir],
         /// As for a filesystem.
         at: &'a Path,
+        /// Those of a user namespace that its files are shown in.
+        owners: Option<&'a IdMappings>,
     },
     /// What is mounted in another container.
     Shared {
@@ -83,12 +86,13 @@ pub fn open_source(source: Source<'_>, within: &[Option<&Path>]) -> Result<Vec<O
                 places(&base, at, within)
             })
         }
-        Source::Image { lower, at } => own_namespace(|| {
+        Source::Image { lower, at, owners } => own_namespace(|| {
             let attach = || -> io::Result<OwnedFd> {
-                let overlay = overlay::mount_detached(Overlay {
-                    lower,
-                    writable: None,
-                })?;
+                let writable = None;
+                let overlay = match owners {
+                    Some(owners) => overlay::mount_mapped(lower, owners, at)?,
+                    None => overlay::mount_detached(Overlay { lower, writable })?,
+                };
                 attach(overlay.as_fd(), CWD, at)?;
                 Ok(pin(CWD, at)?)
             };

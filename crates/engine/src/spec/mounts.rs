@@ -78,7 +78,12 @@ pub(super) fn build(input: &SpecInput) -> Result<Vec<Mount>, SpecError> {
         own.push(bind(&target, &device.host, false, "rprivate")?);
     }
     if let Some(mappings) = options.isolation.userns.mappings() {
-        for mount in own.iter_mut().filter(|m| is_own_bind(m)) {
+        // Images have been mounted with them.
+        let images = input.container.mounts.iter();
+        let images = images.filter(|mount| mount.spec.kind == MountKind::Image);
+        let images: Vec<_> = images.map(|mount| Path::new(&mount.spec.target)).collect();
+        let is_image = |mount: &Mount| images.contains(&mount.destination().as_path());
+        for mount in own.iter_mut().filter(|m| is_own_bind(m) && !is_image(m)) {
             mount.set_uid_mappings(Some(IdMap::listed(&mappings.uids)));
             mount.set_gid_mappings(Some(IdMap::listed(&mappings.gids)));
         }
