@@ -78,6 +78,8 @@ fn podman_runs_on_it() {
     exec(&["one", "sh", "-c", "echo in; exit 6"])
         .exits(6)
         .stdout_is("in");
+    exec(&["one", "nosuch"]).exits(127);
+    exec(&["one", "/etc"]).exits(126);
     exec(&[
         "-u",
         "1000:1000",

@@ -33,7 +33,7 @@ fn a_container_is_created_started_used_and_deleted() {
         .stderr_has("already exists");
     bundle
         .oci(&["exec", "none", "true"])
-        .exits(1)
+        .exits(255)
         .stderr_has("container does not exist");
 
     bundle.oci(&["start", "one"]).ok();
@@ -372,6 +372,49 @@ fn what_cannot_be_kept_is_refused_and_unknown_capabilities_are_left_out() {
         parent[name] = value;
         bundle.oci(&["create", "one"]).exits(1).stderr_has(word);
     }
+}
+
+#[test]
+fn what_it_can_do_is_told_in_the_specification_s_words() {
+    let mut bundle = Bundle::default();
     let features = bundle.oci(&["features"]).ok().json();
     assert_eq!(features["hooks"].as_array().map(Vec::len), Some(6));
+    let has = |place: &str, word: &str| {
+        let list = features.pointer(place).and_then(Value::as_array);
+        let list = list.unwrap_or_else(|| panic!("no list {place}: {features}"));
+        list.iter().any(|one| one == word)
+    };
+    assert!(has("/linux/capabilities", "CAP_CHECKPOINT_RESTORE"));
+    assert!(has("/linux/seccomp/actions", "SCMP_ACT_ERRNO"));
+    assert!(has("/linux/seccomp/operators", "SCMP_CMP_MASKED_EQ"));
+    assert!(has(
+        "/potentiallyUnsafeConfigAnnotations",
+        "org.criu.config"
+    ));
+    assert!(has("/mountOptions", "tmpcopyup"));
+    for place in [
+        "cgroup/v1",
+        "cgroup/v2",
+        "seccomp/enabled",
+        "netDevices/enabled",
+    ] {
+        assert_eq!(
+            features["linux"].pointer(&format!("/{place}")),
+            Some(&json!(true)),
+            "{place}"
+        );
+    }
+    assert_eq!(features["linux"]["selinux"]["enabled"], false);
+    // What it says it knows it takes.
+    bundle.config["linux"]["seccomp"] = json!({
+        "defaultAction": "SCMP_ACT_ALLOW", "architectures": features["linux"]["seccomp"]["archs"],
+        "flags": features["linux"]["seccomp"]["supportedFlags"],
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}],
+    });
+    bundle.oci(&["run", "one"]).ok();
+    bundle.config["linux"]["seccomp"] = Value::Null;
+    let kinds = features["linux"]["namespaces"].as_array().expect("a list");
+    let kinds = kinds.iter().filter(|kind| *kind != "user");
+    bundle.config["linux"]["namespaces"] = kinds.map(|kind| json!({"type": kind})).collect();
+    bundle.oci(&["run", "one"]).ok();
 }

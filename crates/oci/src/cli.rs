@@ -437,6 +437,12 @@ pub struct Update {
     /// Processes and threads.
     #[arg(long, allow_hyphen_values = true)]
     pub pids_limit: Option<i64>,
+    /// No kernel has it any more.
+    #[arg(long, hide = true)]
+    pub kernel_memory: Option<String>,
+    /// No kernel has it any more.
+    #[arg(long, hide = true)]
+    pub kernel_memory_tcp: Option<String>,
     #[command(flatten)]
     pub id: Id,
 }

@@ -13,8 +13,8 @@ pub enum Failure {
     #[error("unable to start container process: {}", words(.0))]
     Create(#[source] rctr_runtime::Error),
     /// A process could not be executed in one.
-    #[error("exec failed: {}", words(.0))]
-    Exec(#[source] rctr_runtime::Error),
+    #[error("exec failed: {0}")]
+    Exec(Box<Failure>),
     /// What was asked for makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -54,11 +54,18 @@ impl Failure {
 
 /// Some of runc's phrases are looked for by its callers.
 fn words(error: &rctr_runtime::Error) -> String {
-    use rctr_runtime::Error;
+    use rctr_runtime::{Error, StartError};
     match error {
+        // As execve has it, which podman takes for its 126.
+        Error::Start(StartError::NotExecutable { command, reason })
+            if reason == "is a directory" =>
+        {
+            format!("exec: {command:?}: {reason}: permission denied")
+        }
         Error::NoSuchContainer { .. } => "container does not exist".to_owned(),
         Error::WrongStatus { action, status } if *action == "start" => match status.as_str() {
             "stopped" => "cannot start a container that has stopped".to_owned(),
+            "paused" => "cannot start a container in the paused state".to_owned(),
             _ => "cannot start an already running container".to_owned(),
         },
         other => other.to_string(),

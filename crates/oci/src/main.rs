@@ -30,9 +30,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return answer(&error),
     };
-    // The working directory changes on some ways.
-    let root = cli.global.root.as_deref().map(std::path::absolute);
-    cli.global.root = root.transpose().ok().flatten();
+    // The working directory changes on some ways, and who we are.
+    cli.global.root = std::path::absolute(commands::root(&cli.global)).ok();
     let log = match Log::open(&cli.global) {
         Ok(log) => log,
         Err(failure) => {
@@ -72,7 +71,9 @@ fn run(cli: &Cli, log: &Log) -> Result<u8, Failure> {
         Command::Create(args) => create::create(global, args, log),
         Command::Run(args) => create::run(global, args, log),
         Command::Start(args) => create::start(global, &args.id, log),
-        Command::Exec(args) => exec::exec(global, args, log),
+        Command::Exec(args) => {
+            exec::exec(global, args, log).map_err(|failure| Failure::Exec(Box::new(failure)))
+        }
         Command::Kill(args) => kill::kill(global, args),
         Command::Delete(args) => kill::delete(global, args, log),
         Command::Pause(args) => kill::pause(global, &args.id),

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::rootless::RootlessError;
+
 /// Anything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -96,6 +98,19 @@ pub enum Error {
         /// The cgroup.
         cgroup: PathBuf,
     },
+
+    /// A container that was made without a cgroup is to be frozen or limited ([`crate::oci`]).
+    #[error(
+        "cannot {action} a container without a cgroup: no part of the hierarchies was its maker's"
+    )]
+    NoCgroup {
+        /// What was asked for: "pause", "limit".
+        action: &'static str,
+    },
+
+    /// An ordinary user cannot make a container, or a process in one ([`crate::oci`]).
+    #[error("{}", with_hint(.0))]
+    Rootless(#[from] RootlessError),
 
     /// There is no CRIU on this host, which checkpoints need ([`crate::checkpoint`]).
     #[error("checkpoints need CRIU, and there is no program {} here", .program.display())]
@@ -239,6 +254,11 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+}
+
+fn with_hint(error: &RootlessError) -> String {
+    let hint = error.hint().map(|hint| format!(" ({hint})"));
+    format!("{error}{}", hint.unwrap_or_default())
 }
 
 impl Error {

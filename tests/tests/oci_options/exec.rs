@@ -35,12 +35,27 @@ fn a_process_is_executed_as_it_is_asked_for() {
         .ok()
         .stdout_is("uid=3 gid=4 groups=5\n/bin\nown\n99");
     exec(&["--process-label", "x"], &["true"])
-        .exits(1)
+        .exits(255)
         .stderr_has("SELinux");
     exec(&["--cwd", "/nosuch"], &["true"])
         .exits(255)
         .stderr_has("no such file or directory");
-    exec(&[], &[]).exits(1);
+    exec(&[], &[]).exits(255);
+    // The kernel would take it for "no other than now", root.
+    for user in ["4294967295", "0:4294967295"] {
+        exec(&["--user", user], &["id"])
+            .exits(255)
+            .stderr_has("4294967295");
+    }
+    exec(&["-e", "NAME"], &["true"])
+        .exits(255)
+        .stderr_has("NAME=VALUE");
+    exec(&["--cgroup", "nosuch"], &["true"])
+        .exits(255)
+        .stderr_has("nosuch");
+    exec(&[], &["/bin"])
+        .exits(255)
+        .stderr_has("permission denied");
 
     // In a frozen container it waits for the thaw.
     bundle.oci(&["pause", "one"]).ok();
@@ -70,7 +85,7 @@ fn what_cannot_be_told_of_does_not_run() {
                 "sleep",
                 "1000",
             ])
-            .exits(1)
+            .exits(255)
             .stderr_has("/nosuch/place");
         wait_for("it to end", || {
             processes().as_array().map(Vec::len) == Some(1)

@@ -80,7 +80,7 @@ fn a_terminal_goes_to_whoever_listens_for_it() {
     shown_by(&receive(&listener), "second /dev/pts/1");
     bundle
         .oci(&["exec", "--tty", "--detach", "one", "true"])
-        .exits(1)
+        .exits(255)
         .stderr_has("without a console socket");
     bundle
         .oci(&[
@@ -91,7 +91,7 @@ fn a_terminal_goes_to_whoever_listens_for_it() {
             "one",
             "true",
         ])
-        .exits(1)
+        .exits(255)
         .stderr_has("no tty is allocated");
 
     // With nobody who listens there is no container.

@@ -259,6 +259,8 @@ fn a_signal_goes_to_init_or_to_all() {
     wait_for("both to listen", || {
         read(&bundle, "ready").lines().count() == 2
     });
+    // Nothing is sent: it is only asked whether it could be.
+    bundle.oci(&["kill", "one", "0"]).ok();
     bundle.oci(&["kill", "one", "sigterm"]).ok();
     wait_for("init to be told", || read(&bundle, "told") == "init\n");
     bundle.oci(&["kill", "--all", "one", "15"]).ok();
@@ -340,6 +342,20 @@ fn limits_are_changed_by_flags_and_by_a_file() {
     update.close_stdin();
     update.finish().ok();
     pids("42");
+    let limit = |option: &str, value: &str, wanted: u64| {
+        bundle.oci(&["update", option, value, "one"]).ok();
+        let stats = bundle.oci(&["events", "--stats", "one"]).ok().json();
+        let memory = &stats["data"]["memory"]["usage"]["limit"];
+        assert_eq!(memory, wanted, "{option} {value}");
+    };
+    limit("--memory", "64m", 64 << 20);
+    limit("--memory", "1.5GiB", 3 << 29);
+    // 0 stands for no change, as with runc.
+    limit("--memory", "0", 3 << 29);
+    bundle
+        .oci(&["update", "--kernel-memory", "9m", "one"])
+        .ok()
+        .stderr_has("kernel memory");
     bundle
         .oci(&["update", "--memory", "many", "one"])
         .exits(1)

@@ -1,5 +1,6 @@
 //! rctr as an ordinary user.
 
+mod oci;
 mod ports;
 mod user;
 mod within;

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rctr_runtime::cgroup::{CgroupDriver, Hierarchies};
 use rctr_runtime::oci::{self, Stdio};
-use rctr_runtime::rootless::in_initial_namespace;
 
-use super::{is_root, load, preserved, root, send_pidfd, settle, write_pid};
+use super::{load, preserved, root, send_pidfd, settle, write_pid};
 use crate::cli::{Create, Global, Rootless, Run};
 use crate::failure::Failure;
 use crate::foreground::{self, Foreground};
@@ -68,12 +67,6 @@ fn make(
     log: &Log,
     in_foreground: bool,
 ) -> Result<oci::Made, Failure> {
-    if !is_root() {
-        return Err(Failure::Unsupported(
-            "rctr-oci makes containers for root, or for root of a user namespace with a range of ids, as podman makes it, \
-             or `unshare -U --map-auto --map-root-user -m`; `rctr` itself needs no root",
-        ));
-    }
     settle();
     let (preserve_fds, env) = preserved(args.preserve_fds)?;
     let stdio = match &args.console_socket {
@@ -128,11 +121,7 @@ pub fn driver(global: &Global) -> CgroupDriver {
     match global.systemd_cgroup {
         true => CgroupDriver::Systemd,
         // Nobody has given this user a part of the hierarchies: there are no limits.
-        false
-            if may_lack
-                && !in_initial_namespace()
-                && Hierarchies::detect().is_ok_and(|all| !all.is_ours()) =>
-        {
+        false if may_lack && Hierarchies::detect().is_ok_and(|all| !all.is_ours()) => {
             CgroupDriver::None
         }
         false => CgroupDriver::Cgroupfs,

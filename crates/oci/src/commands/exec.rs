@@ -67,8 +67,7 @@ pub fn exec(global: &Global, args: &Exec, log: &Log) -> Result<u8, Failure> {
         preserve_fds,
         cgroup: args.cgroup.clone(),
         ignore_paused: args.ignore_paused,
-    });
-    let made = made.map_err(Failure::Exec)?;
+    })?;
     log.warnings(&made.warnings);
     let told = || -> Result<(), Failure> {
         if let Some(path) = &args.pid_file {
@@ -106,7 +105,13 @@ fn from_flags(mut process: Process, args: &Exec) -> Result<Process, Failure> {
     }
     let mut env = process.env().clone().unwrap_or_default();
     for variable in &args.env {
-        let name = variable.split('=').next().unwrap_or_default();
+        let name = match variable.split_once('=') {
+            Some((name, _)) if !name.is_empty() => name,
+            _ => {
+                let words = format!("environment variable {variable:?} is not NAME=VALUE");
+                return Err(Failure::Usage(words));
+            }
+        };
         let prefix = format!("{name}=");
         env.retain(|other| !other.starts_with(&prefix));
         env.push(variable.clone());
@@ -223,7 +228,7 @@ mod tests {
             "-l",
             "--all",
         ]);
-        let crate::cli::Command::Exec(args) = cli.command else {
+        let crate::cli::Command::Exec(mut args) = cli.command else {
             panic!("exec");
         };
         let process = from_flags(own, &args).unwrap();
@@ -235,6 +240,10 @@ mod tests {
         let capabilities = process.capabilities().as_ref().unwrap();
         assert_eq!(capabilities.bounding().as_ref().unwrap().len(), 2);
         assert_eq!(capabilities.ambient(), &None);
+        for bad in ["C", "=x"] {
+            args.env = vec![bad.to_owned()];
+            assert!(from_flags(Process::default(), &args).is_err(), "{bad}");
+        }
         assert!(user_of("root", &User::default()).is_err());
         assert!(with_capabilities(None, &["CAP_NONE".to_owned()]).is_err());
     }

@@ -16,10 +16,10 @@ pub fn kill(global: &Global, args: &Kill) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// By number or by name, with or without `SIG`.
+/// By number or by name, with or without `SIG`. 0 only asks whether there is somebody to signal.
 fn signal(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
-        return (1..=64).contains(&number).then_some(number);
+        return (0..=64).contains(&number).then_some(number);
     }
     let name = text.to_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
@@ -69,8 +69,8 @@ mod tests {
         assert_eq!(signal("sigterm"), Some(15));
         assert_eq!(signal("SIGRTMIN+3"), Some(37));
         assert_eq!(signal("RTMAX"), Some(64));
+        assert_eq!(signal("0"), Some(0));
         for bad in [
-            "0",
             "65",
             "-1",
             "SIGNOSUCH",

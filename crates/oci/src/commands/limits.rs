@@ -153,6 +153,9 @@ fn psi(pressure: &Pressure) -> Value {
 
 pub fn update(global: &Global, args: &Update, log: &Log) -> Result<u8, Failure> {
     let container = load(global, &args.id.id)?;
+    if args.kernel_memory.is_some() || args.kernel_memory_tcp.is_some() {
+        log.warnings(&["kernel memory is not limited: kernels have no such limit".to_owned()]);
+    }
     let json = match &args.resources {
         Some(path) => read(path)?,
         None => from_flags(args)?,
@@ -213,9 +216,12 @@ fn from_flags(args: &Update) -> Result<Value, Failure> {
     Ok(resources)
 }
 
-/// A number of bytes, with a unit perhaps; -1 for no limit.
+/// A number of bytes, `64m` or `1.5GiB` too; -1 for no limit.
 fn bytes(text: &str) -> Result<i64, Failure> {
     let wrong = || Failure::Usage(format!("{text:?} is not a number of bytes"));
+    if text == "-1" {
+        return Ok(-1);
+    }
     let lower = text.to_lowercase();
     let number = lower.trim_end_matches('b').trim_end_matches('i');
     let (number, shift) = match number.char_indices().last() {
@@ -225,11 +231,18 @@ fn bytes(text: &str) -> Result<i64, Failure> {
         Some((end, 't')) => (&number[..end], 40),
         _ => (number, 0),
     };
-    let number: i64 = number.parse().map_err(|_| wrong())?;
-    match number {
-        -1 if shift == 0 => Ok(-1),
-        0.. => number.checked_mul(1 << shift).ok_or_else(wrong),
-        _ => Err(wrong()),
+    let number = number.trim_end();
+    if let Ok(whole) = number.parse::<u64>() {
+        let bytes = whole.checked_mul(1 << shift);
+        return bytes.and_then(|b| i64::try_from(b).ok()).ok_or_else(wrong);
+    }
+    let plain = number.starts_with(|c: char| c.is_ascii_digit())
+        && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let bytes = number * (1u64 << shift) as f64;
+    match plain && bytes < i64::MAX as f64 {
+        true => Ok(bytes as i64),
+        false => Err(wrong()),
     }
 }
 
@@ -264,7 +277,11 @@ mod tests {
         assert_eq!(json["cpu"], json!({"quota": -1}));
         let resources: LinuxResources = serde_json::from_value(json).unwrap();
         assert_eq!(resources.memory().unwrap().swap(), Some(-1));
-        assert!(bytes("12x").is_err() && bytes("-2").is_err() && bytes("").is_err());
+        assert_eq!(bytes("1.5GiB").unwrap(), 3 << 29);
+        assert_eq!(bytes("9007199254740993").unwrap(), 9007199254740993);
+        for bad in ["12x", "-2", "", "1e3", ".5", "inf", "9999999t"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use rctr_runtime::checkpoint::{CgroupsMode, Settings};
 use rctr_runtime::oci::{self, Stdio};
 
 use super::create::{absolute, driver, stay, wants_terminal};
-use super::{load, root, settle, write_pid};
+use super::{is_root, load, root, settle, write_pid};
 use crate::cli::{self, Checkpoint, Global, Images, Restore};
 use crate::failure::Failure;
 use crate::foreground::{self, Foreground};
@@ -49,6 +49,7 @@ pub fn restore(global: &Global, args: &Restore, log: &Log) -> Result<u8, Failure
         lsm,
         "--lsm-profile and --lsm-mount-context are not supported",
     )?;
+    refuse(!is_root(), "only root can restore: CRIU needs its rights")?;
     let config = args.bundle.join("config.json");
     // One that cannot be read is an error of the restoration's.
     let spec = Spec::load(config).unwrap_or_default();

@@ -96,10 +96,11 @@ impl Hierarchies {
         }
     }
 
-    /// Whether this process's root may make groups there: not the one of a user namespace to which nobody gave a part.
+    /// Whether this process may make groups there: not an ordinary user, nor root of a user namespace, to whom nobody gave
+    /// a part.
     pub fn is_ours(&self) -> bool {
         let ours = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
-        rootless::in_initial_namespace()
+        (nix::unistd::geteuid().is_root() && rootless::in_initial_namespace())
             || match self {
                 Self::V2 { root } => ours(root),
                 Self::V1 { mounts } => mounts.iter().all(|(_, path)| ours(path)),

@@ -176,6 +176,21 @@ impl Cgroup {
         (!below.is_empty()).then(|| below.to_owned())
     }
 
+    /// A cgroup below it that a process is to join must be there, in each hierarchy that it is in itself.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(crate) fn find_part(&self, part: &Path) -> Result<()> {
+        let parts = self.process_directories().into_iter();
+        match parts.map(|own| own.join(part)).find(|path| !path.is_dir()) {
+            Some(path) => {
+                let missing = io::Error::from(io::ErrorKind::NotFound);
+                Err(Error::file("join", &path, missing))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether this is a v2 cgroup.
     pub fn is_v2(&self) -> bool {
         matches!(self.hierarchies, Hierarchies::V2 { .. })

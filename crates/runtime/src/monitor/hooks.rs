@@ -7,7 +7,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -18,8 +18,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use oci_spec::runtime::{Hook, HookBuilder, State};
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
-use std::os::fd::AsFd;
 
+use super::outside;
 use super::rootfs::return_to;
 
 /// The first argument that makes this program [`main`].
@@ -47,6 +47,10 @@ impl Round {
         })
     }
 
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
     /// Runs them one after the other, with the container's state and this pid on standard input, until one fails;
     /// then says which and how. `env` is for those without an environment of their own.
     pub(super) fn run(&self, pid: i32, env: &[CString]) -> Result<(), String> {
@@ -61,15 +65,17 @@ impl Round {
         Ok(())
     }
 
-    /// Runs them all, whatever comes of each; gives a line for each that failed.
+    /// Runs them all where the runtime was started, whatever comes of each; gives a line for each that failed.
     pub(super) fn run_all(&self, pid: i32) -> Vec<String> {
         let one_each = self.hooks.iter().map(|hook| Self {
             hooks: vec![hook.clone()],
             ..self.clone()
         });
-        one_each
-            .filter_map(|round| round.run(pid, &[]).err())
-            .collect()
+        let run = |round: Self| match outside::way() {
+            Some(way) => outside::run(way, &[round], pid).err(),
+            None => round.run(pid, &[]).err(),
+        };
+        one_each.filter_map(run).collect()
     }
 }
 
@@ -153,6 +159,8 @@ struct Order {
     rounds: Vec<Round>,
     /// Where to run them; none for where it is started.
     mount_namespace: Option<RawFd>,
+    /// Who is to run them, rather.
+    outside: Option<RawFd>,
     errors: RawFd,
 }
 
@@ -160,6 +168,7 @@ struct Order {
 pub(super) struct Orders {
     /// Of the host's mount namespace.
     host_mounts: OwnedFd,
+    outside: Option<OwnedFd>,
     errors: File,
     files: Vec<File>,
 }
@@ -167,10 +176,14 @@ pub(super) struct Orders {
 impl Orders {
     pub(super) fn new(host_mounts: &OwnedFd) -> io::Result<Self> {
         // Not closed on exec, as those that follow: libcontainer's child must find them.
-        let inherited = rustix::io::fcntl_dupfd_cloexec(host_mounts, 0)?;
-        rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::empty())?;
+        let inherited = |fd: BorrowedFd<'_>| -> io::Result<OwnedFd> {
+            let copy = rustix::io::fcntl_dupfd_cloexec(fd, 0)?;
+            rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty())?;
+            Ok(copy)
+        };
         Ok(Self {
-            host_mounts: inherited,
+            host_mounts: inherited(host_mounts.as_fd())?,
+            outside: outside::way().map(inherited).transpose()?,
             errors: memfd_create("errors", MemfdFlags::empty())?.into(),
             files: Vec::new(),
         })
@@ -188,6 +201,10 @@ impl Orders {
         let order = Order {
             rounds,
             mount_namespace: on_the_host.then(|| self.host_mounts.as_raw_fd()),
+            outside: match &self.outside {
+                Some(way) if on_the_host => Some(way.as_raw_fd()),
+                _ => None,
+            },
             errors: self.errors.as_raw_fd(),
         };
         let mut file = File::from(memfd_create("order", MemfdFlags::empty())?);
@@ -239,6 +256,12 @@ fn follow(order: &Order) -> Result<(), String> {
     // Inside it is libcontainer's container process that runs us.
     let pid = given.and_then(|state| *state.pid());
     let pid = pid.or_else(|| Some(crate::state::parent_and_session_of_self()?.0));
+    let pid = pid.unwrap_or_default();
+    if let Some(way) = order.outside {
+        // SAFETY: as in `main`.
+        let way = unsafe { OwnedFd::from_raw_fd(way) };
+        return outside::run(way.as_fd(), &order.rounds, pid);
+    }
     if let Some(fd) = order.mount_namespace {
         // SAFETY: as in `main`.
         let namespace = unsafe { OwnedFd::from_raw_fd(fd) };
@@ -252,7 +275,7 @@ fn follow(order: &Order) -> Result<(), String> {
     for round in &order.rounds {
         // As with runc, where it can be reached.
         let _ = rustix::process::chdir(round.state.bundle());
-        round.run(pid.unwrap_or_default(), &[])?;
+        round.run(pid, &[])?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ mod input;
 mod memory;
 pub(crate) mod mounts;
 pub mod oci;
+mod outside;
 mod pause;
 mod peer;
 mod pinned;

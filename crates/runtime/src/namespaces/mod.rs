@@ -24,7 +24,7 @@ use rustix::fs::{
 use rustix::mount::OpenTreeFlags;
 use serde::{Deserialize, Serialize};
 
-use self::user::Member;
+pub(crate) use self::user::Member;
 use crate::error::{Error, Result};
 
 pub use features::{Features, features};

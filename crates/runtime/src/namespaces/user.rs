@@ -16,11 +16,20 @@ use super::{IdMap, IdMappings};
 use crate::error::{Error, Result};
 
 /// A process that does nothing in a new user namespace and other new ones that belong to it; it ends with this value.
-pub(super) struct Member {
+pub(crate) struct Member {
     pid: Pid,
 }
 
 impl Member {
+    /// In a user namespace that has no ids yet.
+    pub(crate) fn without_ids() -> io::Result<Self> {
+        start(CloneFlags::CLONE_NEWUSER, None)
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     pub(super) fn new(mappings: &IdMappings, others: CloneFlags) -> Result<Self> {
         let flags = CloneFlags::CLONE_NEWUSER | others;
         let member =
@@ -37,7 +46,7 @@ impl Member {
         format!("/proc/{}/ns/{name}", self.pid)
     }
 
-    pub(super) fn namespace(&self, name: &str) -> Result<OwnedFd> {
+    pub(crate) fn namespace(&self, name: &str) -> Result<OwnedFd> {
         let path = self.path(name);
         let file = File::open(&path).map_err(|e| Error::file("open", Path::new(&path), e))?;
         Ok(file.into())

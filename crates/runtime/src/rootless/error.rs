@@ -43,6 +43,12 @@ pub enum RootlessError {
         /// Whether the program lacks the right to do it for others.
         powerless: bool,
     },
+    /// An OCI bundle that an ordinary user cannot run.
+    #[error("{reason}")]
+    Bundle {
+        /// What it lacks.
+        reason: String,
+    },
     /// A line of /etc/subuid or /etc/subgid is no range.
     #[error("{}: line {line}: {text:?} is not USER:FIRST:COUNT", .file.display())]
     BadRange {

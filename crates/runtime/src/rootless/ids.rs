@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::error::RootlessError;
 use super::{Result, outside};
-use crate::namespaces::IdMap;
+use crate::namespaces::{IdMap, IdMappings};
 
 /// What an image may expect: ids up to this one are in use by distributions.
 const USUAL: u32 = 65_536;
@@ -56,31 +56,41 @@ impl Ids {
         self.uids.len() < 2 || self.gids.len() < 2
     }
 
-    /// Gives them to the user namespace of a process.
-    pub(super) fn give_to(&self, pid: i32) -> Result<()> {
-        if self.is_single() {
-            return self.write_single(pid);
+    /// Those that a bundle names.
+    pub(super) fn of_bundle(mappings: IdMappings) -> Self {
+        Self {
+            uids: mappings.uids,
+            gids: mappings.gids,
+            warnings: Vec::new(),
         }
-        run("newuidmap", pid, &self.uids)?;
-        run("newgidmap", pid, &self.gids)
     }
 
-    /// What everybody may: oneself, and no change of groups.
-    fn write_single(&self, pid: i32) -> Result<()> {
-        let line = |maps: &[IdMap]| match maps.first() {
-            Some(own) => format!("0 {} 1", own.host),
-            None => String::new(),
+    /// Gives them to the user namespace of a process.
+    pub(super) fn give_to(&self, pid: i32) -> Result<()> {
+        let write = |name: &str, text: &str| {
+            let written = fs::write(format!("/proc/{pid}/{name}"), text);
+            written.map_err(RootlessError::system("give ids to the user"))
         };
-        let files = [
-            ("uid_map", line(&self.uids)),
-            ("setgroups", "deny".to_owned()),
-            ("gid_map", line(&self.gids)),
-        ];
-        for (name, text) in files {
-            fs::write(format!("/proc/{pid}/{name}"), text)
-                .map_err(RootlessError::keeper("map the user"))?;
+        // Oneself everybody may map, who gives up changing groups; others only with a program's help.
+        match own_alone(&self.uids, nix::unistd::geteuid().as_raw()) {
+            Some(line) => write("uid_map", &line)?,
+            None => run("newuidmap", pid, &self.uids)?,
         }
-        Ok(())
+        match own_alone(&self.gids, nix::unistd::getegid().as_raw()) {
+            Some(line) => {
+                write("setgroups", "deny")?;
+                write("gid_map", &line)
+            }
+            None => run("newgidmap", pid, &self.gids),
+        }
+    }
+}
+
+/// The line of a map that gives a namespace nobody but its maker.
+fn own_alone(maps: &[IdMap], own: u32) -> Option<String> {
+    match maps {
+        [one] if one.host == own && one.length == 1 => Some(format!("{} {own} 1", one.container)),
+        _ => None,
     }
 }
 

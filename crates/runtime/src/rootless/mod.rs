@@ -7,6 +7,7 @@
 //! for itself alone, and ends when it gets it. Mount namespaces are not kept: each command sees its caller's mounts, and
 //! changes none of them.
 
+mod bundle;
 mod error;
 mod ids;
 mod keeper;
@@ -21,12 +22,13 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{FlockOperation, flock};
 
+pub(crate) use bundle::{become_root_for, become_root_of, check_groups};
 pub use error::RootlessError;
 pub(crate) use keeper::{NAME as KEEPER, main as keep};
 pub use outside::{Outside, connect, name_server};
@@ -91,12 +93,30 @@ pub fn session() -> Option<&'static Session> {
 /// Whether this is the user namespace that the machine booted with. In others there are things that not even root may
 /// do: make devices, set `trusted.` attributes, mount most filesystems.
 pub fn in_initial_namespace() -> bool {
-    static INITIAL: OnceLock<bool> = OnceLock::new();
-    *INITIAL.get_or_init(|| {
-        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        let mut words = map.split_ascii_whitespace();
-        map.is_empty() || words.nth(2) == Some("4294967295")
-    })
+    match INITIAL.load(Ordering::Relaxed) {
+        UNKNOWN => {
+            let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+            let mut words = map.split_ascii_whitespace();
+            let initial = map.is_empty() || words.nth(2) == Some("4294967295");
+            INITIAL.store(initial.into(), Ordering::Relaxed);
+            initial
+        }
+        known => known != 0,
+    }
+}
+
+/// What [`in_initial_namespace`] has found.
+static INITIAL: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = u8::MAX;
+
+/// Enters a user namespace, and a mount namespace of its own in which the host's mounts go on coming.
+fn enter_user_namespace(user: impl AsFd) -> Result<()> {
+    setns(user, CloneFlags::CLONE_NEWUSER).map_err(RootlessError::system("join a user"))?;
+    INITIAL.store(false.into(), Ordering::Relaxed);
+    unshare(CloneFlags::CLONE_NEWNS).map_err(RootlessError::system("make a mount"))?;
+    let flags = MsFlags::MS_SLAVE | MsFlags::MS_REC;
+    let none = None::<&str>;
+    mount(none, "/", none, flags, none).map_err(RootlessError::system("detach the mount"))
 }
 
 /// Whether this user namespace knows a group.
@@ -171,11 +191,7 @@ pub fn enter(state: &Path, keeper: &Path) -> Result<Vec<String>> {
     };
     let uid = nix::unistd::getuid().as_raw();
     let user = record.namespace("user")?;
-    setns(user, CloneFlags::CLONE_NEWUSER).map_err(RootlessError::system("join the keeper's"))?;
-    unshare(CloneFlags::CLONE_NEWNS).map_err(RootlessError::system("make a mount"))?;
-    let flags = MsFlags::MS_SLAVE | MsFlags::MS_REC;
-    let none = None::<&str>;
-    mount(none, "/", none, flags, none).map_err(RootlessError::system("detach the mount"))?;
+    enter_user_namespace(user)?;
     remember(state, &record, lock, uid)?;
     Ok(warnings)
 }

@@ -17,6 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use super::super::adapt::{Adapted, adapt, set_oom_score};
 use super::super::hooks::{Orders, Round};
 use super::super::mounts::{Mounts, Order};
+use super::super::outside;
 use super::super::rootfs;
 use super::super::runtime::{ContainerRuntime, Detached, Libcontainer};
 use super::super::start::has_own_namespace;
@@ -67,12 +68,23 @@ pub fn create(request: &Create<'_>) -> Result<Made> {
         Stdio::Terminal(_) => None,
     };
     let (bundle, original, warnings) = check::bundle(request.id, request.bundle, console)?;
+    let owner = nix::unistd::geteuid();
+    let mut spec = original.clone();
+    if !owner.is_root() {
+        if has_hooks_outside(&original) {
+            outside::stay_behind().map_err(|e| Error::system("fork", e))?;
+        }
+        rootless::become_root_for(&mut spec)?;
+    }
+    let mut record = new_record(request.id, request.cgroup, bundle, &original);
+    record.owner = owner.as_raw();
     let dir = make_directory(request.root, request.id)?;
     let path = Path::new("/proc/self/ns/mnt");
     let host_mounts = File::open(path).map_err(|e| Error::file("open", path, e))?;
     let host_mounts = OwnedFd::from(host_mounts);
     let mut cgroup = None;
-    let mut made = bring_up(request, &dir, bundle, original, &host_mounts, &mut cgroup);
+    let wanted = Wanted { spec, original };
+    let mut made = bring_up(request, &dir, record, wanted, &host_mounts, &mut cgroup);
     // Where hooks are run that come later.
     let _ = rootfs::return_to(&host_mounts);
     if made.is_err() {
@@ -99,15 +111,36 @@ pub(super) fn make_directory(root: &Path, id: &str) -> Result<PathBuf> {
     }
 }
 
+/// A configuration as it is followed, and as the bundle has it.
+struct Wanted {
+    spec: Spec,
+    original: Spec,
+}
+
+/// Whether there are hooks that are run where the runtime is started.
+fn has_hooks_outside(spec: &Spec) -> bool {
+    let Some(hooks) = spec.hooks() else {
+        return false;
+    };
+    #[allow(deprecated)] // Docker's network is made by one.
+    let all = [
+        hooks.prestart(),
+        hooks.create_runtime(),
+        hooks.poststart(),
+        hooks.poststop(),
+    ];
+    all.into_iter().flatten().any(|hooks| !hooks.is_empty())
+}
+
 fn bring_up(
     request: &Create<'_>,
     dir: &Path,
-    bundle: PathBuf,
-    original: Spec,
+    mut record: Record,
+    wanted: Wanted,
     host_mounts: &OwnedFd,
     cgroup_made: &mut Option<Cgroup>,
 ) -> Result<Made> {
-    let mut spec = original.clone();
+    let Wanted { mut spec, original } = wanted;
     if let (Some(mut process), false) = (spec.process().clone(), request.env.is_empty()) {
         let mut env = process.env().clone().unwrap_or_default();
         env.extend(request.env.iter().cloned());
@@ -116,7 +149,6 @@ fn bring_up(
     }
     let hooks = spec.hooks().clone().unwrap_or_default();
     spec.set_hooks(None);
-    let mut record = new_record(request.id, request.cgroup, bundle, &original);
     record.no_new_keyring = request.no_new_keyring;
     let seccomp_policy = complete(&mut spec, &mut record)?;
     write(dir, SPEC_FILE, &original)?;
@@ -176,6 +208,12 @@ fn bring_up(
     })?;
 
     let mut warnings = adapted.warnings;
+    if request.cgroup == CgroupDriver::None && asks_for_limits(&original) {
+        warnings.push(
+            "limits of linux.resources are not kept: no part of the cgroup hierarchies is this user's"
+                .to_owned(),
+        );
+    }
     if let Some(score) = adapted.oom_score_adj {
         warnings.extend(set_oom_score(created.pid, score));
     }
@@ -198,6 +236,19 @@ fn bring_up(
         terminal: created.pty,
         warnings,
     })
+}
+
+/// Whether a configuration limits more than the use of devices.
+fn asks_for_limits(spec: &Spec) -> bool {
+    let resources = spec.linux().as_ref().and_then(|l| l.resources().as_ref());
+    let listed = resources.and_then(|resources| serde_json::to_value(resources).ok());
+    let is_empty = |value: &serde_json::Value| {
+        value.is_null()
+            || value.as_object().is_some_and(|all| all.is_empty())
+            || value.as_array().is_some_and(|all| all.is_empty())
+    };
+    let mut groups = listed.iter().filter_map(|all| all.as_object()).flatten();
+    groups.any(|(name, group)| name != "devices" && !is_empty(group))
 }
 
 /// Leaves nothing of a container that could not be made.

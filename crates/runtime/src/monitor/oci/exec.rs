@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -13,6 +14,7 @@ use super::super::runtime::{ContainerRuntime, Detached, Libcontainer};
 use super::{Container, Made, SECCOMP_CACHE, Stdio, keyring};
 use crate::error::{Error, Result};
 use crate::namespaces::IdMappings;
+use crate::rootless;
 use crate::seccomp;
 use crate::spec::SeccompPolicy;
 
@@ -43,6 +45,13 @@ impl Container {
         if self.is_paused() && !request.ignore_paused {
             return Err(self.wrong("exec in"));
         }
+        if let Some(part) = &request.cgroup {
+            self.cgroup()?.find_part(Path::new(part))?;
+        }
+        if !nix::unistd::geteuid().is_root() {
+            rootless::become_root_of(self.record.init.pid)?;
+            rootless::check_groups(request.process)?;
+        }
         let spec = self.spec()?;
         let linux = spec.linux().as_ref();
         let policy = match linux.and_then(|linux| linux.seccomp().clone()) {
@@ -56,7 +65,9 @@ impl Container {
             .into_iter()
             .flatten()
             .any(|n| n.typ() == LinuxNamespaceType::User);
-        let user = if has_user { Some(self.user()?) } else { None };
+        // It may be the one that this process is in.
+        let user = if has_user { self.user()? } else { None };
+        let has_user = user.is_some();
         let detached = Detached {
             preserve_fds: request.preserve_fds,
             keyring: (!self.record.no_new_keyring)
@@ -80,15 +91,21 @@ impl Container {
         })
     }
 
-    /// The user namespace that init is in.
-    fn user(&self) -> Result<Joined> {
+    /// The user namespace that init is in, if it is another.
+    fn user(&self) -> Result<Option<Joined>> {
         let path = format!("/proc/{}/ns/user", self.record.init.pid);
         let path = Path::new(&path);
-        let namespace = File::open(path).map_err(|e| Error::file("open", path, e))?;
+        let failed = |e| Error::file("open", path, e);
+        let namespace = File::open(path).map_err(failed)?;
+        let inode = |file: &File| file.metadata().map(|found| found.ino());
+        let own = File::open("/proc/self/ns/user").and_then(|own| inode(&own));
+        if own.map_err(failed)? == inode(&namespace).map_err(failed)? {
+            return Ok(None);
+        }
         let root = IdMappings::of(namespace.as_fd())?.root().unwrap_or((0, 0));
-        Ok(Joined {
+        Ok(Some(Joined {
             namespace: Rc::new(namespace.into()),
             root,
-        })
+        }))
     }
 }

@@ -25,6 +25,7 @@ use super::process::{Keyring, read_report};
 use super::runtime::{ProcessStdio, release_created};
 use crate::cgroup::{self, Cgroup, CgroupDriver};
 use crate::error::{Error, Result};
+use crate::rootless;
 
 pub use self::check::SPEC_VERSION;
 pub use self::checkpoint::{Restore, restore};
@@ -262,11 +263,11 @@ impl Container {
     /// [`Error::NotAlive`] (not with `all`), [`Error::File`], [`Error::System`].
     pub fn kill(&self, signal: i32, all: bool) -> Result<()> {
         let cgroup = self.cgroup()?;
-        if all && signal == libc::SIGKILL {
+        if all && signal == libc::SIGKILL && self.has_cgroup() {
             // What is forked meanwhile dies, too.
             cgroup.kill_all()?;
         } else if all {
-            for pid in cgroup.processes()? {
+            for pid in self.processes()? {
                 // SAFETY: kill takes integers. One that has ended meanwhile needs no signal.
                 unsafe { libc::kill(pid, signal) };
             }
@@ -324,11 +325,12 @@ impl Container {
     /// Freezes all its processes.
     ///
     /// # Errors
-    /// [`Error::WrongStatus`], or as [`Cgroup::freeze`].
+    /// [`Error::WrongStatus`], [`Error::NoCgroup`], or as [`Cgroup::freeze`].
     pub fn pause(&self) -> Result<()> {
         if self.status() == Status::Stopped || self.is_paused() {
             return Err(self.wrong("pause"));
         }
+        self.needs_cgroup("pause")?;
         self.cgroup()?.freeze(true)
     }
 
@@ -343,33 +345,56 @@ impl Container {
         self.cgroup()?.freeze(false)
     }
 
-    /// The pids of all its processes.
+    /// The pids of all its processes; without a cgroup those in its PID namespace, if it has one of its own.
     ///
     /// # Errors
     /// [`Error::File`].
     pub fn processes(&self) -> Result<Vec<i32>> {
-        self.cgroup()?.processes()
+        let init = self.record.init;
+        match (self.has_cgroup(), self.record.own_pid_namespace) {
+            (true, _) => self.cgroup()?.processes(),
+            (false, _) if !init.is_alive() => Ok(Vec::new()),
+            (false, true) => Ok(rootless::processes_beside(init.pid)),
+            (false, false) => Ok(vec![init.pid]),
+        }
+    }
+
+    fn has_cgroup(&self) -> bool {
+        self.record.cgroup_driver != CgroupDriver::None
+    }
+
+    fn needs_cgroup(&self, action: &'static str) -> Result<()> {
+        match self.has_cgroup() {
+            true => Ok(()),
+            false => Err(Error::NoCgroup { action }),
+        }
     }
 
     /// What its processes use.
     ///
     /// # Errors
-    /// [`Error::NotAlive`], [`Error::File`].
+    /// [`Error::NotAlive`], [`Error::NoCgroup`], [`Error::File`].
     pub fn stats(&self) -> Result<cgroup::Stats> {
         match self.status() {
             Status::Stopped => Err(Error::NotAlive),
-            _ => self.cgroup()?.stats(),
+            _ => {
+                self.needs_cgroup("measure")?;
+                self.cgroup()?.stats()
+            }
         }
     }
 
     /// Changes its limits; those not named stay. Gives a line for each that this host cannot keep.
     ///
     /// # Errors
-    /// [`Error::NotAlive`], or as [`Cgroup::update`].
+    /// [`Error::NotAlive`], [`Error::NoCgroup`], or as [`Cgroup::update`].
     pub fn update(&self, resources: &LinuxResources) -> Result<Vec<String>> {
         match self.status() {
             Status::Stopped => Err(Error::NotAlive),
-            _ => self.cgroup()?.update(resources),
+            _ => {
+                self.needs_cgroup("limit")?;
+                self.cgroup()?.update(resources)
+            }
         }
     }
 }

@@ -143,6 +143,13 @@ impl ProcessExecutor {
             .cloned()
             .ok_or_else(|| config("no command".to_owned()))?;
         let env = process.env().clone().unwrap_or_default();
+        let user = process.user();
+        // The kernel's word for "the one it has already": root's.
+        if [user.uid(), user.gid()].contains(&u32::MAX) {
+            return Err(config(
+                "user and group 4294967295 are none that there are".to_owned(),
+            ));
+        }
         let Circumstances {
             seccomp,
             mounts,
