@@ -386,6 +386,7 @@ fn what_it_can_do_is_told_in_the_specification_s_words() {
     };
     assert!(has("/linux/capabilities", "CAP_CHECKPOINT_RESTORE"));
     assert!(has("/linux/seccomp/actions", "SCMP_ACT_ERRNO"));
+    assert!(has("/linux/seccomp/archs", "SCMP_ARCH_AARCH64"));
     assert!(has("/linux/seccomp/operators", "SCMP_CMP_MASKED_EQ"));
     assert!(has(
         "/potentiallyUnsafeConfigAnnotations",
@@ -407,7 +408,7 @@ fn what_it_can_do_is_told_in_the_specification_s_words() {
     assert_eq!(features["linux"]["selinux"]["enabled"], false);
     // What it says it knows it takes.
     bundle.config["linux"]["seccomp"] = json!({
-        "defaultAction": "SCMP_ACT_ALLOW", "architectures": features["linux"]["seccomp"]["archs"],
+        "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_AARCH64"],
         "flags": features["linux"]["seccomp"]["supportedFlags"],
         "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}],
     });

@@ -443,3 +443,19 @@ fn what_spec_writes_for_users_runs_in_their_namespace() {
         .exits(1)
         .stderr_has("config.json");
 }
+
+#[test]
+fn read_only_paths_are_no_more_than_that() {
+    let script = "touch /bin/x || echo still $A; env | grep -c ^A=";
+    let mut bundle = Bundle::new(&["sh", "-c", script]);
+    bundle.config["linux"]["readonlyPaths"] = json!(["/bin", "/proc/sys", "/nosuch"]);
+    // Of a variable that is named twice the last one counts.
+    bundle.config["process"]["env"] = json!(["PATH=/nosuch", "A=1", "PATH=/bin", "A=2"]);
+    bundle
+        .oci(&["run", "one"])
+        .ok()
+        .stdout_is("still 2\n1")
+        .stderr_has("Read-only file system");
+    bundle.config["process"]["oomScoreAdj"] = 1001.into();
+    bundle.oci(&["run", "one"]).exits(1).stderr_has("1001");
+}

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
+use std::process::Stdio;
 
 use rctr_tests::{Output, Terminal, wait_for};
 use serde_json::{Value, json};
@@ -62,6 +63,17 @@ impl Owner {
         self.user.rctr_with(view, words)
     }
 
+    /// Makes what lives on, with nothing of ours as its streams.
+    fn make(&self, words: &[&str]) {
+        self.oci(&["list"]).ok();
+        let words = [&["--log", "said"], words].concat();
+        let mut command = self.command(&words);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let done = command.stderr(Stdio::null()).status().unwrap().success();
+        let said = fs::read_to_string(self.user.path("home/said"));
+        assert!(done, "{words:?}: {}", said.unwrap_or_default());
+    }
+
     fn status(&self) -> String {
         let state = self.oci(&["state", "one"]).ok().json();
         state["status"].as_str().unwrap().to_owned()
@@ -98,9 +110,7 @@ fn a_user_s_bundle_lives_as_root_s_does() {
         "trap 'exit 3' TERM; while true; do sleep 0.05; done",
     ]);
     let uid = owner.user.uid;
-    owner
-        .oci(&["create", "-b", "bundle", "--pid-file", "pid", "one"])
-        .ok();
+    owner.make(&["create", "-b", "bundle", "--pid-file", "pid", "one"]);
     assert_eq!(owner.status(), "created");
     let pid = fs::read_to_string(owner.user.path("home/pid")).unwrap();
     assert_eq!(uid_of(pid.parse().unwrap()), uid);
@@ -130,9 +140,7 @@ fn a_user_s_bundle_lives_as_root_s_does() {
     terminal.type_in("tty; exit 6\n");
     terminal.wait_shown("/dev/pts/0");
     assert_eq!(terminal.finish(), 6);
-    owner
-        .oci(&["exec", "-d", "--pid-file", "second", "one", "sleep", "1000"])
-        .ok();
+    owner.make(&["exec", "-d", "--pid-file", "second", "one", "sleep", "1000"]);
     let second = fs::read_to_string(owner.user.path("home/second")).unwrap();
     let listed = owner.oci(&["ps", "-f", "json", "one"]).ok().json();
     for one in [&pid, &second] {
@@ -224,7 +232,7 @@ fn a_user_s_hooks_run_as_the_user() {
     assert!(states[0]["pid"].as_i64() > Some(1), "{said}");
     // Commands by themselves, too.
     fs::remove_file(&log).unwrap();
-    owner.oci(&["create", "-b", "bundle", "one"]).ok();
+    owner.make(&["create", "-b", "bundle", "one"]);
     owner.oci(&["start", "one"]).ok();
     wait_for("the end", || owner.status() == "stopped");
     owner.oci(&["delete", "one"]).ok();
@@ -245,7 +253,7 @@ fn a_user_s_subordinate_ids_are_the_container_s() {
     let (uid, first) = (owner.user.uid, owner.user.first_id.unwrap());
     owner.map(&[(0, uid, 1), (1, first, 1000)]);
     owner.config["process"]["user"] = json!({"uid": 7, "gid": 8, "additionalGids": [9]});
-    owner.oci(&["run", "-d", "-b", "bundle", "one"]).ok();
+    owner.make(&["run", "-d", "-b", "bundle", "one"]);
     let pid = owner.oci(&["state", "one"]).ok().json()["pid"]
         .as_i64()
         .unwrap();
@@ -267,7 +275,7 @@ fn a_user_s_subordinate_ids_are_the_container_s() {
         Some(first),
     )
     .unwrap();
-    owner.oci(&["create", "-b", "bundle", "one"]).ok();
+    owner.make(&["create", "-b", "bundle", "one"]);
     owner.oci(&["start", "one"]).ok();
     let pid = owner.oci(&["state", "one"]).ok().json()["pid"]
         .as_i64()

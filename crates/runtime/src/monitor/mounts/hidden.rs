@@ -12,15 +12,13 @@ use rustix::mount::{
 
 use super::tree::{attach, copy, set_attributes};
 
-const SAFE: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-
 /// Makes a path, and what is mounted below it, read-only. One that does not exist need not be.
 pub(super) fn make_read_only(root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let Some(place) = existing(root, path)? else {
         return Ok(());
     };
     let mount = copy(place.as_fd(), Path::new(""), true)?;
-    set_attributes(mount.as_fd(), libc::MS_RDONLY | SAFE, 0, 0, true)?;
+    set_attributes(mount.as_fd(), libc::MS_RDONLY, 0, 0, true)?;
     Ok(attach(mount.as_fd(), place.as_fd())?)
 }
 

@@ -111,6 +111,14 @@ fn spec(spec: &Spec, console: Option<bool>) -> Result<(), StartError> {
     if !process.cwd().is_absolute() {
         return refuse("cwd must be an absolute path");
     }
+    if let Some(score) = process
+        .oom_score_adj()
+        .filter(|s| !(-1000..=1000).contains(s))
+    {
+        return refuse(&format!(
+            "oomScoreAdj {score} is not between -1000 and 1000"
+        ));
+    }
     match (process.terminal().unwrap_or(false), console) {
         (true, Some(false)) => {
             return refuse("cannot allocate tty if it will be detached without a console socket");
@@ -152,6 +160,34 @@ fn spec(spec: &Spec, console: Option<bool>) -> Result<(), StartError> {
         Some(reason) => refuse(&reason),
         None => Ok(()),
     }
+}
+
+/// Whether there are hooks that are run where the runtime is started.
+pub(super) fn has_hooks_outside(spec: &Spec) -> bool {
+    let Some(hooks) = spec.hooks() else {
+        return false;
+    };
+    #[allow(deprecated)] // Docker's network is made by one.
+    let all = [
+        hooks.prestart(),
+        hooks.create_runtime(),
+        hooks.poststart(),
+        hooks.poststop(),
+    ];
+    all.into_iter().flatten().any(|hooks| !hooks.is_empty())
+}
+
+/// Whether a configuration limits more than the use of devices.
+pub(super) fn asks_for_limits(spec: &Spec) -> bool {
+    let resources = spec.linux().as_ref().and_then(|l| l.resources().as_ref());
+    let listed = resources.and_then(|resources| serde_json::to_value(resources).ok());
+    let is_empty = |value: &serde_json::Value| {
+        value.is_null()
+            || value.as_object().is_some_and(|all| all.is_empty())
+            || value.as_array().is_some_and(|all| all.is_empty())
+    };
+    let mut groups = listed.iter().filter_map(|all| all.as_object()).flatten();
+    groups.any(|(name, group)| name != "devices" && !is_empty(group))
 }
 
 /// Why a kernel parameter is none of the container's own, in runc's words: it would be set for the host.
@@ -230,6 +266,7 @@ mod tests {
         assert!(words(|s| s["process"]["cwd"] = "x".into()).contains("absolute"));
         assert!(words(|s| s["process"]["selinuxLabel"] = "l".into()).contains("selinuxLabel"));
         assert!(words(|s| s["linux"]["intelRdt"] = serde_json::json!({})).contains("intelRdt"));
+        assert!(words(|s| s["process"]["oomScoreAdj"] = 1001.into()).contains("1001"));
         let terminal: fn(&mut serde_json::Value) = |s| s["process"]["terminal"] = true.into();
         refused(terminal, Some(true)).unwrap();
         refused(terminal, Some(false)).unwrap_err();

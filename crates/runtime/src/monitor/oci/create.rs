@@ -71,7 +71,7 @@ pub fn create(request: &Create<'_>) -> Result<Made> {
     let owner = nix::unistd::geteuid();
     let mut spec = original.clone();
     if !owner.is_root() {
-        if has_hooks_outside(&original) {
+        if check::has_hooks_outside(&original) {
             outside::stay_behind().map_err(|e| Error::system("fork", e))?;
         }
         rootless::become_root_for(&mut spec)?;
@@ -115,21 +115,6 @@ pub(super) fn make_directory(root: &Path, id: &str) -> Result<PathBuf> {
 struct Wanted {
     spec: Spec,
     original: Spec,
-}
-
-/// Whether there are hooks that are run where the runtime is started.
-fn has_hooks_outside(spec: &Spec) -> bool {
-    let Some(hooks) = spec.hooks() else {
-        return false;
-    };
-    #[allow(deprecated)] // Docker's network is made by one.
-    let all = [
-        hooks.prestart(),
-        hooks.create_runtime(),
-        hooks.poststart(),
-        hooks.poststop(),
-    ];
-    all.into_iter().flatten().any(|hooks| !hooks.is_empty())
 }
 
 fn bring_up(
@@ -208,7 +193,7 @@ fn bring_up(
     })?;
 
     let mut warnings = adapted.warnings;
-    if request.cgroup == CgroupDriver::None && asks_for_limits(&original) {
+    if request.cgroup == CgroupDriver::None && check::asks_for_limits(&original) {
         warnings.push(
             "limits of linux.resources are not kept: no part of the cgroup hierarchies is this user's"
                 .to_owned(),
@@ -236,19 +221,6 @@ fn bring_up(
         terminal: created.pty,
         warnings,
     })
-}
-
-/// Whether a configuration limits more than the use of devices.
-fn asks_for_limits(spec: &Spec) -> bool {
-    let resources = spec.linux().as_ref().and_then(|l| l.resources().as_ref());
-    let listed = resources.and_then(|resources| serde_json::to_value(resources).ok());
-    let is_empty = |value: &serde_json::Value| {
-        value.is_null()
-            || value.as_object().is_some_and(|all| all.is_empty())
-            || value.as_array().is_some_and(|all| all.is_empty())
-    };
-    let mut groups = listed.iter().filter_map(|all| all.as_object()).flatten();
-    groups.any(|(name, group)| name != "devices" && !is_empty(group))
 }
 
 /// Leaves nothing of a container that could not be made.

@@ -6,7 +6,7 @@
 mod report;
 mod steps;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::io;
@@ -142,7 +142,7 @@ impl ProcessExecutor {
             .first()
             .cloned()
             .ok_or_else(|| config("no command".to_owned()))?;
-        let env = process.env().clone().unwrap_or_default();
+        let env = last_of_each(process.env().clone().unwrap_or_default());
         let user = process.user();
         // The kernel's word for "the one it has already": root's.
         if [user.uid(), user.gid()].contains(&u32::MAX) {
@@ -399,6 +399,19 @@ fn c_strings(strings: Vec<String>) -> Result<Vec<CString>, String> {
         .into_iter()
         .map(|s| CString::new(s).map_err(|_| NUL.to_owned()))
         .collect()
+}
+
+/// Of a variable that is there several times the last one counts; most programs look at the first they find.
+fn last_of_each(env: Vec<String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let name = |entry: &String| entry.split('=').next().unwrap_or_default().to_owned();
+    let last = env
+        .into_iter()
+        .rev()
+        .filter(|entry| seen.insert(name(entry)));
+    let mut last: Vec<String> = last.collect();
+    last.reverse();
+    last
 }
 
 fn variables(entries: &[String]) -> Result<Vec<CString>, String> {
