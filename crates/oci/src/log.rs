@@ -15,6 +15,7 @@ use crate::failure::Failure;
 pub struct Log {
     file: Option<Mutex<File>>,
     format: LogFormat,
+    debug: bool,
 }
 
 impl Log {
@@ -26,6 +27,7 @@ impl Log {
         Ok(Self {
             file: global.log.as_ref().map(open).transpose()?,
             format: global.log_format,
+            debug: global.debug,
         })
     }
 
@@ -36,6 +38,13 @@ impl Log {
     /// An error that standard error has been told of.
     pub fn note(&self, message: &str) {
         self.write("error", message, false);
+    }
+
+    /// What only `--debug` wants to know.
+    pub fn debug(&self, message: impl FnOnce() -> String) {
+        if self.debug {
+            self.write("debug", &message(), self.file.is_none());
+        }
     }
 
     pub fn warnings<'a>(&self, warnings: impl IntoIterator<Item = &'a String>) {

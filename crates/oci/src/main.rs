@@ -39,13 +39,13 @@ fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    match run(&cli, &log) {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => {
-            log.error(&failure);
-            ExitCode::from(failure.code())
-        }
-    }
+    log.debug(|| format!("rctr-oci {}: {:?}", env!("CARGO_PKG_VERSION"), cli.command));
+    let code = run(&cli, &log).unwrap_or_else(|failure| {
+        log.error(&failure);
+        failure.code()
+    });
+    log.debug(|| format!("exit code {code}"));
+    ExitCode::from(code)
 }
 
 /// Help, or what is wrong with the words of a command: 1 as with runc, whose callers look into the log.

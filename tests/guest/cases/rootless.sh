@@ -57,6 +57,54 @@ until_true 30 curl -fsS http://127.0.0.1:8099/passwd
 [ ! -e /sys/class/net/rctr0 ] || fail "the user's bridge is the machine's"
 mine rm -f web >/dev/null
 until_true 30 sh -c "! pgrep -u $uid rctr"
+# rctr-oci by itself: limits are in the scope that the user's systemd makes; without that there is no cgroup, and that is said.
+bundle=$home/bundle
+as_user mkdir -p $bundle/rootfs/bin
+cp /bin/busybox $bundle/rootfs/bin/
+for program in sh cat sleep; do ln -s busybox $bundle/rootfs/bin/$program; done
+oci() { as_user "$(dirname "$RCTR_BIN")/rctr-oci" "$@"; }
+oci spec --rootless --bundle $bundle
+python3 - $bundle/config.json <<'PYTHON'
+import json, sys
+config = json.load(open(sys.argv[1]))
+config["process"].update(terminal=False, args=["sleep", "100000"])
+config["linux"]["resources"] = {"memory": {"limit": 64 << 20}, "pids": {"limit": 30}}
+json.dump(config, open(sys.argv[1], "w"))
+PYTHON
+oci --systemd-cgroup create --bundle $bundle one </dev/null >/dev/null 2>$home/said || fail "$(cat $home/said)"
+oci start one
+scope=$manager/user.slice/rctr-oci-one.scope
+same "$(cat $scope/memory.max)" 67108864
+same "$(cat $scope/pids.max)" 30
+has "$(oci ps -f json one)" "$(cat $scope/cgroup.procs)"
+same "$(oci exec one cat /proc/self/cgroup)" 0::/
+oci pause one
+same "$(cat $scope/cgroup.freeze)" 1
+has "$(oci state one)" '"status": "paused"'
+oci resume one
+oci --systemd-cgroup update --pids-limit 20 one
+same "$(cat $scope/pids.max)" 20
+has "$(oci events --stats one)" '"pids":{"current":1'
+oci delete --force one
+until_true 30 sh -c "[ ! -e $scope ]"
+oci create --bundle $bundle one </dev/null >/dev/null 2>$home/said || fail "$(cat $home/said)"
+has "$(cat $home/said)" "are not kept"
+oci start one
+has "$(oci ps one)" "sleep 100000"
+has "$(oci exec one cat /proc/self/uid_map)" "$uid"
+status=0
+oci pause one 2>$home/said || status=$?
+same $status 1
+has "$(cat $home/said)" "without a cgroup"
+oci kill --all one KILL
+until_true 30 sh -c "! pgrep -u $uid -x sleep"
+oci delete one
+status=0
+oci --rootless=false run --bundle $bundle one 2>$home/said || status=$?
+same $status 1
+has "$(cat $home/said)" cgroup
+same "$(oci list -q)" "" "containers left:"
+
 # Without the user's systemd there are no limits, and that is said.
 systemctl stop user@$uid.service
 install -d -m 700 -o $user $runtime

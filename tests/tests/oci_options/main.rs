@@ -195,6 +195,13 @@ fn errors_reach_the_log_in_the_format_that_was_asked_for() {
         line.contains("level=error msg=\"container does not exist\""),
         "{line}"
     );
+    let before = fs::read_to_string(&log).expect("a log");
+    assert!(!before.contains("level=debug"), "{before}");
+    let debugged = with("text", &["--debug", "state", "none"]);
+    assert!(
+        debugged.contains("level=debug msg=\"exit code 1\""),
+        "{debugged}"
+    );
     // Also what is wrong with its words: whoever drives it looks nowhere else.
     let unknown = entry(&with("json", &["create", "--bogus", "one"]));
     assert!(

@@ -112,13 +112,14 @@ impl Cgroup {
         let parts: Vec<&str> = text.split(':').collect();
         let (path, name) = match (driver, parts.as_slice()) {
             (CgroupDriver::Systemd, [slice, prefix, name]) => {
-                let slice = if slice.is_empty() {
-                    "system.slice"
-                } else {
-                    slice
+                let manager = rootless::manager_cgroup();
+                let slice = match (*slice, &manager) {
+                    ("", None) => "system.slice",
+                    ("", Some(_)) => "user.slice",
+                    (named, _) => named,
                 };
                 let path = expand_slice(slice).join(format!("{prefix}-{name}.scope"));
-                let path = rootless::manager_cgroup().unwrap_or_default().join(path);
+                let path = manager.unwrap_or_default().join(path);
                 (path, cgroups_path.to_owned())
             }
             (CgroupDriver::Systemd, [slice]) if slice.ends_with(".slice") => {

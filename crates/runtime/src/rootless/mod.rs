@@ -149,16 +149,19 @@ fn groups() -> Vec<(u32, u32)> {
     ranges.collect()
 }
 
-/// Below the hierarchy's root, the cgroup of the systemd of whoever is root in this user namespace; none in the one
-/// that the machine booted with.
+/// Below the hierarchy's root, the cgroup of the systemd of an ordinary user, or of whoever is root in this user
+/// namespace; none for the host's root.
 pub(crate) fn manager_cgroup() -> Option<PathBuf> {
-    if in_initial_namespace() {
-        return None;
-    }
-    let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
-    let mut words = map.split_ascii_whitespace();
-    let user = (words.next() == Some("0")).then(|| words.next())??;
-    let user: u32 = user.parse().ok()?;
+    let user = match (in_initial_namespace(), nix::unistd::geteuid()) {
+        (true, user) if user.is_root() => return None,
+        (true, user) => user.as_raw(),
+        (false, _) => {
+            let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
+            let mut words = map.split_ascii_whitespace();
+            let user = (words.next() == Some("0")).then(|| words.next())??;
+            user.parse().ok()?
+        }
+    };
     Some(format!("user.slice/user-{user}.slice/user@{user}.service").into())
 }
 
