@@ -128,7 +128,8 @@ fn a_user_s_bundle_lives_as_root_s_does() {
     let exec = |words: &[&str]| owner.oci(&[&["exec", "one"], words].concat());
     exec(&["sh", "-c", "id; cat /proc/1/comm; exit 5"])
         .exits(5)
-        .stdout_is("uid=0 gid=0\nsh");
+        .stdout_has("uid=0 gid=0")
+        .stdout_has("\nsh");
     exec(&["nosuch"])
         .exits(255)
         .stderr_has("executable file not found");

@@ -228,10 +228,24 @@ pub(super) fn undo(dir: &Path, cgroup: Option<Cgroup>) {
     if let Some(cgroup) = cgroup {
         // Nothing to be done about a failure here: the first error is the one to tell.
         let _ = cgroup.kill_all();
-        while nix::sys::wait::waitpid(None, None).is_ok() {}
+        let ends = cgroup.driver() != CgroupDriver::None || kill_children().is_ok();
+        while ends && nix::sys::wait::waitpid(None, None).is_ok() {}
         let _ = cgroup.remove();
     }
     let _ = fs::remove_dir_all(dir);
+}
+
+/// Ends what this process has started, where no cgroup tells what that is.
+fn kill_children() -> io::Result<()> {
+    let path = format!("/proc/self/task/{}/children", std::process::id());
+    let children = fs::read_to_string(path)?;
+    for child in children.split_whitespace() {
+        if let Ok(pid) = child.parse() {
+            // SAFETY: takes integers; it is our child and not yet reaped.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+    }
+    Ok(())
 }
 
 /// What is known of a container before it is made.
