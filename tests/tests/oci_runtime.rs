@@ -396,6 +396,7 @@ fn what_it_can_do_is_told_in_the_specification_s_words() {
     for place in [
         "cgroup/v1",
         "cgroup/v2",
+        "cgroup/systemdUser",
         "seccomp/enabled",
         "netDevices/enabled",
     ] {
