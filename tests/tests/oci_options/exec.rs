@@ -208,3 +208,19 @@ fn what_is_executed_has_its_oom_score_from_the_start() {
     let words = ["exec", "--process", "process.json", "one"];
     bundle.oci(&words).ok().stdout_is("500");
 }
+
+#[test]
+fn descriptors_are_kept_for_what_is_executed_if_that_is_asked_for() {
+    let bundle = running(&["sleep", "1000"]);
+    fs::write(bundle.path("given"), "through 3").expect("a file");
+    let exec = |options: &[&str]| {
+        let words = [&["exec"], options, &["one", "sh", "-c", "cat <&3"]].concat();
+        let shell = by_shell("exec 3<given; exec \"$@\"", &bundle.command(&words));
+        Running::start(shell, None).finish()
+    };
+    exec(&["--preserve-fds", "1"]).ok().stdout_is("through 3");
+    exec(&[]).exits(1).stderr_has("Bad file descriptor");
+    exec(&["--preserve-fds", "9"])
+        .exits(255)
+        .stderr_has("is to be preserved and not open");
+}
