@@ -1,7 +1,5 @@
 //! Root of a user namespace that somebody has made.
 
-use std::fs;
-
 use crate::user::{User, View};
 
 #[test]
