@@ -93,7 +93,7 @@ impl Client {
         Ok(repository.resolve(Lookup::Head).await?.descriptor)
     }
 
-    /// Brings an image into the sink: its layers, the config, the manifest and the indexes that led to it.
+    /// Brings an image into the sink: config and layers, then the manifest and the indexes that led to it.
     ///
     /// `platform` is the one the user asked for: an image for another is then an error. With `None` this machine's is
     /// preferred, its 32-bit mode accepted, and a single image for another machine taken with a warning.
@@ -118,7 +118,7 @@ impl Client {
         };
         let resolved = repository.resolve(lookup).await?;
         let target = resolved.descriptor.clone();
-        let mut found = pull.find_manifest(resolved).await?;
+        let found = pull.find_manifest(resolved).await?;
         let config = found.manifest.config().clone();
         let (config_json, is_new) = pull.config(&config).await?;
         let (image_platform, layers) = manifest::image(&found.manifest, &config_json)
@@ -126,16 +126,14 @@ impl Client {
         let warning = pull.check_platform(&image_platform)?;
 
         progress.resolved(&target, &layers);
-        if is_new {
-            found
-                .fetched
-                .insert(0, (config.clone(), config_json.clone()));
-        }
-        // Each is written to the disk for good, which takes as long as fetching a small layer: all at once.
+        // Writing it to the disk for good takes as long as fetching a small layer.
+        let config_document = is_new.then(|| (config.clone(), config_json.clone()));
         tokio::try_join!(
             pull.layers(&layers, &*progress),
-            pull.put_all(found.fetched)
+            pull.put_all(config_document)
         )?;
+        // What names the image comes last: nothing of it is left of a pull that failed.
+        pull.put_all(found.fetched).await?;
         Ok(Pulled {
             target,
             manifest: found.descriptor,
@@ -258,7 +256,10 @@ impl Pull<'_> {
         }))
     }
 
-    async fn put_all(&self, documents: Vec<(Descriptor, Vec<u8>)>) -> Result<(), Error> {
+    async fn put_all(
+        &self,
+        documents: impl IntoIterator<Item = (Descriptor, Vec<u8>)>,
+    ) -> Result<(), Error> {
         for (descriptor, bytes) in documents {
             let (sink, wanted) = (Arc::clone(self.sink), descriptor.clone());
             self.blocking(&descriptor, move || sink.put_blob(&wanted, &bytes))
