@@ -19,7 +19,7 @@ DEMO_PACKAGES := $(BUILD_PACKAGES) busybox-static docker-registry python3 util-l
 TEST_PACKAGES := $(DEMO_PACKAGES) mmdebstrap skopeo nftables iptables iproute2 procps zstd criu \
 	qemu-system-x86 kmod cpio e2fsprogs passwd systemd-sysv dbus git openssl xz-utils bzip2 openssh-client \
 	containernetworking-plugins strace uidmap passt slirp4netns nfs-kernel-server libpam-systemd \
-	dbus-user-session apparmor
+	dbus-user-session apparmor checkpolicy
 BENCH_PACKAGES := $(TEST_PACKAGES) docker.io containerd podman runc crun buildah umoci python3-venv iperf3
 
 .DELETE_ON_ERROR:

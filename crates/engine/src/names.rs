@@ -22,6 +22,13 @@ fn random() -> StdRng {
     }
 }
 
+/// Two numbers below a limit, the lower one first.
+pub(crate) fn random_pair(limit: u32) -> (u32, u32) {
+    let mut rng = random();
+    let high = rng.random_range(1..limit);
+    (rng.random_range(0..high), high)
+}
+
 /// A name such as `peaceful_buck`; from the second attempt on with a digit behind it.
 pub(crate) fn random_name(attempt: usize) -> String {
     let mut rng = random();

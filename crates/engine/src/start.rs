@@ -207,6 +207,9 @@ impl Engine {
             (Some(pod), Some(member)) => Some(self.in_pod(pod, member)?),
             _ => None,
         };
+        if let Some(in_pod) = &in_pod {
+            self.relabel_own(container, &files, in_pod)?;
+        }
         let joined_namespaces = self.join_namespaces(container)?;
         let opened = self.open_mounts(container, container.options.isolation.userns.mappings())?;
         let mut fds = Inherited::default();

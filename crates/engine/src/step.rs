@@ -204,8 +204,12 @@ impl StepRunner<'_> {
     }
 
     fn detached(&self, lower: &[LowerDir], writable: Option<Writable<'_>>) -> Result<OwnedFd> {
-        overlay::mount_detached(Overlay { lower, writable })
-            .map_err(Error::file("mount an overlay of", &self.engine.config.root))
+        overlay::mount_detached(Overlay {
+            lower,
+            writable,
+            label: None,
+        })
+        .map_err(Error::file("mount an overlay of", &self.engine.config.root))
     }
 
     fn container(&self, step: &Step<'_>) -> Container {

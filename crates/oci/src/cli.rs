@@ -176,7 +176,7 @@ pub struct Exec {
     /// Send its pidfd to this socket.
     #[arg(long, value_name = "SOCKET")]
     pub pidfd_socket: Option<PathBuf>,
-    /// SELinux label (not supported).
+    /// SELinux label, instead of the container's.
     #[arg(long, value_name = "LABEL")]
     pub process_label: Option<String>,
     /// AppArmor profile.

@@ -155,6 +155,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// Files that cannot be given a container's SELinux label.
+    #[error("cannot relabel {}: {reason}", .path.display())]
+    Relabel {
+        /// The file, or the directory they are in.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+
     /// A kernel parameter that is the whole host's, asked for in a namespace.
     #[error("sysctl {name} is not of a namespace that is made here: it would change the host")]
     HostSysctl {

@@ -24,6 +24,7 @@ mod protocol;
 pub mod restart;
 pub mod rootless;
 pub mod seccomp;
+pub mod selinux;
 mod signal;
 mod sources;
 mod spec;

@@ -15,6 +15,7 @@ use rustix::mount::{
 use crate::monitor::show_owners;
 use crate::namespaces::IdMappings;
 use crate::rootless;
+use crate::selinux;
 use crate::spec::LowerDir;
 
 /// What an overlay shows.
@@ -24,6 +25,8 @@ pub struct Overlay<'a> {
     pub lower: &'a [LowerDir],
     /// Where changes go.
     pub writable: Option<Writable<'a>>,
+    /// The SELinux label of all its files.
+    pub label: Option<&'a str>,
 }
 
 /// The writable part of an overlay.
@@ -82,7 +85,11 @@ fn old_way(overlay: Overlay<'_>) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// What the kernel says; `EINVAL` where the layers' filesystem shows no other owners.
-pub fn mount_mapped(lower: &[LowerDir], owners: &IdMappings, stage: &Path) -> io::Result<OwnedFd> {
+pub fn mount_mapped(
+    overlay: Overlay<'_>,
+    owners: &IdMappings,
+    stage: &Path,
+) -> io::Result<OwnedFd> {
     let owners = owners.namespace().map_err(io::Error::other)?;
     in_own_namespace(|| {
         let show = |layer: &LowerDir| -> io::Result<OwnedFd> {
@@ -92,10 +99,10 @@ pub fn mount_mapped(lower: &[LowerDir], owners: &IdMappings, stage: &Path) -> io
             Ok(shown)
         };
         // Before the stage is covered: some may be below it.
-        let shown: Vec<OwnedFd> = lower.iter().map(show).collect::<io::Result<_>>()?;
+        let shown: Vec<OwnedFd> = overlay.lower.iter().map(show).collect::<io::Result<_>>()?;
         let none: Option<&str> = None;
         mount(Some("tmpfs"), stage, Some("tmpfs"), MsFlags::empty(), none)?;
-        let mut mapped = Vec::with_capacity(lower.len());
+        let mut mapped = Vec::with_capacity(shown.len());
         for (number, layer) in shown.iter().enumerate() {
             let path = stage.join(number.to_string());
             std::fs::create_dir(&path)?;
@@ -106,6 +113,7 @@ pub fn mount_mapped(lower: &[LowerDir], owners: &IdMappings, stage: &Path) -> io
         let overlay = Overlay {
             lower: &mapped,
             writable: None,
+            label: overlay.label,
         };
         by_context(overlay).or_else(|_| old_way(overlay))
     })
@@ -123,6 +131,9 @@ pub(crate) fn by_context(overlay: Overlay<'_>) -> io::Result<OwnedFd> {
     }
     if !rootless::in_initial_namespace() {
         fsconfig_set_flag(context, USER_ATTRIBUTES)?;
+    }
+    if let Some(label) = overlay.label {
+        fsconfig_set_string(context, "context", label)?;
     }
     if let Some(writable) = overlay.writable {
         fsconfig_set_string(context, "upperdir", writable.upper)?;
@@ -163,6 +174,10 @@ pub(crate) fn by_options(overlay: Overlay<'_>, target: &Path) -> io::Result<()> 
             options.push("volatile".to_owned());
         }
     }
+    let mut options = options.join(",");
+    if let Some(label) = overlay.label {
+        options = selinux::mount_options(&options, label);
+    }
     if let Some(directory) = &links_directory {
         nix::unistd::chdir(directory)?;
     }
@@ -171,7 +186,7 @@ pub(crate) fn by_options(overlay: Overlay<'_>, target: &Path) -> io::Result<()> 
         target,
         Some("overlay"),
         MsFlags::empty(),
-        Some(options.join(",").as_str()),
+        Some(options.as_str()),
     );
     nix::unistd::chdir("/")?;
     Ok(mounted?)
@@ -257,6 +272,7 @@ mod tests {
         let mounted = mount_detached(Overlay {
             lower: &lower,
             writable,
+            label: None,
         })
         .unwrap();
         assert_eq!(names(&mounted), ["x", "y"]);
@@ -273,6 +289,7 @@ mod tests {
         let overlay = Overlay {
             lower: &lower,
             writable: None,
+            label: None,
         };
         let target = lower[1].path.clone();
         let mounted = in_own_namespace(|| {
@@ -302,7 +319,12 @@ mod tests {
             uids: maps(100_000),
             gids: maps(200_000),
         };
-        let mounted = mount_mapped(&lower, &owners, &stage).unwrap();
+        let shown = Overlay {
+            lower: &lower,
+            writable: None,
+            label: None,
+        };
+        let mounted = mount_mapped(shown, &owners, &stage).unwrap();
         assert_eq!(names(&mounted), ["x", "y"]);
         let owner = |name: &str| {
             let stat = rustix::fs::statat(&mounted, name, rustix::fs::AtFlags::empty()).unwrap();

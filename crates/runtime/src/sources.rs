@@ -88,10 +88,14 @@ pub fn open_source(source: Source<'_>, within: &[Option<&Path>]) -> Result<Vec<O
         }
         Source::Image { lower, at, owners } => own_namespace(|| {
             let attach = || -> io::Result<OwnedFd> {
-                let writable = None;
+                let plain = Overlay {
+                    lower,
+                    writable: None,
+                    label: None,
+                };
                 let overlay = match owners {
-                    Some(owners) => overlay::mount_mapped(lower, owners, at)?,
-                    None => overlay::mount_detached(Overlay { lower, writable })?,
+                    Some(owners) => overlay::mount_mapped(plain, owners, at)?,
+                    None => overlay::mount_detached(plain)?,
                 };
                 attach(overlay.as_fd(), CWD, at)?;
                 Ok(pin(CWD, at)?)
@@ -157,6 +161,7 @@ pub fn assemble(
         let overlay = Overlay {
             lower,
             writable: Some(writable),
+            label: None,
         };
         let root = overlay::mount_detached(overlay).map_err(failed)?;
         let attached = attach(root.as_fd(), CWD, upper);

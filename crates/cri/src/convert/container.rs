@@ -89,6 +89,7 @@ fn mount(from: api::Mount) -> Result<PodMount, Status> {
         recursive_read_only: from.recursive_read_only,
         propagation,
         mappings: mapped.then(|| security::mappings(&from.uid_mappings, &from.gid_mappings)),
+        relabel: from.selinux_relabel,
     })
 }
 
@@ -294,7 +295,7 @@ fn mount_status(mount: &PodMount) -> api::Mount {
             ..Default::default()
         }),
         image_sub_path: image_sub_path.unwrap_or_default(),
-        selinux_relabel: false,
+        selinux_relabel: mount.relabel,
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) fn options(
         pid: namespaces.pid,
         user: namespaces.user,
         privileged: context.privileged,
+        selinux: context.selinux_options.map(security::selinux),
         resources: linux.resources.map(resources::resources).transpose()?,
         overhead: linux.overhead.map(resources::resources).transpose()?,
         handler,

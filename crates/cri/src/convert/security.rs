@@ -166,7 +166,7 @@ pub(crate) fn security(from: api::LinuxContainerSecurityContext) -> Result<PodSe
     })
 }
 
-fn selinux(from: api::SeLinuxOption) -> PodSelinux {
+pub(crate) fn selinux(from: api::SeLinuxOption) -> PodSelinux {
     PodSelinux {
         user: from.user,
         role: from.role,

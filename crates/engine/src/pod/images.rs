@@ -57,7 +57,12 @@ impl Engine {
                 make_dir(&path)?;
                 lower.push(LowerDir { path, short: None });
             }
-            mount_once(&dir, &lower, owners)?;
+            let shown = Overlay {
+                lower: &lower,
+                writable: None,
+                label: pod.selinux.as_ref().map(|labels| labels.mount.as_str()),
+            };
+            mount_once(&dir, shown, owners)?;
         }
         match sub_path.filter(|path| !path.is_empty()) {
             Some(path) => beneath(&dir, path, reference),
@@ -73,7 +78,7 @@ fn is_mounted(dir: &Path) -> Result<bool> {
 }
 
 /// Mounts layers on a directory, unless another container's start does it at this moment.
-fn mount_once(dir: &Path, lower: &[LowerDir], owners: Option<&IdMappings>) -> Result<()> {
+fn mount_once(dir: &Path, shown: Overlay<'_>, owners: Option<&IdMappings>) -> Result<()> {
     let below = File::open(dir).map_err(Error::file("open", dir))?;
     let _lock = Flock::lock(below, FlockArg::LockExclusive)
         .map_err(|(_, errno)| Error::file("lock", dir)(errno.into()))?;
@@ -81,10 +86,9 @@ fn mount_once(dir: &Path, lower: &[LowerDir], owners: Option<&IdMappings>) -> Re
         return Ok(());
     }
     let attach = || -> io::Result<()> {
-        let writable = None;
         let overlay = match owners {
-            Some(owners) => mount_mapped(lower, owners, dir)?,
-            None => mount_detached(Overlay { lower, writable })?,
+            Some(owners) => mount_mapped(shown, owners, dir)?,
+            None => mount_detached(shown)?,
         };
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         move_mount(overlay.as_fd(), "", CWD, dir, flags)?;

@@ -9,7 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use rctr_runtime::cgroup::{Cgroup, CgroupDriver};
 use rctr_runtime::namespaces::{self, PinRequest};
 
-use super::{NamespaceScope, PidScope, Pod, PodNamespaces, PodOptions, PodState};
+use super::{NamespaceScope, PidScope, Pod, PodNamespaces, PodOptions, PodState, selinux};
 use crate::events::pods as events;
 use crate::options::Resources;
 use crate::{Engine, Error, RemoveOptions, Result, files, names, spec, time};
@@ -26,6 +26,7 @@ impl Engine {
     /// # Errors
     /// [`Error::PodNameTaken`] if there is one of the same key; whatever hinders it, and nothing is left then.
     pub fn run_pod(&self, options: &PodOptions) -> Result<Pod> {
+        selinux::check(options.selinux.as_ref())?;
         self.store.require_space()?;
         let mut pod = Pod {
             id: names::new_id(),
@@ -36,10 +37,11 @@ impl Engine {
             cgroup: self.pod_cgroup(options),
             cgroup_made: false,
             namespaces: PodNamespaces::default(),
+            selinux: None,
         };
         // Before the record: whoever finds that finds somebody working on it.
         let lock = self.lock_pod(&pod.id)?;
-        if let Err(error) = self.reserve(&pod) {
+        if let Err(error) = self.reserve(&mut pod) {
             drop(lock);
             self.remove_pod_files(&pod.id)?;
             return Err(error);
@@ -58,13 +60,17 @@ impl Engine {
         }
     }
 
-    /// Writes the record, and with it takes the pod's key.
-    fn reserve(&self, pod: &Pod) -> Result<()> {
+    /// Writes the record, and with it takes the pod's key and its level.
+    fn reserve(&self, pod: &mut Pod) -> Result<()> {
         let key = pod.options.key();
         loop {
-            let by = match self.store.write(|tx| tx.insert_pod(&pod.id, &key, pod)) {
-                Err(rctr_store::Error::NameTaken { by, .. }) => by,
-                other => return Ok(other?),
+            let inserted = self.store.write(|tx| -> Result<()> {
+                pod.selinux = selinux::of_pod(self.facts(), pod.options.selinux.as_ref(), tx)?;
+                Ok(tx.insert_pod(&pod.id, &key, &*pod)?)
+            });
+            let by = match inserted {
+                Err(Error::Store(rctr_store::Error::NameTaken { by, .. })) => by,
+                other => return other,
             };
             let taken = || Error::PodNameTaken {
                 key: key.clone(),
@@ -148,6 +154,7 @@ impl Engine {
                 .collect(),
             user: pod.options.user.clone(),
             shm_size: ipc.then_some(SHM_SIZE),
+            shm_label: pod.selinux.as_ref().map(|labels| labels.mount.clone()),
         };
         let dir = self.pins(&pod.id);
         if let Some(parent) = dir.parent() {

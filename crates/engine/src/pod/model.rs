@@ -8,6 +8,7 @@ use rctr_network::cni::NetworkList;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::PodLabels;
 use super::options::{PodContainerOptions, PodDns, PodOptions};
 use crate::model::EndpointState;
 
@@ -30,6 +31,9 @@ pub struct Pod {
     pub cgroup_made: bool,
     /// Its namespaces.
     pub namespaces: PodNamespaces,
+    /// What its processes and files are labelled with, where SELinux is enabled.
+    #[serde(default)]
+    pub selinux: Option<PodLabels>,
 }
 
 impl Pod {

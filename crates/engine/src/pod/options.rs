@@ -46,6 +46,9 @@ pub struct PodOptions {
     pub user: Option<IdMappings>,
     /// It will have a privileged container.
     pub privileged: bool,
+    /// SELinux label of those of its containers that name none.
+    #[serde(default)]
+    pub selinux: Option<PodSelinux>,
     /// What all its containers may use together.
     pub resources: Option<Resources>,
     /// What the pod itself may use besides them.
@@ -179,6 +182,9 @@ pub struct PodMount {
     pub propagation: Propagation,
     /// Show other owners.
     pub mappings: Option<IdMappings>,
+    /// Give the files the container's SELinux label.
+    #[serde(default)]
+    pub relabel: bool,
 }
 
 /// What a mount shows.

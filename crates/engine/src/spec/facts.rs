@@ -9,6 +9,7 @@ use oci_spec::runtime::Capability;
 use rctr_runtime::apparmor;
 use rctr_runtime::cgroup::Hierarchies;
 use rctr_runtime::rootless::in_initial_namespace;
+use rctr_runtime::selinux;
 use rustix::process::Resource;
 
 use super::caps::Set;
@@ -37,7 +38,7 @@ pub(crate) struct HostFacts {
     pub(crate) mems: String,
     /// Whether AppArmor profiles are enforced.
     pub(crate) apparmor: bool,
-    /// Whether the kernel labels processes as SELinux does.
+    /// Whether SELinux labels processes and files.
     pub(crate) selinux: bool,
 }
 
@@ -121,7 +122,7 @@ impl HostFacts {
                 "/sys/devices/system/node/online",
             ),
             apparmor: apparmor::is_enabled(),
-            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            selinux: selinux::is_enabled(),
             hierarchies,
         }
     }

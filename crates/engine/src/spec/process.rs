@@ -91,6 +91,7 @@ pub(crate) fn exec_process(
     process.set_oom_score_adj(init.oom_score_adj());
     // As with Docker, whom the container is confined by stays, whatever else the process may do.
     process.set_apparmor_profile(init.apparmor_profile().clone());
+    process.set_selinux_label(init.selinux_label().clone());
     Ok(process)
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process, User};
 use rctr_runtime::oci::{self, Stdio};
+use rctr_runtime::selinux;
 
 use super::create::absolute;
 use super::{load, preserved, send_pidfd, settle, write_pid};
@@ -25,6 +26,7 @@ pub fn exec(global: &Global, args: &Exec, log: &Log) -> Result<u8, Failure> {
     let (preserve_fds, listen) = preserved(args.preserve_fds)?;
     let own = container.spec()?.process().clone().unwrap_or_default();
     let score = own.oom_score_adj();
+    let label_of_init = own.selinux_label().clone();
     let mut process = match &args.process {
         Some(path) => from_file(path)?,
         None => from_flags(own, args)?,
@@ -36,11 +38,15 @@ pub fn exec(global: &Global, args: &Exec, log: &Log) -> Result<u8, Failure> {
     }
     let label = args
         .process_label
-        .as_ref()
-        .or(process.selinux_label().as_ref());
-    if label.is_some_and(|label| !label.is_empty()) {
-        return Err(Failure::Unsupported("SELinux labels are not supported"));
+        .clone()
+        .or(process.selinux_label().clone());
+    let label = label.filter(|label| !label.is_empty()).or(label_of_init);
+    if label.is_some() && !selinux::is_enabled() {
+        return Err(Failure::Unsupported(
+            "an SELinux label: SELinux is disabled or not supported",
+        ));
     }
+    process.set_selinux_label(label);
     let mut env = process.env().clone().unwrap_or_default();
     env.extend(listen);
     process.set_env(Some(env));

@@ -94,6 +94,7 @@ pub(super) fn adapt_process(process: &Process) -> (Process, Vec<String>) {
         .set_capabilities(None)
         // It looks for /proc, which is not mounted yet.
         .set_apparmor_profile(None)
+        .set_selinux_label(None)
         .set_oom_score_adj(None);
     // The user changes just before execve, too: until then it takes root's to mount.
     let mut user = process.user().clone();

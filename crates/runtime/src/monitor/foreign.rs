@@ -54,7 +54,11 @@ pub(super) fn prepare(
         hide_second_hierarchy();
     }
     let target = rootfs::mount_point(&launch.state_dir, user);
-    rootfs::mount_rootfs(&launch.rootfs, &target, user)?;
+    let label = spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.mount_label().as_deref());
+    rootfs::mount_rootfs(&launch.rootfs, &target, user, label)?;
     let root = rootfs::open_root(&target)?;
     rootfs::prepare(root.as_fd(), process.cwd(), &launch.copy_up, user)?;
 

@@ -16,6 +16,7 @@ use super::mounts;
 use super::user::UserNamespace;
 use crate::error::StartError;
 use crate::overlay::{self, Overlay, Writable};
+use crate::selinux;
 use crate::spec::{CopyUp, LowerDir, Rootfs};
 
 /// Where the root filesystem of a container in a user namespace is mounted: on the way to the state directory there may
@@ -93,14 +94,15 @@ impl Drop for PrivateMounts {
     }
 }
 
-/// Mounts the root filesystem on `target`, which is made if it does not exist.
+/// Mounts the root filesystem on `target`, which is made if it does not exist. What is new in it has the SELinux label.
 pub(super) fn mount_rootfs(
     rootfs: &Rootfs,
     target: &Path,
     user: Option<&UserNamespace>,
+    label: Option<&str>,
 ) -> Result<(), StartError> {
     if let Some(user) = user {
-        return mount_mapped(rootfs, target, user);
+        return mount_mapped(rootfs, target, user, label);
     }
     match std::fs::create_dir(target) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
@@ -117,7 +119,7 @@ pub(super) fn mount_rootfs(
             None::<&str>,
         )
         .map_err(|e| failed(format!("bind {}", directory.display()), e)),
-        Rootfs::Empty => mount_empty(target, (0, 0)),
+        Rootfs::Empty => mount_empty(target, (0, 0), label),
         Rootfs::Overlay {
             lower,
             upper,
@@ -129,14 +131,21 @@ pub(super) fn mount_rootfs(
                 work,
                 volatile: *volatile,
             };
-            mount_overlay(lower, writable, target)
+            mount_overlay(lower, writable, target, label)
         }
     }
 }
 
-fn mount_empty(target: &Path, (uid, gid): (u32, u32)) -> Result<(), StartError> {
+fn mount_empty(
+    target: &Path,
+    (uid, gid): (u32, u32),
+    label: Option<&str>,
+) -> Result<(), StartError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    let (kind, options) = (Some("tmpfs"), format!("mode=755,uid={uid},gid={gid}"));
+    let (kind, mut options) = (Some("tmpfs"), format!("mode=755,uid={uid},gid={gid}"));
+    if let Some(label) = label {
+        options = selinux::mount_options(&options, label);
+    }
     mount(kind, target, kind, flags, Some(options.as_str()))
         .map_err(|e| failed(format!("mount a tmpfs on {}", target.display()), e))
 }
@@ -145,10 +154,12 @@ fn mount_overlay(
     lower: &[LowerDir],
     writable: Writable<'_>,
     target: &Path,
+    label: Option<&str>,
 ) -> Result<(), StartError> {
     let overlay = Overlay {
         lower,
         writable: Some(writable),
+        label,
     };
     let by_context = overlay::by_context(overlay).and_then(|mounted| attach(&mounted, target));
     // Kernels that know `lowerdir+` only half accept it and fail at the end.
@@ -159,10 +170,15 @@ fn mount_overlay(
 
 /// The same with the owners of a user namespace. An overlay cannot show others than it has, its layers can: each is
 /// mounted for itself, on a filesystem that the overlay then covers.
-fn mount_mapped(rootfs: &Rootfs, target: &Path, user: &UserNamespace) -> Result<(), StartError> {
+fn mount_mapped(
+    rootfs: &Rootfs,
+    target: &Path,
+    user: &UserNamespace,
+    label: Option<&str>,
+) -> Result<(), StartError> {
     let (lower, writable) = match rootfs {
         Rootfs::Directory(directory) => return mount_with_owners(directory, target, user, true),
-        Rootfs::Empty => return mount_empty(target, user.root()),
+        Rootfs::Empty => return mount_empty(target, user.root(), label),
         Rootfs::Overlay {
             lower,
             upper,
@@ -178,7 +194,7 @@ fn mount_mapped(rootfs: &Rootfs, target: &Path, user: &UserNamespace) -> Result<
             (lower, writable)
         }
     };
-    mount_empty(target, (0, 0))?;
+    mount_empty(target, (0, 0), None)?;
     let mut mapped = Vec::with_capacity(lower.len());
     for (number, layer) in lower.iter().enumerate() {
         let path = target.join(number.to_string());
@@ -187,7 +203,7 @@ fn mount_mapped(rootfs: &Rootfs, target: &Path, user: &UserNamespace) -> Result<
         mapped.push(LowerDir { path, short: None });
     }
     user.own_layer(writable.upper)?;
-    mount_overlay(&mapped, writable, target)
+    mount_overlay(&mapped, writable, target, label)
 }
 
 fn mount_with_owners(

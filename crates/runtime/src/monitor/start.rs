@@ -269,7 +269,7 @@ fn prepare_bundle(
     user: Option<&UserNamespace>,
 ) -> Result<Adapted, StartError> {
     let target = rootfs::mount_point(&launch.state_dir, user);
-    rootfs::mount_rootfs(&launch.rootfs, &target, user)?;
+    rootfs::mount_rootfs(&launch.rootfs, &target, user, mounts.label())?;
     let mut adapted = adapt(spec, &target, hierarchies)?;
     let root = rootfs::open_root(&target)?;
     let cwd = adapted.process.cwd();

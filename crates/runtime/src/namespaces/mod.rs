@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::user::Member;
 use crate::error::{Error, Result};
+use crate::selinux;
 
 pub use features::{Features, features};
 pub(crate) use sysctl::namespace_of;
@@ -191,6 +192,8 @@ pub struct PinRequest<'a> {
     pub user: Option<IdMappings>,
     /// A filesystem in memory for /dev/shm, of at most so many bytes.
     pub shm_size: Option<u64>,
+    /// The SELinux label of that filesystem.
+    pub shm_label: Option<String>,
 }
 
 /// Where the namespaces are found: paths for `linux.namespaces` of a specification.
@@ -310,7 +313,7 @@ fn keep(dir: &Path, request: &PinRequest<'_>, sysctls: &[sysctl::Setting]) -> Re
             None => None,
         },
         shm: match request.shm_size {
-            Some(size) => Some(mount_shm(dir, size, request.user.as_ref())?),
+            Some(size) => Some(mount_shm(dir, size, request)?),
             None => None,
         },
     })
@@ -327,11 +330,15 @@ fn bind(dir: &Path, name: &str, source: String) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn mount_shm(dir: &Path, size: u64, user: Option<&IdMappings>) -> Result<PathBuf> {
+fn mount_shm(dir: &Path, size: u64, request: &PinRequest<'_>) -> Result<PathBuf> {
     let path = dir.join("shm");
     fs::create_dir(&path).map_err(|e| Error::file("create", &path, e))?;
+    let user = request.user.as_ref();
     let (uid, gid) = user.and_then(IdMappings::root).unwrap_or((0, 0));
-    let options = format!("mode=1777,size={size},uid={uid},gid={gid}");
+    let mut options = format!("mode=1777,size={size},uid={uid},gid={gid}");
+    if let Some(label) = &request.shm_label {
+        options = selinux::mount_options(&options, label);
+    }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let kind = Some("tmpfs");
     mount(Some("shm"), &path, kind, flags, Some(options.as_str()))

@@ -5,10 +5,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use super::super::copy_up::copy_content;
 use super::super::user::UserNamespace;
 use super::target::{self, Kind, mount_at, mount_on};
 use super::tree::set_attributes;
+use crate::selinux;
 
 /// A new filesystem.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub(super) struct Filesystem {
     pub copy_up: bool,
     /// `MS_SHARED`, … of the mount.
     pub propagation: Option<libc::c_ulong>,
+    /// The SELinux label of its root, where it takes none as an option.
+    pub root_label: Option<String>,
 }
 
 impl Filesystem {
@@ -32,6 +37,7 @@ impl Filesystem {
             data: data.to_owned(),
             copy_up: false,
             propagation: None,
+            root_label: None,
         }
     }
 
@@ -71,6 +77,19 @@ impl Filesystem {
         self.data = CString::new(options.join(",")).unwrap_or_default();
     }
 
+    /// Gives its files an SELinux label; last of all options, for its commas. Those of the kernel have labels of their own,
+    /// and a message queue filesystem has been mounted before, by its namespace.
+    pub(super) fn labelled(&mut self, label: &str) {
+        match self.kind.to_bytes() {
+            b"proc" | b"sysfs" | b"cgroup" | b"cgroup2" => {}
+            b"mqueue" => self.root_label = Some(label.to_owned()),
+            _ => {
+                let options = selinux::mount_options(&self.data.to_string_lossy(), label);
+                self.data = CString::new(options).unwrap_or_default();
+            }
+        }
+    }
+
     pub(super) fn is_the_kernel_s(&self) -> bool {
         [c"proc", c"sysfs"].contains(&self.kind.as_c_str())
     }
@@ -100,10 +119,17 @@ impl Filesystem {
             false => self.flags,
         };
         mount_on(target, &self.source, &self.kind, flags, &self.data)?;
-        if !self.copy_up && self.propagation.is_none() {
+        if !self.copy_up && self.propagation.is_none() && self.root_label.is_none() {
             return Ok(());
         }
         let mounted = target::open(root, path, Kind::Directory)?;
+        if let Some(label) = &self.root_label {
+            match selinux::label_file(mounted.as_fd(), label) {
+                // In a user namespace it may be another's, and keeps the policy's label.
+                Ok(()) | Err(Errno::PERM) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
         if self.copy_up {
             copy_content(target, mounted.as_fd())?;
         }

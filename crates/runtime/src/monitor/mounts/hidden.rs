@@ -7,7 +7,8 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
 };
 
 use super::tree::{attach, copy, set_attributes};
@@ -27,17 +28,23 @@ pub(super) struct Masks {
     null: OwnedFd,
     /// The filesystem without files, once a directory has needed it.
     empty: Option<OwnedFd>,
+    /// Its SELinux label.
+    label: Option<String>,
 }
 
 impl Masks {
     /// `root` has its own /dev, and nothing of a user's is mounted on it yet.
-    pub(super) fn new(root: BorrowedFd<'_>) -> io::Result<Self> {
+    pub(super) fn new(root: BorrowedFd<'_>, label: Option<&str>) -> io::Result<Self> {
         let null = open(root, Path::new("/dev/null"))?;
         let stat = fstat(&null)?;
         let is_null = FileType::from_raw_mode(stat.st_mode).is_char_device()
             && stat.st_rdev == rustix::fs::makedev(1, 3);
         match is_null {
-            true => Ok(Self { null, empty: None }),
+            true => Ok(Self {
+                null,
+                empty: None,
+                label: label.map(str::to_owned),
+            }),
             false => Err(Errno::NODEV.into()),
         }
     }
@@ -55,16 +62,19 @@ impl Masks {
             let mount = copy(empty.as_fd(), Path::new(""), false)?;
             return Ok(attach(mount.as_fd(), place.as_fd())?);
         }
-        let mount = empty_filesystem()?;
+        let mount = empty_filesystem(self.label.as_deref())?;
         attach(mount.as_fd(), place.as_fd())?;
         self.empty = Some(mount);
         Ok(())
     }
 }
 
-fn empty_filesystem() -> rustix::io::Result<OwnedFd> {
+fn empty_filesystem(label: Option<&str>) -> rustix::io::Result<OwnedFd> {
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_flag(context.as_fd(), "ro")?;
+    if let Some(label) = label {
+        fsconfig_set_string(context.as_fd(), "context", label)?;
+    }
     fsconfig_create(context.as_fd())?;
     fsmount(
         context.as_fd(),

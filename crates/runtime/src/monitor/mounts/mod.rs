@@ -31,6 +31,7 @@ use super::user::UserNamespace;
 use crate::cgroup::Hierarchies;
 use crate::error::StartError;
 use crate::rootless;
+use crate::selinux;
 
 pub(super) use self::failure::Failure;
 pub(crate) use self::target::{Kind, open as open_target};
@@ -50,6 +51,8 @@ pub(super) struct Mounts {
     read_only_paths: Vec<PathBuf>,
     masked_paths: Vec<PathBuf>,
     read_only_root: bool,
+    /// The SELinux label of what is made for the container.
+    label: Option<String>,
     /// Of the root filesystem itself, once all is mounted (`MS_SHARED`, …).
     root_propagation: Option<libc::c_ulong>,
 }
@@ -158,6 +161,7 @@ impl Mounts {
         user: Option<&UserNamespace>,
         order: Order,
     ) -> Result<Self, StartError> {
+        let label = take_label(spec)?;
         let mut dev = None;
         let mut pts = None;
         let mut mounts = Vec::new();
@@ -171,8 +175,9 @@ impl Mounts {
         let leave_kernel_s = mapped || order == Order::ForHooks || shows_host;
         let listed = spec.mounts().as_deref().unwrap_or_default();
         let leading = match order {
-            Order::AsListed => leading(listed, leave_kernel_s),
-            Order::Any | Order::ForHooks => 0,
+            // It would not quote the label.
+            Order::AsListed if label.is_none() => leading(listed, leave_kernel_s),
+            _ => 0,
         };
         for (number, mount) in spec.mounts().iter().flatten().enumerate() {
             let destination = &Path::new("/").join(mount.destination());
@@ -221,12 +226,14 @@ impl Mounts {
             read_only_paths: Vec::new(),
             masked_paths: Vec::new(),
             read_only_root: false,
+            label,
             root_propagation: None,
         };
         if let (Some(user), Some((dev, pts))) = (user, &mut taken.dev) {
             dev.owned_by(user);
             pts.owned_by(user);
         }
+        taken.give_label();
         if let Some(mut linux) = spec.linux().clone() {
             taken.sysctls = linux.sysctl().clone().into_iter().flatten().collect();
             taken.read_only_paths = paths(linux.readonly_paths());
@@ -245,6 +252,23 @@ impl Mounts {
             spec.set_root(Some(root));
         }
         Ok(taken)
+    }
+
+    fn give_label(&mut self) {
+        let Some(label) = &self.label else {
+            return;
+        };
+        let own = self.dev.iter_mut().flat_map(|(dev, pts)| [dev, pts]);
+        let listed = self.mounts.iter_mut().filter_map(|(_, what)| match what {
+            What::Filesystem(new) => Some(new),
+            What::Cgroups(_) | What::Tree(_) => None,
+        });
+        own.chain(listed).for_each(|new| new.labelled(label));
+    }
+
+    /// The SELinux label of what is made for the container.
+    pub(super) fn label(&self) -> Option<&str> {
+        self.label.as_deref()
     }
 
     /// Whether /dev is mounted by [`mount_dev`](Self::mount_dev).
@@ -284,7 +308,9 @@ impl Mounts {
         let root = root.as_fd();
         let mut masks = match self.masked_paths.is_empty() {
             true => None,
-            false => Some(Masks::new(root).map_err(Failure::at(Action::Mask, "/dev/null"))?),
+            false => Some(
+                Masks::new(root, self.label()).map_err(Failure::at(Action::Mask, "/dev/null"))?,
+            ),
         };
         for (path, flags) in &self.host_cgroups {
             let limit = || {
@@ -385,6 +411,28 @@ pub(super) fn make_mount_points(root: BorrowedFd<'_>, spec: &Spec) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Takes the SELinux label of what is made for a container out of its specification.
+fn take_label(spec: &mut Spec) -> Result<Option<String>, StartError> {
+    let Some(mut linux) = spec.linux().clone() else {
+        return Ok(None);
+    };
+    let label = linux
+        .mount_label()
+        .clone()
+        .filter(|label| !label.is_empty());
+    let Some(label) = label else {
+        return Ok(None);
+    };
+    if !selinux::fits_mount(&label) {
+        return Err(StartError::Config {
+            reason: format!("linux.mountLabel {label:?} is none that there can be"),
+        });
+    }
+    linux.set_mount_label(None);
+    spec.set_linux(Some(linux));
+    Ok(Some(label))
 }
 
 /// How many mounts, from the first on, can be left to libcontainer, so that it mounts /dev and /dev/pts in their places

@@ -51,6 +51,44 @@ fn libcontainer_is_left_with_nothing_to_mount() {
 }
 
 #[test]
+fn new_filesystems_get_the_label_and_the_kernel_s_keep_theirs() {
+    let label = "u:object_r:file_t:s0:c1,c2";
+    let labelled = |label: &str| {
+        let own = [LinuxNamespaceType::Cgroup];
+        let mut spec = spec(&own, defaults::mounts(1 << 20, false));
+        let mut linux = spec.linux().clone().unwrap();
+        linux.set_mount_label(Some(label.to_owned()));
+        spec.set_linux(Some(linux));
+        let taken = Mounts::take_in_order(&mut spec, &v2(), None, Order::AsListed)?;
+        // libcontainer would not quote it.
+        let left = spec.linux().as_ref().and_then(|l| l.mount_label().clone());
+        assert!(left.is_none() && spec.mounts().as_ref().is_none_or(Vec::is_empty));
+        Ok::<_, StartError>(taken)
+    };
+    let taken = labelled(label).unwrap();
+    let context = format!("context=\"{label}\"");
+    let (dev, pts) = taken.dev.as_ref().unwrap();
+    for new in [dev, pts] {
+        assert!(new.data.to_str().unwrap().ends_with(&context), "{new:?}");
+    }
+    for (path, what) in &taken.mounts {
+        let What::Filesystem(new) = what else {
+            continue;
+        };
+        let (option, root) = match path.to_str().unwrap() {
+            "/dev/shm" => (true, false),
+            "/dev/mqueue" => (false, true),
+            _ => (false, false),
+        };
+        let data = new.data.to_str().unwrap();
+        assert_eq!(data.contains(&context), option, "{new:?}");
+        assert_eq!(new.root_label.is_some(), root, "{new:?}");
+    }
+    assert_eq!(taken.label(), Some(label));
+    assert!(labelled("a\",size=1").is_err());
+}
+
+#[test]
 fn hooks_see_what_can_be_mounted_before_the_container() {
     let own = [LinuxNamespaceType::Cgroup];
     let mut mounts = defaults::mounts(1 << 20, false);

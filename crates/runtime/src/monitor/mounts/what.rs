@@ -90,6 +90,7 @@ impl What {
                     data: options.data(),
                     copy_up: options.copy_up,
                     propagation: options.propagation,
+                    root_label: None,
                 })
             }
             None => return Err(config("no type")),

@@ -10,6 +10,7 @@ use oci_spec::runtime::{Capability, Linux, LinuxNamespaceType, LinuxSeccompActio
 use super::{Error, Result};
 use crate::error::StartError;
 use crate::namespaces::namespace_of;
+use crate::selinux;
 
 /// The version of the OCI runtime specification that states are written by.
 pub const SPEC_VERSION: &str = "1.2.1";
@@ -128,12 +129,9 @@ fn spec(spec: &Spec, console: Option<bool>) -> Result<(), StartError> {
         }
         _ => {}
     }
-    if process
-        .selinux_label()
-        .as_ref()
-        .is_some_and(|l| !l.is_empty())
-    {
-        return refuse("process.selinuxLabel is not supported");
+    let named = |label: &Option<String>| label.as_ref().is_some_and(|l| !l.is_empty());
+    if named(process.selinux_label()) && !selinux::is_enabled() {
+        return refuse("process.selinuxLabel: SELinux is disabled or not supported");
     }
     let Some(linux) = spec.linux() else {
         return Ok(());
@@ -141,8 +139,8 @@ fn spec(spec: &Spec, console: Option<bool>) -> Result<(), StartError> {
     if linux.intel_rdt().is_some() {
         return refuse("linux.intelRdt is not supported");
     }
-    if linux.mount_label().as_ref().is_some_and(|l| !l.is_empty()) {
-        return refuse("linux.mountLabel is not supported");
+    if named(linux.mount_label()) && !selinux::is_enabled() {
+        return refuse("linux.mountLabel: SELinux is disabled or not supported");
     }
     let notifies = |action| action == LinuxSeccompAction::ScmpActNotify;
     if let Some(seccomp) = linux.seccomp() {

@@ -403,7 +403,7 @@ fn prepare(
 ) -> Result<Adapted> {
     let target = &record.rootfs;
     // Owners are as they should be on the disk already: that is the caller's part.
-    rootfs::mount_rootfs(&Rootfs::Directory(target.clone()), target, None)?;
+    rootfs::mount_rootfs(&Rootfs::Directory(target.clone()), target, None, None)?;
     let mut adapted = adapt(spec, target, hierarchies)?;
     let root = rootfs::open_root(target)?;
     let in_root = |work: &dyn Fn() -> Result<(), StartError>| match user {

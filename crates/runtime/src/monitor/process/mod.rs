@@ -36,6 +36,7 @@ use crate::environment::bytes_of;
 use crate::error::StartError;
 use crate::namespaces::set_loopback_up;
 use crate::seccomp::Program;
+use crate::selinux;
 use crate::spec::WindowSize;
 
 pub(super) use self::report::{ExecReport, message, read_report};
@@ -60,6 +61,7 @@ struct Prepared {
     groups: Vec<u32>,
     limits: Vec<PosixRlimit>,
     apparmor: Option<String>,
+    selinux: Option<String>,
     capabilities: CapabilitySets,
     no_new_privileges: bool,
     seccomp: Option<Rc<Program>>,
@@ -171,6 +173,10 @@ impl ProcessExecutor {
                 .apparmor_profile()
                 .clone()
                 .filter(|profile| !profile.is_empty()),
+            selinux: process
+                .selinux_label()
+                .clone()
+                .filter(|label| !label.is_empty()),
             capabilities: CapabilitySets::new(process.capabilities().as_ref()),
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             seccomp,
@@ -312,6 +318,9 @@ impl Prepared {
 
         if let Some(profile) = &self.apparmor {
             apparmor::confine_program(profile).map_err(Failure::at(Step::Apparmor))?;
+        }
+        if let Some(label) = &self.selinux {
+            selinux::label_program(label).map_err(|e| Failure::label(label, &e))?;
         }
         set_limits(&self.limits).map_err(Failure::at(Step::Limits))?;
         let keep_admin = self.seccomp.is_some() && !self.no_new_privileges;

@@ -26,6 +26,11 @@ pub(super) enum Failure {
     Mounts(mounts::Failure),
     /// A hook, in words.
     Hook(String),
+    /// What the kernel says of an SELinux label.
+    Label {
+        label: String,
+        errno: i32,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +59,13 @@ impl Failure {
         }
     }
 
+    pub(super) fn label(label: &str, error: &io::Error) -> Self {
+        Self::Label {
+            label: label.to_owned(),
+            errno: error.raw_os_error().unwrap_or(libc::EIO),
+        }
+    }
+
     /// Writes it to the pipe.
     pub(super) fn tell(&self, pipe: RawFd) {
         // Serialising strings and integers cannot fail.
@@ -76,7 +88,7 @@ impl Failure {
                 *step == Step::Search
                     || (*step == Step::Execute && matches!(*errno, libc::ENOENT | libc::ENOTDIR))
             }
-            Self::Mounts(_) | Self::Hook(_) => false,
+            Self::Mounts(_) | Self::Hook(_) | Self::Label { .. } => false,
         }
     }
 
@@ -86,6 +98,9 @@ impl Failure {
             Self::Hook(reason) => {
                 let reason = reason.clone();
                 return StartError::Hook { reason };
+            }
+            Self::Label { label, errno } => {
+                return init_failed(&format!("set the SELinux label {label}"), &message(*errno));
             }
             Self::Step { step, errno } => (*step, *errno),
         };
