@@ -56,14 +56,7 @@ fn containers_reach_each_other_and_names_resolve() {
         || rctr_tests::entries("/sys/class/net".as_ref()).contains(&"rctr0".to_owned());
     let before = has_bridge();
     user.start(&["--name", "web", "busybox", "httpd", "-f", "-h", "/etc"]);
-    let format = "{{.NetworkSettings.IPAddress}}";
-    let address = user
-        .rctr(["inspect", "--format", format, "web"])
-        .ok()
-        .stdout();
-    let url = format!("http://{address}/passwd");
-    let got = user.rctr(["run", "--rm", "busybox", "wget", "-qO-", &url]);
-    assert!(got.ok().stdout().contains("root:"));
+    user.reaches_page_of("web");
 
     user.rctr(["network", "create", "inner"]).ok();
     user.start(&[
@@ -343,14 +336,7 @@ fn a_container_outlives_its_keeper() {
         http_get(format!("127.0.0.1:{port}"), "/passwd").ok()
     });
     assert!(page.body.contains("root:"));
-    let format = "{{.NetworkSettings.IPAddress}}";
-    let address = user
-        .rctr(["inspect", "--format", format, "one"])
-        .ok()
-        .stdout();
-    let url = format!("http://{address}/passwd");
-    let beside = user.rctr(["run", "--rm", "busybox", "wget", "-qO-", &url]);
-    assert!(beside.ok().stdout().contains("root:"));
+    user.reaches_page_of("one");
     // So does pasta's end: the next container starts another.
     kill(Pid::from_raw(pasta), Signal::SIGKILL).unwrap();
     wait_for("its end", || {

@@ -123,6 +123,15 @@ impl User {
         20_000 + u16::from(self.slot.subnet().network().octets()[2]) * 10 + n
     }
 
+    /// Another container gets /etc/passwd from the server in this one.
+    pub fn reaches_page_of(&self, name: &str) {
+        let format = "{{.NetworkSettings.IPAddress}}";
+        let address = self.rctr(["inspect", "--format", format, name]);
+        let url = format!("http://{}/passwd", address.ok().stdout());
+        let page = self.rctr(["run", "--rm", "busybox", "wget", "-qO-", &url]);
+        assert!(page.ok().stdout().contains("root:"));
+    }
+
     pub fn rctr<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Output {
         self.rctr_with(View::default(), args)
     }
