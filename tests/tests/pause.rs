@@ -123,3 +123,26 @@ fn one_whose_signal_stops_nothing_stays_paused() {
     env.rctr(["kill", "-s", "USR1", "web"]).ok();
     assert_eq!(env.inspect("web")["State"]["Status"], "paused");
 }
+
+#[test]
+fn one_whose_pause_was_not_written_down_can_be_killed() {
+    let env = Env::new();
+    let freeze = |id: &str| {
+        let files = [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")];
+        let cgroups = env.cgroups_of(id);
+        let mut frozen = cgroups
+            .iter()
+            .flat_map(|dir| files.map(|(file, word)| (dir.join(file), word)))
+            .filter(|(file, _)| file.exists());
+        let (file, word) = frozen.next().expect("a file to freeze it by");
+        std::fs::write(file, word).unwrap();
+    };
+    for verb in [&["kill"][..], &["stop", "-t", "1"], &["rm", "-f"]] {
+        let id = env.run_detached(["--network", "none", "busybox", "sleep", "1000"]);
+        // As a `pause` leaves it that is killed on its way.
+        freeze(&id);
+        let ended = env.rctr([verb, &[&id]].concat());
+        ended.ok();
+        assert!(ended.took().as_secs() < 5, "{verb:?} {:?}", ended.took());
+    }
+}

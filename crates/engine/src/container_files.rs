@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rctr_runtime::{LowerDir, ViewMount, ViewSource, assemble, root_of};
 use rctr_store::{Found, Links, Owner, Trail, Unpacking, unpack_files, write_entry_archive};
@@ -20,10 +21,13 @@ use crate::lock::ContainerLock;
 use crate::model::Container;
 use crate::options::MountKind;
 use crate::rootfs_view::RootfsView;
-use crate::{CopyError, Engine, Error, Result};
+use crate::{CopyError, Engine, Error, Result, first_process};
 
 /// How often a container that is started or ends while its files are opened is looked at again.
 const ATTEMPTS: u32 = 20;
+
+/// How long each time a monitor may take to tell that its container has ended.
+const END_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Where a running container has what the kernel makes up, and devices. As with Docker, these are not files of its own.
 const NOT_FILES: [&[u8]; 3] = [b"dev/", b"proc/", b"sys/"];
@@ -87,10 +91,14 @@ impl Engine {
             if let Some(pid) = running() {
                 let root = root_of(pid, mounts);
                 // If it still is the container's process, it was when its namespace was opened.
-                if running() == Some(pid) {
-                    return Ok((root?, None));
+                if running() != Some(pid) {
+                    continue;
                 }
-                continue;
+                if root.is_err() && first_process::has_ended(pid) {
+                    self.wait_for_end(&container.id, Some(END_PATIENCE))?;
+                    continue;
+                }
+                return Ok((root?, None));
             }
             let lock = self.lock(&container.id)?;
             if running().is_none() {

@@ -274,7 +274,7 @@ impl Source for Records<'_> {
             return None;
         };
         let life = pidfd(pid).ok()?;
-        Some((endpoint::open_netns(pid).ok()?, life))
+        Some((endpoint::open_netns(pid).ok()??, life))
     }
 }
 

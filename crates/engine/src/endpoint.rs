@@ -4,6 +4,7 @@ mod firewall;
 mod ports;
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -414,16 +415,18 @@ impl Engine {
         if other.state.status != Status::Running {
             return Err(Error::JoinNotRunning { id: other.id });
         }
-        open_netns(other.state.pid)
+        open_netns(other.state.pid)?.ok_or(Error::JoinNotRunning { id: other.id })
     }
 }
 
-/// The network namespace of a process.
-pub(crate) fn open_netns(pid: i32) -> Result<OwnedFd> {
+/// The network namespace of a process, unless that has ended.
+pub(crate) fn open_netns(pid: i32) -> Result<Option<OwnedFd>> {
     let path = format!("/proc/{pid}/ns/net");
-    Ok(File::open(&path)
-        .map_err(Error::file("open", path.as_ref()))?
-        .into())
+    match File::open(&path) {
+        Ok(file) => Ok(Some(file.into())),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::file("open", path.as_ref())(e)),
+    }
 }
 
 /// The gateways that an endpoint leads to the world by: those of the families for which it is the way out.

@@ -12,7 +12,7 @@ use crate::events::{self, ContainerEvent};
 use crate::model::{Container, Status};
 use crate::options::{ExecOptions, ParseError};
 use crate::rootfs_view::RootfsView;
-use crate::{Engine, Error, Result, apparmor, names, spec, user};
+use crate::{Engine, Error, Result, apparmor, first_process, names, spec, user};
 
 /// A process that `exec` started. Dropping it leaves the process alone.
 pub struct ExecSession {
@@ -118,21 +118,26 @@ impl Engine {
             }
             None => Vec::new(),
         };
-        let client = match MonitorClient::connect(&self.state_dir(&container.id)) {
-            // It has ended since it was looked at.
-            Err(rctr_runtime::Error::NotRunning { .. }) => {
-                failed(&told);
-                return Err(Error::NotRunning { id: container.id });
+        let failure = |error: rctr_runtime::Error| {
+            failed(&told);
+            let ended = matches!(error, rctr_runtime::Error::NotRunning { .. })
+                || first_process::has_ended(container.state.pid);
+            match ended {
+                // Since it was looked at.
+                true => Error::NotRunning {
+                    id: container.id.clone(),
+                },
+                false => error.into(),
             }
-            other => other.inspect_err(|_| failed(&told))?,
         };
+        let client = MonitorClient::connect(&self.state_dir(&container.id)).map_err(failure)?;
         if options.tty {
             let request = ExecRequest {
                 process,
                 tty: Some(WindowSize { rows: 24, cols: 80 }),
                 end_command,
             };
-            let handle = client.exec(request, None).inspect_err(|_| failed(&told))?;
+            let handle = client.exec(request, None).map_err(failure)?;
             return Ok(ExecSession {
                 stdin: None,
                 stdout: None,
@@ -147,9 +152,7 @@ impl Engine {
             end_command,
         };
         let mut pipes = Pipes::make(options)?;
-        let handle = client
-            .exec(request, Some(pipes.inner()))
-            .inspect_err(|_| failed(&told))?;
+        let handle = client.exec(request, Some(pipes.inner())).map_err(failure)?;
         Ok(ExecSession {
             stdin: pipes.stdin.take(),
             stdout: pipes.stdout.take(),

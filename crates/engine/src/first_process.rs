@@ -4,6 +4,7 @@
 //! signal's default action is. A program that is told to end while it is still starting would never hear of it.
 
 use std::fs;
+use std::io::ErrorKind;
 
 /// Whether the kernel drops a signal to this process, because it has no handler for it (yet).
 pub(crate) fn drops(pid: i32, signal: i32) -> bool {
@@ -13,6 +14,12 @@ pub(crate) fn drops(pid: i32, signal: i32) -> bool {
 /// Whether the process has a handler for the signal now.
 pub(crate) fn handles(pid: i32, signal: i32) -> bool {
     signals_of(pid).is_some_and(|text| has(&text, "SigCgt:", signal))
+}
+
+/// Whether the process has ended, although its monitor may not have told yet.
+pub(crate) fn has_ended(pid: i32) -> bool {
+    // One that waits to be reaped has no namespaces any more.
+    fs::metadata(format!("/proc/{pid}/ns/net")).is_err_and(|e| e.kind() == ErrorKind::NotFound)
 }
 
 fn signals_of(pid: i32) -> Option<String> {

@@ -23,6 +23,9 @@ const KILL_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a monitor may take to tell of its container's end.
 const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
 
+/// When a killed container that still lives is thawed again: a `pause` may have been on its way.
+const SECOND_THAW: Duration = Duration::from_millis(200);
+
 /// How often a program that cannot be told to end yet is looked at: soon at first, then seldom.
 const SHORTEST_LOOK: Duration = Duration::from_millis(2);
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
@@ -360,12 +363,16 @@ impl Engine {
             self.tell(&container, ContainerEvent::Kill(libc::SIGKILL))?;
         }
         self.signal_if_running(id, libc::SIGKILL, asked)?;
-        if let Some(container) = self.record(id)? {
-            self.thaw(&container)?;
-        }
-        for patience in [MONITOR_PATIENCE, KILL_PATIENCE - MONITOR_PATIENCE] {
+        for patience in [
+            SECOND_THAW,
+            MONITOR_PATIENCE,
+            KILL_PATIENCE - MONITOR_PATIENCE,
+        ] {
+            if let Some(container) = self.record(id)? {
+                self.thaw(&container)?;
+            }
             if self.wait_for_end(id, Some(patience))?
-                || rctr_runtime::kill_hung_monitor(&self.state_dir(id))?
+                || patience > SECOND_THAW && rctr_runtime::kill_hung_monitor(&self.state_dir(id))?
             {
                 return Ok(());
             }
@@ -407,7 +414,7 @@ impl Engine {
     }
 
     /// Whether it ended in time.
-    fn wait_for_end(&self, id: &str, patience: Option<Duration>) -> Result<bool> {
+    pub(crate) fn wait_for_end(&self, id: &str, patience: Option<Duration>) -> Result<bool> {
         let handle =
             match MonitorClient::connect(&self.state_dir(id)).and_then(MonitorClient::start_wait) {
                 Ok(handle) => handle,

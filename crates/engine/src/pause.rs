@@ -25,9 +25,11 @@ impl Engine {
         self.freeze(name, false)
     }
 
-    /// Lets a container that was sent a deadly signal while it was frozen die of it.
+    /// Lets a container that was sent a deadly signal while it was frozen die of it. Its record does not say whether it
+    /// is: a `pause` may have been killed before it wrote that down.
     pub(crate) fn thaw(&self, container: &Container) -> Result<()> {
-        if container.state.status != Status::Paused {
+        let frozen = cgroup_of(container).is_ok_and(|cgroup| cgroup.is_frozen());
+        if !frozen && container.state.status != Status::Paused {
             return Ok(());
         }
         match self.unpause(&container.id) {
@@ -40,10 +42,7 @@ impl Engine {
         let id = self.find(name)?;
         let lock = self.lock(&id)?;
         let mut container = self.refresh_locked(self.load(&id)?, &lock)?;
-        let cgroup = Cgroup::open(
-            settle::driver_of(&container),
-            Path::new(&container.cgroup_path),
-        )?;
+        let cgroup = cgroup_of(&container)?;
         // Whatever the record says: the last attempt may have been interrupted before it was written.
         match (container.state.status, frozen) {
             (Status::Running, false) if !cgroup.is_frozen() => return Err(Error::NotPaused { id }),
@@ -69,4 +68,9 @@ impl Engine {
             lifecycle::save(tx, &container)
         })
     }
+}
+
+fn cgroup_of(container: &Container) -> Result<Cgroup> {
+    let path = Path::new(&container.cgroup_path);
+    Ok(Cgroup::open(settle::driver_of(container), path)?)
 }

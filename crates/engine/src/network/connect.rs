@@ -119,13 +119,17 @@ impl Engine {
         }
         let before = container.clone();
         container.connections = Some([connections, vec![connection.clone()]].concat());
-        if !is_up(&container) {
+        let netns = match is_up(&container) {
+            true => endpoint::open_netns(container.state.pid)?,
+            false => None,
+        };
+        let Some(netns) = netns else {
             // Told of when it starts, as of those it had before.
             return self.store.write(|tx| {
                 self.reserve_static(tx, &id, &connection)?;
                 lifecycle::save(tx, &container)
             });
-        }
+        };
         let ifname = endpoint::free_interface(&container, &network);
         self.store.write(|tx| -> Result<()> {
             let mut state = self.allocate_on(tx, &id, &network, &connection.request)?;
@@ -135,10 +139,10 @@ impl Engine {
             tell(tx, &network, NetworkEvent::Connect(&id))?;
             lifecycle::save(tx, &container)
         })?;
-        match self.plug_in_live(&before, &container) {
+        match self.plug_in_live(&before, &container, &netns) {
             Ok(()) => Ok(()),
             Err(error) => {
-                if let Err(more) = self.unplug_failed(&before, &container) {
+                if let Err(more) = self.unplug_failed(&before, &container, &netns) {
                     // What is there is known: `network disconnect` takes it away.
                     tracing::warn!(error = %more, "a failed connection is not undone");
                     return Err(error);
@@ -154,16 +158,24 @@ impl Engine {
     }
 
     /// Takes away what a connection that failed has made.
-    fn unplug_failed(&self, before: &Container, container: &Container) -> Result<()> {
-        let netns = endpoint::open_netns(container.state.pid)?;
+    fn unplug_failed(
+        &self,
+        before: &Container,
+        container: &Container,
+        netns: &OwnedFd,
+    ) -> Result<()> {
         if let Some(state) = container.networks.last() {
             rctr_network::disconnect(netns.as_fd(), &state.ifname)?;
         }
-        self.rewire(container, before, &netns)
+        self.rewire(container, before, netns)
     }
 
-    fn plug_in_live(&self, before: &Container, container: &Container) -> Result<()> {
-        let netns = endpoint::open_netns(container.state.pid)?;
+    fn plug_in_live(
+        &self,
+        before: &Container,
+        container: &Container,
+        netns: &OwnedFd,
+    ) -> Result<()> {
         let Some(state) = container.networks.last() else {
             return Ok(());
         };
@@ -172,11 +184,11 @@ impl Engine {
             ports: Vec::new(),
             ..state.clone()
         };
-        drop(self.plug_in(&netns, &silent, Vec::new())?);
-        self.rewire(before, container, &netns)?;
+        drop(self.plug_in(netns, &silent, Vec::new())?);
+        self.rewire(before, container, netns)?;
         match before.has_names() {
             true => self.names_changed()?,
-            false if container.has_names() => self.serve_names_of_running(container, &netns)?,
+            false if container.has_names() => self.serve_names_of_running(container, netns)?,
             false => {}
         }
         self.rewrite_files(container)
@@ -246,8 +258,10 @@ impl Engine {
         after: &Container,
         lost: &EndpointState,
     ) -> Result<()> {
-        let netns = endpoint::open_netns(before.state.pid)?;
         self.unplug(lost)?;
+        let Some(netns) = endpoint::open_netns(before.state.pid)? else {
+            return Ok(());
+        };
         rctr_network::disconnect(netns.as_fd(), &lost.ifname)?;
         self.rewire(before, after, &netns)
     }

@@ -304,12 +304,12 @@ impl Cgroup {
         }
     }
 
-    /// Whether it is frozen.
+    /// Whether it is frozen, or is to be: some of its processes may still be on their way.
     pub fn is_frozen(&self) -> bool {
         let (file, line) = if self.is_v2() {
             ("cgroup.freeze", "1")
         } else {
-            ("freezer.state", "FROZEN")
+            ("freezer.self_freezing", "1")
         };
         self.directory("freezer")
             .and_then(|d| fs::read_to_string(d.join(file)).ok())
