@@ -72,7 +72,13 @@ impl Engine {
             return Err(Error::CommitDead { id: container.id }.into());
         }
         let config = edit(Value::Object(run_config(&container)))?;
-        let id = self.commit_container(&container, request, config, reference.as_deref())?;
+        let id = self
+            .commit_container(&container, request, config, reference.as_deref())
+            .map_err(|error| match self.record(&container.id) {
+                // Removed meanwhile.
+                Ok(None) => Error::NoSuchContainer { name: name.into() },
+                _ => error,
+            })?;
         let event = ContainerEvent::Commit {
             image: &id,
             comment: &request.comment,
@@ -319,7 +325,9 @@ impl<'a> Frozen<'a> {
         let id = match engine.pause(id) {
             Ok(()) => Some(id),
             // It has ended or was frozen meanwhile.
-            Err(Error::NotRunning { .. } | Error::AlreadyPaused { .. }) => None,
+            Err(
+                Error::NotRunning { .. } | Error::Restarting { .. } | Error::AlreadyPaused { .. },
+            ) => None,
             Err(e) => return Err(e),
         };
         Ok(Frozen { engine, id })

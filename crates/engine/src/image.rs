@@ -196,6 +196,8 @@ impl Engine {
                 let deleted = match self.store.delete_image(&id, forced, tell) {
                     // A container was made of it.
                     Err(rctr_store::Error::ImageInUse { .. }) if !itself => continue,
+                    // Somebody else removes it, too.
+                    Err(rctr_store::Error::NoSuchImage { .. }) => continue,
                     other => other?.deleted,
                 };
                 done.extend(

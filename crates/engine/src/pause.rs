@@ -6,7 +6,7 @@ use rctr_runtime::cgroup::Cgroup;
 
 use crate::events::{self, ContainerEvent};
 use crate::model::{Container, Status};
-use crate::{Engine, Error, Result, lifecycle, settle};
+use crate::{Engine, Error, Result, first_process, lifecycle, settle};
 
 impl Engine {
     /// Freezes all processes of a running container.
@@ -54,7 +54,12 @@ impl Engine {
             (Status::Restarting, true) => return Err(Error::Restarting { id }),
             (_, true) => return Err(Error::NotRunning { id }),
         }
-        cgroup.freeze(frozen)?;
+        cgroup.freeze(frozen).map_err(|error| {
+            match frozen && first_process::has_ended(container.state.pid) {
+                true => Error::NotRunning { id },
+                false => error.into(),
+            }
+        })?;
         container.state.status = match frozen {
             true => Status::Paused,
             false => Status::Running,

@@ -39,7 +39,11 @@ impl Engine {
                 continue;
             }
             let mut sizes = HashMap::new();
-            for id in self.with_its_parts(&self.find_image(&summary.id)?)? {
+            let found = match self.find_image(&summary.id) {
+                Err(Error::NoSuchImage { .. }) => continue,
+                other => other?,
+            };
+            for id in self.with_its_parts(&found)? {
                 let image = self.store.image(&id)?;
                 for chain_id in image.iter().flat_map(|image| image.record.chain_ids()) {
                     let size = self.layer_size(&chain_id)?.unwrap_or(0);
