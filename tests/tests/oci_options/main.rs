@@ -466,3 +466,32 @@ fn read_only_paths_are_no_more_than_that() {
     bundle.config["process"]["oomScoreAdj"] = 1001.into();
     bundle.oci(&["run", "one"]).exits(1).stderr_has("1001");
 }
+
+#[test]
+fn a_start_that_takes_long_or_cannot_be_keeps_nobody_from_deleting() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    quietly(bundle.command(&["create", "one"]));
+    bundle.oci(&["pause", "one"]).ok();
+    bundle
+        .oci(&["start", "one"])
+        .exits(1)
+        .stderr_has("cannot start a container in the paused state");
+    bundle.oci(&["delete", "--force", "one"]).ok();
+
+    let (pid, script) = (
+        bundle.path("hook"),
+        "echo $$ > hook.new; mv hook.new hook; exec sleep 1000",
+    );
+    let hook =
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}]);
+    bundle.config["hooks"] = json!({"poststart": hook});
+    quietly(bundle.command(&["create", "one"]));
+    let start = Running::start(bundle.command(&["start", "one"]), Some(b""));
+    wait_for("the hook to run", || pid.exists());
+    bundle.oci(&["delete", "--force", "one"]).ok();
+    bundle.oci(&["list", "-q"]).ok().stdout_is("");
+    let hook = fs::read_to_string(&pid).expect("a pid");
+    let hook = nix::unistd::Pid::from_raw(hook.trim().parse().expect("a number"));
+    nix::sys::signal::kill(hook, Signal::SIGKILL).expect("the hook runs");
+    start.finish();
+}

@@ -39,6 +39,11 @@ impl Container {
     /// # Errors
     /// [`Error::WrongStatus`], [`Error::Start`].
     pub fn exec(&self, request: &Exec<'_>) -> Result<Made> {
+        let made = self.execute(request);
+        made.map_err(|error| self.unless_stopped(error, "exec in"))
+    }
+
+    fn execute(&self, request: &Exec<'_>) -> Result<Made> {
         if self.status() == Status::Stopped {
             return Err(self.wrong("exec in"));
         }

@@ -199,6 +199,14 @@ impl Container {
         Error::WrongStatus { action, status }
     }
 
+    /// What has failed because it ended in that moment is told as that.
+    fn unless_stopped(&self, error: Error, action: &'static str) -> Error {
+        match self.status() {
+            Status::Stopped => self.wrong(action),
+            _ => error,
+        }
+    }
+
     /// Nobody else changes it meanwhile.
     fn lock(&self) -> Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -219,8 +227,8 @@ impl Container {
     /// # Errors
     /// [`Error::WrongStatus`]; [`Error::Start`] if the program cannot be executed: the container has stopped then.
     pub fn start(&self) -> Result<Vec<String>> {
-        let _lock = self.lock()?;
-        if self.status() != Status::Created {
+        let lock = self.lock()?;
+        if self.status() != Status::Created || self.is_paused() {
             return Err(self.wrong("start"));
         }
         let spec = self.spec()?;
@@ -235,6 +243,8 @@ impl Container {
         let report = read_report(File::from(fifo), &command.unwrap_or_default());
         let _ = fs::remove_file(&path);
         report.map_err(|e| Error::file("read", &path, e))??;
+        // Hooks may take as long as they like.
+        drop(lock);
         let hooks = spec
             .hooks()
             .as_ref()
@@ -293,6 +303,10 @@ impl Container {
     /// # Errors
     /// [`Error::WrongStatus`], [`Error::File`] if something of it stays.
     pub fn delete(self, force: bool) -> Result<Vec<String>> {
+        if force {
+            // Whoever starts it has the lock, and waits as long as it is frozen. What is left is told below.
+            let _ = self.kill(libc::SIGKILL, false);
+        }
         let _lock = self.lock()?;
         if self.status() == Status::Running && !force {
             return Err(self.wrong("delete"));
@@ -331,7 +345,8 @@ impl Container {
             return Err(self.wrong("pause"));
         }
         self.needs_cgroup("pause")?;
-        self.cgroup()?.freeze(true)
+        let frozen = self.cgroup()?.freeze(true);
+        frozen.map_err(|error| self.unless_stopped(error, "pause"))
     }
 
     /// Lets them go on.
@@ -393,7 +408,8 @@ impl Container {
             Status::Stopped => Err(Error::NotAlive),
             _ => {
                 self.needs_cgroup("limit")?;
-                self.cgroup()?.update(resources)
+                let updated = self.cgroup()?.update(resources);
+                updated.map_err(|error| self.unless_stopped(error, "update"))
             }
         }
     }
