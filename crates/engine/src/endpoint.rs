@@ -25,17 +25,22 @@ pub(crate) const DEFAULT_NETWORK: &str = "bridge";
 /// A connection of a container that is about to start, and the network it leads to.
 pub(crate) type Planned = (Connection, Network);
 
-/// A network that is ready for its container.
+/// The namespace of a container's network.
 #[derive(Default)]
 pub(crate) struct Joined {
     /// The namespace; `None` is the host's.
     pub netns: Option<OwnedFd>,
-    /// One line each, for the user.
-    pub warnings: Vec<String>,
     /// The user namespace that the network namespace belongs to, if it is not the host's.
     pub user: Option<OwnedFd>,
     /// What the monitor holds open for as long as the container lives.
     pub held: Vec<OwnedFd>,
+}
+
+/// A container's way into its networks.
+#[derive(Default)]
+pub(crate) struct Connected {
+    /// One line each, for the user.
+    pub warnings: Vec<String>,
     /// The slow rest of publishing ports: to be dropped once the container runs.
     published: Vec<Deferred>,
 }
@@ -282,7 +287,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The network namespace the container gets, connected and published.
+    /// The network namespace the container gets, not connected to anything yet.
     pub(crate) fn join_network(&self, container: &Container) -> Result<Joined> {
         if let Some(member) = &container.pod {
             let netns = match self.pod(&member.pod)?.netns() {
@@ -306,23 +311,35 @@ impl Engine {
             }),
             NetworkMode::None | NetworkMode::Bridge | NetworkMode::User(_) => {
                 let (netns, user) = isolation::new_netns(container)?;
-                let mut joined = Joined {
-                    user,
-                    ..Joined::default()
+                let held = match container.has_names() {
+                    true => vec![self.serve_names(&container.id, &netns)?],
+                    false => Vec::new(),
                 };
-                for state in &container.networks {
-                    let (published, warnings) =
-                        self.plug_in(&netns, state, routes(container, state))?;
-                    joined.published.push(published);
-                    joined.warnings.extend(warnings);
-                }
-                if container.has_names() {
-                    joined.held.push(self.serve_names(&container.id, &netns)?);
-                }
-                joined.netns = Some(netns);
-                Ok(joined)
+                Ok(Joined {
+                    netns: Some(netns),
+                    user,
+                    held,
+                })
             }
         }
+    }
+
+    /// Connects a container's namespace to its networks and publishes its ports.
+    pub(crate) fn connect_networks(
+        &self,
+        container: &Container,
+        joined: &Joined,
+    ) -> Result<Connected> {
+        let mut connected = Connected::default();
+        let Some(netns) = &joined.netns else {
+            return Ok(connected);
+        };
+        for state in &container.networks {
+            let (published, warnings) = self.plug_in(netns, state, routes(container, state))?;
+            connected.published.push(published);
+            connected.warnings.extend(warnings);
+        }
+        Ok(connected)
     }
 
     /// Connects a namespace and publishes the endpoint's ports; `routes` are the gateways that take what leaves the

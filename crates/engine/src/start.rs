@@ -284,8 +284,9 @@ impl Engine {
         fds.0.extend(held.sockets.iter().map(AsFd::as_fd));
         fds.0.extend(network.held.iter().map(AsFd::as_fd));
         let attach = streams.any().then(|| streams.attach(true));
-        let launched = rctr_runtime::launch(
-            &self.monitor_path()?,
+        let monitor = self.monitor_path()?;
+        let launching = rctr_runtime::begin_launch(
+            &monitor,
             &launch,
             LaunchFds {
                 inherited: fds.0,
@@ -295,7 +296,10 @@ impl Engine {
             },
         )
         .map_err(|e| e.error)?;
-        let mut warnings = network.warnings;
+        // Beside the monitor's work: next to many containers a cable takes as long as all of that.
+        let mut connected = self.connect_networks(container, &network)?;
+        let launched = launching.finish().map_err(|e| e.error)?;
+        let mut warnings = std::mem::take(&mut connected.warnings);
         warnings.extend(output.warnings);
         warnings.extend(launched.warnings);
         Ok(Started {

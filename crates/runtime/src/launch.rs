@@ -16,7 +16,7 @@ use crate::attach::AttachStream;
 use crate::client::Connection;
 use crate::error::{Error, Result, StartError};
 use crate::monitor::{reset_signals, set_attributes};
-use crate::protocol::Reply;
+use crate::protocol::{Reply, Request};
 use crate::rootless;
 use crate::spec::{AttachOptions, Launch, LaunchFds};
 
@@ -71,11 +71,26 @@ impl From<Error> for LaunchError {
     }
 }
 
+/// A monitor at work on a container, whose program waits for [`Launching::finish`]. If this is dropped instead, nothing of
+/// the container is left.
+pub struct Launching<'a> {
+    monitor: &'a Path,
+    attach: Option<AttachOptions>,
+    // Closed first: the monitor gives up then.
+    connection: Connection,
+    unfinished: Unfinished,
+}
+
+/// Waits for the end of a monitor that is not to start its container.
+struct Unfinished(Pid);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        reap(self.0);
+    }
+}
+
 /// Starts the `monitor` binary, which starts the container, and waits until the container's own program runs.
-///
-/// The monitor is executed from a read-only mount that nobody else can reach, so that no container can
-/// write to the binary through /proc/PID/exe. It gets a session of its own, an empty environment (but for where an
-/// ordinary user's systemd is found), and only the descriptors named here. Safe to call from a process with threads.
 ///
 /// # Errors
 /// [`LaunchError`]; by then the monitor has ended and cleaned up.
@@ -84,6 +99,23 @@ pub fn launch(
     launch: &Launch,
     fds: LaunchFds<'_>,
 ) -> Result<Launched, LaunchError> {
+    begin_launch(monitor, launch, fds)?.finish()
+}
+
+/// The same in two steps: between them the monitor makes the container, and the caller what its program is to find. What
+/// else may see that (a hook, a kernel parameter of the network, another runtime) waits for the second step as well.
+///
+/// The monitor is executed from a read-only mount that nobody else can reach, so that no container can
+/// write to the binary through /proc/PID/exe. It gets a session of its own, an empty environment (but for where an
+/// ordinary user's systemd is found), and only the descriptors named here. Safe to call from a process with threads.
+///
+/// # Errors
+/// [`LaunchError`].
+pub fn begin_launch<'a>(
+    monitor: &'a Path,
+    launch: &Launch,
+    fds: LaunchFds<'_>,
+) -> Result<Launching<'a>, LaunchError> {
     let attach = fds.attach;
     let handover = Handover {
         launch: launch.clone(),
@@ -102,41 +134,56 @@ pub fn launch(
     if let Some(session) = rootless::session() {
         given.extend([session.network(), session.lock()]);
     }
-    let pid = {
-        // It may end at any time, and whoever is told looks here.
-        let mut monitors = monitors();
-        let pid = spawn(&given).map_err(|e| Error::file("start", monitor, e))?;
-        monitors.push(pid);
-        pid
-    };
-    drop((config, theirs, binary));
+    // It may end at any time, and whoever is told looks here.
+    let mut monitors = monitors();
+    let pid = spawn(&given).map_err(|e| Error::file("start", monitor, e))?;
+    monitors.push(pid);
+    drop(monitors);
+    Ok(Launching {
+        monitor,
+        attach,
+        connection: Connection::new(ours),
+        unfinished: Unfinished(pid),
+    })
+}
 
-    let mut connection = Connection::new(ours);
-    match connection.receive() {
-        Ok(Reply::Launched {
-            pid: container_pid,
-            warnings,
-        }) => Ok(Launched {
-            monitor_pid: pid.as_raw(),
-            container_pid,
-            warnings,
-            attach: match attach {
-                Some(_) => Some(AttachStream::new(connection)?),
-                None => None,
-            },
-        }),
-        Ok(Reply::StartFailed { error, warnings }) => {
-            reap(pid);
-            Err(LaunchError {
-                error: Error::Start(error),
+impl Launching<'_> {
+    /// Lets the container's program run, and waits until it does.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; by then the monitor has ended and cleaned up.
+    pub fn finish(self) -> Result<Launched, LaunchError> {
+        let mut connection = self.connection;
+        let pid = self.unfinished.0;
+        std::mem::forget(self.unfinished);
+        // One that has failed already says why.
+        let _ = connection.send(&Request::Proceed, &[]);
+        match connection.receive() {
+            Ok(Reply::Launched {
+                pid: container_pid,
                 warnings,
-            })
+            }) => Ok(Launched {
+                monitor_pid: pid.as_raw(),
+                container_pid,
+                warnings,
+                attach: match self.attach {
+                    Some(_) => Some(AttachStream::new(connection)?),
+                    None => None,
+                },
+            }),
+            Ok(Reply::StartFailed { error, warnings }) => {
+                reap(pid);
+                Err(LaunchError {
+                    error: Error::Start(error),
+                    warnings,
+                })
+            }
+            Ok(other) => Err(Error::Protocol {
+                reason: format!("{other:?} from a new monitor"),
+            }
+            .into()),
+            Err(_) => Err(Error::Start(died_silently(self.monitor, reap(pid))).into()),
         }
-        Ok(other) => Err(Error::Protocol {
-            reason: format!("{other:?} from a new monitor"),
-        }
-        .into()),
-        Err(_) => Err(Error::Start(died_silently(monitor, reap(pid))).into()),
     }
 }
 

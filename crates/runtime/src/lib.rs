@@ -36,7 +36,9 @@ pub use client::{ExecHandle, ExecRequest, ExecStdio, MonitorClient, WaitHandle, 
 pub use environment::variable;
 pub use error::{Error, Result, StartError};
 pub use health::{Health, HealthCheck, HealthStatus, KEPT_OUTPUT, KEPT_PROBES, Probe, health};
-pub use launch::{LaunchError, Launched, launch, open_read_only, reap_ended};
+pub use launch::{
+    LaunchError, Launched, Launching, begin_launch, launch, open_read_only, reap_ended,
+};
 pub use monitor::oci;
 pub use monitor::release_memory;
 pub use signal::{kill_hung_monitor, kill_monitor, reason, signal};

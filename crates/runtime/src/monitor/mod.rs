@@ -98,7 +98,7 @@ fn monitor() -> i32 {
         }
     };
     let session = take_session(&handover);
-    match start::start(&handover) {
+    match start::start(&handover, &launcher) {
         Ok((mut container, mut warnings)) => {
             warnings.extend(forward_ports(&handover, &mut container, session.as_ref()));
             let launched = Reply::Launched {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
@@ -26,6 +26,7 @@ use crate::client::terminal_peer;
 use crate::error::StartError;
 use crate::launch::{Handover, adopt};
 use crate::logs::{LogWriter, Stream};
+use crate::protocol::{Fill, FrameReader, Request, parse};
 use crate::spec::{Launch, LaunchFds, StdioConfig};
 use crate::state::{EXIT_FILE, ProcessId, SOCKET_FILE, STATE_FILE, State};
 use crate::{rootless, seccomp};
@@ -43,15 +44,18 @@ fn monitor_failed(step: &str, error: impl ToString) -> StartError {
     }
 }
 
-/// Brings the container up, up to and including its program's execve.
-pub(super) fn start(handover: &Handover) -> Result<(Container, Vec<String>), Failure> {
+/// Brings the container up, up to and including its program's execve, for which the launcher gives the word.
+pub(super) fn start(
+    handover: &Handover,
+    launcher: &UnixStream,
+) -> Result<(Container, Vec<String>), Failure> {
     // Everything forked until then holds it too, so nobody else takes the container for abandoned before that is so.
     let _lock = handover
         .lock
         // SAFETY: the launcher put this descriptor there for us, and this is the only place that takes it.
         .then(|| unsafe { adopt(LaunchFds::FIRST + handover.inherited as RawFd) });
     let mut warnings = Vec::new();
-    match bring_up(handover, &mut warnings) {
+    match bring_up(handover, launcher, &mut warnings) {
         Ok(container) => Ok((container, warnings)),
         Err(error) => {
             tidy(&handover.launch);
@@ -60,10 +64,15 @@ pub(super) fn start(handover: &Handover) -> Result<(Container, Vec<String>), Fai
     }
 }
 
-fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container, StartError> {
+fn bring_up(
+    handover: &Handover,
+    launcher: &UnixStream,
+    warnings: &mut Vec<String>,
+) -> Result<Container, StartError> {
     let launch = &handover.launch;
     let inherited = inherited(handover.inherited);
     let mut spec = load_spec(launch)?;
+    let sees_network = launch.runtime.is_some() || sees_network(&spec);
     let cgroup_path = cgroup_path(&spec)?;
     let mut state = State {
         monitor: ProcessId::of(std::process::id() as i32)
@@ -91,6 +100,9 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         warnings.push(format!(
             "the container has its caller's session keyring: no other can be made: {error}"
         ));
+    }
+    if sees_network {
+        await_word(launcher)?;
     }
     let (adapted, mut runtime): (_, Box<dyn ContainerRuntime>) = match &launch.runtime {
         None => built_in(launch, spec, &cgroup, &hierarchies, user.as_ref())?,
@@ -132,6 +144,9 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
     state.container = Some(
         ProcessId::of(created.pid).map_err(|e| monitor_failed("find the container's init", e))?,
     );
+    if !sees_network {
+        await_word(launcher)?;
+    }
     runtime.start()?;
     save_state(&state, launch)?;
     std::mem::forget(unsettled);
@@ -162,6 +177,34 @@ fn bring_up(handover: &Handover, warnings: &mut Vec<String>) -> Result<Container
         health: launch.health.clone().map(Checker::new),
         oom_command: launch.oom_command.clone(),
     })
+}
+
+/// Whether something of a container that comes before its program may depend on the interfaces there are.
+fn sees_network(spec: &Spec) -> bool {
+    let linux = spec.linux().as_ref();
+    let sysctls = linux.and_then(|linux| linux.sysctl().as_ref());
+    let mut names = sysctls.into_iter().flat_map(|all| all.keys());
+    spec.hooks().is_some() || names.any(|name| name.starts_with("net"))
+}
+
+/// Waits until the launcher, too, has made what the program is to find.
+fn await_word(launcher: &UnixStream) -> Result<(), StartError> {
+    let mut reader = FrameReader::default();
+    let mut may_proceed = || -> crate::Result<bool> {
+        loop {
+            if let Some((_, payload)) = reader.next()? {
+                return Ok(matches!(parse(&payload)?, Request::Proceed));
+            }
+            if reader.fill_frame(launcher)? == Fill::Closed {
+                return Ok(false);
+            }
+        }
+    };
+    match may_proceed() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(monitor_failed("await the launcher's word", "it gave none")),
+        Err(error) => Err(monitor_failed("await the launcher's word", error)),
+    }
 }
 
 /// A container's first process, which ends with this: where there are no cgroups nothing else of a start that fails
