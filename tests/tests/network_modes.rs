@@ -169,3 +169,20 @@ fn ping_reaches_the_gateway() {
     .ok()
     .stdout_has("1 packets received");
 }
+
+/// It is connected while it is made: what comes before its program and depends on its interface waits for that.
+#[test]
+fn a_kernel_parameter_of_its_own_interface_is_set() {
+    let env = Env::new();
+    for _ in 0..5 {
+        let place = "/proc/sys/net/ipv4/conf/eth0/log_martians";
+        let words = [
+            "run",
+            "--rm",
+            "--sysctl",
+            "net.ipv4.conf.eth0.log_martians=1",
+        ];
+        let run = env.rctr([&words[..], &["busybox", "cat", place]].concat());
+        run.ok().stdout_is("1");
+    }
+}

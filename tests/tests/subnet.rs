@@ -96,4 +96,22 @@ fn a_configured_one_that_is_taken_is_an_error_that_names_who_has_it() {
     run.refused(125, "10.88.0.0/16")
         .one_error("podman0")
         .one_error("[network]");
+    // Its program was not run before that came out, and nothing of it is in the way of another.
+    let seen = env.config_file().with_file_name("seen");
+    let mount = format!("{}:/seen", seen.display());
+    let words = [
+        "run", "--name", "late", "-v", &mount, "busybox", "touch", "/seen/it",
+    ];
+    machine
+        .inside(|| env.rctr(words))
+        .refused(125, "10.88.0.0/16");
+    assert!(!seen.join("it").exists());
+    assert_eq!(env.inspect("late")["State"]["Status"], "created");
+    machine.sh("ip link del podman0");
+    machine.inside(|| env.rctr(["start", "-a", "late"])).ok();
+    assert!(seen.join("it").exists());
+    env.rctr(["rm", "late"]).ok();
+    machine
+        .inside(|| env.rctr(["internal", "network-remove"]))
+        .ok();
 }

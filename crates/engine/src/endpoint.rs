@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rctr_network::{BridgeConfig, Deferred, Endpoint, Ipv6Choice};
+use rctr_runtime::namespaces::{self, Sysfs};
 use rctr_store::{AddressPool, Tx};
 
 use crate::model::{Connection, Container, EndpointState, PublishedPort, Status};
@@ -43,6 +44,8 @@ pub(crate) struct Connected {
     pub warnings: Vec<String>,
     /// The slow rest of publishing ports: to be dropped once the container runs.
     published: Vec<Deferred>,
+    /// What the container mounts meanwhile.
+    sysfs: Option<Sysfs>,
 }
 
 impl Engine {
@@ -331,9 +334,14 @@ impl Engine {
         joined: &Joined,
     ) -> Result<Connected> {
         let mut connected = Connected::default();
-        let Some(netns) = &joined.netns else {
+        let Some(netns) = joined
+            .netns
+            .as_ref()
+            .filter(|_| !container.networks.is_empty())
+        else {
             return Ok(connected);
         };
+        connected.sysfs = namespaces::make_sysfs(netns.as_fd()).ok();
         for state in &container.networks {
             let (published, warnings) = self.plug_in(netns, state, routes(container, state))?;
             connected.published.push(published);

@@ -6,8 +6,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use oci_spec::runtime::{MountBuilder, PosixRlimitBuilder, PosixRlimitType, UserBuilder};
-use rctr_runtime::{SeccompPolicy, WindowSize};
-use support::Bundle;
+use rctr_runtime::{LaunchFds, SeccompPolicy, Status, WindowSize};
+use support::pod::await_that;
+use support::{Bundle, reap};
 
 fn shell(script: &str) -> Bundle {
     Bundle::new(&["sh", "-c", script])
@@ -26,6 +27,24 @@ fn output_and_exit_codes_come_through() {
     // A signal that ends the program shows as 128 + its number.
     let killed = Bundle::new(&["sh", "-c", "sh -c 'kill -9 $$'; exit $?"]);
     assert_eq!(killed.run().2, 137);
+}
+
+/// Unless told so its program does not run, and of one that is given up nothing is left.
+#[test]
+fn a_program_waits_for_its_launcher_s_word() {
+    let bundle = shell("echo ran");
+    drop(bundle.begin_launch(LaunchFds::default()).unwrap());
+    assert_eq!(
+        (bundle.status(), bundle.log()),
+        (Status::Created, String::new())
+    );
+    bundle.assert_nothing_left();
+    let launching = bundle.begin_launch(LaunchFds::default()).unwrap();
+    await_that("a cgroup", || bundle.cgroup().exists());
+    assert_eq!(bundle.log(), "");
+    let launched = launching.finish().unwrap();
+    reap(launched.monitor_pid);
+    assert!(bundle.log().contains(" stdout F ran\n"), "{}", bundle.log());
 }
 
 #[test]

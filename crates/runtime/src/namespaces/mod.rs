@@ -6,6 +6,7 @@
 
 mod features;
 mod sysctl;
+mod sysfs;
 mod user;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use crate::selinux;
 
 pub use features::{Features, features};
 pub(crate) use sysctl::namespace_of;
+pub use sysfs::{Sysfs, make_sysfs};
 
 /// The name of the directory that all pods' directories are in, beside the containers' state directories.
 pub const DIRECTORY: &str = ".pods";

@@ -18,8 +18,8 @@ use oci_spec::runtime::{
 };
 use rctr_runtime::cgroup::{Cgroup, CgroupDriver, cgroups_path};
 use rctr_runtime::{
-    AttachEvent, AttachOptions, AttachStream, Launch, LaunchError, LaunchFds, Launched, LogConfig,
-    LowerDir, Rootfs, SeccompPolicy, Status, StdioConfig, defaults, status,
+    AttachEvent, AttachOptions, AttachStream, Launch, LaunchError, LaunchFds, Launched, Launching,
+    LogConfig, LowerDir, Rootfs, SeccompPolicy, Status, StdioConfig, defaults, status,
 };
 
 pub const EVERYTHING: AttachOptions = AttachOptions {
@@ -142,10 +142,14 @@ impl Bundle {
     }
 
     pub fn launch_with(&self, fds: LaunchFds<'_>) -> Result<Launched, LaunchError> {
+        self.begin_launch(fds)?.finish()
+    }
+
+    pub fn begin_launch(&self, fds: LaunchFds<'_>) -> Result<Launching<'_>, LaunchError> {
         let json = serde_json::to_vec(&self.spec).unwrap();
         fs::write(self.launch.bundle.join("config.json"), json).unwrap();
         let monitor = Path::new(env!("CARGO_BIN_EXE_rctr-monitor"));
-        rctr_runtime::launch(monitor, &self.launch, fds)
+        rctr_runtime::begin_launch(monitor, &self.launch, fds)
     }
 
     pub fn launch(&self) -> Launched {

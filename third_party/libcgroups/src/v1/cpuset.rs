@@ -12,6 +12,7 @@ use crate::common::{self, ControllerOpt, WrapIoResult, WrappedIoError};
 
 const CGROUP_CPUSET_CPUS: &str = "cpuset.cpus";
 const CGROUP_CPUSET_MEMS: &str = "cpuset.mems";
+const CGROUP_CLONE_CHILDREN: &str = "cgroup.clone_children";
 
 #[derive(thiserror::Error, Debug)]
 pub enum V1CpuSetControllerError {
@@ -35,7 +36,13 @@ impl Controller for CpuSet {
     type Resource = LinuxCpu;
 
     fn add_task(pid: Pid, cgroup_path: &Path) -> Result<(), Self::Error> {
+        let parent = cgroup_path.parent().filter(|parent| !parent.exists());
         fs::create_dir_all(cgroup_path).wrap_create_dir(cgroup_path)?;
+        // rctr: what is made in a directory of ours later gets these values from the kernel, which otherwise compares
+        // those written with all cgroups beside it.
+        if let Some(parent) = parent {
+            common::write_cgroup_file(parent.join(CGROUP_CLONE_CHILDREN), 1)?;
+        }
 
         Self::ensure_not_empty(cgroup_path, CGROUP_CPUSET_CPUS)?;
         Self::ensure_not_empty(cgroup_path, CGROUP_CPUSET_MEMS)?;
