@@ -16,7 +16,7 @@ use crate::attach::AttachStream;
 use crate::client::Connection;
 use crate::error::{Error, Result, StartError};
 use crate::monitor::{reset_signals, set_attributes};
-use crate::protocol::{Reply, Request};
+use crate::protocol::{Reply, send_with_fds};
 use crate::rootless;
 use crate::spec::{AttachOptions, Launch, LaunchFds};
 
@@ -156,8 +156,8 @@ impl Launching<'_> {
         let mut connection = self.connection;
         let pid = self.unfinished.0;
         std::mem::forget(self.unfinished);
-        // One that has failed already says why.
-        let _ = connection.send(&Request::Proceed, &[]);
+        // The word is any byte. A monitor that has failed already says why.
+        let _ = send_with_fds(&connection.socket, &[0], &[]);
         match connection.receive() {
             Ok(Reply::Launched {
                 pid: container_pid,

@@ -54,8 +54,6 @@ impl FrameType {
 /// What a client asks for.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// From the launcher, once: let the container's program run.
-    Proceed,
     /// Send a signal to the container's init, or on an exec connection to the exec'd process.
     Signal(i32),
     /// Keep why in the state directory, and send the container's init a signal that may well end it.

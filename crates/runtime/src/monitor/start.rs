@@ -1,7 +1,7 @@
 //! Bringing a container up.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -26,7 +26,6 @@ use crate::client::terminal_peer;
 use crate::error::StartError;
 use crate::launch::{Handover, adopt};
 use crate::logs::{LogWriter, Stream};
-use crate::protocol::{Fill, FrameReader, Request, parse};
 use crate::spec::{Launch, LaunchFds, StdioConfig};
 use crate::state::{EXIT_FILE, ProcessId, SOCKET_FILE, STATE_FILE, State};
 use crate::{rootless, seccomp};
@@ -188,23 +187,9 @@ fn sees_network(spec: &Spec) -> bool {
 }
 
 /// Waits until the launcher, too, has made what the program is to find.
-fn await_word(launcher: &UnixStream) -> Result<(), StartError> {
-    let mut reader = FrameReader::default();
-    let mut may_proceed = || -> crate::Result<bool> {
-        loop {
-            if let Some((_, payload)) = reader.next()? {
-                return Ok(matches!(parse(&payload)?, Request::Proceed));
-            }
-            if reader.fill_frame(launcher)? == Fill::Closed {
-                return Ok(false);
-            }
-        }
-    };
-    match may_proceed() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(monitor_failed("await the launcher's word", "it gave none")),
-        Err(error) => Err(monitor_failed("await the launcher's word", error)),
-    }
+fn await_word(mut launcher: &UnixStream) -> Result<(), StartError> {
+    let heard = launcher.read_exact(&mut [0]);
+    heard.map_err(|e| monitor_failed("await the launcher's word", e))
 }
 
 /// A container's first process, which ends with this: where there are no cgroups nothing else of a start that fails

@@ -35,7 +35,6 @@ impl Supervisor {
                 Reply::Done
             }
             (_, Some(_)) => Reply::Refused("the container has ended".to_owned()),
-            (Request::Proceed, None) => Reply::Refused("it runs already".to_owned()),
             (Request::Signal(signal), None) => {
                 let pid = match self.peers[index].role {
                     Role::Exec(pid) => pid,
