@@ -1,185 +1,26 @@
-//! Making, stopping and removing pods.
+//! Stopping and removing pods, and what is known of them.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use rctr_runtime::cgroup::{Cgroup, CgroupDriver};
-use rctr_runtime::namespaces::{self, PinRequest};
+use rctr_runtime::cgroup::Cgroup;
+use rctr_runtime::namespaces;
 
-use super::{NamespaceScope, PidScope, Pod, PodNamespaces, PodOptions, PodState, selinux};
+use super::{PidScope, Pod, PodNamespaces, PodState};
 use crate::events::pods as events;
 use crate::options::Resources;
-use crate::{Engine, Error, RemoveOptions, Result, files, names, spec, time};
-
-/// Size of a pod's /dev/shm, as everybody has it.
-const SHM_SIZE: u64 = 64 << 20;
+use crate::{Engine, Error, RemoveOptions, Result, spec};
 
 /// Held while a pod is changed. It is on a directory of the state directory: it goes with the process that held it.
 pub(super) struct PodLock(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
 
 impl Engine {
-    /// Makes a pod: namespaces, network, cgroup. What an interrupted attempt at the same pod has left is cleared first.
-    ///
-    /// # Errors
-    /// [`Error::PodNameTaken`] if there is one of the same key; whatever hinders it, and nothing is left then.
-    pub fn run_pod(&self, options: &PodOptions) -> Result<Pod> {
-        selinux::check(options.selinux.as_ref())?;
-        self.store.require_space()?;
-        let mut pod = Pod {
-            id: names::new_id(),
-            options: options.clone(),
-            created: time::now(),
-            state: PodState::Creating,
-            network: None,
-            cgroup: self.pod_cgroup(options),
-            cgroup_made: false,
-            namespaces: PodNamespaces::default(),
-            selinux: None,
-        };
-        // Before the record: whoever finds that finds somebody working on it.
-        let lock = self.lock_pod(&pod.id)?;
-        if let Err(error) = self.reserve(&mut pod) {
-            drop(lock);
-            self.remove_pod_files(&pod.id)?;
-            return Err(error);
-        }
-        match self.make_pod(&mut pod) {
-            Ok(()) => Ok(pod),
-            Err(error) => {
-                if let Err(second) = self
-                    .tear_down(&mut pod)
-                    .and_then(|()| self.forget_pod(&pod))
-                {
-                    tracing::warn!(pod = pod.id, error = %second, "what is left of a pod that could not be made");
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Writes the record, and with it takes the pod's key and its level.
-    fn reserve(&self, pod: &mut Pod) -> Result<()> {
-        let key = pod.options.key();
-        loop {
-            let inserted = self.store.write(|tx| -> Result<()> {
-                pod.selinux = selinux::of_pod(self.facts(), pod.options.selinux.as_ref(), tx)?;
-                Ok(tx.insert_pod(&pod.id, &key, &*pod)?)
-            });
-            let by = match inserted {
-                Err(Error::Store(rctr_store::Error::NameTaken { by, .. })) => by,
-                other => return other,
-            };
-            let taken = || Error::PodNameTaken {
-                key: key.clone(),
-                id: by.clone(),
-            };
-            let Some(lock) = self.try_lock_pod(&by)? else {
-                return Err(taken());
-            };
-            match self.pod_record(&by)? {
-                Some(other) if other.state != PodState::Creating => return Err(taken()),
-                Some(mut half) => {
-                    self.tear_down(&mut half)?;
-                    self.forget_pod(&half)?;
-                }
-                None => {}
-            }
-            drop(lock);
-        }
-    }
-
-    fn make_pod(&self, pod: &mut Pod) -> Result<()> {
-        self.make_pod_cgroup(pod)?;
-        self.pin(pod)?;
-        self.join_pod_network(pod)?;
-        files::write_of_pod(&self.pod_files(&pod.id), pod)?;
-        if pod.options.pid == PidScope::Pod {
-            self.start_pause(pod)?;
-        }
-        pod.state = PodState::Ready;
-        self.store.write(|tx| {
-            tx.replace_pod(&pod.id, pod)?;
-            events::ready(tx, pod)
-        })?;
-        Ok(())
-    }
-
-    fn make_pod_cgroup(&self, pod: &mut Pod) -> Result<()> {
-        let Some(path) = &pod.cgroup else {
-            return Ok(());
-        };
-        let cgroup = Cgroup::open(self.cgroup_driver(), Path::new(path))?;
-        if cgroup.exists() {
-            return Ok(());
-        }
-        pod.cgroup_made = true;
-        self.save_pod(pod)?;
-        let total = sum(
-            pod.options.resources.as_ref(),
-            pod.options.overhead.as_ref(),
-        );
-        let mut warnings = Vec::new();
-        let limits = spec::limits_of_pod(&total, self.facts(), &mut warnings)?;
-        warnings.extend(cgroup.create(&limits)?);
-        tell(&pod.id, &warnings);
-        Ok(())
-    }
-
-    /// What is pinned is found by the pod's id: the record need not tell yet.
-    fn pin(&self, pod: &mut Pod) -> Result<()> {
-        let own = |scope| scope == NamespaceScope::Pod;
-        let (network, ipc) = (own(pod.options.network), own(pod.options.ipc));
-        let in_user = pod.options.user.is_some();
-        let net = match network && !in_user {
-            true => Some(rctr_network::new_netns()?),
-            false => None,
-        };
-        let defaults = match network {
-            true => self.pod_sysctls(),
-            false => BTreeMap::new(),
-        };
-        let request = PinRequest {
-            net: net.as_ref().map(std::os::fd::AsFd::as_fd),
-            new_net: network && in_user,
-            ipc,
-            // A pod on the host's network has its name, too.
-            uts: network,
-            hostname: Some(pod.options.hostname.clone()).filter(|name| !name.is_empty()),
-            sysctls: defaults
-                .into_iter()
-                .chain(pod.options.sysctls.clone())
-                .collect(),
-            user: pod.options.user.clone(),
-            shm_size: ipc.then_some(SHM_SIZE),
-            shm_label: pod.selinux.as_ref().map(|labels| labels.mount.clone()),
-        };
-        let dir = self.pins(&pod.id);
-        if let Some(parent) = dir.parent() {
-            make_dir(parent)?;
-        }
-        let pinned = namespaces::pin(&dir, &request)?;
-        pod.namespaces = PodNamespaces {
-            net: pinned.net,
-            ipc: pinned.ipc,
-            uts: pinned.uts,
-            user: pinned.user,
-            shm: pinned.shm,
-        };
-        Ok(())
-    }
-
-    /// Any user may ping and use any port in a network of its own, as everywhere in rctr; then the configuration's.
-    fn pod_sysctls(&self) -> BTreeMap<String, String> {
-        let own = [
-            ("net.ipv4.ip_unprivileged_port_start", "0"),
-            ("net.ipv4.ping_group_range", "0 2147483647"),
-        ];
-        let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let configured = self.config.settings.cri.default_sysctls.clone();
-        own.into_iter().chain(configured).collect()
+    /// The cgroup that its containers' are in, if it is not the engine's own.
+    pub(super) fn cgroup_of(&self, pod: &Pod) -> Result<Option<Cgroup>> {
+        let open = |path: &String| Cgroup::open(self.cgroup_driver(), Path::new(path));
+        Ok(pod.cgroup.as_ref().map(open).transpose()?)
     }
 
     /// Ends all processes of a pod and gives back its network and namespaces. One that is not there is fine.
@@ -303,7 +144,7 @@ impl Engine {
     }
 
     /// Ends and gives back all that a pod has, in an order that can be gone through again after a crash.
-    fn tear_down(&self, pod: &mut Pod) -> Result<()> {
+    pub(super) fn tear_down(&self, pod: &mut Pod) -> Result<()> {
         if pod.state == PodState::Ready {
             // From now on no container is made in it, and none is started.
             pod.state = PodState::NotReady;
@@ -325,7 +166,7 @@ impl Engine {
     }
 
     /// Removes the containers and the record; the record last, so that nothing is left that nobody knows of.
-    fn forget_pod(&self, pod: &Pod) -> Result<()> {
+    pub(super) fn forget_pod(&self, pod: &Pod) -> Result<()> {
         for container in self.containers_of(&pod.id)? {
             let how = RemoveOptions {
                 force: true,
@@ -336,11 +177,10 @@ impl Engine {
                 other => other?,
             }
         }
-        if let Some(path) = pod.cgroup.as_ref().filter(|_| pod.cgroup_made) {
-            let cgroup = Cgroup::open(self.cgroup_driver(), Path::new(path))?;
-            if let Err(error) = cgroup.remove() {
-                tracing::warn!(pod = pod.id, %error, "the pod's cgroup stays");
-            }
+        if let Some(cgroup) = self.cgroup_of(pod)?.filter(|_| pod.cgroup_made)
+            && let Err(error) = cgroup.remove()
+        {
+            tracing::warn!(pod = pod.id, %error, "the pod's cgroup stays");
         }
         self.store.write(|tx| {
             tx.remove_pod(&pod.id)?;
@@ -372,14 +212,13 @@ impl Engine {
         pod.options.overhead = overhead.cloned().or(pod.options.overhead);
         pod.options.resources = resources.cloned().or(pod.options.resources);
         // A cgroup that a kubelet has made is for the kubelet to change.
-        if let Some(path) = pod.cgroup.as_ref().filter(|_| pod.cgroup_made) {
+        if let Some(cgroup) = self.cgroup_of(&pod)?.filter(|_| pod.cgroup_made) {
             let total = sum(
                 pod.options.resources.as_ref(),
                 pod.options.overhead.as_ref(),
             );
             let mut warnings = Vec::new();
             let limits = spec::limits_of_pod(&total, self.facts(), &mut warnings)?;
-            let cgroup = Cgroup::open(self.cgroup_driver(), Path::new(path))?;
             warnings.extend(cgroup.update(&limits)?);
             tell(&pod.id, &warnings);
         }
@@ -389,15 +228,6 @@ impl Engine {
     /// What this host can do for pods; found out by trying, so better remembered.
     pub fn pod_features(&self) -> namespaces::Features {
         namespaces::features(&self.config.root)
-    }
-
-    /// The pod's cgroup as the runtime names it: a path, or a slice.
-    fn pod_cgroup(&self, options: &PodOptions) -> Option<String> {
-        let parent = options.cgroup_parent.as_deref()?;
-        match self.cgroup_driver() {
-            CgroupDriver::Cgroupfs | CgroupDriver::None => Some(parent.to_owned()),
-            CgroupDriver::Systemd => Some(parent.rsplit('/').next().unwrap_or(parent).to_owned()),
-        }
     }
 
     pub(super) fn pod_record(&self, id: &str) -> Result<Option<Pod>> {
@@ -419,7 +249,7 @@ impl Engine {
         self.config.state.join(".pods").join(id)
     }
 
-    fn remove_pod_files(&self, id: &str) -> Result<()> {
+    pub(super) fn remove_pod_files(&self, id: &str) -> Result<()> {
         let dir = self.pod_files(id);
         match fs::remove_dir_all(&dir) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -438,7 +268,7 @@ impl Engine {
     }
 
     /// The lock if nobody has it.
-    fn try_lock_pod(&self, id: &str) -> Result<Option<PodLock>> {
+    pub(super) fn try_lock_pod(&self, id: &str) -> Result<Option<PodLock>> {
         self.lock_pod_with(id, FlockArg::LockExclusiveNonblock)
     }
 
@@ -459,7 +289,7 @@ impl Engine {
 }
 
 /// What a pod and its overhead may use together; what only one of them says is no limit for both.
-fn sum(resources: Option<&Resources>, overhead: Option<&Resources>) -> Resources {
+pub(super) fn sum(resources: Option<&Resources>, overhead: Option<&Resources>) -> Resources {
     let Some(resources) = resources else {
         return Resources::default();
     };

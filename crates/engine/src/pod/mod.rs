@@ -8,6 +8,7 @@ mod cdi;
 mod container;
 mod images;
 mod lifecycle;
+mod making;
 mod model;
 mod network;
 mod options;

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::PoisonError;
+use std::sync::{PoisonError, RwLockReadGuard};
 
 use rctr_network::cni::{Attachment, Cni, NetworkList};
 use serde_json::{Map, json};
 
-use super::{CniAttachment, NamespaceScope, Pod, PodDns, PodNetwork, PodState};
+use super::{CniAttachment, NamespaceScope, Pod, PodDns, PodNetwork, PodOptions, PodState};
 use crate::endpoint::{HeldPorts, own_routes};
 use crate::options::{PortSpec, Protocol};
 use crate::{Engine, Error, Result};
@@ -15,36 +15,58 @@ use crate::{Engine, Error, Result};
 /// The interface inside, as Kubernetes expects it.
 const INTERFACE: &str = "eth0";
 
-impl Engine {
-    /// Connects a pod whose namespaces are made, if it has a network of its own.
-    pub(super) fn join_pod_network(&self, pod: &mut Pod) -> Result<()> {
-        if pod.options.network == NamespaceScope::Node {
-            return Ok(());
+/// The node's CNI network while a pod is attached to it: nothing is collected meanwhile, or a pod that is recorded too
+/// late would lose its address to that.
+pub(super) struct Plugins<'a> {
+    list: NetworkList,
+    _attaching: RwLockReadGuard<'a, ()>,
+}
+
+impl Plugins<'_> {
+    /// What is written down before the plugins make it, so that it is taken back.
+    pub(super) fn wanted(&self) -> PodNetwork {
+        PodNetwork {
+            ips: Vec::new(),
+            endpoint: None,
+            cni: Some(CniAttachment {
+                list: self.list.clone(),
+                result: json!(null),
+            }),
+            dns: None,
         }
-        match NetworkList::load(&self.config.settings.cri.cni_conf_dir)? {
-            Some(list) => self.join_cni(pod, list),
+    }
+}
+
+impl Engine {
+    /// The plugins that a pod with a network of its own is attached by, if the node has some.
+    pub(super) fn plugins_for(&self, options: &PodOptions) -> Result<Option<Plugins<'_>>> {
+        if options.network == NamespaceScope::Node {
+            return Ok(None);
+        }
+        let attaching = self.attaching.read();
+        let list = NetworkList::load(&self.config.settings.cri.cni_conf_dir)?;
+        Ok(list.map(|list| Plugins {
+            list,
+            _attaching: attaching.unwrap_or_else(PoisonError::into_inner),
+        }))
+    }
+
+    /// Connects a pod whose namespaces are made, if it has a network of its own.
+    pub(super) fn join_pod_network(
+        &self,
+        pod: &mut Pod,
+        plugins: Option<Plugins<'_>>,
+    ) -> Result<()> {
+        match plugins {
+            Some(plugins) => self.join_cni(pod, &plugins),
+            None if pod.options.network == NamespaceScope::Node => Ok(()),
             None => self.join_bridge(pod),
         }
     }
 
-    fn join_cni(&self, pod: &mut Pod, list: NetworkList) -> Result<()> {
-        // One that is recorded too late for a collection would lose its address to it.
-        let _attaching = self
-            .attaching
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        // What is to be taken back is written down before it is made.
-        pod.network = Some(PodNetwork {
-            ips: Vec::new(),
-            endpoint: None,
-            cni: Some(CniAttachment {
-                list: list.clone(),
-                result: json!(null),
-            }),
-            dns: None,
-        });
-        self.save_pod(pod)?;
-        let result = self.cni().add(&list, &attachment(pod))?;
+    /// It is recorded with the pod's being ready. Until then plugins take back without it what they have made.
+    fn join_cni(&self, pod: &mut Pod, plugins: &Plugins<'_>) -> Result<()> {
+        let result = self.cni().add(&plugins.list, &attachment(pod))?;
         let dns = PodDns {
             servers: result.nameservers,
             searches: result.search,
@@ -54,12 +76,11 @@ impl Engine {
             ips: result.addresses.iter().map(|a| a.address.addr()).collect(),
             endpoint: None,
             cni: Some(CniAttachment {
-                list,
+                list: plugins.list.clone(),
                 result: result.raw,
             }),
             dns: Some(dns).filter(|dns| !dns.is_empty()),
         });
-        // It is recorded with the pod's being ready. Until then plugins take back without it what they have made.
         Ok(())
     }
 
@@ -244,7 +265,7 @@ fn attachment(pod: &Pod) -> Attachment {
 }
 
 /// Kubernetes' annotations for traffic shaping, as the bandwidth plugin wants them: bits a second.
-fn bandwidth(options: &super::PodOptions) -> Option<serde_json::Value> {
+fn bandwidth(options: &PodOptions) -> Option<serde_json::Value> {
     let rate = |name: &str| {
         let text = options
             .annotations

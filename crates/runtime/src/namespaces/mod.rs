@@ -220,19 +220,85 @@ pub struct Pinned {
 /// [`Error::HostSysctl`] for a kernel parameter of none of these namespaces, [`Error::Sysctl`] for one that the kernel
 /// refuses, [`Error::File`] (also if the directory exists), [`Error::System`]. Nothing is left then.
 pub fn pin(dir: &Path, request: &PinRequest<'_>) -> Result<Pinned> {
+    in_thread(|| enter(request)?.pin(dir, request.shm_label.as_deref()))
+}
+
+/// Makes the namespaces of a request and puts the calling thread into them, which must end there: they are its own until
+/// [`Entered::pin`] keeps them, and end with it.
+///
+/// # Errors
+/// Those of [`pin`].
+pub fn enter<'a>(request: &'a PinRequest<'a>) -> Result<Entered<'a>> {
     let sysctls = sysctl::parse(request)?;
-    {
-        let _lock = Parent::lock(dir)?.share()?;
-        let mut builder = fs::DirBuilder::new();
-        let made = builder.mode(0o711).create(dir);
-        made.map_err(|e| Error::file("create", dir, e))?;
+    let mut new = CloneFlags::empty();
+    new.set(CloneFlags::CLONE_NEWIPC, request.ipc);
+    new.set(CloneFlags::CLONE_NEWUTS, request.uts);
+    new.set(CloneFlags::CLONE_NEWNET, request.new_net);
+    let member = match &request.user {
+        Some(mappings) => Some(Member::new(mappings, new)?),
+        None => None,
+    };
+    match &member {
+        Some(member) => member.join(new)?,
+        None => unshare(new).map_err(|e| Error::system("unshare", e))?,
     }
-    let pinned = in_thread(|| keep(dir, request, &sysctls));
-    if pinned.is_err() {
-        // The first error is the one to tell.
-        let _ = unpin(dir);
+    if let Some(net) = request.net {
+        setns(net, CloneFlags::CLONE_NEWNET).map_err(|e| Error::system("setns", e))?;
     }
-    pinned
+    if let Some(hostname) = request.hostname.as_ref().filter(|_| request.uts) {
+        nix::unistd::sethostname(hostname).map_err(|e| Error::system("sethostname", e))?;
+    }
+    sysctl::apply(&sysctls)?;
+    Ok(Entered { request, member })
+}
+
+/// The namespaces that the calling thread is in.
+pub struct Entered<'a> {
+    request: &'a PinRequest<'a>,
+    member: Option<Member>,
+}
+
+impl Entered<'_> {
+    /// Keeps them as [`pin`] does, on the thread that has entered them; `shm_label` counts, not the request's.
+    ///
+    /// # Errors
+    /// Those of [`pin`].
+    pub fn pin(self, dir: &Path, shm_label: Option<&str>) -> Result<Pinned> {
+        {
+            let _lock = Parent::lock(dir)?.share()?;
+            let mut builder = fs::DirBuilder::new();
+            let made = builder.mode(0o711).create(dir);
+            made.map_err(|e| Error::file("create", dir, e))?;
+        }
+        let pinned = self.keep(dir, shm_label);
+        if pinned.is_err() {
+            // The first error is the one to tell.
+            let _ = unpin(dir);
+        }
+        pinned
+    }
+
+    /// Mounts the kernel's files for them.
+    fn keep(&self, dir: &Path, shm_label: Option<&str>) -> Result<Pinned> {
+        let request = self.request;
+        let own = |kept: bool, name: &str| match kept {
+            true => bind(dir, name, format!("/proc/thread-self/ns/{name}")).map(Some),
+            false => Ok(None),
+        };
+        Ok(Pinned {
+            net: own(request.net.is_some() || request.new_net, "net")?,
+            ipc: own(request.ipc, "ipc")?,
+            uts: own(request.uts, "uts")?,
+            user: match &self.member {
+                Some(member) => Some(bind(dir, "user", member.path("user"))?),
+                None => None,
+            },
+            shm: match request.shm_size {
+                Some(size) => Some(mount_shm(dir, size, request.user.as_ref(), shm_label)?),
+                None => None,
+            },
+        })
+    }
 }
 
 /// Lets go of what [`pin`] keeps in a directory, also half of it, and removes the directory; fine if it is gone.
@@ -280,47 +346,6 @@ fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Enters the namespaces of the request, sets what it says, and mounts the kernel's files for them.
-fn keep(dir: &Path, request: &PinRequest<'_>, sysctls: &[sysctl::Setting]) -> Result<Pinned> {
-    let mut new = CloneFlags::empty();
-    new.set(CloneFlags::CLONE_NEWIPC, request.ipc);
-    new.set(CloneFlags::CLONE_NEWUTS, request.uts);
-    new.set(CloneFlags::CLONE_NEWNET, request.new_net);
-    let member = match &request.user {
-        Some(mappings) => Some(Member::new(mappings, new)?),
-        None => None,
-    };
-    match &member {
-        Some(member) => member.join(new)?,
-        None => unshare(new).map_err(|e| Error::system("unshare", e))?,
-    }
-    if let Some(net) = request.net {
-        setns(net, CloneFlags::CLONE_NEWNET).map_err(|e| Error::system("setns", e))?;
-    }
-    if let Some(hostname) = request.hostname.as_ref().filter(|_| request.uts) {
-        nix::unistd::sethostname(hostname).map_err(|e| Error::system("sethostname", e))?;
-    }
-    sysctl::apply(sysctls)?;
-
-    let own = |kept: bool, name: &str| match kept {
-        true => bind(dir, name, format!("/proc/thread-self/ns/{name}")).map(Some),
-        false => Ok(None),
-    };
-    Ok(Pinned {
-        net: own(request.net.is_some() || request.new_net, "net")?,
-        ipc: own(request.ipc, "ipc")?,
-        uts: own(request.uts, "uts")?,
-        user: match &member {
-            Some(member) => Some(bind(dir, "user", member.path("user"))?),
-            None => None,
-        },
-        shm: match request.shm_size {
-            Some(size) => Some(mount_shm(dir, size, request)?),
-            None => None,
-        },
-    })
-}
-
 fn bind(dir: &Path, name: &str, source: String) -> Result<PathBuf> {
     let path = dir.join(name);
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -332,13 +357,17 @@ fn bind(dir: &Path, name: &str, source: String) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn mount_shm(dir: &Path, size: u64, request: &PinRequest<'_>) -> Result<PathBuf> {
+fn mount_shm(
+    dir: &Path,
+    size: u64,
+    user: Option<&IdMappings>,
+    label: Option<&str>,
+) -> Result<PathBuf> {
     let path = dir.join("shm");
     fs::create_dir(&path).map_err(|e| Error::file("create", &path, e))?;
-    let user = request.user.as_ref();
     let (uid, gid) = user.and_then(IdMappings::root).unwrap_or((0, 0));
     let mut options = format!("mode=1777,size={size},uid={uid},gid={gid}");
-    if let Some(label) = &request.shm_label {
+    if let Some(label) = label {
         options = selinux::mount_options(&options, label);
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
