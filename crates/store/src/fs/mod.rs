@@ -16,7 +16,7 @@ use rustix::io::Errno;
 pub(crate) use lock::{lock_dir, lock_file, try_lock_entry};
 pub(crate) use remove::remove_all;
 pub(crate) use size::tree_size;
-pub(crate) use sync::{SyncMark, Syncer};
+pub(crate) use sync::{SyncMark, Syncer, begin_writing};
 pub use trail::{Found, Links, Trail};
 
 use crate::error::At;

@@ -18,7 +18,7 @@ use super::meta::{apply, apply_at, set_opaque};
 use super::name::{clean, split};
 use super::tree::{Dir, Fault, NEW_FILE, Tree, open_real};
 use super::{Unpacked, sparse::Segment};
-use crate::fs::remove_all;
+use crate::fs::{begin_writing, remove_all};
 use crate::{Error, MemberProblem, overlay};
 
 /// Prefix of whiteouts (OCI image-spec, layer.md, "Whiteouts").
@@ -31,6 +31,8 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const SEARCH_ZEROS: u64 = 1 << 20;
 /// Runs are left out in whole pieces of this size.
 const ZERO_PIECE: usize = 64 << 10;
+/// Files from this size on go to the disk while the next ones are unpacked.
+const WRITE_AT_ONCE: u64 = 256 << 10;
 
 pub(super) struct Extractor {
     tree: Tree,
@@ -69,6 +71,9 @@ impl Extractor {
                 let size = fill(&file, member, members)?;
                 // Files with holes may be of any size.
                 self.size = self.size.saturating_add(size);
+                if size >= WRITE_AT_ONCE {
+                    begin_writing(&file);
+                }
                 let attributes = &member.attributes;
                 apply(&file, attributes, Some(attributes.mode))
                     .map_err(|e| Fault::System("set the attributes of", e).of(&member.name))
