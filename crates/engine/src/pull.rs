@@ -8,7 +8,7 @@ use rctr_registry_client::{
     Account, Client, Corrupt, LayerIngest, Lookup, Platform, Progress, Pulled, PulledLayer, Sink,
     SinkError, parse_reference,
 };
-use rctr_store::{ImageLayer, ImageRecord, LayerSpec, Lease, Store};
+use rctr_store::{ImageLayer, ImageRecord, LayerBlob, LayerSpec, Lease, Store};
 
 use crate::events::{self, ImageEvent};
 use crate::{Engine, ImageError, Result, familiar_name};
@@ -240,6 +240,19 @@ impl Sink for StoreSink {
         Ok(self.store.put_blob(descriptor.digest(), bytes)?)
     }
 
+    fn begin_early(&self, blob: &Descriptor) -> Result<Option<Box<dyn LayerIngest>>, SinkError> {
+        if !self.layers {
+            return Ok(None);
+        }
+        self.lease.extend([blob.digest()])?;
+        let ingest = self.store.begin_layer_early(LayerBlob {
+            digest: blob.digest().clone(),
+            size: blob.size(),
+            media_type: blob.media_type().to_string(),
+        })?;
+        Ok(ingest.map(|inner| self.taking(inner, None)))
+    }
+
     fn begin_layer(
         &self,
         layer: &PulledLayer,
@@ -250,16 +263,32 @@ impl Sink for StoreSink {
         }
         self.lease
             .extend([layer.descriptor.digest(), &layer.chain_id])?;
-        let spec = LayerSpec {
-            blob: layer.descriptor.digest().clone(),
-            size: layer.descriptor.size(),
-            media_type: layer.descriptor.media_type().to_string(),
-            diff_id: layer.diff_id.clone(),
-            chain_id: layer.chain_id.clone(),
-        };
-        let parent = parent.cloned();
-        let ingest = self.store.begin_layer(spec)?;
-        Ok(ingest.map(|inner| Box::new(Ingest { inner, parent }) as Box<dyn LayerIngest>))
+        let ingest = self.store.begin_layer(spec_of(layer))?;
+        Ok(ingest.map(|inner| self.taking(inner, parent)))
+    }
+}
+
+impl StoreSink {
+    fn taking(
+        &self,
+        inner: rctr_store::LayerIngest,
+        parent: Option<&Digest>,
+    ) -> Box<dyn LayerIngest> {
+        Box::new(Ingest {
+            inner,
+            parent: parent.cloned(),
+            lease: Arc::clone(&self.lease),
+        })
+    }
+}
+
+fn spec_of(layer: &PulledLayer) -> LayerSpec {
+    LayerSpec {
+        blob: layer.descriptor.digest().clone(),
+        size: layer.descriptor.size(),
+        media_type: layer.descriptor.media_type().to_string(),
+        diff_id: layer.diff_id.clone(),
+        chain_id: layer.chain_id.clone(),
     }
 }
 
@@ -267,6 +296,7 @@ impl Sink for StoreSink {
 struct Ingest {
     inner: rctr_store::LayerIngest,
     parent: Option<Digest>,
+    lease: Arc<Lease>,
 }
 
 impl LayerIngest for Ingest {
@@ -284,6 +314,13 @@ impl LayerIngest for Ingest {
 
     fn reset(&mut self) -> Result<(), SinkError> {
         Ok(self.inner.reset()?)
+    }
+
+    fn name(&mut self, layer: &PulledLayer, parent: Option<&Digest>) -> Result<(), SinkError> {
+        self.lease.extend([&layer.chain_id])?;
+        self.inner.name(spec_of(layer));
+        self.parent = parent.cloned();
+        Ok(())
     }
 
     fn commit(self: Box<Self>) -> Result<(), SinkError> {

@@ -9,7 +9,7 @@ use oci_spec::image::{Descriptor, ImageManifest};
 use tokio::sync::watch;
 
 use crate::auth::{Account, Auth};
-use crate::layer::{LayerPull, Parent};
+use crate::layer::{Image, LayerPull};
 use crate::manifest::{self, Document, MAX_MANIFEST};
 use crate::repository::{Lookup, Repository, Resolved};
 use crate::retry::Timing;
@@ -120,18 +120,22 @@ impl Client {
         let target = resolved.descriptor.clone();
         let found = pull.find_manifest(resolved).await?;
         let config = found.manifest.config().clone();
-        let (config_json, is_new) = pull.config(&config).await?;
-        let (image_platform, layers) = manifest::image(&found.manifest, &config_json)
-            .map_err(|reason| pull.unsupported(reason))?;
-        let warning = pull.check_platform(&image_platform)?;
-
-        progress.resolved(&target, &layers);
-        // Writing it to the disk for good takes as long as fetching a small layer.
-        let config_document = is_new.then(|| (config.clone(), config_json.clone()));
-        tokio::try_join!(
-            pull.layers(&layers, &*progress),
-            pull.put_all(config_document)
-        )?;
+        let (tell, image) = watch::channel(None);
+        let configured = async {
+            let (config_json, is_new) = pull.config(&config).await?;
+            let (platform, layers) = manifest::image(&found.manifest, &config_json)
+                .map_err(|reason| pull.unsupported(reason))?;
+            let warning = pull.check_platform(&platform)?;
+            progress.resolved(&target, &layers);
+            tell.send_replace(Some(Arc::from(&layers[..])));
+            // Writing it to the disk for good takes as long as fetching a small layer.
+            let document = is_new.then(|| (config.clone(), config_json.clone()));
+            pull.put_all(document).await?;
+            Ok((config_json, platform, layers, warning))
+        };
+        let blobs = found.manifest.layers();
+        let ((config_json, image_platform, layers, warning), ()) =
+            tokio::try_join!(configured, pull.layers(blobs, &image, &*progress))?;
         // What names the image comes last: nothing of it is left of a pull that failed.
         pull.put_all(found.fetched).await?;
         Ok(Pulled {
@@ -282,16 +286,21 @@ impl Pull<'_> {
     }
 
     /// A layer is committed after its parent, so layers start in order: a parent never waits for a slot.
-    async fn layers(&self, layers: &[PulledLayer], progress: &dyn Progress) -> Result<(), Error> {
+    async fn layers(
+        &self,
+        blobs: &[Descriptor],
+        image: &Image,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
         let finished: Vec<watch::Sender<bool>> =
-            layers.iter().map(|_| watch::channel(false).0).collect();
-        stream::iter(0..layers.len())
+            blobs.iter().map(|_| watch::channel(false).0).collect();
+        stream::iter(0..blobs.len())
             .map(|index| {
-                let (layer, finished) = (&layers[index], &finished);
+                let (blob, finished) = (&blobs[index], &finished);
                 // One blob may occur twice in an image: the second waits, and finds it downloaded.
-                let twin = layers[..index]
+                let twin = blobs[..index]
                     .iter()
-                    .rposition(|earlier| earlier.descriptor.digest() == layer.descriptor.digest());
+                    .rposition(|earlier| earlier.digest() == blob.digest());
                 async move {
                     if let Some(twin) = twin {
                         // Only fails if the sender is gone, and all outlive this.
@@ -301,11 +310,10 @@ impl Pull<'_> {
                         repository: self.repository,
                         sink: self.sink,
                         progress,
-                        layer,
-                        parent: index.checked_sub(1).map(|below| Parent {
-                            chain_id: &layers[below].chain_id,
-                            finished: &finished[below],
-                        }),
+                        blob,
+                        index,
+                        image: image.clone(),
+                        parent: index.checked_sub(1).map(|below| &finished[below]),
                     };
                     pull.run().await?;
                     finished[index].send_replace(true);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use oci_spec::image::Digest;
+use oci_spec::image::{Descriptor, Digest};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE};
 use reqwest::{Method, StatusCode};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::hosts::Endpoint;
 use crate::repository::{Object, Repository, all_failed};
 use crate::retry::{Backoff, Failure};
-use crate::{Corrupt, Error, LayerEvent, Progress, PulledLayer, Sink, SinkError};
+use crate::{Corrupt, Error, LayerEvent, LayerIngest, Progress, PulledLayer, Sink, SinkError};
 
 /// What the sink gets at once, at least: small writes would cost more than the copying.
 const CHUNK: usize = 256 << 10;
@@ -24,6 +24,8 @@ enum Command {
     Reset,
     /// Tells when all before it has been taken.
     Complete(oneshot::Sender<()>),
+    /// What a layer is that was begun early.
+    Name(Place),
     Commit,
 }
 
@@ -56,15 +58,20 @@ pub(crate) struct LayerPull<'a> {
     pub repository: &'a Repository<'a>,
     pub sink: &'a Arc<dyn Sink>,
     pub progress: &'a dyn Progress,
-    pub layer: &'a PulledLayer,
-    pub parent: Option<Parent<'a>>,
+    pub blob: &'a Descriptor,
+    pub index: usize,
+    pub image: Image,
+    /// True once the layer beneath is committed, or was there already.
+    pub parent: Option<&'a watch::Sender<bool>>,
 }
 
-/// The layer beneath.
-pub(crate) struct Parent<'a> {
-    pub chain_id: &'a Digest,
-    /// True once it is committed, or was there already.
-    pub finished: &'a watch::Sender<bool>,
+/// The layers of the image, base first, once its configuration is here.
+pub(crate) type Image = watch::Receiver<Option<Arc<[PulledLayer]>>>;
+
+/// What a layer is in an image.
+struct Place {
+    layer: PulledLayer,
+    parent: Option<Digest>,
 }
 
 /// Why a download stopped short.
@@ -89,9 +96,13 @@ impl LayerPull<'_> {
     /// Fetches and stores the layer unless it is here. Bytes that turn out to be wrong are fetched once more, from
     /// another source if there is one.
     pub async fn run(&self) -> Result<(), Error> {
-        self.event(LayerEvent::Waiting);
         let mut sources = self.repository.sources();
-        match self.fetch(&sources).await? {
+        let early = self.begin_early().await?;
+        if early.is_none() {
+            self.place().await;
+            self.event(LayerEvent::Waiting);
+        }
+        match self.fetch(&sources, early).await? {
             Ok(()) => return Ok(()),
             Err(corrupt) => self.event(LayerEvent::Retrying {
                 attempt: 1,
@@ -100,7 +111,7 @@ impl LayerPull<'_> {
         }
         sources.rotate_left(1);
         let host = sources.first().map(|e| e.authority.clone());
-        self.fetch(&sources)
+        self.fetch(&sources, None)
             .await?
             .map_err(|corrupt| Error::DigestMismatch {
                 host: host.unwrap_or_default(),
@@ -109,8 +120,18 @@ impl LayerPull<'_> {
             })
     }
 
-    async fn fetch(&self, sources: &[&Endpoint]) -> Result<Result<(), Corrupt>, Error> {
-        let Some(mut writer) = self.begin().await? else {
+    /// Fetches it into the sink, which has perhaps begun already.
+    async fn fetch(
+        &self,
+        sources: &[&Endpoint],
+        early: Option<Writer>,
+    ) -> Result<Result<(), Corrupt>, Error> {
+        let unnamed = early.is_some();
+        let begun = match early {
+            Some(writer) => Some(writer),
+            None => self.begin().await?,
+        };
+        let Some(mut writer) = begun else {
             self.event(LayerEvent::Exists);
             return Ok(Ok(()));
         };
@@ -121,6 +142,9 @@ impl LayerPull<'_> {
         if downloaded.is_ok() {
             // Whoever is told so may end us: what has come is kept then.
             writer.taken().await;
+            if unnamed {
+                self.named(&writer).await;
+            }
             self.event(LayerEvent::Unpacking);
             self.await_parent(&writer).await;
             // If the thread is gone, joining it says why.
@@ -141,7 +165,7 @@ impl LayerPull<'_> {
     /// A parent that is fetched again, being corrupt, must not fail its child: only here is it known that it will be.
     async fn await_parent(&self, writer: &Writer) {
         let Some(parent) = &self.parent else { return };
-        let mut finished = parent.finished.subscribe();
+        let mut finished = parent.subscribe();
         tokio::select! {
             // The sender outlives all layers, so this ends by its value only.
             _ = finished.wait_for(|done| *done) => {}
@@ -149,18 +173,59 @@ impl LayerPull<'_> {
         }
     }
 
+    /// What it is in the image, which is waited for.
+    async fn place(&self) -> Place {
+        let mut image = self.image.clone();
+        let known = image.wait_for(Option::is_some).await;
+        match known.ok().and_then(|layers| layers.clone()) {
+            Some(layers) => Place {
+                layer: layers[self.index].clone(),
+                parent: (self.index.checked_sub(1)).map(|below| layers[below].chain_id.clone()),
+            },
+            // Whoever was to tell has failed, and ends all of this.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells the sink what it has begun early.
+    async fn named(&self, writer: &Writer) {
+        let place = self.place().await;
+        // Until now nobody could be told.
+        self.event(LayerEvent::Downloading {
+            current: writer.offset,
+            total: self.size(),
+        });
+        // If the thread is gone, joining it says why.
+        let _ = writer.send(Command::Name(place)).await;
+    }
+
+    /// Starts the sink's thread before the image is known; `None` if it is known, or the sink wants to know it first.
+    async fn begin_early(&self) -> Result<Option<Writer>, Error> {
+        if self.image.borrow().is_some() {
+            return Ok(None);
+        }
+        let blob = self.blob.clone();
+        self.start(move |sink| sink.begin_early(&blob)).await
+    }
+
     /// Starts the sink's thread; `None` if the layer is here already.
     async fn begin(&self) -> Result<Option<Writer>, Error> {
+        let Place { layer, parent } = self.place().await;
+        self.start(move |sink| sink.begin_layer(&layer, parent.as_ref()))
+            .await
+    }
+
+    async fn start(
+        &self,
+        begin: impl FnOnce(&dyn Sink) -> Result<Option<Box<dyn LayerIngest>>, SinkError>
+        + Send
+        + 'static,
+    ) -> Result<Option<Writer>, Error> {
         let (ready, begun) = oneshot::channel();
         let (commands, received) = mpsc::channel(CHUNKS_IN_FLIGHT);
-        let (sink, layer, parent) = (
-            Arc::clone(self.sink),
-            self.layer.clone(),
-            self.parent.as_ref().map(|parent| parent.chain_id.clone()),
-        );
-        let thread = tokio::task::spawn_blocking(move || {
-            write_layer(&*sink, &layer, parent.as_ref(), ready, received)
-        });
+        let sink = Arc::clone(self.sink);
+        let thread =
+            tokio::task::spawn_blocking(move || write_layer(begin(&*sink)?, ready, received));
         match begun.await {
             Ok(Some((offset, cancel))) => {
                 let mut writer = Writer {
@@ -230,7 +295,7 @@ impl LayerPull<'_> {
                 }
             }
         }
-        let wanted = self.repository.describe(&self.layer.descriptor);
+        let wanted = self.repository.describe(self.blob);
         Err(Some(all_failed(failed, &wanted)))
     }
 
@@ -328,15 +393,18 @@ impl LayerPull<'_> {
     }
 
     fn event(&self, event: LayerEvent) {
-        self.progress.event(self.digest(), event);
+        // Nobody can tell yet what it is a layer of.
+        if self.image.borrow().is_some() {
+            self.progress.event(self.digest(), event);
+        }
     }
 
     fn digest(&self) -> &Digest {
-        self.layer.descriptor.digest()
+        self.blob.digest()
     }
 
     fn size(&self) -> u64 {
-        self.layer.descriptor.size()
+        self.blob.size()
     }
 }
 
@@ -402,13 +470,10 @@ fn note_progress(writer: &Writer, furthest: &mut u64, backoff: &mut Backoff) {
 
 /// Runs on the layer's own thread. The offset goes out once the sink is ready, `None` if it needs nothing.
 fn write_layer(
-    sink: &dyn Sink,
-    layer: &PulledLayer,
-    parent: Option<&Digest>,
+    begun: Option<Box<dyn LayerIngest>>,
     ready: oneshot::Sender<Option<Begun>>,
     mut commands: mpsc::Receiver<Command>,
 ) -> Result<(), SinkError> {
-    let begun = sink.begin_layer(layer, parent)?;
     // The receiver is gone if the pull was given up meanwhile; then there are no commands either.
     let about = begun
         .as_ref()
@@ -423,6 +488,7 @@ fn write_layer(
             Command::Reset => ingest.reset()?,
             // Nobody waits any more if the pull was given up.
             Command::Complete(told) => drop(told.send(())),
+            Command::Name(Place { layer, parent }) => ingest.name(&layer, parent.as_ref())?,
             Command::Commit => return ingest.commit(),
         }
     }

@@ -32,6 +32,14 @@ pub trait Sink: Send + Sync {
     /// Whatever hinders writing.
     fn put_blob(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<(), SinkError>;
 
+    /// Starts taking a layer of which only the blob is known yet, so that it comes while the image's configuration does;
+    /// [`LayerIngest::name`] tells the rest. `None`: the layer may be here already, or some of its bytes are, and
+    /// [`begin_layer`](Self::begin_layer) must decide.
+    ///
+    /// # Errors
+    /// Whatever hinders writing.
+    fn begin_early(&self, blob: &Descriptor) -> Result<Option<Box<dyn LayerIngest>>, SinkError>;
+
     /// Starts taking a layer, waiting for any other process that is at it. `None`: the layer is here already.
     ///
     /// Layers are begun so that no layer waits for a slot its parent needs; one blob that occurs twice in an image
@@ -68,6 +76,13 @@ pub trait LayerIngest: Send {
     /// # Errors
     /// Whatever hinders it.
     fn reset(&mut self) -> Result<(), SinkError>;
+
+    /// Tells what a layer is that was begun early; called once, before the commit.
+    ///
+    /// # Errors
+    /// Whatever hinders it.
+    fn name(&mut self, layer: &PulledLayer, parent_chain: Option<&Digest>)
+    -> Result<(), SinkError>;
 
     /// Checks digest, size and diff id and makes the layer visible. Called only once the parent is visible.
     ///

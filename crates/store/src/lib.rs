@@ -46,7 +46,7 @@ pub use digest::{chain_id, sha256};
 pub use error::{ArchiveProblem, Error, MemberProblem, Result};
 pub use fs::{Found, Links, Trail};
 pub use gc::{Finding, GcReport};
-pub use layer::{LayerIngest, LayerSpec};
+pub use layer::{LayerBlob, LayerIngest, LayerSpec};
 pub use overlay::opaque as opaque_attribute;
 pub use pack::{
     Compression, Estargz, PackedLayer, TreeToArchive, pack_archive, write_entry_archive,

@@ -1,5 +1,7 @@
 //! What a registry may serve, and what is refused.
 
+use std::time::Duration;
+
 use oci_spec::image::{Descriptor, Digest, MediaType};
 use serde_json::{Value, json};
 
@@ -84,9 +86,65 @@ async fn one_blob_may_occur_twice() {
     let (a, b) = (noise(1, 1000), noise(2, 1000));
     let layers = [a.clone(), a.clone(), b.clone(), a.clone(), a, b];
     let server = serve(Content::image(&layers)).await;
+    for early in [false, true] {
+        let sink = MemorySink::default();
+        sink.state().early = early;
+        pull_into(&sink, &server).await.unwrap();
+        assert_eq!(sink.state().layers.len(), 6);
+    }
+}
+
+/// Its answer for the configuration waits until a layer was asked for.
+async fn slow_to_tell(content: Content, config: String) -> Server {
+    let (asked, wanted) = std::sync::mpsc::channel();
+    let wanted = std::sync::Mutex::new(wanted);
+    Server::start(move |request| {
+        if request.is("GET", &config) {
+            let layer = wanted.lock().unwrap().recv_timeout(Duration::from_secs(20));
+            layer.expect("a layer is asked for before the configuration is here");
+        } else if request.is("GET", "/blobs/") {
+            asked.send(()).unwrap();
+        }
+        content.answer(request)
+    })
+    .await
+}
+
+fn config_of(manifest: &Value) -> String {
+    manifest["config"]["digest"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn layers_come_while_the_configuration_does() {
+    let layers = [noise(1, 1000), noise(2, 300_000), noise(3, 10)];
+    let mut content = Content::default();
+    let manifest = content.add_image("amd64", &layers);
+    content.tag("latest", OCI_MANIFEST, &manifest);
+    let server = slow_to_tell(content, config_of(&manifest)).await;
     let sink = MemorySink::default();
-    pull_into(&sink, &server).await.unwrap();
-    assert_eq!(sink.state().layers.len(), 6);
+    sink.state().early = true;
+    let pulled = pull_into(&sink, &server).await.unwrap();
+    for (layer, bytes) in pulled.layers.iter().zip(&layers) {
+        assert_eq!(sink.state().layers[layer.chain_id.as_ref()], *bytes);
+        assert_eq!(server.count("GET", layer.descriptor.digest().as_ref()), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_layer_that_came_early_is_none_of_an_image_that_is_refused() {
+    let mut content = Content::default();
+    let manifest = content.add_image("s390x", &[noise(1, 1000)]);
+    content.tag("latest", OCI_MANIFEST, &manifest);
+    let server = slow_to_tell(content, config_of(&manifest)).await;
+    let sink = MemorySink::default();
+    sink.state().early = true;
+    let name = format!("{}/test/app", server.host());
+    let client = client(HostConfigs::new());
+    let refused = pull(&client, &name, Some("linux/amd64"), &sink).await;
+    let error = refused.unwrap_err();
+    assert!(matches!(error, Error::NoMatchingPlatform { .. }), "{error}");
+    assert!(sink.state().layers.is_empty() && sink.state().blobs.is_empty());
+    assert!(sink.state().events.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

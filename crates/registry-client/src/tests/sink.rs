@@ -22,6 +22,8 @@ pub struct State {
     /// Bytes of unfinished layers by blob digest.
     pub partial: HashMap<String, Vec<u8>>,
     pub resets: usize,
+    /// Layers are begun before the image is known.
+    pub early: bool,
     /// Fail writes of layers beyond this many bytes.
     pub full_at: Option<usize>,
     pub events: Vec<LayerEvent>,
@@ -32,7 +34,8 @@ pub struct MemorySink(Arc<Mutex<State>>);
 
 struct Ingest {
     sink: MemorySink,
-    layer: PulledLayer,
+    blob: String,
+    layer: Option<PulledLayer>,
     parent: Option<String>,
     bytes: Vec<u8>,
 }
@@ -59,6 +62,21 @@ impl Sink for MemorySink {
         Ok(())
     }
 
+    fn begin_early(&self, blob: &Descriptor) -> Result<Option<Box<dyn LayerIngest>>, SinkError> {
+        let state = self.state();
+        let digest = blob.digest().to_string();
+        if !state.early || state.partial.contains_key(&digest) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Ingest {
+            sink: self.clone(),
+            blob: digest,
+            layer: None,
+            parent: None,
+            bytes: Vec::new(),
+        })))
+    }
+
     fn begin_layer(
         &self,
         layer: &PulledLayer,
@@ -71,7 +89,8 @@ impl Sink for MemorySink {
         let kept = state.partial.remove(layer.descriptor.digest().as_ref());
         Ok(Some(Box::new(Ingest {
             sink: self.clone(),
-            layer: layer.clone(),
+            blob: layer.descriptor.digest().to_string(),
+            layer: Some(layer.clone()),
             parent: parent.map(Digest::to_string),
             bytes: kept.unwrap_or_default(),
         })))
@@ -97,9 +116,16 @@ impl LayerIngest for Ingest {
         Ok(())
     }
 
+    fn name(&mut self, layer: &PulledLayer, parent: Option<&Digest>) -> Result<(), SinkError> {
+        assert_eq!(layer.descriptor.digest().as_ref(), self.blob);
+        assert!(self.layer.replace(layer.clone()).is_none());
+        self.parent = parent.map(Digest::to_string);
+        Ok(())
+    }
+
     fn commit(mut self: Box<Self>) -> Result<(), SinkError> {
         let bytes = std::mem::take(&mut self.bytes);
-        if sha(&bytes) != self.layer.descriptor.digest().as_ref() {
+        if sha(&bytes) != self.blob {
             return Err(Box::new(Corrupt {
                 actual: sha(&bytes),
             }));
@@ -110,7 +136,8 @@ impl LayerIngest for Ingest {
         {
             return Err("committed before its parent".into());
         }
-        state.layers.insert(self.layer.chain_id.to_string(), bytes);
+        let layer = self.layer.as_ref().ok_or("committed without a name")?;
+        state.layers.insert(layer.chain_id.to_string(), bytes);
         Ok(())
     }
 }
@@ -119,7 +146,7 @@ impl Drop for Ingest {
     fn drop(&mut self) {
         if !self.bytes.is_empty() {
             let bytes = std::mem::take(&mut self.bytes);
-            let digest = self.layer.descriptor.digest().to_string();
+            let digest = std::mem::take(&mut self.blob);
             self.sink.state().partial.insert(digest, bytes);
         }
     }

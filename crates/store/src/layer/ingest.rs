@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 use oci_spec::image::Digest;
 use rustix::fs::Mode;
 
-use super::LayerSpec;
 use super::feed::Feed;
 use super::unpack::{self, Done, Failure};
+use super::{LayerBlob, LayerSpec};
 use crate::digest::{chain_id, hex};
 use crate::error::At;
 use crate::fs::{self, SyncMark};
@@ -25,7 +25,9 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct LayerIngest {
     store: Store,
-    spec: LayerSpec,
+    blob: LayerBlob,
+    /// What it is in an image, once that is known.
+    spec: Option<LayerSpec>,
     source: Source,
     /// Compressed bytes that are there.
     present: u64,
@@ -61,41 +63,74 @@ struct Worker {
 
 impl LayerIngest {
     pub(super) fn begin(store: &Store, spec: LayerSpec) -> Result<Option<Self>> {
-        check_media_type(&spec)?;
+        let blob = LayerBlob::from(&spec);
+        check_media_type(&blob)?;
         if store.has_layer(&spec.chain_id)? {
             return Ok(None);
         }
-        let path = store
-            .tmp_dir()
-            .join(format!("unpack-{}", hex(&spec.chain_id)?));
-        let staging = Staging {
-            lock: fs::lock_dir(&path)?,
-            tree: path.join("diff"),
-            path,
-        };
+        let name = format!("unpack-{}", hex(&spec.chain_id)?);
+        let staging = Staging::lock(store.tmp_dir().join(name))?;
         if store.has_layer(&spec.chain_id)? {
             staging.remove(store)?;
             return Ok(None);
         }
-        let source = Source::open(store, &spec).inspect_err(|_| {
+        let mut ingest = Self::fill(store, blob, staging)?;
+        Staging::clear_early(store, &ingest.blob)?;
+        // Whoever had the blob until now may have unpacked it, too.
+        if ingest.source.complete && store.has_layer(&spec.chain_id)? {
+            return Ok(None);
+        }
+        ingest.spec = Some(spec);
+        ingest.start()?;
+        Ok(Some(ingest))
+    }
+
+    pub(super) fn begin_early(store: &Store, blob: LayerBlob) -> Result<Option<Self>> {
+        check_media_type(&blob)?;
+        let partial = Source::partial(store, &blob)?;
+        let known = || -> Result<bool> {
+            Ok(store.has_blob(&blob.digest)?
+                || fs::exists(&partial)?
+                || store.read(|tx| tx.has_layer_of(&blob.digest))?)
+        };
+        if known()? {
+            return Ok(None);
+        }
+        let staging = Staging::lock(Staging::early(store, &blob)?)?;
+        if known()? {
+            staging.remove(store)?;
+            return Ok(None);
+        }
+        let mut ingest = Self::fill(store, blob, staging)?;
+        ingest.start()?;
+        Ok(Some(ingest))
+    }
+
+    fn fill(store: &Store, blob: LayerBlob, staging: Staging) -> Result<Self> {
+        let source = Source::open(store, &blob).inspect_err(|_| {
             // The error to tell is the other one.
             let _ = staging.remove(store);
         })?;
         let present = source.file.metadata().at("look at", &source.path)?.len();
         let mut ingest = LayerIngest {
             store: store.clone(),
-            spec,
+            blob,
+            spec: None,
             source,
             present,
             staging,
             worker: None,
             cancelled: Arc::default(),
         };
-        if ingest.present > ingest.spec.size {
+        if ingest.present > ingest.blob.size {
             ingest.forget_source()?;
         }
-        ingest.start()?;
-        Ok(Some(ingest))
+        Ok(ingest)
+    }
+
+    /// Tells what a layer is that was begun before that was known.
+    pub fn name(&mut self, spec: LayerSpec) {
+        self.spec = Some(spec);
     }
 
     /// How many of the layer's compressed bytes are there already: the next [`write`](Self::write) must begin with the
@@ -111,11 +146,6 @@ impl LayerIngest {
         move || cancelled.store(true, Ordering::Relaxed)
     }
 
-    /// What is being fetched.
-    pub fn spec(&self) -> &LayerSpec {
-        &self.spec
-    }
-
     /// Takes the next compressed bytes. They are kept even if this process is killed.
     ///
     /// # Errors
@@ -126,9 +156,9 @@ impl LayerIngest {
         let Some(worker) = &self.worker else {
             return Err(self.failed());
         };
-        if data.len() as u64 > self.spec.size - self.present {
-            let digest = self.spec.blob.clone();
-            let expected = self.spec.size;
+        if data.len() as u64 > self.blob.size - self.present {
+            let digest = self.blob.digest.clone();
+            let expected = self.blob.size;
             self.forget_source()?;
             return Err(Error::TooLong { digest, expected });
         }
@@ -137,11 +167,16 @@ impl LayerIngest {
             .write_all_at(data, self.present)
             .at("write", &self.source.path)?;
         self.present += data.len() as u64;
-        if worker.feed.advance(self.present) {
+        let taken = worker.feed.advance(self.present);
+        if self.present == self.blob.size {
+            // While the last of it is unpacked.
+            fs::begin_writing(&self.source.file);
+        }
+        if taken {
             return Ok(());
         }
         match self.finish() {
-            Err(failure) => Err(failure.of_layer(&self.spec.blob, &self.source.path)),
+            Err(failure) => Err(failure.of_layer(&self.blob.digest, &self.source.path)),
             Ok(_) => Err(self.failed()),
         }
     }
@@ -165,13 +200,14 @@ impl LayerIngest {
     /// [`Error::Decompress`], [`Error::BadArchive`], [`Error::BadMember`] (what came is dropped),
     /// [`Error::Member`], [`Error::DiskFull`], [`Error::Io`], [`Error::NoSuchLayer`] (for the parent), [`Error::Database`].
     pub fn commit(mut self, parent: Option<&Digest>) -> Result<()> {
-        if self.worker.is_none() {
-            return Err(self.failed());
-        }
-        if self.present < self.spec.size {
+        let spec = match self.spec.take() {
+            Some(spec) if self.worker.is_some() => spec,
+            _ => return Err(self.failed()),
+        };
+        if self.present < self.blob.size {
             return Err(Error::Truncated {
-                digest: self.spec.blob.clone(),
-                expected: self.spec.size,
+                digest: self.blob.digest.clone(),
+                expected: self.blob.size,
                 actual: self.present,
             });
         }
@@ -180,24 +216,24 @@ impl LayerIngest {
             Err(failure) if failure.is_content() => {
                 let actual = self.digest_of_source()?;
                 self.forget_source()?;
-                return Err(if actual == self.spec.blob {
-                    failure.of_layer(&self.spec.blob, &self.source.path)
+                return Err(if actual == self.blob.digest {
+                    failure.of_layer(&self.blob.digest, &self.source.path)
                 } else {
                     self.mismatch(actual)
                 });
             }
-            Err(failure) => return Err(failure.of_layer(&self.spec.blob, &self.source.path)),
+            Err(failure) => return Err(failure.of_layer(&self.blob.digest, &self.source.path)),
         };
-        if done.blob != self.spec.blob {
+        if done.blob != self.blob.digest {
             self.forget_source()?;
             return Err(self.mismatch(done.blob));
         }
         let named = chain_id(parent, &done.diff_id);
-        if done.diff_id != self.spec.diff_id || named != self.spec.chain_id {
+        if done.diff_id != spec.diff_id || named != spec.chain_id {
             self.forget_source()?;
             return Err(Error::DiffIdMismatch {
-                blob: self.spec.blob.clone(),
-                expected: Box::new(self.spec.diff_id.clone()),
+                blob: self.blob.digest.clone(),
+                expected: Box::new(spec.diff_id),
                 actual: Box::new(done.diff_id),
             });
         }
@@ -213,7 +249,7 @@ impl LayerIngest {
                 mark = self.store.syncer().mark();
             }
         }
-        self.publish(&done, parent, mark)
+        self.publish(&spec, &done, parent, mark)
     }
 
     /// Directories implied by the archive get what lower layers say of them.
@@ -229,29 +265,35 @@ impl LayerIngest {
             .at("set the attributes of directories in", tree)
     }
 
-    fn publish(&mut self, done: &Done, parent: Option<&Digest>, mark: SyncMark) -> Result<()> {
+    fn publish(
+        &mut self,
+        spec: &LayerSpec,
+        done: &Done,
+        parent: Option<&Digest>,
+        mark: SyncMark,
+    ) -> Result<()> {
         self.store
             .syncer()
             .sync(&self.staging.lock, mark)
             .at("sync", &self.staging.path)?;
-        let blob = self.store.blob_path(&self.spec.blob)?;
-        let dir = self.store.layer_dir(&self.spec.chain_id)?;
+        let blob = self.store.blob_path(&self.blob.digest)?;
+        let dir = self.store.layer_dir(&spec.chain_id)?;
         let leftover = self.store.write(|tx| {
             if !self.source.complete {
                 fs::rename(&self.source.path, &blob)?;
                 self.source.complete = true;
             }
-            if tx.layer_number(&self.spec.chain_id)?.is_some() && fs::exists(&dir.join("diff"))? {
+            if tx.layer_number(&spec.chain_id)?.is_some() && fs::exists(&dir.join("diff"))? {
                 // Built here meanwhile, and perhaps in use.
-                tx.set_blob(&self.spec.chain_id, &self.spec.blob)?;
+                tx.set_blob(&spec.chain_id, &self.blob.digest)?;
                 return Ok(None);
             }
             // A crash between rename and record may have left one.
             let leftover = self.store.trash(&dir)?;
             fs::rename(&self.staging.tree, &self.staging.path.join("diff"))?;
             fs::rename(&self.staging.path, &dir)?;
-            let number = tx.insert_layer(&self.spec, parent, &done.unpacked, done.archive_size)?;
-            self.store.link_layer(&self.spec.chain_id, number)?;
+            let number = tx.insert_layer(spec, parent, &done.unpacked, done.archive_size)?;
+            self.store.link_layer(&spec.chain_id, number)?;
             Ok::<_, Error>(leftover)
         })?;
         self.store.empty_trash(leftover)
@@ -293,8 +335,8 @@ impl LayerIngest {
     fn forget_source(&mut self) -> Result<()> {
         self.stop();
         if self.source.complete {
-            self.store.remove_blob(&self.spec.blob)?;
-            self.source = Source::open(&self.store, &self.spec)?;
+            self.store.remove_blob(&self.blob.digest)?;
+            self.source = Source::open(&self.store, &self.blob)?;
         }
         self.source
             .file
@@ -310,14 +352,14 @@ impl LayerIngest {
 
     fn mismatch(&self, actual: Digest) -> Error {
         Error::DigestMismatch {
-            expected: self.spec.blob.clone(),
+            expected: self.blob.digest.clone(),
             actual,
         }
     }
 
     fn failed(&self) -> Error {
         Error::IngestFailed {
-            blob: self.spec.blob.clone(),
+            blob: self.blob.digest.clone(),
         }
     }
 }
@@ -335,16 +377,14 @@ impl Drop for LayerIngest {
 
 impl Source {
     /// The blob if it is in the store, else the partial download, locked.
-    fn open(store: &Store, spec: &LayerSpec) -> Result<Self> {
-        if let Some(source) = Self::complete(store, spec)? {
+    fn open(store: &Store, blob: &LayerBlob) -> Result<Self> {
+        if let Some(source) = Self::complete(store, blob)? {
             return Ok(source);
         }
-        let path = store
-            .tmp_dir()
-            .join(format!("partial-{}", hex(&spec.blob)?));
+        let path = Self::partial(store, blob)?;
         let file = File::from(fs::lock_file(&path)?);
         // Another layer with the same blob may just have finished it.
-        match Self::complete(store, spec)? {
+        match Self::complete(store, blob)? {
             Some(source) => {
                 rustix::fs::unlink(&path).at("remove", &path)?;
                 Ok(source)
@@ -357,10 +397,16 @@ impl Source {
         }
     }
 
-    fn complete(store: &Store, spec: &LayerSpec) -> Result<Option<Self>> {
-        let path = store.blob_path(&spec.blob)?;
-        match store.open_blob(&spec.blob) {
-            Ok(file) if file.metadata().at("look at", &path)?.len() == spec.size => {
+    /// Where a download keeps what has come.
+    fn partial(store: &Store, blob: &LayerBlob) -> Result<PathBuf> {
+        let name = format!("partial-{}", hex(&blob.digest)?);
+        Ok(store.tmp_dir().join(name))
+    }
+
+    fn complete(store: &Store, blob: &LayerBlob) -> Result<Option<Self>> {
+        let path = store.blob_path(&blob.digest)?;
+        match store.open_blob(&blob.digest) {
+            Ok(file) if file.metadata().at("look at", &path)?.len() == blob.size => {
                 Ok(Some(Source {
                     file,
                     path,
@@ -369,7 +415,7 @@ impl Source {
             }
             // Damaged on disk: it is fetched again.
             Ok(_) => {
-                store.remove_blob(&spec.blob)?;
+                store.remove_blob(&blob.digest)?;
                 Ok(None)
             }
             Err(Error::NoSuchBlob { .. }) => Ok(None),
@@ -379,6 +425,34 @@ impl Source {
 }
 
 impl Staging {
+    fn lock(path: PathBuf) -> Result<Self> {
+        Ok(Staging {
+            lock: fs::lock_dir(&path)?,
+            tree: path.join("diff"),
+            path,
+        })
+    }
+
+    /// Where a layer is unpacked of which only the blob is known.
+    fn early(store: &Store, blob: &LayerBlob) -> Result<PathBuf> {
+        let name = format!("early-{}", hex(&blob.digest)?);
+        Ok(store.tmp_dir().join(name))
+    }
+
+    /// Removes what an early try left that was killed; its bytes are gone on with elsewhere.
+    fn clear_early(store: &Store, blob: &LayerBlob) -> Result<()> {
+        let path = Self::early(store, blob)?;
+        match fs::try_lock_entry(&path)? {
+            Some(lock) => Staging {
+                lock,
+                tree: path.join("diff"),
+                path,
+            }
+            .remove(store),
+            None => Ok(()),
+        }
+    }
+
     /// Makes a new tree, in place of what an earlier try, perhaps of a process that was killed, left there.
     fn make_tree(&mut self, store: &Store) -> Result<OwnedFd> {
         for name in fs::list(&self.path)? {
@@ -427,13 +501,13 @@ impl Failure {
 }
 
 /// The compression itself is seen from the content; what no decoder of ours could read is refused at once.
-fn check_media_type(spec: &LayerSpec) -> Result<()> {
+fn check_media_type(blob: &LayerBlob) -> Result<()> {
     let known = [".tar", ".tar.gzip", "+gzip", "+zstd", ".tar.zstd"];
-    if known.iter().any(|end| spec.media_type.ends_with(end)) {
+    if known.iter().any(|end| blob.media_type.ends_with(end)) {
         return Ok(());
     }
     Err(Error::UnsupportedLayer {
-        blob: spec.blob.clone(),
-        media_type: spec.media_type.clone(),
+        blob: blob.digest.clone(),
+        media_type: blob.media_type.clone(),
     })
 }

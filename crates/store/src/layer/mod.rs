@@ -35,6 +35,27 @@ pub struct LayerSpec {
     pub chain_id: Digest,
 }
 
+/// A packed layer, as a manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerBlob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its media type.
+    pub media_type: String,
+}
+
+impl From<&LayerSpec> for LayerBlob {
+    fn from(spec: &LayerSpec) -> Self {
+        LayerBlob {
+            digest: spec.blob.clone(),
+            size: spec.size,
+            media_type: spec.media_type.clone(),
+        }
+    }
+}
+
 impl From<&ImageLayer> for LayerSpec {
     fn from(layer: &ImageLayer) -> Self {
         LayerSpec {
@@ -67,6 +88,17 @@ impl Store {
     /// [`Error::UnsupportedDigest`], [`Error::UnsupportedLayer`], [`Error::Io`], [`Error::DiskFull`], [`Error::Database`].
     pub fn begin_layer(&self, spec: LayerSpec) -> Result<Option<LayerIngest>> {
         LayerIngest::begin(self, spec)
+    }
+
+    /// Starts to unpack a layer of which only the blob is known yet: [`LayerIngest::name`] tells what it is. None if the
+    /// layer may be there, or some of its bytes are: [`begin_layer`](Self::begin_layer) knows what is missing.
+    ///
+    /// Nothing but the blob is locked: should another process unpack the same layer meanwhile, the first one's is kept.
+    ///
+    /// # Errors
+    /// Those of [`begin_layer`](Self::begin_layer).
+    pub fn begin_layer_early(&self, blob: LayerBlob) -> Result<Option<LayerIngest>> {
+        LayerIngest::begin_early(self, blob)
     }
 
     /// The directories of the layers, **top first**, as overlayfs wants its lower directories.

@@ -42,6 +42,17 @@ impl Tx<'_> {
         Ok(self.layer_mount(chain_id)?.map(|mount| mount.number))
     }
 
+    /// Whether a layer is there that came from this blob or was packed to it.
+    pub(crate) fn has_layer_of(&self, blob: &Digest) -> Result<bool> {
+        let found = self.first(
+            "SELECT 1 FROM layers WHERE blob = ?1
+             UNION ALL SELECT 1 FROM packed_layers WHERE blob = ?1 LIMIT 1",
+            [blob.as_ref()],
+            |_| Ok(()),
+        )?;
+        Ok(found.is_some())
+    }
+
     /// What the mounting of a layer needs to know.
     pub(crate) fn layer_mount(&self, chain_id: &Digest) -> Result<Option<LayerMount>> {
         let found = self.first(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Packed, archive, tmp};
 use crate::tests::store;
-use crate::{Error, Store};
+use crate::{Error, LayerBlob, LayerSpec, Store};
 
 #[test]
 fn the_second_of_two_threads_waits_and_has_nothing_to_do() {
@@ -28,6 +28,85 @@ fn the_second_of_two_threads_waits_and_has_nothing_to_do() {
         assert!(other.join().unwrap());
     });
     assert!(tmp(&store).is_empty());
+}
+
+#[test]
+fn a_layer_begun_before_it_is_known_gives_way_to_one_that_is_there() {
+    let (_dir, store) = store();
+    let tar = archive(&[("a", 300_000)]);
+    let (packed, other) = (Packed::gzip(&tar), Packed::new(&tar, None, "zstd"));
+    assert_eq!(packed.spec.chain_id, other.spec.chain_id);
+    let early = |packed: &Packed| {
+        store
+            .begin_layer_early(LayerBlob::from(&packed.spec))
+            .unwrap()
+    };
+    let mut first = early(&packed).unwrap();
+    assert!(early(&packed).is_none(), "somebody fetches it");
+    first.write(&packed.data).unwrap();
+    let unnamed = early(&other).unwrap();
+    assert!(matches!(
+        unnamed.commit(None),
+        Err(Error::IngestFailed { .. })
+    ));
+    let mut second = early(&other).unwrap();
+    second.write(&other.data).unwrap();
+    for (mut ingest, packed) in [(first, &packed), (second, &other)] {
+        ingest.name(packed.spec.clone());
+        ingest.commit(None).unwrap();
+    }
+    assert!(
+        store.has_blob(&packed.spec.blob).unwrap() && store.has_blob(&other.spec.blob).unwrap()
+    );
+    assert!(early(&packed).is_none() && early(&other).is_none());
+    let there = store.layer_paths(&[packed.spec.chain_id]).unwrap();
+    let there = std::fs::metadata(there[0].join("a")).unwrap();
+    assert_eq!(there.len(), 300_000);
+    assert!(tmp(&store).is_empty(), "{:?}", tmp(&store));
+}
+
+#[test]
+fn an_early_try_that_was_killed_is_gone_on_with() {
+    let (_dir, store) = store();
+    let packed = Packed::gzip(&archive(&[("a", 300_000)]));
+    let blob = LayerBlob::from(&packed.spec);
+    let mut ingest = store.begin_layer_early(blob.clone()).unwrap().unwrap();
+    ingest.write(&packed.data[..100_000]).unwrap();
+    let early = |name: &String| name.starts_with("early-");
+    let early = tmp(&store).into_iter().find(early).unwrap();
+    drop(ingest);
+    std::fs::create_dir_all(store.tmp_dir().join(early).join("tree/bin")).unwrap();
+    assert!(store.begin_layer_early(blob).unwrap().is_none());
+    let mut ingest = store.begin_layer(packed.spec.clone()).unwrap().unwrap();
+    assert_eq!(ingest.offset(), 100_000);
+    ingest.write(&packed.data[100_000..]).unwrap();
+    ingest.commit(None).unwrap();
+    assert!(tmp(&store).is_empty(), "{:?}", tmp(&store));
+}
+
+#[test]
+fn bytes_of_another_layer_are_not_taken_for_it() {
+    let (_dir, store) = store();
+    let (packed, other) = (
+        Packed::gzip(&archive(&[("a", 10)])),
+        Packed::gzip(&archive(&[("b", 10)])),
+    );
+    let begin = || {
+        let blob = LayerBlob::from(&packed.spec);
+        store.begin_layer_early(blob).unwrap().unwrap()
+    };
+    let mut wrong = begin();
+    wrong.write(&packed.data).unwrap();
+    wrong.name(LayerSpec {
+        diff_id: other.spec.diff_id.clone(),
+        chain_id: other.spec.chain_id.clone(),
+        ..packed.spec.clone()
+    });
+    let error = wrong.commit(None).unwrap_err();
+    assert!(matches!(error, Error::DiffIdMismatch { .. }), "{error:?}");
+    assert!(tmp(&store).is_empty());
+    drop(begin());
+    assert!(tmp(&store).is_empty(), "{:?}", tmp(&store));
 }
 
 #[test]
