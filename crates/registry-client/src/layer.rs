@@ -25,7 +25,7 @@ enum Command {
     /// Tells when all before it has been taken.
     Complete(oneshot::Sender<()>),
     /// What a layer is that was begun early.
-    Name(Place),
+    Name(Box<Place>),
     Commit,
 }
 
@@ -196,7 +196,7 @@ impl LayerPull<'_> {
             total: self.size(),
         });
         // If the thread is gone, joining it says why.
-        let _ = writer.send(Command::Name(place)).await;
+        let _ = writer.send(Command::Name(Box::new(place))).await;
     }
 
     /// Starts the sink's thread before the image is known; `None` if it is known, or the sink wants to know it first.
@@ -488,7 +488,7 @@ fn write_layer(
             Command::Reset => ingest.reset()?,
             // Nobody waits any more if the pull was given up.
             Command::Complete(told) => drop(told.send(())),
-            Command::Name(Place { layer, parent }) => ingest.name(&layer, parent.as_ref())?,
+            Command::Name(place) => ingest.name(&place.layer, place.parent.as_ref())?,
             Command::Commit => return ingest.commit(),
         }
     }
