@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rctr_cri::api;
-use rctr_tests::cri::{Cri, Pod, limits, map, shell};
+use rctr_tests::cri::{Cri, Pod, limits, map, shell, text};
 use rctr_tests::{Env, entries, wait_for};
 
 /// Those that this machine has.
@@ -140,6 +140,32 @@ fn with(name: &str, resources: api::LinuxContainerResources) -> api::ContainerCo
     api::ContainerConfig {
         linux: Some(limits(|l| *l = resources)),
         ..shell(name, "sleep 1000")
+    }
+}
+
+#[test]
+fn a_container_may_have_one_process() {
+    for driver in drivers() {
+        let pod = pod(driver, "single", None);
+        let mut config = shell("c", "exec sleep 1000");
+        // There is no other word for it, and none at all on v1.
+        config.linux = Some(limits(|l| {
+            if is_v2() {
+                l.unified = map(&[("pids.max", "1")]);
+            }
+        }));
+        let id = pod.run(config);
+        let pids = cgroup(&pod, &id, "pids");
+        if !is_v2() {
+            fs::write(pids.join("pids.max"), "1").expect("a limit");
+        }
+        assert_eq!(read(&pids, "pids.max"), "1");
+        let look = "echo in; true & wait";
+        let answer = pod.cri.try_exec(&id, &["sh", "-c", look], 20);
+        let answer = answer.expect("ExecSync");
+        assert_eq!(text(&answer.stdout), "in\n");
+        assert!(text(&answer.stderr).contains("can't fork"), "{answer:?}");
+        remove(pod, "single");
     }
 }
 

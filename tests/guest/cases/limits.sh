@@ -42,6 +42,11 @@ same "$(rctr inspect --format '{{.State.OOMKilled}}' calm)" false
 
 out=$(rctr run --rm --network none --pids-limit 6 busybox sh -c 'for n in 1 2 3 4 5 6 7 8; do sleep 9 & done; echo all' 2>&1 || :)
 has "$out" "fork"
+# One process, which two of ours have to make; whoever looks in is one more.
+rctr run -d --name single --network none --pids-limit 1 busybox sleep 100000 >/dev/null
+same "$(rctr exec single cat /sys/fs/cgroup/pids.max)" 1
+same "$(rctr exec single cat /proc/self/cgroup)" "0::/"
+rctr rm -f single >/dev/null
 id=$(rctr run -d --name busy --network none --cpus 0.1 busybox sh -c 'while :; do :; done')
 until_true 30 sh -c "[ \$(awk '/^nr_throttled/ {print \$2}' /sys/fs/cgroup/rctr/$id/cpu.stat) -gt 3 ]"
 rctr rm -f busy >/dev/null

@@ -45,6 +45,7 @@ until_true 30 sh -c "[ ! -e $scope ]"
 mine start one >/dev/null
 same "$(cat "$scope/memory.max")" 67108864 "after a restart:"
 mine rm -f one >/dev/null
+same "$(mine run --rm --network none --pids-limit 1 busybox cat /sys/fs/cgroup/pids.max)" 1
 
 status=0
 mine run --name oom --network none -m 32m --memory-swap 32m busybox dd if=/dev/zero of=/dev/null bs=200M count=1 2>/dev/null || status=$?

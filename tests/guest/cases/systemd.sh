@@ -29,6 +29,11 @@ for config in auto systemd; do
     until_true 30 sh -c "! systemctl is-active -q $scope"
     [ ! -e "$cgroup" ] || fail "the cgroup stays"
 done
+# One process, which two of ours have to make.
+id=$(rctr run -d --name single --network none --pids-limit 1 busybox sleep 100000)
+same "$(systemctl show -P TasksMax "rctr-$id.scope")" 1
+same "$(rctr exec single cat /sys/fs/cgroup/pids.max)" 1
+rctr rm -f single >/dev/null
 status=0
 rctr run --name oom --network none -m 32m --memory-swap 32m busybox dd if=/dev/zero of=/dev/null bs=200M count=1 2>/dev/null || status=$?
 same $status 137

@@ -331,6 +331,21 @@ fn events_go_on_until_the_end_and_tell_of_a_lack_of_memory() {
 }
 
 #[test]
+fn a_container_may_have_one_process() {
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    bundle.config["linux"]["resources"]["pids"] = json!({"limit": 1});
+    quietly(bundle.command(&["run", "--detach", "one"]));
+    let stats = bundle.oci(&["events", "--stats", "one"]).ok().json();
+    assert_eq!(stats["data"]["pids"]["limit"], 1);
+    assert_eq!(stats["data"]["pids"]["current"], 1);
+    let exec = |words: &[&str]| bundle.oci(&[&["exec", "one"], words].concat());
+    exec(&["busybox", "cmp", "/proc/1/cgroup", "/proc/self/cgroup"]).ok();
+    exec(&["sh", "-c", "true & wait"])
+        .exits(2)
+        .stderr_has("can't fork");
+}
+
+#[test]
 fn limits_are_changed_by_flags_and_by_a_file() {
     let bundle = running(&["sleep", "1000"]);
     let pids = |limit: &str| {

@@ -21,6 +21,9 @@ pub const DEFAULT_CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// rctr: as a cgroup path: no cgroup is made or joined.
 pub const NO_CGROUP: &str = "none";
 
+/// rctr: as the last part of a cgroup path: it is not joined. No cgroup can have this name.
+pub const NOT_JOINED: &str = "\n";
+
 #[cfg(feature = "systemd")]
 #[inline]
 fn is_true_root() -> Result<bool, WrappedIoError> {
@@ -359,9 +362,11 @@ pub fn create_cgroup_manager_with_root(
     root_path: Option<&Path>,
     config: CgroupConfig,
 ) -> Result<AnyCgroupManager, CreateCgroupSetupError> {
-    // rctr: whoever may make no cgroups asks for none.
+    // rctr: whoever may make no cgroups asks for none, and whoever joins one itself.
     #[cfg(feature = "v1")]
-    if config.cgroup_path.as_path() == Path::new(NO_CGROUP) {
+    if config.cgroup_path.as_path() == Path::new(NO_CGROUP)
+        || config.cgroup_path.ends_with(NOT_JOINED)
+    {
         return Ok(v1::manager::Manager::none().any());
     }
     let root = match root_path {

@@ -8,8 +8,9 @@ mod limits;
 mod oom;
 mod stats;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -190,6 +191,33 @@ impl Cgroup {
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether systemd has to be asked for each process that is to be in it: an ordinary user may not move one out of the
+    /// cgroup of a login.
+    pub(crate) fn is_joined_by_request(&self) -> bool {
+        self.driver == CgroupDriver::Systemd && !rootless::in_initial_namespace()
+    }
+
+    /// What a process with one thread writes `0` to so that it moves into the cgroup, or into one below it, in each
+    /// hierarchy. However many processes there may be, that is allowed: only a fork is refused.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(crate) fn doors(&self, part: Option<&str>) -> Result<Vec<OwnedFd>> {
+        let file = match &self.hierarchies {
+            Hierarchies::V2 { .. } => "cgroup.procs",
+            // Without the lock that cgroup.procs takes, for which the kernel may need 10 ms.
+            Hierarchies::V1 { .. } => "tasks",
+        };
+        let own = self.process_directories().into_iter();
+        let paths = own.map(|own| own.join(part.unwrap_or_default()).join(file));
+        let open = |path: PathBuf| {
+            let opened = File::options().write(true).open(&path);
+            let opened = opened.map_err(|e| Error::file("open", &path, e))?;
+            Ok(opened.into())
+        };
+        paths.map(open).collect()
     }
 
     /// Whether this is a v2 cgroup.

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use oci_spec::runtime::{
-    LinuxDeviceCgroup, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, RootBuilder, Spec,
+    LinuxDeviceCgroup, LinuxResources, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process,
+    RootBuilder, Spec,
 };
 
 use crate::cgroup::{Hierarchies, fit};
@@ -18,6 +19,8 @@ pub(super) struct Adapted {
     pub process: Process,
     /// Set on the process from outside.
     pub oom_score_adj: Option<i32>,
+    /// Set on the cgroup once the container is made.
+    pub late_limits: Option<LinuxResources>,
     /// For a v2 cgroup, where libcgroups does not set them.
     pub device_rules: Vec<LinuxDeviceCgroup>,
     /// What could not be done in full.
@@ -65,6 +68,7 @@ pub(super) fn adapt(
     let mut linux = spec.linux().clone().ok_or_else(|| missing("linux"))?;
     linux.set_seccomp(None);
     let mut device_rules = Vec::new();
+    let mut late_limits = None;
     if hierarchies.is_none() {
         linux.set_resources(None);
         linux.set_cgroups_path(Some(libcgroups::common::NO_CGROUP.into()));
@@ -72,6 +76,7 @@ pub(super) fn adapt(
     if let Some(mut resources) = linux.resources().clone() {
         device_rules = resources.devices().clone().unwrap_or_default();
         warnings.extend(fit(&mut resources, hierarchies));
+        late_limits = take_late_limits(&mut resources);
         linux.set_resources(Some(resources));
     }
     spec.set_linux(Some(linux));
@@ -79,9 +84,29 @@ pub(super) fn adapt(
         spec,
         process,
         oom_score_adj,
+        late_limits,
         device_rules,
         warnings,
     })
+}
+
+/// While it makes a container libcontainer has two processes in its cgroup, and only one may be allowed.
+fn take_late_limits(resources: &mut LinuxResources) -> Option<LinuxResources> {
+    const FILE: &str = "pids.max";
+    let mut late = LinuxResources::default();
+    late.set_devices(None);
+    if let Some(pids) = resources.pids().filter(|pids| pids.limit() == 1) {
+        late.set_pids(Some(pids));
+        resources.set_pids(None);
+    }
+    if let Some(mut unified) = resources.unified().clone()
+        && let Some(limit) = unified.get(FILE).filter(|limit| limit.trim() == "1")
+    {
+        late.set_unified(Some([(FILE.to_owned(), limit.clone())].into()));
+        unified.remove(FILE);
+        resources.set_unified(Some(unified));
+    }
+    (late.pids().is_some() || late.unified().is_some()).then_some(late)
 }
 
 /// Leaves libcontainer only the part of a process that it does well, and clamps limits.

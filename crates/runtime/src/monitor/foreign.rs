@@ -121,6 +121,7 @@ pub(super) fn prepare(
         spec,
         process,
         oom_score_adj,
+        late_limits: None,
         device_rules: Vec::new(),
         warnings,
     })

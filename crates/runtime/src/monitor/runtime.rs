@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use libcgroups::common::NOT_JOINED;
 use libcontainer::config::YoukiConfig;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::container::{Container, ContainerStatus};
@@ -175,6 +176,7 @@ impl Libcontainer {
             seccomp: self.seccomp.clone(),
             mounts: None,
             terminal,
+            cgroups: Vec::new(),
             user: None,
             fate: Fate::Shared,
         };
@@ -289,6 +291,18 @@ impl ContainerRuntime for Libcontainer {
             self.surroundings(process, stdio.terminal(), detached.as_mut())?;
         circumstances.user = self.user.clone();
         let detached = detached.unwrap_or_default();
+        let part = detached.sub_cgroup;
+        let part = part.or_else(|| self.cgroup.division_of(self.init));
+        let sub_cgroup = match self.cgroup.is_joined_by_request() {
+            true => part,
+            false => {
+                let doors = self.cgroup.doors(part.as_deref());
+                circumstances.cgroups = doors.map_err(|e| StartError::Cgroup {
+                    reason: e.to_string(),
+                })?;
+                Some(NOT_JOINED.to_owned())
+            }
+        };
         let executor = ProcessExecutor::new(process, circumstances, &report)?;
         let (adapted, _) = adapt_process(process);
         let description = in_memory(&adapted)?;
@@ -304,11 +318,7 @@ impl ContainerRuntime for Libcontainer {
             .as_tenant()
             .with_detach(true)
             .with_ignore_paused(true)
-            .with_sub_cgroup(
-                detached
-                    .sub_cgroup
-                    .or_else(|| self.cgroup.division_of(self.init)),
-            )
+            .with_sub_cgroup(sub_cgroup)
             .with_process(Some(format!("/proc/self/fd/{}", description.as_raw_fd())))
             .build();
         self.release_sockets(held);

@@ -138,6 +138,9 @@ fn bring_up(
     if cgroup.is_v2() && rootless::in_initial_namespace() {
         attach_device_filter(&cgroup, &adapted.device_rules).map_err(cgroup_failed)?;
     }
+    if let Some(limits) = &adapted.late_limits {
+        warnings.extend(cgroup.update(limits).map_err(cgroup_failed)?);
+    }
     let oom = OomWatch::new(&cgroup);
     state.started_at = SystemTime::now();
     state.container = Some(

@@ -206,6 +206,9 @@ fn bring_up(
         if cgroup.is_v2() && rootless::in_initial_namespace() {
             attach_device_filter(&cgroup, &adapted.device_rules)?;
         }
+        if let Some(limits) = &adapted.late_limits {
+            warnings.extend(cgroup.update(limits)?);
+        }
         let stat = format!("/proc/{}/stat", created.pid);
         let init = ProcessId::of(created.pid);
         record.init = init.map_err(|e| Error::file("read", Path::new(&stat), e))?;

@@ -23,8 +23,8 @@ use rustix::process::{PidfdFlags, getpid, pidfd_open};
 use self::report::{Failure, Step, init_failed};
 use self::steps::{
     FIRST_FD, become_user, die_with_parent, enter_directory, file_kind, give_stdio_to, home_of,
-    is_dead, join_user_namespace, keep_only, live_on, own_stdio, reopen_null, set_groups,
-    set_limits, show_keyring,
+    is_dead, join_cgroups, join_user_namespace, keep_only, live_on, own_stdio, reopen_null,
+    set_groups, set_limits, show_keyring,
 };
 use super::caps::CapabilitySets;
 use super::hooks;
@@ -67,6 +67,7 @@ struct Prepared {
     seccomp: Option<Rc<Program>>,
     mounts: Option<Mounts>,
     terminal: Option<WindowSize>,
+    cgroups: Vec<OwnedFd>,
     user: Option<Joined>,
     report: RawFd,
     monitor: OwnedFd,
@@ -118,6 +119,8 @@ pub(super) struct Circumstances {
     /// For a container's first process.
     pub mounts: Option<Mounts>,
     pub terminal: Option<WindowSize>,
+    /// Of cgroups to be joined; see [`crate::cgroup::Cgroup::doors`].
+    pub cgroups: Vec<OwnedFd>,
     /// To be joined.
     pub user: Option<Joined>,
     pub fate: Fate,
@@ -156,6 +159,7 @@ impl ProcessExecutor {
             seccomp,
             mounts,
             terminal,
+            cgroups,
             user,
             fate,
         } = circumstances;
@@ -182,6 +186,7 @@ impl ProcessExecutor {
             seccomp,
             mounts,
             terminal,
+            cgroups,
             user,
             report: report.pipe(),
             monitor: pidfd_open(getpid(), PidfdFlags::empty())
@@ -273,6 +278,7 @@ impl Prepared {
 
     /// What needs the monitor's descriptors, or its user: no path is resolved through the former.
     fn settle_in(&self) -> Result<(), Failure> {
+        join_cgroups(&self.cgroups).map_err(Failure::at(Step::Cgroup))?;
         if let (Some(mounts), Fate::Shared) = (&self.mounts, &self.fate) {
             mounts.make().map_err(Failure::Mounts)?;
         }

@@ -35,6 +35,7 @@ pub(super) enum Failure {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Step {
+    Cgroup,
     Keyring,
     Loopback,
     UserNamespace,
@@ -119,6 +120,9 @@ impl Failure {
             },
             Step::Seccomp => StartError::Seccomp {
                 reason: format!("load the filter: {reason}"),
+            },
+            Step::Cgroup => StartError::Cgroup {
+                reason: format!("join it: {reason}"),
             },
             Step::Keyring => init_failed("join the session keyring", &reason),
             Step::Loopback => init_failed("bring up the loopback device", &reason),

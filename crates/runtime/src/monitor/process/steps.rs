@@ -96,6 +96,14 @@ pub(super) fn home_of(uid: u32) -> Option<CString> {
     CString::new([b"HOME=", home.unwrap_or(b"/")].concat()).ok()
 }
 
+/// Moves this process, which has one thread, into the cgroups that these belong to.
+pub(super) fn join_cgroups(doors: &[OwnedFd]) -> io::Result<()> {
+    doors
+        .iter()
+        .try_for_each(|door| rustix::io::write(door, b"0").map(drop))
+        .map_err(io::Error::from)
+}
+
 fn done(result: libc::c_long) -> io::Result<()> {
     match result {
         0 => Ok(()),
