@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 
-use rctr_tests::{Env, text};
+use rctr_tests::{Env, parsed, text, tool};
 
 fn diff(env: &Env, name: &str) -> Vec<String> {
     env.rctr(["diff", name]).ok().lines()
@@ -136,6 +136,51 @@ fn a_container_becomes_an_image() {
     env.rctr(["commit"])
         .exits(1)
         .stderr_has("requires at least 1 and at most 2 arguments");
+}
+
+/// Layers of an image, and which lines of its history have none, top first.
+fn layers_of(env: &Env, image: &str) -> (Vec<String>, Vec<bool>) {
+    let saved = env.path(&format!("{image}.tar"));
+    env.rctr(["save", "-o", &text(&saved), image]).ok();
+    let member = |name: &str| parsed(&tool("tar", &["-xOf", &text(&saved), name]));
+    let manifest = member("manifest.json");
+    let config = member(manifest[0]["Config"].as_str().expect("a name"));
+    let diff_ids = config["rootfs"]["diff_ids"].as_array().expect("a list");
+    let history = config["history"].as_array().expect("a list").iter().rev();
+    (
+        diff_ids.iter().map(ToString::to_string).collect(),
+        history.map(|line| line["empty_layer"] == true).collect(),
+    )
+}
+
+#[test]
+fn a_container_that_changed_nothing_adds_no_layer() {
+    let env = Env::new();
+    let run = |name: &str, script: &str| {
+        env.rctr(["run", "--name", name, "busybox", "sh", "-c", script])
+            .ok();
+        env.rctr(["commit", name, name]).ok();
+        layers_of(&env, name)
+    };
+    env.rctr(["pull", "-q", "busybox"]).ok();
+    let base = layers_of(&env, "busybox").0;
+    let (layers, empty) = run("unchanged", "cat /etc/hosts");
+    assert_eq!(layers, base);
+    assert_eq!(empty, [true, false]);
+    // What Docker takes for a change is one.
+    for (name, script) in [
+        ("mode", "chmod 700 /etc"),
+        ("gone", "rm /etc/group"),
+        ("new", "echo x > /etc/x"),
+    ] {
+        let (layers, empty) = run(name, script);
+        assert_eq!(layers.len(), base.len() + 1, "{name}");
+        assert_eq!(empty, [false, false], "{name}");
+    }
+    let look = ["run", "--rm", "mode", "stat", "-c", "%a", "/etc"];
+    env.rctr(look).ok().stdout_is("700");
+    env.rctr(["run", "--rm", "gone", "ls", "/etc/group"])
+        .exits(1);
 }
 
 #[test]

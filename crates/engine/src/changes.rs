@@ -1,14 +1,14 @@
 //! `diff`: what a container changed, from the upper directory of its overlay and the layers below it.
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
-use crate::rootfs_view::{Found, Merged, RootfsView, look_up};
+use crate::rootfs_view::{Found, Merged, RootfsView, is_opaque, look_up};
 use crate::{Engine, Error, Result};
 
 /// What there is in a container before it changes anything: made for mounts, in Docker's case in a layer of its own.
@@ -85,9 +85,78 @@ fn changes_in(upper: &Path, layers: Vec<PathBuf>) -> Result<Vec<Change>> {
     Ok(walk.changes)
 }
 
-/// Whether a path, relative to the root, is one that is made for what is mounted on it.
-pub(crate) fn is_placeholder(path: &[u8]) -> bool {
+/// Whether what is at a path of an upper directory, relative to it, was only made for mounts: it, or what is in it, is a
+/// place for one that its layers do not have.
+pub(crate) fn made_for_mounts(upper: &Path, layers: &RootfsView, path: &[u8]) -> bool {
+    let look = || -> Walked<bool> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut dir = rustix::fs::open(upper, flags, Mode::empty())?;
+        let mut lower = Some(layers.root()?);
+        let mut above = path.split(|&byte| byte == b'/');
+        let name = above.next_back().unwrap_or_default();
+        for name in above {
+            let found = lower.map(|lower| look_up(&lower, OsStr::from_bytes(name)));
+            lower = match found.transpose()?.flatten() {
+                Some(Found::Directory(merged)) => Some(merged),
+                _ => None,
+            };
+            dir = openat(&dir, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
+        }
+        is_place(&dir, name, lower.as_ref(), path)
+    };
+    is_placeholder(path) && look().unwrap_or(false)
+}
+
+fn is_placeholder(path: &[u8]) -> bool {
     PLACEHOLDERS.iter().any(|known| known.as_bytes() == path)
+}
+
+fn is_place(upper: &OwnedFd, name: &[u8], lower: Option<&Merged>, path: &[u8]) -> Walked<bool> {
+    if !is_placeholder(path) {
+        return Ok(false);
+    }
+    let stat = statat(upper, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let below = lower.map(|lower| look_up(lower, OsStr::from_bytes(name)));
+    let below = match below.transpose()?.flatten() {
+        None => None,
+        Some(Found::Directory(merged)) if !differs(&fstat(&merged[0])?, &stat) => Some(merged),
+        Some(_) => return Ok(false),
+    };
+    if !FileType::from_raw_mode(stat.st_mode).is_dir() {
+        return Ok(true);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = openat(upper, name, flags, Mode::empty())?;
+    if let Some(below) = &below
+        && (is_opaque(&dir) || attributes(&dir)? != attributes(&below[0])?)
+    {
+        return Ok(false);
+    }
+    for name in sorted_names(&dir)? {
+        let path = [path, name.to_bytes()].join(&b'/');
+        if !is_place(&dir, name.to_bytes(), below.as_ref(), &path)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Extended attributes but the overlay's own.
+fn attributes(dir: &OwnedFd) -> Walked<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut names = vec![0; 1 << 16];
+    let length = rustix::fs::flistxattr(dir, &mut names)?;
+    let names = names[..length].split(|&byte| byte == 0);
+    let of_overlay =
+        |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+    let mut found = Vec::new();
+    for name in names.filter(|name| !name.is_empty() && !of_overlay(name)) {
+        let mut value = vec![0; 1 << 16];
+        let length = rustix::fs::fgetxattr(dir, name, &mut value)?;
+        value.truncate(length);
+        found.push((name.to_vec(), value));
+    }
+    found.sort();
+    Ok(found)
 }
 
 struct Walk {
@@ -241,12 +310,6 @@ fn merged_names(lower: &Merged) -> Walked<Vec<CString>> {
     names.sort();
     names.dedup();
     Ok(names)
-}
-
-fn is_opaque(dir: impl AsFd) -> bool {
-    let mut value = [0u8; 1];
-    let length = rustix::fs::fgetxattr(dir, c"trusted.overlay.opaque", &mut value);
-    length == Ok(1) && value == *b"y"
 }
 
 #[cfg(test)]

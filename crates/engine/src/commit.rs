@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use oci_spec::image::{Descriptor, Digest, MediaType};
 use rctr_registry_client::{Platform, parse_reference};
 use rctr_store::{CommitOptions, Compression, ImageLayer, ImageRecord, Lease, sha256};
 use serde_json::{Map, Value, json};
 
-use crate::changes::is_placeholder;
+use crate::changes::made_for_mounts;
 use crate::events::{self, ContainerEvent, ImageEvent};
 use crate::model::{Container, Status};
 use crate::pull::parse_platform;
@@ -115,8 +115,8 @@ impl Engine {
                 true => Some(Frozen::new(self, &container.id)?),
                 false => None,
             };
-            let (upper, made_for_mounts) = self.changed(container)?;
-            step.fill_from(&upper, &made_for_mounts)?;
+            let (upper, skip) = self.changed(container)?;
+            step.fill_from(&upper, &skip)?;
         }
         let built = step.commit(CommitOptions {
             lease: Some(&lease),
@@ -149,13 +149,8 @@ impl Engine {
         let layers = self.layers(container)?.into_iter().map(|l| l.path);
         let below = RootfsView::new(None, layers.collect());
         let looked_at = upper.clone();
-        let made_for_mounts = move |path: &[u8]| {
-            is_placeholder(path) && {
-                let path = String::from_utf8_lossy(path).into_owned();
-                !below.has(path.as_ref()) && !holds_more(&looked_at, &path)
-            }
-        };
-        Ok((upper, made_for_mounts))
+        let skip = move |path: &[u8]| made_for_mounts(&looked_at, &below, path);
+        Ok((upper, skip))
     }
 
     /// The image that a container was made of, as far as it is still there.
@@ -301,17 +296,6 @@ impl Engine {
         })?;
         Ok(id.to_string())
     }
-}
-
-/// Whether there is something in a directory of an upper directory that is not only made for mounts.
-fn holds_more(upper: &Path, path: &str) -> bool {
-    let entries = std::fs::read_dir(upper.join(path))
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .filter_map(|entry| Some(format!("{path}/{}", entry.file_name().to_str()?)))
-        .any(|below| !is_placeholder(below.as_bytes()) || holds_more(upper, &below))
 }
 
 /// A container that is frozen as long as this lives; one that was already stays so.

@@ -87,11 +87,6 @@ impl RootfsView {
         Ok(Rc::new(self.open_roots()?))
     }
 
-    /// Whether there is something at a path.
-    pub(crate) fn has(&self, path: &Path) -> bool {
-        matches!(self.walk(path), Ok(Some(_)))
-    }
-
     /// Reads a regular file, at most `limit` bytes. `None` if there is no such file.
     ///
     /// # Errors
@@ -247,7 +242,8 @@ pub(crate) fn look_up(here: &Merged, name: &OsStr) -> Result<Option<Found>, Errn
     Ok((!merged.is_empty()).then(|| Found::Directory(Rc::new(merged))))
 }
 
-fn is_opaque(dir: &OwnedFd) -> bool {
+/// Whether nothing of below shows through a directory.
+pub(crate) fn is_opaque(dir: &OwnedFd) -> bool {
     let mut value = [0u8; 1];
     matches!(
         rustix::fs::fgetxattr(dir, rctr_store::opaque_attribute(), &mut value),
