@@ -61,6 +61,8 @@ fn cpu_limits_are_in_the_cgroup() {
     let env = Env::new();
     let quota = limit(&env, &["--cpus", "0.5"], "cpu/cpu.cfs_quota_us", "cpu.max");
     assert_eq!(quota.split(' ').next(), Some("50000"));
+    let quota = limit(&env, &["--cpus", "3/10"], "cpu/cpu.cfs_quota_us", "cpu.max");
+    assert_eq!(quota.split(' ').next(), Some("30000"));
     let shares = limit(
         &env,
         &["--cpu-shares", "512"],
@@ -77,13 +79,21 @@ fn cpu_limits_are_in_the_cgroup() {
         ),
         "0"
     );
-    env.sh(&["--cpus", "9999"], "true")
-        .exits(125)
-        .stderr_has("range of CPUs");
+    for beyond in ["9999", "-1"] {
+        env.sh(&["--cpus", beyond], "true")
+            .exits(125)
+            .stderr_has("Range of CPUs is from 0.01 to");
+        let create = ["create", "--cpus", beyond, "busybox"];
+        env.rctr(create).exits(1).stderr_has("Range of CPUs");
+    }
+    env.sh(&["--cpus", "1/3"], "true").refused(
+        125,
+        "invalid argument \"1/3\" for \"--cpus\" flag: value is too precise",
+    );
     env.sh(&["--cpuset-cpus", "0"], "nproc").ok().stdout_is("1");
     for (flag, value) in [
         ("--cpus", "none"),
-        ("--cpus", "-1"),
+        ("--cpus", "1/0"),
         ("--cpuset-cpus", "zero"),
         ("--cpuset-cpus", "999"),
     ] {
@@ -106,6 +116,26 @@ fn the_pids_limit_is_felt() {
     env.sh(&["--pids-limit", "5"], script)
         .exits(2)
         .stderr_has("can't fork");
+}
+
+#[test]
+fn one_process_may_be_all_there_is() {
+    let env = Env::new();
+    let one = limit(&env, &["--pids-limit", "1"], "pids/pids.max", "pids.max");
+    assert_eq!(one, "1");
+    env.sh(&["--pids-limit", "1"], "true & wait")
+        .exits(2)
+        .stderr_has("can't fork");
+    // Whoever looks in is one more, as with Docker: only what forks is refused.
+    let id = env.run_detached(["--pids-limit", "1", "busybox", "sleep", "1000"]);
+    let exec = |script: &str| env.rctr(["exec", &id, "sh", "-c", script]);
+    exec("exec echo in").ok().stdout_is("in");
+    exec("cat /proc/1/cgroup; true")
+        .exits(2)
+        .stderr_has("can't fork");
+    env.rctr(["update", "--pids-limit", "2", &id]).ok();
+    env.rctr(["exec", &id, "cmp", "/proc/1/cgroup", "/proc/self/cgroup"])
+        .ok();
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod cpus;
 mod device;
 mod duration;
 mod env;
@@ -29,6 +30,7 @@ mod size;
 mod validate;
 mod volume;
 
+pub use cpus::parse_cpus;
 pub use device::{
     BlockIo, DeviceFlag, DeviceLimit, DeviceRule, DeviceSpec, Devices, GpuRequest,
     parse_rate_bytes, parse_rate_operations, parse_weight_device,
@@ -52,7 +54,7 @@ pub use network::{
 pub use port::parse_expose;
 pub use restart::{RestartMode, RestartPolicy};
 pub use signal::parse_signal;
-pub use size::{check_cpuset, deserialize_size, parse_cpus, parse_memory_swap, parse_size};
+pub use size::{check_cpuset, deserialize_size, parse_memory_swap, parse_size};
 pub use volume::{check_volume_driver, check_volume_options};
 
 /// Everything `run` and `create` take. `Default` is `run IMAGE` without a flag.

@@ -1,4 +1,4 @@
-//! Sizes (`64m`) and processor counts (`1.5`).
+//! Sizes (`64m`) and lists of processors.
 
 use std::fmt;
 
@@ -61,42 +61,6 @@ pub fn parse_memory_swap(text: &str) -> Result<i64, ParseError> {
         "-1" => Ok(-1),
         _ => parse_size(text).map(|bytes| bytes as i64),
     }
-}
-
-/// `--cpus`: a decimal number of processors, in units of 10⁻⁹.
-///
-/// # Errors
-/// [`LimitError::Cpus`], [`LimitError::CpusPrecision`] or [`LimitError::CpusRange`].
-pub fn parse_cpus(text: &str) -> Result<u64, ParseError> {
-    let value = || text.to_owned();
-    let unsigned = text.strip_prefix('+').unwrap_or(text);
-    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
-    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    if whole
-        .strip_prefix('-')
-        .is_some_and(|w| digits(w) && digits(fraction) && !w.is_empty())
-    {
-        return Err(LimitError::CpusRange { value: value() }.into());
-    }
-    if !digits(whole) || !digits(fraction) || (whole.is_empty() && fraction.is_empty()) {
-        return Err(LimitError::Cpus { value: value() }.into());
-    }
-    let fraction = fraction.trim_end_matches('0');
-    if fraction.len() > 9 {
-        return Err(LimitError::CpusPrecision { value: value() }.into());
-    }
-    let range = |_| LimitError::CpusRange { value: value() };
-    let whole: u64 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().map_err(range)?
-    };
-    let nanos: u64 = format!("{fraction:0<9}").parse().map_err(range)?;
-    let nanos = whole
-        .checked_mul(1_000_000_000)
-        .and_then(|n| n.checked_add(nanos))
-        .filter(|n| *n <= i64::MAX as u64);
-    Ok(nanos.ok_or_else(|| LimitError::CpusRange { value: value() })?)
 }
 
 /// Checks a `--cpuset-cpus` or `--cpuset-mems` list: `0-3,5`.
@@ -208,36 +172,6 @@ mod tests {
         assert_eq!(parse_memory_swap("-1").unwrap(), -1);
         assert_eq!(parse_memory_swap("128m").unwrap(), 128 << 20);
         assert!(parse_memory_swap("-2").is_err());
-    }
-
-    #[test]
-    fn cpus_are_nanos() {
-        for (text, nanos) in [
-            ("1", 1_000_000_000),
-            ("0.5", 500_000_000),
-            (".5", 500_000_000),
-            ("1.", 1_000_000_000),
-            ("0.000000001", 1),
-            ("1.50000000000", 1_500_000_000),
-            ("0", 0),
-        ] {
-            assert_eq!(parse_cpus(text).unwrap(), nanos, "{text}");
-        }
-        assert_eq!(
-            parse_cpus("abc").unwrap_err().to_string(),
-            "failed to parse abc as a rational number"
-        );
-        assert_eq!(
-            parse_cpus("0.0000000001").unwrap_err().to_string(),
-            "value is too precise: 0.0000000001"
-        );
-        assert_eq!(
-            parse_cpus("-1").unwrap_err().to_string(),
-            "invalid number of CPUs: -1"
-        );
-        for text in ["", ".", "1,5", "99999999999999", "--1"] {
-            assert!(parse_cpus(text).is_err(), "{text}");
-        }
     }
 
     #[test]

@@ -236,6 +236,10 @@ impl Resources {
             (true, _, true) => return Err(LimitError::NanoCpus { other: "Quota" }.into()),
             _ => {}
         }
+        let available = std::thread::available_parallelism().map_or(1, usize::from);
+        if self.nano_cpus.unwrap_or(0) > available as u64 * 1_000_000_000 {
+            return Err(LimitError::CpusRange { available }.into());
+        }
         let period = self.cpu_period.unwrap_or(0);
         if period != 0 && !(1000..=1_000_000).contains(&period) {
             return Err(LimitError::CpuPeriod.into());

@@ -37,7 +37,7 @@ use crate::{Error, Result};
 pub enum SpecError {
     /// `--cpus` beyond the host's.
     #[error(
-        "range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available"
+        "Range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available"
     )]
     CpuRange {
         /// How many there are.

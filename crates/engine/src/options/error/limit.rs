@@ -10,17 +10,16 @@ pub enum LimitError {
         /// What was given.
         value: String,
     },
-    /// `--cpus`: more than nine decimals.
-    #[error("value is too precise: {value}")]
-    CpusPrecision {
-        /// What was given.
-        value: String,
-    },
-    /// `--cpus`: negative or beyond any machine.
-    #[error("invalid number of CPUs: {value}")]
+    /// `--cpus`: no whole number of billionths.
+    #[error("value is too precise")]
+    CpusPrecision,
+    /// `--cpus`: more than there are, or negative.
+    #[error(
+        "Range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available"
+    )]
     CpusRange {
-        /// What was given.
-        value: String,
+        /// How many there are.
+        available: usize,
     },
     /// `--cpuset-cpus`, `--cpuset-mems`: no list of numbers and ranges.
     #[error("invalid value {value} for cpuset {kind}")]

@@ -37,7 +37,7 @@ fn limits() {
 
 #[test]
 fn limits_beyond_the_host_are_refused_in_dockers_words() {
-    let cpus = "range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available";
+    let cpus = "Range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available";
     assert_eq!(
         fail(|c| c.options.resources.nano_cpus = Some(5_000_000_000)),
         cpus
