@@ -1,13 +1,13 @@
 //! `rctr-oci checkpoint` and `restore`, where CRIU works: Debian's of one's own release may not know one's kernel.
 
+mod asked_for;
+mod streams;
+
 use std::fs;
-use std::io::Write;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
-use rctr_tests::{Bundle, Terminal, entries, receive, shown_by, text, wait_for};
+use rctr_tests::{Bundle, text, wait_for};
 use serde_json::json;
 
 /// Whether there is a CRIU that can do its work on this kernel.
@@ -260,147 +260,6 @@ fn no_mounts_below(dir: &Path) -> bool {
 }
 
 #[test]
-fn pipes_and_terminals_are_the_restorer_s() {
-    if !criu_works() {
-        return;
-    }
-    // What is read from a pipe is written to another.
-    let mut bundle = Bundle::new(&[
-        "sh",
-        "-c",
-        "while read line; do echo got $line; done; exit 7",
-    ]);
-    let mut command = bundle.command(&["run", "one"]);
-    let piped = std::process::Stdio::piped;
-    command.stdin(piped()).stdout(piped());
-    // A file outside of it could not be saved.
-    command.stderr(std::process::Stdio::null());
-    let mut child = command.spawn().expect("it runs");
-    // Asking for its state would write its configuration anew while it is read.
-    let file = |name: &str| bundle.path("state/one").join(name).exists();
-    wait_for("it to run", || file("state.json") && !file("exec.fifo"));
-    bundle
-        .oci(&["checkpoint", "--image-path", "saved", "one"])
-        .ok();
-    child.wait().expect("a status");
-    let restored = bundle.command(&["restore", "--image-path", "saved", "one"]);
-    let mut restored = rctr_tests::Running::start(restored, None);
-    restored.write(b"a line\n");
-    restored.close_stdin();
-    restored.finish().exits(7).stdout_is("got a line");
-
-    bundle.config["process"]["terminal"] = true.into();
-    bundle.config["process"]["args"] = json!(["sh"]);
-    let terminal = Terminal::start(bundle.command(&["run", "tty"]), 30, 90);
-    terminal.wait_shown("#");
-    bundle
-        .oci(&["checkpoint", "--image-path", "terminal", "tty"])
-        .ok();
-    drop(terminal);
-    let mut terminal = Terminal::start(
-        bundle.command(&["restore", "--image-path", "terminal", "tty"]),
-        31,
-        91,
-    );
-    terminal.type_in("stty size; tty; exit 5\n");
-    terminal.wait_shown("31 91");
-    terminal.wait_shown("/dev/pts/0");
-    assert_eq!(terminal.finish(), 5);
-    assert!(
-        entries(&bundle.path("state"))
-            .iter()
-            .all(|name| name.starts_with('.'))
-    );
-}
-
-#[test]
-fn a_terminal_goes_to_the_restorer_s_socket() {
-    if !criu_works() {
-        return;
-    }
-    let mut bundle = Bundle::new(&["sh"]);
-    bundle.config["process"]["terminal"] = true.into();
-    let socket = bundle.path("console");
-    let listener = UnixListener::bind(&socket).expect("a socket");
-    let socket = text(&socket);
-    let type_in = |terminal: &OwnedFd, keys: &str| {
-        let mut terminal = fs::File::from(terminal.try_clone().expect("a descriptor"));
-        terminal.write_all(keys.as_bytes()).expect("it is typed");
-    };
-    detached(
-        &bundle,
-        &["run", "--detach", "--console-socket", &socket, "one"],
-    );
-    let terminal = receive(&listener);
-    type_in(&terminal, "x=42; echo set$x\n");
-    shown_by(&terminal, "set42");
-    bundle
-        .oci(&["checkpoint", "--image-path", "saved", "one"])
-        .ok();
-    drop(terminal);
-    let restore = ["restore", "--detach", "--image-path", "saved"];
-    bundle
-        .oci(&[&restore[..], &["one"]].concat())
-        .exits(1)
-        .stderr_has("without a console socket");
-    bundle
-        .oci(&[&restore[..], &["--console-socket", "/nosuch", "one"]].concat())
-        .exits(1)
-        .stderr_has("/nosuch");
-    bundle.oci(&["state", "one"]).exits(1);
-    let console = ["--console-socket", &*socket, "one"];
-    detached(&bundle, &[&restore[..], &console].concat());
-    let terminal = receive(&listener);
-    type_in(&terminal, "echo still$x\n");
-    shown_by(&terminal, "still42");
-    bundle.oci(&["delete", "--force", "one"]).ok();
-}
-
-#[test]
-fn established_connections_go_on_if_that_is_asked_for() {
-    if !criu_works() {
-        return;
-    }
-    let script = "busybox mkfifo /in; busybox nc -l -p 7000 -e busybox cat & exec 9<>/in; \
-        while ! busybox nc 127.0.0.1 7000 <&9 >> /out; do sleep 0.05; done & while true; do sleep 0.05; done";
-    let bundle = Bundle::new(&["sh", "-c", script]);
-    detached(&bundle, &["run", "-d", "one"]);
-    wait_for("the way in", || bundle.path("rootfs/in").exists());
-    let say = |word: &str| {
-        let way = fs::File::options()
-            .read(true)
-            .write(true)
-            .open(bundle.path("rootfs/in"));
-        let mut way = way.expect("a fifo");
-        writeln!(way, "{word}").expect("it is said");
-        wait_for("the echo", || {
-            let out = fs::read_to_string(bundle.path("rootfs/out")).unwrap_or_default();
-            out.lines().last() == Some(word)
-        });
-    };
-    say("before");
-    bundle
-        .oci(&["checkpoint", "--image-path", "refused", "one"])
-        .exits(1)
-        .stderr_has("criu failed to checkpoint");
-    say("between");
-    let flags = ["--tcp-established", "--image-path", "saved"];
-    let saved = bundle.oci(&[&["checkpoint"], &flags[..], &["one"]].concat());
-    if saved.stderr().contains("Can't get 1:16 opt") {
-        // SO_PASSCRED, which kernels since 6.16 have for Unix sockets alone.
-        eprintln!("skipped: this CRIU does not know this kernel's sockets");
-        return;
-    }
-    saved.ok();
-    detached(
-        &bundle,
-        &[&["restore", "--detach"], &flags[..], &["one"]].concat(),
-    );
-    say("after");
-    bundle.oci(&["delete", "--force", "one"]).ok();
-}
-
-#[test]
 fn a_container_in_a_user_namespace_is_not_lost() {
     let mut bundle = Bundle::new(&["sleep", "1000"]);
     bundle.in_user_namespace(300_000);
@@ -411,85 +270,6 @@ fn a_container_in_a_user_namespace_is_not_lost() {
         .exits(1)
         .stderr_has("user namespace is not supported");
     assert_eq!(bundle.status("one"), "running");
-}
-
-#[test]
-fn locks_are_kept_if_that_is_asked_for() {
-    if !criu_works() {
-        return;
-    }
-    let script = "exec 9>/lock; /usr/bin/flock 9; echo > /ready; while true; do sleep 0.05; done";
-    let mut bundle = Bundle::new(&["sh", "-c", script]);
-    bundle.with_usr();
-    detached(&bundle, &["run", "-d", "one"]);
-    wait_for("the lock", || bundle.path("rootfs/ready").exists());
-    let locked = || {
-        let file = fs::File::open(bundle.path("rootfs/lock")).expect("a file");
-        let taken = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock);
-        taken.is_err()
-    };
-    assert!(locked());
-    bundle
-        .oci(&["checkpoint", "--image-path", "refused", "one"])
-        .exits(1)
-        .stderr_has("lock");
-    assert_eq!(bundle.status("one"), "running");
-    let flags = ["--file-locks", "--image-path", "saved"];
-    bundle
-        .oci(&[&["checkpoint"], &flags[..], &["one"]].concat())
-        .ok();
-    assert!(!locked());
-    detached(
-        &bundle,
-        &[&["restore", "--detach"], &flags[..], &["one"]].concat(),
-    );
-    assert!(locked());
-    bundle.oci(&["delete", "--force", "one"]).ok();
-    assert!(!locked());
-}
-
-#[test]
-fn a_network_is_left_to_whoever_makes_it_if_that_is_asked_for() {
-    if !criu_works() {
-        return;
-    }
-    let mut bundle = Bundle::new(&["sleep", "1000"]);
-    // As docker and podman have it: one hook makes the network, each time.
-    let make = "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); nsenter -t $pid -n ip link add made type bridge";
-    bundle.config["hooks"] = json!({"createRuntime": [{
-        "path": "/bin/sh", "args": ["sh", "-c", make], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
-    }]});
-    detached(&bundle, &["run", "-d", "one"]);
-    let devices = || {
-        let seen = bundle
-            .oci(&["exec", "one", "cat", "/proc/net/dev"])
-            .ok()
-            .stdout();
-        let named = |line: &str| Some(line.split_once(':')?.0.trim().to_owned());
-        let mut names: Vec<String> = seen.lines().filter_map(named).collect();
-        names.sort();
-        names
-    };
-    assert_eq!(devices(), ["lo", "made"]);
-    let pid = bundle.oci(&["state", "one"]).ok().json()["pid"].to_string();
-    let mut add = Command::new("nsenter");
-    add.args([
-        "-t", &pid, "-n", "ip", "link", "add", "other", "type", "bridge",
-    ]);
-    rctr_tests::run(&mut add);
-    let flags = ["--empty-ns", "network", "--image-path", "saved"];
-    bundle
-        .oci(&[&["checkpoint"], &flags[..], &["one"]].concat())
-        .ok();
-    detached(
-        &bundle,
-        &[&["restore", "--detach"], &flags[..], &["one"]].concat(),
-    );
-    assert_eq!(devices(), ["lo", "made"]);
-    bundle.oci(&["delete", "--force", "one"]).ok();
-    bundle
-        .oci(&["checkpoint", "--empty-ns", "mount", "one"])
-        .exits(1);
 }
 
 #[test]
