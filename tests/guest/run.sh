@@ -2,8 +2,8 @@
 # run.sh [--systemd] [CASE...] - the guest suite: cgroup v2, full capabilities, all on the already built rctr.
 #
 # Boots one guest (see vm) and runs cases/*.sh, or those named, inside it, one after the other. A case is a bash
-# script that sources cases.sh there; a case that needs systemd or selinux says so in its first lines
-# (`# needs: systemd`), and such cases get a boot of their own. Prints TAP; the status is 0 when every case passed.
+# script that sources cases.sh there; a case that needs systemd, selinux or no-ipv6 says so in its first
+# lines (`# needs: systemd`), and such cases get a boot of their own. Prints TAP; the status is 0 when every case passed.
 # RCTR_BIN names the binary (default: the newest of target/*/debug/rctr and target/*/release/rctr).
 set -euo pipefail
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
@@ -19,7 +19,7 @@ rctr=${RCTR_BIN:-$(ls -t target/*/debug/rctr target/*/release/rctr 2>/dev/null |
 [ -x "$rctr" ] || { echo "run.sh: no rctr binary: build it first (make, or cargo build --bins)" >&2; exit 2; }
 rctr=$(readlink -f "$rctr")
 
-plain=() systemd=() selinux=()
+plain=() systemd=() selinux=() no_ipv6=()
 for case in "$here"/cases/*.sh; do
     name=$(basename "$case" .sh)
 
@@ -27,11 +27,12 @@ for case in "$here"/cases/*.sh; do
     case $(head -n 5 "$case" | sed -n 's/^# needs: //p') in
         systemd) systemd+=("$case");;
         selinux) selinux+=("$case");;
+        no-ipv6) no_ipv6+=("$case");;
         *) plain+=("$case");;
     esac
 done
-[ $systemd_only = 0 ] || plain=() selinux=()
-total=$((${#plain[@]} + ${#systemd[@]} + ${#selinux[@]}))
+[ $systemd_only = 0 ] || plain=() selinux=() no_ipv6=()
+total=$((${#plain[@]} + ${#systemd[@]} + ${#selinux[@]} + ${#no_ipv6[@]}))
 [ $total -gt 0 ] || { echo "run.sh: no such case:$only" >&2; exit 2; }
 
 # The images, pushed on the host; the guest reads the registry's storage through its read-only root.
@@ -58,6 +59,7 @@ boot -- "${plain[@]}"
 boot --systemd -- "${systemd[@]}"
 # Instead of AppArmor: a kernel has one of them.
 boot -a "security=selinux selinux=1 enforcing=0" -- "${selinux[@]}"
+boot -a ipv6.disable=1 -- "${no_ipv6[@]}"
 passed=$(grep -c '^ok ' "$report" || :) failed=$(grep -c '^not ok ' "$report" || :)
 missing=$((total - passed - failed))
 echo "# guest suite: $total cases, $passed passed, $failed failed, $missing not run"

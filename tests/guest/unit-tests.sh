@@ -1,5 +1,5 @@
 # Sourced by cases that run test programs in the guest, as they were built on the host.
-# run_tests NAME...: of crates/runtime. run_tests_of DIRECTORY NAME...: of the package there.
+# run_tests NAME...: of crates/runtime. run_tests_of DIRECTORY NAME...: of the package there. ONLY names one test.
 run_tests() { run_tests_of crates/runtime "$@"; }
 run_tests_of() {
     local package=$1 debug name test file
@@ -13,6 +13,6 @@ run_tests_of() {
         done
         [ -n "$test" ] || fail "the tests of $package are not built: cargo test --no-run --test $name"
         echo "--- $test"
-        (cd "$GUEST/../../$package" && "$test" --test-threads 1) || fail "$name"
+        (cd "$GUEST/../../$package" && "$test" --test-threads 1 ${ONLY:+--exact "$ONLY"}) || fail "$name"
     done
 }

@@ -70,6 +70,14 @@ pub enum NetworkError {
         /// The subnet.
         subnet: ipnet::IpNet,
     },
+    /// IPv6 where the kernel has none.
+    #[error(
+        "no network {network} with IPv6 can be made: the kernel has none, as after a boot with ipv6.disable=1"
+    )]
+    NoIpv6 {
+        /// Its name.
+        network: String,
+    },
     /// Two networks with the same bridge.
     #[error("bridge {bridge} is that of network {network}")]
     BridgeTaken {

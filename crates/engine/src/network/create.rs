@@ -49,7 +49,8 @@ impl Engine {
     /// Makes a network; gives its id.
     ///
     /// # Errors
-    /// [`NetworkError::Exists`], [`NetworkError::Option`], [`NetworkError::Driver`], [`NetworkError::PoolOverlaps`], or
+    /// [`NetworkError::Exists`], [`NetworkError::Option`], [`NetworkError::Driver`], [`NetworkError::PoolOverlaps`],
+    /// [`NetworkError::NoIpv6`], or
     /// that the host reaches something else under these addresses.
     pub fn create_network(&self, options: &NetworkOptions) -> Result<String> {
         let name = &options.name;
@@ -73,6 +74,11 @@ impl Engine {
             labels: options.labels.clone(),
             parent_made: false,
         };
+        let with_ipv6 = options.ipv6 || network.pool(false).is_some();
+        if with_ipv6 && !rctr_network::kernel_has_ipv6() {
+            let network = name.clone();
+            return Err(NetworkError::NoIpv6 { network }.into());
+        }
         // Recorded before it is made: whoever is killed in between leaves nothing that nobody knows of.
         network.parent_made = network.lacks_parent()?;
         self.store.write(|tx| -> Result<()> {
