@@ -11,12 +11,14 @@ import subprocess
 
 OUT = pathlib.Path(__file__).parents[2] / "crates/cli/src/compatibility/docker-28.txt"
 
-# Of `docker buildx build`, which stands behind `docker build`.
+# Of `docker buildx build`, which stands behind `docker build`; those of the first builder are taken and not shown.
 BUILD = """--add-host --allow --annotation --attest --build-arg --build-context --builder --cache-from --cache-to --call
---cgroup-parent --check --debug --file --iidfile --label --load --metadata-file --network --no-cache --no-cache-filter
---output --platform --progress --provenance --pull --push --quiet --sbom --secret --shm-size --ssh --tag --target
---ulimit""".split()
-BUILD_SHORT = {"--file": "-f", "--output": "-o", "--quiet": "-q", "--tag": "-t", "--debug": "-D"}
+--cgroup-parent --check --compress --cpu-period --cpu-quota --cpu-shares --cpuset-cpus --cpuset-mems --debug --file
+--force-rm --iidfile --isolation --label --load --memory --memory-swap --metadata-file --network --no-cache
+--no-cache-filter --output --platform --progress --provenance --pull --push --quiet --rm --sbom --secret --security-opt
+--shm-size --squash --ssh --tag --target --ulimit""".split()
+BUILD_SHORT = {"--cpu-shares": "-c", "--debug": "-D", "--file": "-f", "--memory": "-m", "--output": "-o", "--quiet": "-q",
+               "--tag": "-t"}
 
 
 # Groups of the engine; of the others (Swarm's, plugins) only the name is listed.

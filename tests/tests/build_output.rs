@@ -223,3 +223,24 @@ fn what_cannot_be_is_refused_before_the_build() {
         .stderr_has("No such file or directory");
     assert_eq!(entries(&env.path("")), before);
 }
+
+#[test]
+fn flags_of_docker_s_first_builder_are_taken() {
+    let env = Env::new();
+    let built = build(&env, &["-q", "--rm", "--force-rm=false", "--compress"]);
+    assert_eq!(built.ok().stderr(), "");
+    let more = ["--squash", "-m", "64m", "-c", "5", "--cpuset-cpus", "0"];
+    let again = build(&env, &[&["-q"], &more[..]].concat());
+    assert_eq!(again.ok().stdout(), built.stdout());
+    for word in [
+        "WARNING: experimental flag squash",
+        "WARNING: --memory limits nothing",
+        "--cpu-shares",
+        "--cpuset-cpus",
+    ] {
+        again.stderr_has(word);
+    }
+    build(&env, &["-c", "five"])
+        .exits(125)
+        .stderr_has("cpu-shares");
+}

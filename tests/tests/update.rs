@@ -42,6 +42,8 @@ fn limits_change_at_once_and_stay() {
     update(&["--cpus", "1.5", "-c", "512"]).ok();
     let quota = limit(&env, &id, &["cpu.cfs_quota_us", "cpu.max"]);
     assert!(quota.starts_with("150000"), "{quota}");
+    let out = update(&["--kernel-memory", "50m"]);
+    out.ok().stdout_has("Kernel memory limit discarded");
     // As with Docker, 0 is nothing to change, and no limit is told as 0.
     update(&["--pids-limit", "0"]).ok();
     assert_eq!(limit(&env, &id, &["pids.max"]), "77");

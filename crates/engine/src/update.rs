@@ -30,7 +30,7 @@ impl Engine {
         let id = self.find(name)?;
         let lock = self.lock(&id)?;
         let mut container = self.refresh_locked(self.load(&id)?, &lock)?;
-        check(&container, wanted)?;
+        let mut warnings = check(&container, wanted)?;
         let current = &mut container.options.resources;
         if wanted.resources.memory.is_some() && current.memory_swap.is_none() {
             // It was taken from the memory limit before.
@@ -42,7 +42,6 @@ impl Engine {
         }
         // What cannot be recorded afterwards is not changed.
         self.store.require_space()?;
-        let mut warnings = Vec::new();
         if container.state.status.is_live() && wanted.resources != Resources::default() {
             let mut limits = spec::limits(&container, self.facts(), &mut warnings)?;
             if wanted.resources.pids_limit.is_some_and(|limit| limit <= 0) {
@@ -74,14 +73,16 @@ fn swap_beside(memory: u64) -> i64 {
     i64::try_from(memory.saturating_mul(2)).unwrap_or(i64::MAX)
 }
 
-fn check(container: &Container, update: &Update) -> Result<()> {
+/// What is to be said of an update that is possible.
+fn check(container: &Container, update: &Update) -> Result<Vec<String>> {
     let (wanted, current) = (&update.resources, &container.options.resources);
     let refuse = |reason: &'static str| Err(Error::UpdateConflict { reason });
     // What is said must hold together, also with the memory limit that stays.
     let mut options = RunOptions::default();
     options.resources.clone_from(wanted);
     options.resources.memory = wanted.memory.or(current.memory);
-    options.check_resources(&mut Vec::new())?;
+    let mut warnings = Vec::new();
+    options.check_resources(&mut warnings)?;
 
     let given = |n: Option<u64>| n.is_some_and(|n| n != 0);
     let quota = |of: &Resources| of.cpu_quota.is_some_and(|quota| quota > 0);
@@ -121,7 +122,7 @@ fn check(container: &Container, update: &Update) -> Result<()> {
     if container.options.auto_remove && update.restart.is_some_and(restarts) {
         return Err(Error::RestartPolicyAndRemove);
     }
-    Ok(())
+    Ok(warnings)
 }
 
 /// What is said takes the place of what was.

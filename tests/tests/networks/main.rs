@@ -279,6 +279,9 @@ fn subnets_gateways_ranges_and_addresses_are_those_asked_for() {
         let out = machine.rctr(&format!("run --rm {flags} busybox true"));
         out.refused(125, words);
     }
+    machine
+        .rctr("create --network-alias x busybox")
+        .refused(125, "network-scoped aliases");
     machine.rctr("network rm lan").ok();
     machine.sh("! ip link show testbr77");
 }

@@ -54,7 +54,7 @@ pub enum ContainerVerb {
     /// Display the running processes of a container
     Top(TopArgs),
     /// Update configuration of one or more containers
-    Update(super::UpdateArgs),
+    Update(Box<super::UpdateArgs>),
     /// Attach local standard input, output, and error streams to a running container
     Attach(AttachArgs),
 }

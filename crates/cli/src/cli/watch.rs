@@ -89,6 +89,9 @@ pub struct UpdateArgs {
     /// MEMs in which to allow execution (0-3, 0,1)
     #[arg(long, value_name = "LIST")]
     pub cpuset_mems: Option<String>,
+    /// Kernel memory limit (kept by no kernel any more)
+    #[arg(long, hide = true, value_name = "BYTES")]
+    pub kernel_memory: Option<String>,
     /// Memory limit
     #[arg(short, long, value_name = "BYTES")]
     pub memory: Option<String>,

@@ -177,6 +177,13 @@ pub fn combine_networks(
             _ => Ok((mode, Vec::new())),
         };
     }
+    let on_default = |request: &EndpointRequest| request.network == "bridge";
+    if requests
+        .iter()
+        .any(|r| on_default(r) && !r.aliases.is_empty())
+    {
+        return Err(NetworkFlagError::AliasOnDefault.into());
+    }
     if requests.len() == 1 && mode == NetworkMode::Bridge && requests[0].is_plain() {
         requests.clear();
     }

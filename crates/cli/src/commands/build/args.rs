@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::legacy::Legacy;
+
 #[derive(Debug, Args)]
 #[command(override_usage = "rctr build [OPTIONS] PATH | URL | -")]
 pub struct BuildArgs {
@@ -114,6 +116,8 @@ pub struct BuildArgs {
     /// Ulimit options
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     pub ulimit: Vec<String>,
+    #[command(flatten)]
+    pub legacy: Legacy,
     #[arg(hide = true)]
     pub words: Vec<String>,
 }

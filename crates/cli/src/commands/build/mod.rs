@@ -5,6 +5,7 @@ mod attest;
 mod cache;
 mod call;
 mod interrupt;
+mod legacy;
 mod options;
 mod outputs;
 mod report;

@@ -22,6 +22,9 @@ pub fn from(command: &str, args: &BuildArgs) -> Result<(BuildOptions, Agents)> {
         let message = format!("'rctr {command}' requires 1 argument");
         return Err(Failure::usage(GENERAL, command, message));
     };
+    for warning in args.legacy.warnings() {
+        eprintln!("WARNING: {warning}");
+    }
     let flags = Flags { command };
     let file = match &args.file {
         None => DockerfileLocation::Default,

@@ -82,9 +82,6 @@ pub enum NetworkFlagError {
 impl NetworkFlagError {
     /// As [`ParseError::found_by_engine`](super::ParseError::found_by_engine).
     pub(super) fn found_by_engine(&self) -> bool {
-        matches!(
-            self,
-            Self::AddressOnDefault | Self::AliasOnDefault | Self::Container
-        )
+        matches!(self, Self::AddressOnDefault | Self::Container)
     }
 }
