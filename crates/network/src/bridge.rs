@@ -6,10 +6,11 @@ use std::os::fd::BorrowedFd;
 use ipnet::{IpNet, Ipv4Net};
 use nix::errno::Errno;
 
+use crate::addressing::{self, Addressing};
 use crate::config::check_interface_name;
 use crate::conntrack::StaleFlows;
 use crate::home::at_home;
-use crate::link::{self, Addressing, BridgePort, Link, Parameters, VethPair};
+use crate::link::{self, BridgePort, Link, Parameters, VethPair};
 use crate::netlink::Socket;
 use crate::quiet::QuietStart;
 use crate::{
@@ -65,7 +66,7 @@ fn ensure_bridge_here(bridge: &BridgeConfig) -> Result<EnsureOutcome> {
     let socket = Socket::route()?;
     let link = ensure_link(&socket, effective)?;
     ensure_parameters(effective, link.parameters)?;
-    link::ensure_addresses(&socket, &effective.name, link.index, &effective.gateways())?;
+    addressing::ensure_addresses(&socket, &effective.name, link.index, &effective.gateways())?;
     outcome.publish_again = nft::ensure(effective)?.bridge_added;
     if legacy::filter_drops(&bridge.name, effective.subnet_v6.is_some()) {
         let bridge = bridge.name.clone();
@@ -123,7 +124,7 @@ fn check_subnets(socket: &Socket, bridge: &BridgeConfig) -> Result<()> {
         bridge.subnet_v6.map(|net| (libc::AF_INET6, net.into())),
     ];
     for (family, subnet) in wanted.into_iter().flatten() {
-        let routes = link::routed_networks(socket, family)?;
+        let routes = addressing::routed_networks(socket, family)?;
         if let Some(&(other, index)) = routes.iter().find(|(net, _)| overlap(*net, subnet)) {
             let interface = link::name_of(socket, index)?;
             // Another process made our bridge since we looked.
@@ -156,7 +157,7 @@ fn reached_by_here(network: IpNet) -> Result<Option<(String, IpNet)>> {
         IpNet::V4(_) => libc::AF_INET,
         IpNet::V6(_) => libc::AF_INET6,
     };
-    let routes = link::routed_networks(&socket, family)?;
+    let routes = addressing::routed_networks(&socket, family)?;
     match routes.iter().find(|(net, _)| overlap(*net, network)) {
         Some(&(other, index)) => Ok(Some((link::name_of(&socket, index)?, other))),
         None => Ok(None),
@@ -192,7 +193,7 @@ fn choose_subnet_here(
     if let (Some(current), Some(_)) = (current, own) {
         return Ok(current);
     }
-    let routes = link::routed_networks(&socket, libc::AF_INET)?;
+    let routes = addressing::routed_networks(&socket, libc::AF_INET)?;
     let usual = (88..=255)
         .map(|n| (10, n))
         .chain((16..=31).map(|n| (172, n)));
@@ -312,7 +313,7 @@ pub(crate) fn configure_inside(
         addresses: &addresses,
         gateways: &endpoint.gateways(v6),
     };
-    link::configure(&inside.socket, &wanted)?;
+    addressing::configure(&inside.socket, &wanted)?;
     Ok(inside)
 }
 
@@ -344,7 +345,7 @@ pub fn set_default_routes(
         let inside = netns::within(netns, Socket::route)?;
         let index = via.map(|(ifname, _)| inside_index(&inside, ifname));
         let index = index.transpose()?;
-        link::set_default_route(&inside, family, index.zip(via.map(|(_, gateway)| gateway)))?;
+        addressing::set_default_route(&inside, family, index.zip(via.map(|(_, gateway)| gateway)))?;
     }
     Ok(())
 }

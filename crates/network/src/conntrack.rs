@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::link::octets;
+use crate::addressing::octets;
 use crate::netlink::{Reply, Requests, Socket, attribute};
 use crate::{Protocol, PublishedPort, Result};
 

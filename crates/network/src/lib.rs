@@ -8,6 +8,7 @@
 //! at the end [`unpublish`], then close the reservation and the namespace.
 #![deny(missing_docs)]
 
+mod addressing;
 mod bridge;
 pub mod cni;
 mod config;

@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::batch::{Batch, NewElement};
 use super::{Element, TABLE, elements, ruleset};
 use crate::Result;
-use crate::link::octets;
+use crate::addressing::octets;
 use crate::netlink::Socket;
 
 /// Which intervals of a set are taken out.

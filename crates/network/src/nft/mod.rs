@@ -30,7 +30,7 @@ mod ruleset;
 
 use nix::errno::Errno;
 
-use crate::link::octets;
+use crate::addressing::octets;
 use crate::netlink::{Answer, Requests, Socket, attribute, attributes, be32};
 use crate::{BridgeConfig, Error, Result};
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use nix::errno::Errno;
 
-use crate::link::octets;
+use crate::addressing::octets;
 use crate::netlink::{Requests, Socket};
 use crate::{BridgeConfig, Error, PublishedPort, Result};
 

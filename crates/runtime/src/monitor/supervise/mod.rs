@@ -1,6 +1,7 @@
 //! The monitor's life beside its container: one loop over the container's streams, the clients' connections
 //! and the deaths of children, until the container has ended and everybody knows.
 
+mod ends;
 mod forward;
 mod group;
 mod health;
@@ -13,7 +14,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -28,7 +29,7 @@ use super::input::Input;
 use super::memory;
 use super::peer::{Peer, Role};
 use super::pinned;
-use super::process::{ended_child, reset_signals};
+use super::process::reset_signals;
 use super::rootfs::return_to;
 use super::runtime::ContainerRuntime;
 use super::start::set_nonblocking;
@@ -38,15 +39,12 @@ use crate::error::StartError;
 use crate::logs::{LogWriter, Stream};
 use crate::protocol::{FrameType, Reply, parse};
 use crate::spec::AttachOptions;
-use crate::state::{ExitStatus, State};
+use crate::state::ExitStatus;
 
 /// Output is passed on in pieces of at most this.
 const CHUNK: usize = 16 * 1024;
 /// A container and its clients this long quiet, in milliseconds, will need the monitor little.
 const SETTLING_MS: libc::c_int = 300;
-
-/// How long what a container's init has left behind may take to die.
-const ORPHANS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A running container and what the monitor holds of it.
 pub(super) struct Container {
@@ -398,43 +396,6 @@ impl Supervisor {
         }
     }
 
-    /// Takes note of every child that has ended: init, exec'd processes, what libcontainer left.
-    fn reap(&mut self) {
-        while let Some((pid, code)) = ended_child() {
-            if pid == self.container.pid {
-                self.container_ended(code);
-                continue;
-            }
-            if let Some(forward) = &mut self.container.forward
-                && forward.has_ended(pid)
-            {
-                continue;
-            }
-            if self.teller.has_ended(pid, &self.container.host_mounts) {
-                continue;
-            }
-            let forwarding = self.container.forwarding.as_mut();
-            if forwarding.is_some_and(|it| it.has_ended(pid)) || self.probe_ended(pid, code) {
-                continue;
-            }
-            let told = self.executed.iter().position(|(of, _)| *of == pid);
-            let command = told.map(|index| {
-                let mut command = self.executed.swap_remove(index).1;
-                command.push(code.to_string());
-                command
-            });
-            let executed = |peer: &&mut Peer| !peer.gone && peer.role == Role::Exec(pid);
-            if let Some(peer) = self.peers.iter_mut().find(executed) {
-                peer.reply(&Reply::ExecExit(code));
-                peer.role = Role::Talking;
-                // It may be gone already, and only the socket does not show it yet.
-                peer.end_command = command;
-            } else if let Some(command) = command {
-                run_on_host(&command, &self.container.host_mounts);
-            }
-        }
-    }
-
     fn out_of_memory(&mut self) {
         if self.container.oom.look() && self.ended.is_none() {
             self.idle = false;
@@ -443,65 +404,6 @@ impl Supervisor {
                 command.push(self.container.pid.to_string());
             }
             self.teller.tell(command, &self.container.host_mounts);
-        }
-    }
-
-    fn container_ended(&mut self, code: i32) {
-        let finished_at = SystemTime::now();
-        if !self.container.own_pid_namespace {
-            self.end_orphans();
-        }
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            while self.read_output(stream) {}
-        }
-        self.container.outputs.clear();
-        self.container.input = None;
-        self.container.terminal_peer = None;
-        if let Some(Err(error)) = self.container.log.as_mut().map(LogWriter::finish) {
-            self.log_error.get_or_insert(error.to_string());
-        }
-        self.forward_records();
-        if let Some(forward) = &mut self.container.forward {
-            forward.finish();
-        }
-        let exit = ExitStatus {
-            code,
-            oom_killed: self.container.oom.killed(),
-            started_at: self.container.started_at,
-            finished_at,
-            ran: Some(self.container.started.elapsed()),
-            error: self.log_error.take(),
-        };
-        // Before anybody knows: who does may remove the state directory, where it works.
-        self.container.runtime.ended();
-        // If this fails the container will look like one whose monitor was killed, which is handled.
-        let saved = exit.save(&self.container.state_dir).is_ok();
-        for peer in &mut self.peers {
-            if matches!(peer.role, Role::Attached(_) | Role::Waiting) {
-                peer.reply(&Reply::Exit(exit.clone()));
-            }
-        }
-        self.ended = Some(exit);
-        // Clients go on while the kernel cleans up; a new start waits until `state.json` is gone.
-        self.container.forwarding = None;
-        self.container.inherited.clear();
-        if self.container.cgroup.remove().is_ok() && saved {
-            let _ = State::remove(&self.container.state_dir);
-            if self.container.tethered {
-                let _ = std::fs::remove_dir_all(&self.container.state_dir);
-            }
-        }
-    }
-
-    /// Without a namespace that ends with its init, what init has started lives on.
-    fn end_orphans(&self) {
-        let deadline = Instant::now() + ORPHANS_PATIENCE;
-        // Anew each time: where processes are killed one by one, one may have been started meanwhile.
-        while self.container.cgroup.kill_all().is_ok()
-            && self.container.cgroup.has_processes()
-            && Instant::now() < deadline
-        {
-            std::thread::sleep(Duration::from_micros(500));
         }
     }
 
@@ -524,17 +426,6 @@ impl Supervisor {
         }
         if had_input {
             self.client_input_ended();
-        }
-    }
-
-    /// Once the container has ended: leaves the rest to a client that has promised it, or to the exit command.
-    fn hand_over_end(&mut self) {
-        if self.ended.is_none() || self.handed_over || self.peers.iter().any(Peer::will_settle) {
-            return;
-        }
-        self.handed_over = true;
-        if !self.settled {
-            run_on_host(&self.container.exit_command, &self.container.host_mounts);
         }
     }
 }
