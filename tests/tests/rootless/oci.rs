@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use rctr_tests::{Output, Terminal, wait_for};
@@ -246,6 +247,39 @@ fn a_user_s_hooks_run_as_the_user() {
         .exits(1)
         .stderr_has("createRuntime hook #0: exit status 4, output: not today");
     owner.oci(&["state", "one"]).exits(1);
+}
+
+#[test]
+fn what_a_terminal_sends_takes_no_hooks_away() {
+    let wait = "trap 'exit 3' INT; touch /up; while true; do sleep 0.05; done";
+    let mut owner = Owner::new(&["sh", "-c", wait]);
+    let (log, up) = (
+        owner.user.path("home/log"),
+        owner.user.path("home/bundle/rootfs/up"),
+    );
+    // Descriptors that are kept are the container's, and none that hooks have.
+    let say = format!(
+        "ls /proc/self/fd >> {0}; echo stopped >> {0}",
+        log.display()
+    );
+    owner.config["hooks"]["poststop"] =
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", say], "env": ["PATH=/usr/bin:/bin"]}]);
+    owner.oci(&["list"]).ok();
+    let view = View {
+        within: "sh -c 'exec \"$@\" 3<&0 4<&0 5<&0' sh",
+        ..VIEW
+    };
+    let words = ["run", "--preserve-fds", "3", "-b", "bundle", "one"];
+    let mut command = owner.user.command(view, words);
+    command.stdin(Stdio::null()).process_group(0);
+    let mut running = command.spawn().unwrap();
+    wait_for("the container", || up.exists());
+    let group = nix::unistd::Pid::from_raw(running.id() as i32);
+    nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGINT).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(3));
+    let said = fs::read_to_string(&log).unwrap();
+    assert!(said.ends_with("stopped\n"), "{said}");
+    assert!(!said.lines().any(|fd| fd == "5"), "{said}");
 }
 
 #[test]

@@ -37,6 +37,11 @@ pub(super) fn stay_behind() -> io::Result<()> {
             unsafe {
                 // Others may have the other end, and for longer.
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+                // What a terminal's user sends is the container's; hooks are still to be run after its end.
+                libc::setpgid(0, 0);
+                // What the container is to inherit is not the hooks'.
+                let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
+                libc::syscall(libc::SYS_close_range, 3, u32::MAX, flags);
                 if libc::getppid() == parent {
                     let _ = serve(&theirs);
                 }
