@@ -102,6 +102,41 @@ fn each_pod_has_a_level_that_its_containers_share() {
 }
 
 #[test]
+fn the_first_process_of_a_pod_with_shared_processes_has_the_pod_s_label() {
+    if !enabled() {
+        return;
+    }
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let mut config = cri.pod_config("shared");
+    let linux = config.linux.as_mut().expect("linux");
+    linux.security_context = Some(api::LinuxSandboxSecurityContext {
+        selinux_options: option("", "s0:c1,c2"),
+        namespace_options: Some(api::NamespaceOption {
+            pid: api::NamespaceMode::Pod.into(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    });
+    let id = cri.run_pod(&config);
+    let pod = Pod { cri, config, id };
+    let mut looking = labelled("a", "cat /proc/1/attr/current", None);
+    let context = looking
+        .linux
+        .as_mut()
+        .and_then(|linux| linux.security_context.as_mut())
+        .expect("a context");
+    context.namespace_options = Some(api::NamespaceOption {
+        pid: api::NamespaceMode::Pod.into(),
+        ..Default::default()
+    });
+    assert_eq!(
+        told(&pod, looking),
+        "system_u:system_r:container_t:s0:c1,c2"
+    );
+}
+
+#[test]
 fn what_a_kubelet_names_becomes_the_label() {
     if !enabled() {
         return;

@@ -79,6 +79,7 @@ fn code(error: &EngineError) -> Code {
         | E::User(_)
         | E::Image(rctr_engine::ImageError::Platform { .. })
         | E::PodOption { .. }
+        | E::Selinux { .. }
         | E::NoSuchProfile { .. }
         | E::Cdi(_)
         | E::Time { .. } => Code::InvalidArgument,

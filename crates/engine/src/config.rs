@@ -36,6 +36,8 @@ pub struct Settings {
     pub network: NetworkSettings,
     /// `[cgroup]`.
     pub cgroup: CgroupSettings,
+    /// `[security]`.
+    pub security: SecuritySettings,
     /// `[log]`.
     pub log: LogSettings,
     /// `[cri]`.
@@ -121,6 +123,20 @@ pub enum CgroupDriver {
     Cgroupfs,
     /// Transient scopes made by systemd.
     Systemd,
+}
+
+/// `[security]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecuritySettings {
+    /// Label containers where the kernel has SELinux.
+    pub selinux: bool,
+}
+
+impl Default for SecuritySettings {
+    fn default() -> Self {
+        SecuritySettings { selinux: true }
+    }
 }
 
 /// `[log]`.
@@ -277,6 +293,9 @@ mod tests {
         );
         assert_eq!(config.settings.network.bridge, "br7");
         assert_eq!(config.settings.log.max_size, 1_048_576);
+        assert!(config.settings.security.selinux, "as the kernel has it");
+        let off = load("[security]\nselinux = false\n").unwrap();
+        assert!(!off.settings.security.selinux);
     }
 
     #[test]

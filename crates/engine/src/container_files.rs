@@ -121,8 +121,10 @@ impl Engine {
             lower.push(LowerDir { path, short: None });
         }
         let (upper, work) = (bundle.join("upper"), bundle.join("work"));
+        let label = self.labels_of(container);
+        let label = label.map(|labels| labels.mount.as_str());
         if !mounts {
-            return Ok(assemble(&lower, (&upper, &work), &[])?);
+            return Ok(assemble(&lower, (&upper, &work), label, &[])?);
         }
         let opened = self.open_mounts(container, None)?;
         let mut wanted: Vec<ViewMount<'_>> = Vec::new();
@@ -153,7 +155,7 @@ impl Engine {
             }
         }
         wanted.sort_by_key(|mount| mount.target.components().count());
-        Ok(assemble(&lower, (&upper, &work), &wanted)?)
+        Ok(assemble(&lower, (&upper, &work), label, &wanted)?)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::mounts::resolve_mounts;
 use crate::options::{NetworkMode, RunOptions};
 use crate::pod::{self, PodMember};
 use crate::pull::parse_platform;
-use crate::{Engine, Error, Result, isolation, names, quota, resolve, spec, time};
+use crate::{Engine, Error, Result, isolation, names, quota, resolve, selinux, spec, time};
 
 /// What `create` gives.
 #[derive(Debug, Clone)]
@@ -108,6 +108,7 @@ impl Engine {
             restart_count: 0,
             restarts: Default::default(),
             pod,
+            selinux: None,
             id,
         };
         if container.pod.is_none() {
@@ -125,6 +126,10 @@ impl Engine {
                 .create_container_dir(&container.id, image.layers.last())?;
             if let Some(bytes) = container.options.storage_size {
                 quota::limit(&dir, bytes)?;
+            }
+            selinux::settle(self.facts(), &mut container, tx)?;
+            if let Some(labels) = &container.selinux {
+                selinux::label_upper(&dir, labels)?;
             }
             if container.pod.is_none() {
                 mark(&dir.join("upper"))?;

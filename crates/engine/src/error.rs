@@ -63,6 +63,12 @@ pub enum Error {
         /// What, and why.
         what: String,
     },
+    /// SELinux labels that cannot be had.
+    #[error("SELinux options: {reason}")]
+    Selinux {
+        /// Why.
+        reason: String,
+    },
     /// A device by its CDI name cannot be given to a container.
     #[error(transparent)]
     Cdi(#[from] crate::pod::CdiError),

@@ -55,6 +55,7 @@ mod restart;
 mod rootfs_view;
 pub mod rootless;
 mod runtimes;
+mod selinux;
 mod settle;
 mod spec;
 mod start;
@@ -108,6 +109,7 @@ pub use rctr_registry_client::{LayerEvent, Progress as PullProgress, PulledLayer
 pub use rctr_runtime::logs::{LogEntry, Stream as LogStream, format_time};
 pub use rctr_runtime::{AttachEvent, AttachStream, ExitStatus, WindowSize};
 pub use rctr_store::{CacheFilter, CacheUsage, Compression, sum};
+pub use selinux::SelinuxLabels;
 pub use start::{RunError, Started, Streams};
 pub use stats::Sample;
 pub use step::{Step, StepEnd, StepRunner};
@@ -148,7 +150,11 @@ impl Engine {
     }
 
     fn facts(&self) -> &spec::HostFacts {
-        self.facts.get_or_init(spec::HostFacts::gather)
+        self.facts.get_or_init(|| {
+            let mut facts = spec::HostFacts::gather();
+            facts.selinux &= self.config.settings.security.selinux;
+            facts
+        })
     }
 
     /// Who makes the containers' cgroups.

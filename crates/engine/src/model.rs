@@ -14,6 +14,7 @@ use crate::inspect::network_id;
 use crate::network::Driver;
 use crate::options::{EndpointRequest, MountKind, MountSpec, NetworkMode, Protocol, RunOptions};
 use crate::pod::PodMember;
+use crate::selinux::SelinuxLabels;
 use crate::time;
 
 /// A container as the store keeps it: what was asked for, what the image said, and how far it has come.
@@ -63,6 +64,9 @@ pub struct Container {
     /// The pod it is in, and what was asked for there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodMember>,
+    /// Its SELinux labels, where it was enabled when the container was made or started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selinux: Option<SelinuxLabels>,
 }
 
 /// Records from before there were several have one endpoint or none.

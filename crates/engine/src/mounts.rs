@@ -17,7 +17,9 @@ use rctr_store::{NewVolume, Tx, Volume};
 
 use crate::events::{self, VolumeEvent};
 use crate::model::{Container, ResolvedMount, ZERO_TIME};
-use crate::options::{MountKind, MountSpec, RunOptions, check_volume_driver, check_volume_options};
+use crate::options::{
+    MountKind, MountSpec, Relabel, RunOptions, check_volume_driver, check_volume_options,
+};
 use crate::{Engine, Error, Result, names};
 
 /// Filesystems that are new each time they are mounted: containers at the same time share one.
@@ -44,6 +46,7 @@ impl Engine {
                 mount.spec.copy = false;
                 // That is what the other one's flag said.
                 mount.spec.mode.clear();
+                mount.spec.relabel = relabel_inherited(&mount);
                 inherited.retain(|other| !same_path(&other.spec.target, &mount.spec.target));
                 inherited.push(mount);
             }
@@ -194,6 +197,9 @@ impl Engine {
             lower: &lower,
             at: &at,
             owners,
+            label: self
+                .labels_of(container)
+                .map(|labels| labels.mount.as_str()),
         };
         let mut fds = open_source(source, &[place])?;
         Ok((index, fds.remove(0)))
@@ -422,6 +428,14 @@ fn bind_source(spec: &MountSpec) -> Result<PathBuf> {
         Err(e) => return Err(Error::file("stat", source)(e)),
     }
     Ok(source.into())
+}
+
+/// A bind is labelled as the other container has it, and so is a volume that is that one's own.
+fn relabel_inherited(mount: &ResolvedMount) -> Relabel {
+    match mount.spec.relabel {
+        Relabel::Unsaid | Relabel::Shared if mount.volume.is_some() => Relabel::Unsaid,
+        _ => Relabel::Never,
+    }
 }
 
 pub(crate) fn same_path(a: &str, b: &str) -> bool {

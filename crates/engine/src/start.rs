@@ -19,7 +19,8 @@ use crate::pod::{self, PodMember, PodState};
 use crate::rootfs_view::RootfsView;
 use crate::user::Identity;
 use crate::{
-    Engine, Error, Result, apparmor, events, files, health, lifecycle, rootless, settle, spec, user,
+    Engine, Error, Result, apparmor, events, files, health, lifecycle, rootless, selinux, settle,
+    spec, user,
 };
 
 /// Which of a container's standard streams a front door wants.
@@ -151,6 +152,7 @@ impl Engine {
         let held = self.hold_ports(container, &plan)?;
         self.store.write(|tx| -> Result<()> {
             self.allocate_all(tx, container, &plan, held.ports.clone())?;
+            selinux::settle(self.facts(), container, tx)?;
             container.state.status = Status::Running;
             container.state.error.clear();
             container.restarts.due.clear();
@@ -207,11 +209,9 @@ impl Engine {
             (Some(pod), Some(member)) => Some(self.in_pod(pod, member)?),
             _ => None,
         };
-        if let Some(in_pod) = &in_pod {
-            self.relabel_own(container, &files, in_pod)?;
-        }
         let joined_namespaces = self.join_namespaces(container)?;
         let opened = self.open_mounts(container, container.options.isolation.userns.mappings())?;
+        self.relabel(container, &files, &opened)?;
         let mut fds = Inherited::default();
         let (shown, copy_up) = opened.show(container, |fd| fds.add(fd));
         let mut output = spec::build(&spec::SpecInput {
@@ -367,6 +367,7 @@ impl Engine {
     /// Layers by their chain ids, given base first, top first as the monitor wants them.
     pub(crate) fn lower_dirs(&self, chain_ids: &[Digest]) -> Result<Vec<LowerDir>> {
         let paths = self.store.layer_paths(chain_ids)?;
+        self.label_layers(&paths)?;
         Ok(paths
             .into_iter()
             .map(|path| LowerDir {

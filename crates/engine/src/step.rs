@@ -246,6 +246,7 @@ impl StepRunner<'_> {
             restart_count: 0,
             restarts: Default::default(),
             pod: None,
+            selinux: None,
             id,
         }
     }

@@ -45,6 +45,8 @@ pub enum Source<'a> {
         at: &'a Path,
         /// Those of a user namespace that its files are shown in.
         owners: Option<&'a IdMappings>,
+        /// The SELinux label of all its files.
+        label: Option<&'a str>,
     },
     /// What is mounted in another container.
     Shared {
@@ -86,16 +88,21 @@ pub fn open_source(source: Source<'_>, within: &[Option<&Path>]) -> Result<Vec<O
                 places(&base, at, within)
             })
         }
-        Source::Image { lower, at, owners } => own_namespace(|| {
+        Source::Image {
+            lower,
+            at,
+            owners,
+            label,
+        } => own_namespace(|| {
             let attach = || -> io::Result<OwnedFd> {
-                let plain = Overlay {
+                let shown = Overlay {
                     lower,
                     writable: None,
-                    label: None,
+                    label,
                 };
                 let overlay = match owners {
-                    Some(owners) => overlay::mount_mapped(plain, owners, at)?,
-                    None => overlay::mount_detached(plain)?,
+                    Some(owners) => overlay::mount_mapped(shown, owners, at)?,
+                    None => overlay::mount_detached(shown)?,
                 };
                 attach(overlay.as_fd(), CWD, at)?;
                 Ok(pin(CWD, at)?)
@@ -142,13 +149,15 @@ pub enum ViewSource<'a> {
     Mount(BorrowedFd<'a>),
 }
 
-/// The root of a container that does not run, with all its mounts. Nobody else must use `upper` and `work` meanwhile.
+/// The root of a container that does not run, with all its mounts, its own files under an SELinux label if there is one.
+/// Nobody else must use `upper` and `work` meanwhile.
 ///
 /// # Errors
 /// [`Error::File`].
 pub fn assemble(
     lower: &[LowerDir],
     (upper, work): (&Path, &Path),
+    label: Option<&str>,
     mounts: &[ViewMount<'_>],
 ) -> Result<OwnedFd> {
     let failed = |e: io::Error| Error::file("mount the files of the container on", upper, e);
@@ -161,7 +170,7 @@ pub fn assemble(
         let overlay = Overlay {
             lower,
             writable: Some(writable),
-            label: None,
+            label,
         };
         let root = overlay::mount_detached(overlay).map_err(failed)?;
         let attached = attach(root.as_fd(), CWD, upper);
@@ -437,7 +446,7 @@ mod tests {
                 ..mount("/ro")
             },
         ];
-        let root = assemble(&lower, (&upper, &work), &wanted).unwrap();
+        let root = assemble(&lower, (&upper, &work), None, &wanted).unwrap();
         assert_eq!(read(&root, "/f").as_deref(), Some("image"));
         assert_eq!(read(&root, "/data/v").as_deref(), Some("volume"));
         rustix::fs::mkdirat(&root, "data/made", Mode::RWXU).unwrap();

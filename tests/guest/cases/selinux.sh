@@ -1,6 +1,7 @@
 # needs: selinux
-# SELinux, which the guest's kernel has: labels of rctr-oci's containers, of pods, and of what is mounted for them. The
-# policy is the smallest one in which they are labels; it permits all, so that only labelling is seen.
+# SELinux, which the guest's kernel has: labels of containers, of pods, and of what is mounted for them. The policy is the
+# smallest one in which they are labels, and keeps from a container only to read files that are not labelled for it. Until
+# the last tests it is not enforced.
 . "$GUEST/cases.sh"
 . "$GUEST/unit-tests.sh"
 policy=$(mktemp -d)
@@ -20,14 +21,19 @@ sids='kernel security unlabeled fs file file_labels init any_socket port netif n
     cat <<'POLICY'
 level s0:c0.c1023;
 mlsconstrain process dyntransition (t1 == host_t);
+mlsconstrain file read (t1 != container_t or h1 dom h2);
 policycap nnp_nosuid_transition;
 attribute any;
 type host_t, any;
 type container_t, any;
 type spc_t, any;
 type container_file_t, any;
+type container_ro_file_t, any;
+type bin_t, any;
 POLICY
-    echo "allow any any : { $classes } *;"
+    echo "allow { host_t spc_t } any : { $classes } *;"
+    echo "allow container_t any : { ${classes/ file / } } *;"
+    echo "allow container_t { container_t container_file_t container_ro_file_t bin_t } : file *;"
     cat <<'POLICY'
 role system_r;
 role system_r types { host_t container_t spc_t };
@@ -47,6 +53,8 @@ bundle=$(mktemp -d)
 mkdir -p "$bundle/rootfs/bin"
 cp /bin/busybox "$bundle/rootfs/bin/"
 for program in sh cat sleep; do ln -s busybox "$bundle/rootfs/bin/$program"; done
+ln -s usr/lib "$bundle/rootfs/lib"
+ln -s usr/lib64 "$bundle/rootfs/lib64"
 oci spec --bundle "$bundle"
 files=system_u:object_r:container_file_t:s0:c1,c2 processes=system_u:system_r:container_t:s0:c1,c2
 python3 - "$bundle/config.json" "$processes" "$files" <<'PYTHON'
@@ -56,6 +64,7 @@ config = json.load(open(file))
 config["process"].update(terminal=False, selinuxLabel=process,
     args=["sh", "-c", "cat /proc/self/attr/current; echo; cat /proc/mounts; sleep 100000"])
 config["linux"]["mountLabel"] = mount
+config["mounts"].append({"destination": "/usr", "source": "/usr", "type": "bind", "options": ["rbind", "ro"]})
 json.dump(config, open(file, "w"))
 PYTHON
 if oci run --bundle "$bundle" none </dev/null >/dev/null 2>"$bundle/said"; then fail "a label without a policy"; fi
@@ -63,11 +72,15 @@ has "$(cat "$bundle/said")" "process.selinuxLabel: SELinux is disabled"
 
 dd if="$policy/binary" of=/sys/fs/selinux/load bs=10M status=none
 has "$(tr -d '\0' < /proc/self/attr/current)" host_t
+# As a policy has what is installed: it is the first process of some.
+python3 -c 'import os, sys; os.setxattr(sys.argv[1], "security.selinux", b"system_u:object_r:bin_t:s0")' \
+    "$(dirname "$RCTR_BIN")/rctr-monitor"
 mkdir -p /etc/selinux/guest/contexts
 echo SELINUXTYPE=guest > /etc/selinux/config
 cat > /etc/selinux/guest/contexts/lxc_contexts <<'CONTEXTS'
 process = "system_u:system_r:container_t:s0"
 file = "system_u:object_r:container_file_t:s0"
+ro_file = "system_u:object_r:container_ro_file_t:s0"
 CONTEXTS
 
 oci run --detach --bundle "$bundle" one </dev/null >"$bundle/out" 2>"$bundle/said" || fail "$(cat "$bundle/said")"
@@ -79,6 +92,11 @@ for place in /dev /dev/pts /dev/shm; do
     has "$(grep " $place " <<< "$said")" "context=\"$files\""
 done
 same "$(current oci exec one)" "$processes"
+# So are its keys: keyctl(KEYCTL_GET_SECURITY, KEY_SPEC_SESSION_KEYRING, …)
+same "$(oci exec one /usr/bin/python3 -c 'import ctypes
+label = ctypes.create_string_buffer(256)
+ctypes.CDLL(None).syscall(250, 17, -3, label, 256)
+print(label.value.decode())')" "$processes"
 other=system_u:system_r:container_t:s0:c3
 same "$(current oci exec --process-label $other one)" $other
 if oci exec --process-label system_u:system_r:none_t:s0 one true 2>"$bundle/said"; then fail "a label that there is not"; fi
@@ -89,3 +107,8 @@ same "$(python3 -c 'import os, sys; print(os.getxattr(sys.argv[1], "security.sel
 oci delete --force one
 
 run_tests_of tests cri_selinux
+run_tests_of tests selinux
+
+echo 1 > /sys/fs/selinux/enforce
+run_tests_of tests selinux cri_selinux
+echo 0 > /sys/fs/selinux/enforce

@@ -74,10 +74,11 @@ impl ContainerFlags {
         }
         let (network, endpoints) =
             combine_networks(&self.network, places).map_err(|e| check.files(&e))?;
-        let (mounts, mut warnings) = check.mounts(&self.volume, &self.mount, &self.tmpfs)?;
+        let mounts = check.mounts(&self.volume, &self.mount, &self.tmpfs)?;
         let dns = check.each("--dns", &self.dns, parse_dns)?;
         let own = dns.iter().filter(|server| server.is_loopback());
-        warnings.extend(own.map(|it| format!("Localhost DNS ({it}) may fail in containers.")));
+        let warnings = own.map(|it| format!("Localhost DNS ({it}) may fail in containers."));
+        let warnings = warnings.collect();
         let mut options = RunOptions {
             restart,
             health: self.health.into_config(command, self.no_healthcheck)?,
@@ -268,7 +269,7 @@ impl Checker<'_> {
         volumes: &[String],
         mounts: &[String],
         tmpfs: &[String],
-    ) -> Result<(Vec<MountSpec>, Vec<String>)> {
+    ) -> Result<Vec<MountSpec>> {
         // As with Docker, what is said twice is said once.
         let mut once: Vec<String> = Vec::new();
         for volume in volumes {
@@ -276,14 +277,11 @@ impl Checker<'_> {
                 once.push(volume.clone());
             }
         }
-        let (mut specs, warnings): (Vec<_>, Vec<_>) = self
-            .each("-v, --volume", &once, MountSpec::from_volume)?
-            .into_iter()
-            .unzip();
+        let mut specs = self.each("-v, --volume", &once, MountSpec::from_volume)?;
         specs.extend(self.each("--mount", mounts, MountSpec::from_mount)?);
         specs.extend(self.each("--tmpfs", tmpfs, MountSpec::from_tmpfs)?);
         give_way(&mut specs);
-        Ok((specs, warnings.into_iter().flatten().collect()))
+        Ok(specs)
     }
 
     /// A mode of a namespace, whose error names its flag itself.

@@ -1,8 +1,8 @@
 //! Namespaces, users, capabilities and profiles.
 
+use rctr_engine::options::SelinuxOptions;
 use rctr_engine::pod::{
-    GroupsPolicy, IdMap, IdMappings, NamespaceScope, PidScope, PodApparmor, PodSeccomp,
-    PodSecurity, PodSelinux,
+    GroupsPolicy, IdMap, IdMappings, NamespaceScope, PidScope, PodApparmor, PodSeccomp, PodSecurity,
 };
 use tonic::Status;
 
@@ -166,12 +166,13 @@ pub(crate) fn security(from: api::LinuxContainerSecurityContext) -> Result<PodSe
     })
 }
 
-pub(crate) fn selinux(from: api::SeLinuxOption) -> PodSelinux {
-    PodSelinux {
+pub(crate) fn selinux(from: api::SeLinuxOption) -> SelinuxOptions {
+    SelinuxOptions {
         user: from.user,
         role: from.role,
         r#type: from.r#type,
         level: from.level,
+        ..SelinuxOptions::default()
     }
 }
 

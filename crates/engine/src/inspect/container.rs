@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{ContainerConfig, GraphDriver, HostConfig, NetworkSettings, STORAGE_DRIVER};
 use crate::model::{Container, Health, ResolvedMount, State, Status};
 use crate::options::MountKind;
+use crate::selinux::SelinuxLabels;
 
 /// `docker inspect` of a container.
 #[derive(Debug, Clone, Serialize)]
@@ -41,9 +42,9 @@ pub struct ContainerInspect {
     pub driver: &'static str,
     /// `linux`.
     pub platform: String,
-    /// Unused.
+    /// SELinux label of its files.
     pub mount_label: String,
-    /// Unused.
+    /// SELinux label of its processes.
     pub process_label: String,
     /// AppArmor profile; the engine knows it ([`Engine::apparmor_profile`](crate::Engine::apparmor_profile)).
     pub app_armor_profile: String,
@@ -211,6 +212,14 @@ impl ContainerInspect {
         log_driver: &str,
         size: Option<(u64, u64)>,
     ) -> ContainerInspect {
+        let label = |of: fn(&SelinuxLabels) -> &String| {
+            container
+                .selinux
+                .as_ref()
+                .map(of)
+                .cloned()
+                .unwrap_or_default()
+        };
         ContainerInspect {
             id: container.id.clone(),
             created: container.created.clone(),
@@ -235,8 +244,8 @@ impl ContainerInspect {
                 .next()
                 .unwrap_or_default()
                 .to_owned(),
-            mount_label: String::new(),
-            process_label: String::new(),
+            mount_label: label(|labels| &labels.mount),
+            process_label: label(|labels| &labels.process),
             app_armor_profile: String::new(),
             exec_ids: None,
             host_config: HostConfig::new(container, log_driver),

@@ -10,9 +10,10 @@ use super::mount_request::{MountRequest, bind, mount_request};
 use super::{PortBinding, PortMap, none_if_empty};
 use crate::model::Container;
 use crate::options::{
-    CgroupnsMode, DeviceLimit, DeviceSpec, Devices, MountKind, NetworkMode, PortSpec, RunOptions,
-    SecurityOptions,
+    CgroupnsMode, DeviceLimit, DeviceSpec, Devices, IpcMode, MountKind, NetworkMode, PidMode,
+    PortSpec, RunOptions, SecurityOptions,
 };
+use crate::selinux::SelinuxLabels;
 
 /// Docker's default for `--shm-size`.
 const DEFAULT_SHM_SIZE: u64 = 64 << 20;
@@ -196,6 +197,7 @@ impl HostConfig {
             security_opt: none_if_empty(&security_options(
                 &options.security,
                 options.privileged || options.isolation.shares_processes_with_host(),
+                container.selinux.as_ref().filter(|_| shares(options)),
             )),
             tmpfs: options
                 .mounts
@@ -308,8 +310,12 @@ fn capabilities(options: &RunOptions) -> (Vec<String>, Vec<String>) {
 }
 
 /// `systempaths` shows in the paths; a container that is privileged or sees the host's processes has no label unless
-/// something else was asked for.
-fn security_options(security: &SecurityOptions, unlabelled: bool) -> Vec<String> {
+/// something else was asked for, and one that sees another container's has that one's.
+fn security_options(
+    security: &SecurityOptions,
+    unlabelled: bool,
+    shared: Option<&SelinuxLabels>,
+) -> Vec<String> {
     if unlabelled && security.raw.is_empty() {
         return vec!["label=disable".to_owned()];
     }
@@ -317,7 +323,24 @@ fn security_options(security: &SecurityOptions, unlabelled: bool) -> Vec<String>
         .raw
         .iter()
         .filter(|option| !option.starts_with("systempaths"));
-    shown.cloned().collect()
+    let mut shown: Vec<String> = shown.cloned().collect();
+    let others = shared.filter(|_| !unlabelled && !security.selinux.is_said());
+    if let Some(label) = others.and_then(SelinuxLabels::as_options) {
+        let words = [
+            ("user", label.user),
+            ("role", label.role),
+            ("type", label.r#type),
+            ("level", label.level),
+        ];
+        let said = words.into_iter().filter(|(_, word)| !word.is_empty());
+        shown.extend(said.map(|(name, word)| format!("label={name}:{word}")));
+    }
+    shown
+}
+
+fn shares(options: &RunOptions) -> bool {
+    let shared = &options.isolation;
+    matches!(shared.ipc, IpcMode::Container(_)) || matches!(shared.pid, PidMode::Container(_))
 }
 
 fn port_bindings(publish: &[PortSpec]) -> PortMap {
@@ -464,11 +487,22 @@ mod tests {
             raw: words.iter().map(|word| (*word).to_owned()).collect(),
             ..SecurityOptions::default()
         };
-        assert_eq!(security_options(&raw(&[]), true), ["label=disable"]);
-        assert!(security_options(&raw(&[]), false).is_empty());
+        assert_eq!(security_options(&raw(&[]), true, None), ["label=disable"]);
+        assert!(security_options(&raw(&[]), false, None).is_empty());
+        let said = raw(&["systempaths=unconfined", "no-new-privileges"]);
+        assert_eq!(security_options(&said, true, None), ["no-new-privileges"]);
+        let labels = SelinuxLabels {
+            process: "u:r:t:s0:c1,c2".into(),
+            mount: "u:object_r:f:s0:c1,c2".into(),
+        };
         assert_eq!(
-            security_options(&raw(&["systempaths=unconfined", "no-new-privileges"]), true),
-            ["no-new-privileges"]
+            security_options(&raw(&[]), false, Some(&labels)),
+            [
+                "label=user:u",
+                "label=role:r",
+                "label=type:t",
+                "label=level:s0:c1,c2"
+            ]
         );
     }
 }

@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn volumes_are_binds_and_anonymous_ones_are_not() {
-        let text = |flag: &str| bind(&MountSpec::from_volume(flag).unwrap().0);
+        let text = |flag: &str| bind(&MountSpec::from_volume(flag).unwrap());
         assert_eq!(text("data:/data").as_deref(), Some("data:/data"));
         assert_eq!(text("/tmp:/mnt:ro").as_deref(), Some("/tmp:/mnt:ro"));
         assert_eq!(text("/data"), None);

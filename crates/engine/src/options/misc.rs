@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::{
     AddHost, AttachTo, LimitError, NetworkFlagError, NetworkMode, ParseError, PullPolicy,
-    SeccompChoice, SecurityOptions, Ulimit,
+    SeccompChoice, SecurityOptions, SelinuxOptions, Ulimit,
 };
 
 /// The resource limits that `--ulimit` knows.
@@ -95,9 +95,8 @@ impl SecurityOptions {
             ("systempaths", Some("unconfined")) => self.systempaths_unconfined = true,
             ("writable-cgroups", None | Some("true" | "1")) => self.writable_cgroups = true,
             ("writable-cgroups", Some("false" | "0")) => self.writable_cgroups = false,
-            // As Docker without SELinux: there is nothing to label, or to leave without a label.
-            ("label", Some("disable")) => {}
-            ("label", Some(label)) if is_label(label) => {}
+            ("label", Some("disable")) => self.selinux.disable = true,
+            ("label", Some(label)) => self.selinux.set(label).ok_or_else(fail)?,
             _ => return Err(fail()),
         }
         self.raw.push(text.to_owned());
@@ -105,10 +104,21 @@ impl SecurityOptions {
     }
 }
 
-fn is_label(text: &str) -> bool {
-    let kinds = ["user", "role", "type", "level", "filetype"];
-    let pair = text.split_once(':');
-    text == "nested" || pair.is_some_and(|(kind, value)| kinds.contains(&kind) && !value.is_empty())
+impl SelinuxOptions {
+    /// Takes `type:NAME` and the like; none if it is none that a label can have, whether there are labels here or not.
+    fn set(&mut self, text: &str) -> Option<()> {
+        let (kind, value) = text.split_once(':')?;
+        let word = match kind {
+            "user" => &mut self.user,
+            "role" => &mut self.role,
+            "type" => &mut self.r#type,
+            "level" => &mut self.level,
+            "filetype" => &mut self.file_type,
+            _ => return None,
+        };
+        value.clone_into(word);
+        (!value.is_empty() && self.wrong().is_none()).then_some(())
+    }
 }
 
 fn read_profile(file: &Path) -> Result<SeccompChoice, ParseError> {
@@ -369,6 +379,21 @@ mod tests {
             (SeccompChoice::Unconfined, Some("x"))
         );
         assert_eq!(options.raw.len(), 4);
+        let label = SecurityOptions::parse(&[
+            "label=type:spc_t",
+            "label:level:s0:c1,c2",
+            "label=filetype:f_t",
+            "label=type:other_t",
+        ])
+        .unwrap()
+        .selinux;
+        assert_eq!(
+            (label.r#type.as_str(), label.level.as_str()),
+            ("other_t", "s0:c1,c2")
+        );
+        assert!(label.file_type == "f_t" && label.user.is_empty() && !label.disable);
+        let disabled = SecurityOptions::parse(&["label=disable"]).unwrap();
+        assert!(disabled.selinux.disable);
         assert!(
             !SecurityOptions::parse(&["no-new-privileges=false"])
                 .unwrap()
@@ -381,6 +406,10 @@ mod tests {
             "seccomp=",
             "no-new-privileges=maybe",
             "label=kind:x",
+            "label=type:",
+            "label=type:a b",
+            "label=level:s0,c1",
+            "label=nested",
             "writable-cgroups=maybe",
             "",
         ] {

@@ -277,6 +277,21 @@ pub enum BindRecursion {
     Readonly,
 }
 
+/// Whose SELinux label the files of a mount get.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Relabel {
+    /// Nothing was said: a volume is shared, a bind stays as it is.
+    #[default]
+    Unsaid,
+    /// `z`: one that every container may use.
+    Shared,
+    /// `Z`: the container's own.
+    Private,
+    /// They stay as they are.
+    Never,
+}
+
 /// One `-v`, `--mount` or `--tmpfs`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountSpec {
@@ -307,6 +322,9 @@ pub struct MountSpec {
     /// What is mounted below a bind's source.
     #[serde(default)]
     pub recursion: BindRecursion,
+    /// Whose SELinux label its files get.
+    #[serde(default)]
+    pub relabel: Relabel,
     /// Who is to make a volume that is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_driver: Option<String>,
@@ -420,8 +438,30 @@ pub struct SecurityOptions {
     pub writable_cgroups: bool,
     /// `systempaths=unconfined`: neither masked nor read-only paths.
     pub systempaths_unconfined: bool,
+    /// `label=disable`, `label=type:…` and the like.
+    #[serde(default)]
+    pub selinux: SelinuxOptions,
     /// As written, for `inspect`.
     pub raw: Vec<String>,
+}
+
+/// What is asked for instead of the policy's SELinux labels of containers; what is empty is theirs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelinuxOptions {
+    /// No label: processes run as what the policy makes of their programs.
+    #[serde(default)]
+    pub disable: bool,
+    /// User.
+    pub user: String,
+    /// Role.
+    pub role: String,
+    /// Type.
+    pub r#type: String,
+    /// Level.
+    pub level: String,
+    /// Type of files.
+    #[serde(default)]
+    pub file_type: String,
 }
 
 /// Which seccomp profile.

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{MountFlagError, MountKind, MountSpec, ParseError, check_volume_name, parse_size};
+use super::{
+    MountFlagError, MountKind, MountSpec, ParseError, Relabel, check_volume_name, parse_size,
+};
 
 pub(super) const PROPAGATIONS: [&str; 6] = [
     "private", "rprivate", "shared", "rshared", "slave", "rslave",
@@ -10,11 +12,11 @@ pub(super) const PROPAGATIONS: [&str; 6] = [
 
 impl MountSpec {
     /// Reads `-v`: `/host:/container[:options]`, `name:/container[:options]` or `/container`. A source that starts
-    /// with `.` is taken from the current directory. Gives a warning beside it where an option has no effect here.
+    /// with `.` is taken from the current directory.
     ///
     /// # Errors
     /// [`ParseError`] in Docker's words.
-    pub fn from_volume(text: &str) -> Result<(MountSpec, Option<String>), ParseError> {
+    pub fn from_volume(text: &str) -> Result<MountSpec, ParseError> {
         let parts: Vec<&str> = text.split(':').collect();
         if parts.iter().any(|p| p.is_empty()) {
             return Err(MountFlagError::VolumeEmptySection {
@@ -40,10 +42,7 @@ impl MountSpec {
             None => MountKind::Volume,
         };
         let modes = VolumeModes::parse(mode, kind)?;
-        let warning = modes
-            .relabel
-            .map(|z| format!("{text}: option {z} is ignored: there are no SELinux labels here"));
-        let spec = MountSpec {
+        Ok(MountSpec {
             kind,
             read_only: modes.read_only,
             propagation: modes.propagation,
@@ -57,9 +56,9 @@ impl MountSpec {
             },
             target: check_target(target)?,
             source,
+            relabel: modes.relabel,
             ..MountSpec::default()
-        };
-        Ok((spec, warning))
+        })
     }
 
     /// Reads `--tmpfs`: `/container[:options]`.
@@ -100,7 +99,7 @@ struct VolumeModes {
     read_only: bool,
     nocopy: bool,
     propagation: Option<String>,
-    relabel: Option<&'static str>,
+    relabel: Relabel,
 }
 
 impl VolumeModes {
@@ -118,7 +117,10 @@ impl VolumeModes {
                     0
                 }
                 "z" | "Z" => {
-                    modes.relabel = Some(if option == "z" { "z" } else { "Z" });
+                    modes.relabel = match option {
+                        "z" => Relabel::Shared,
+                        _ => Relabel::Private,
+                    };
                     1
                 }
                 "nocopy" if kind == MountKind::Volume => {
@@ -242,9 +244,7 @@ mod tests {
     use super::*;
 
     fn volume(text: &str) -> MountSpec {
-        MountSpec::from_volume(text)
-            .unwrap_or_else(|e| panic!("{text}: {e}"))
-            .0
+        MountSpec::from_volume(text).unwrap_or_else(|e| panic!("{text}: {e}"))
     }
 
     #[test]
@@ -285,12 +285,18 @@ mod tests {
     }
 
     #[test]
-    fn selinux_relabelling_is_ignored_with_a_word() {
-        for text in ["/h:/c:z", "/h:/c:ro,Z"] {
-            let (_, warning) = MountSpec::from_volume(text).unwrap();
-            assert!(warning.unwrap().contains("ignored"), "{text}");
+    fn whose_selinux_label_files_get() {
+        for (text, relabel) in [
+            ("/h:/c:z", Relabel::Shared),
+            ("/h:/c:ro,Z", Relabel::Private),
+            ("data:/c:Z", Relabel::Private),
+            ("/h:/c:ro", Relabel::Unsaid),
+            ("data:/c", Relabel::Unsaid),
+        ] {
+            assert_eq!(volume(text).relabel, relabel, "{text}");
         }
-        assert!(MountSpec::from_volume("/h:/c:ro").unwrap().1.is_none());
+        let both = MountSpec::from_volume("/h:/c:z,Z").unwrap_err();
+        assert_eq!(both.to_string(), "invalid mode: z,Z");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::path::{Component, Path};
 
 use super::mount::{PROPAGATIONS, absolute_source, check_target, check_tmpfs_option};
 use super::{
-    BindRecursion, MountFlagError, MountKind, MountSpec, ParseError, check_volume_name, parse_size,
+    BindRecursion, MountFlagError, MountKind, MountSpec, ParseError, Relabel, check_volume_name,
+    parse_size,
 };
 
 impl MountSpec {
@@ -177,6 +178,7 @@ impl MountFields {
             by_mount_flag: true,
             subpath,
             recursion: self.recursion,
+            relabel: Relabel::Unsaid,
             volume_driver: self.driver.filter(|driver| !driver.is_empty()),
             volume_options: self.options,
             volume_labels: self.labels,

@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn one_place_takes_one_mount() {
         let mounts = vec![
-            MountSpec::from_volume("/a:/x").unwrap().0,
+            MountSpec::from_volume("/a:/x").unwrap(),
             MountSpec::from_tmpfs("/x/").unwrap(),
         ];
         let options = RunOptions {

@@ -65,7 +65,7 @@ impl FromStr for VolumesFrom {
         for word in mode.split(',') {
             match word {
                 "ro" => read_only = true,
-                // Labels of SELinux, of which there are none.
+                // As with Docker, files stay as the other container has them.
                 "rw" | "z" | "Z" => {}
                 _ => {
                     return Err(MountFlagError::VolumesFromMode {

@@ -10,10 +10,9 @@ use rctr_store::Tx;
 
 use super::{
     GroupsPolicy, MemberIdentity, NamespaceScope, PidScope, Pod, PodApparmor, PodContainerOptions,
-    PodMember, PodMountSource, PodSeccomp, PodState, cdi, profiles, selinux,
+    PodMember, PodMountSource, PodSeccomp, PodState, cdi, profiles,
 };
 use crate::create::{Created, NewRecord};
-use crate::files::EtcFiles;
 use crate::model::Container;
 use crate::options::{NetworkMode, Resources, RunOptions, SeccompChoice, SecurityOptions};
 use crate::rootfs_view::RootfsView;
@@ -171,18 +170,11 @@ impl Engine {
     /// A container's pod with everything found that a configuration names.
     pub(crate) fn in_pod(&self, pod: &Pod, member: &PodMember) -> Result<InPod> {
         let options = &member.options;
-        let labels = selinux::of_container(self.facts(), pod, &options.security)?;
         let mut mounts = Vec::new();
         for mount in &options.mounts {
             let mut mappings = mount.mappings.clone();
             let (source, read_only) = match &mount.source {
-                PodMountSource::Host(path) => {
-                    let source = host_source(path)?;
-                    if let Some(labels) = labels.as_ref().filter(|_| mount.relabel) {
-                        rctr_runtime::selinux::relabel(&source, &labels.mount)?;
-                    }
-                    (source, mount.read_only)
-                }
+                PodMountSource::Host(path) => (host_source(path)?, mount.read_only),
                 // It has been mounted with them.
                 PodMountSource::Image { image, sub_path } => {
                     let owners = mappings.take();
@@ -204,33 +196,7 @@ impl Engine {
             options: options.clone(),
             pid: self.pid_namespace(pod, options)?,
             mounts,
-            labels,
         })
-    }
-
-    /// Gives what the engine itself shows in a container of a pod the container's label: files under /etc, and volumes of
-    /// the image.
-    pub(crate) fn relabel_own(
-        &self,
-        container: &Container,
-        files: &EtcFiles,
-        in_pod: &InPod,
-    ) -> Result<()> {
-        let Some(labels) = &in_pod.labels else {
-            return Ok(());
-        };
-        let mut paths = vec![
-            files.hostname.clone(),
-            files.hosts.clone(),
-            files.resolv_conf.clone(),
-        ];
-        for name in container.mounts.iter().filter_map(|m| m.volume.as_ref()) {
-            paths.extend(self.store.volume(name)?.map(|volume| volume.path));
-        }
-        for path in paths {
-            rctr_runtime::selinux::relabel(&path, &labels.mount)?;
-        }
-        Ok(())
     }
 
     /// Path of the PID namespace that a container joins: `Some(None)` is the host's, `None` one of its own.

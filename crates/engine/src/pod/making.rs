@@ -9,9 +9,9 @@ use rctr_runtime::namespaces::{self, PinRequest};
 
 use super::lifecycle::{make_dir, sum, tell};
 use super::network::Plugins;
-use super::{NamespaceScope, PidScope, Pod, PodNamespaces, PodOptions, PodState, selinux};
+use super::{NamespaceScope, PidScope, Pod, PodNamespaces, PodOptions, PodState};
 use crate::events::pods as events;
-use crate::{Engine, Error, Result, files, names, spec, time};
+use crate::{Engine, Error, Result, files, names, selinux, spec, time};
 
 /// Size of a pod's /dev/shm, as everybody has it.
 const SHM_SIZE: u64 = 64 << 20;

@@ -14,7 +14,6 @@ mod network;
 mod options;
 mod pause;
 mod profiles;
-mod selinux;
 mod stats;
 mod view;
 
@@ -24,7 +23,6 @@ pub(crate) use container::{identity, must_be_ready};
 pub use model::*;
 pub use options::*;
 pub use rctr_runtime::namespaces::Features;
-pub use selinux::PodLabels;
 pub(crate) use stats::parse as parse_traffic;
 pub use stats::{ContainerStats, InterfaceStats, LayerStats, PodStats};
 pub use view::PodsView;

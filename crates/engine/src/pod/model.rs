@@ -8,9 +8,9 @@ use rctr_network::cni::NetworkList;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::PodLabels;
 use super::options::{PodContainerOptions, PodDns, PodOptions};
 use crate::model::EndpointState;
+use crate::selinux::SelinuxLabels;
 
 /// A pod as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub struct Pod {
     pub namespaces: PodNamespaces,
     /// What its processes and files are labelled with, where SELinux is enabled.
     #[serde(default)]
-    pub selinux: Option<PodLabels>,
+    pub selinux: Option<SelinuxLabels>,
 }
 
 impl Pod {

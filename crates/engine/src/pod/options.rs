@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub use rctr_runtime::namespaces::{IdMap, IdMappings};
 use serde::{Deserialize, Serialize};
 
-use crate::options::{Protocol, Resources};
+use crate::options::{Protocol, Resources, SelinuxOptions};
 
 /// Everything about a pod but its containers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ pub struct PodOptions {
     pub privileged: bool,
     /// SELinux label of those of its containers that name none.
     #[serde(default)]
-    pub selinux: Option<PodSelinux>,
+    pub selinux: Option<SelinuxOptions>,
     /// What all its containers may use together.
     pub resources: Option<Resources>,
     /// What the pod itself may use besides them.
@@ -258,7 +258,7 @@ pub struct PodSecurity {
     /// AppArmor profile.
     pub apparmor: PodApparmor,
     /// SELinux label.
-    pub selinux: Option<PodSelinux>,
+    pub selinux: Option<SelinuxOptions>,
     /// Whose processes it sees.
     pub pid: PidScope,
 }
@@ -297,17 +297,4 @@ pub enum PodApparmor {
     Unconfined,
     /// One that is loaded, by name.
     Localhost(String),
-}
-
-/// An SELinux label.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PodSelinux {
-    /// User.
-    pub user: String,
-    /// Role.
-    pub role: String,
-    /// Type.
-    pub r#type: String,
-    /// Level.
-    pub level: String,
 }

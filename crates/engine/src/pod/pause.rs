@@ -133,11 +133,15 @@ fn configuration(
         .no_new_privileges(true)
         .build()?;
     process.set_rlimits(None);
+    // As with containerd; one with privileged containers has none.
+    let label = pod.selinux.as_ref().filter(|_| !pod.options.privileged);
+    process.set_selinux_label(label.map(|labels| labels.process.clone()));
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces)
         .cgroups_path(cgroup)
         .build()?;
     linux.set_seccomp(None);
+    linux.set_mount_label(pod.selinux.as_ref().map(|labels| labels.mount.clone()));
     let mut spec = SpecBuilder::default()
         .root(
             RootBuilder::default()

@@ -2,12 +2,12 @@
 
 use rctr_runtime::apparmor;
 
-use super::{PodApparmor, PodSecurity, selinux};
+use super::{PodApparmor, PodSecurity};
 use crate::spec::HostFacts;
-use crate::{Error, Result};
+use crate::{Error, Result, selinux};
 
 /// # Errors
-/// [`Error::PodOption`], [`Error::NoSuchProfile`]; the default profile cannot be loaded.
+/// [`Error::PodOption`], [`Error::Selinux`], [`Error::NoSuchProfile`]; the default profile cannot be loaded.
 pub(super) fn check(security: &PodSecurity, facts: &HostFacts) -> Result<()> {
     let refuse = |what: String| Err(Error::PodOption { what });
     match &security.apparmor {

@@ -150,6 +150,7 @@ impl HostFacts {
         let options = [
             self.apparmor.then_some("name=apparmor"),
             Some("name=seccomp,profile=builtin"),
+            self.selinux.then_some("name=selinux"),
             Some("name=cgroupns"),
             rctr_runtime::rootless::session().map(|_| "name=rootless"),
         ];

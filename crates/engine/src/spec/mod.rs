@@ -28,6 +28,7 @@ pub(crate) use process::{exec_process, like_init};
 use crate::files::EtcFiles;
 use crate::model::Container;
 use crate::options::{ParseError, Resources, SeccompChoice};
+use crate::selinux::SelinuxLabels;
 use crate::user::Identity;
 use crate::{Error, Result};
 
@@ -184,6 +185,14 @@ pub(crate) fn build(input: &SpecInput) -> Result<SpecOutput, SpecError> {
     if !options.annotations.is_empty() {
         spec.set_annotations(Some(options.annotations.clone().into_iter().collect()));
     }
+    if let Some(labels) = input
+        .container
+        .selinux
+        .as_ref()
+        .filter(|_| input.facts.selinux)
+    {
+        label(&mut spec, labels, options.privileged);
+    }
     if let Some(in_pod) = input.pod {
         pod::adjust(&mut spec, input, in_pod, &mut warnings)?;
     }
@@ -192,6 +201,17 @@ pub(crate) fn build(input: &SpecInput) -> Result<SpecOutput, SpecError> {
         seccomp,
         warnings,
     })
+}
+
+/// As with Docker and containerd the privileged run as what the policy makes of their programs.
+fn label(spec: &mut Spec, labels: &SelinuxLabels, privileged: bool) {
+    let of_processes = Some(&labels.process).filter(|label| !privileged && !label.is_empty());
+    if let Some(process) = spec.process_mut() {
+        process.set_selinux_label(of_processes.cloned());
+    }
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_mount_label(Some(labels.mount.clone()));
+    }
 }
 
 /// The limits of a container, for one that runs already.

@@ -8,9 +8,7 @@ use oci_spec::runtime::{
 };
 
 use super::{SpecError, SpecInput, caps, devices, mounts};
-use crate::pod::{
-    IdMap, NamespaceScope, Pod, PodContainerOptions, PodLabels, PodSelinux, Propagation,
-};
+use crate::pod::{IdMap, NamespaceScope, Pod, PodContainerOptions, Propagation};
 
 /// A container's pod, with everything found that the configuration names.
 #[derive(Debug)]
@@ -20,8 +18,6 @@ pub(crate) struct InPod {
     /// The PID namespace to join: `Some(None)` is the host's, `None` a new one.
     pub(crate) pid: Option<Option<PathBuf>>,
     pub(crate) mounts: Vec<InPodMount>,
-    /// SELinux labels, where it is enabled.
-    pub(crate) labels: Option<PodLabels>,
 }
 
 /// A mount with its source found.
@@ -66,7 +62,6 @@ pub(super) fn adjust(
             linux.set_gid_mappings(Some(IdMap::listed(&maps.gids)));
         }
         pass_devices(linux, in_pod)?;
-        linux.set_mount_label(in_pod.labels.as_ref().map(|labels| labels.mount.clone()));
     }
     if let Some(process) = spec.process_mut()
         && !security.ambient.is_empty()
@@ -92,15 +87,8 @@ pub(super) fn adjust(
             process.set_capabilities(Some(sets));
         }
     }
-    // As with containerd the privileged run as what the policy makes of their programs.
-    if let (Some(process), Some(labels)) = (spec.process_mut(), &in_pod.labels)
-        && !security.privileged
-    {
-        process.set_selinux_label(Some(labels.process.clone()));
-    }
-    let named =
-        |label: &Option<PodSelinux>| label.as_ref().is_some_and(|l| *l != PodSelinux::default());
-    if !input.facts.selinux && named(&security.selinux) {
+    let named = security.selinux.as_ref().is_some_and(|l| l.is_said());
+    if !input.facts.selinux && named {
         warnings.push("SELinux is not enabled on this host. Label discarded.".to_owned());
     }
     Ok(())

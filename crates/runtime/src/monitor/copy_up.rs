@@ -17,8 +17,8 @@ use super::user::UserNamespace;
 use crate::error::StartError;
 use crate::spec::CopyUp;
 
-/// Attributes that are overlay's own business.
-const OVERLAY_XATTRS: [&str; 2] = ["trusted.overlay.", "user.overlay."];
+/// Attributes that are overlay's own business, and the SELinux label, which what is new gets from the directory it is in.
+const OWN_XATTRS: [&str; 3] = ["trusted.overlay.", "user.overlay.", "security.selinux"];
 
 /// Copies the directory `target` of the root filesystem into the volume, with owners, modes, times, links and
 /// extended attributes, if the volume is empty. Of a container in a user namespace it gets the owners that are seen
@@ -163,7 +163,7 @@ fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
         .filter(|n| !n.is_empty())
     {
         let name = String::from_utf8_lossy(name);
-        if OVERLAY_XATTRS.iter().any(|prefix| name.starts_with(prefix)) {
+        if OWN_XATTRS.iter().any(|prefix| name.starts_with(prefix)) {
             continue;
         }
         let mut buffer = [MaybeUninit::<u8>::uninit(); 65536];

@@ -16,7 +16,7 @@ use super::foreign::{self, Foreign};
 use super::input::Input;
 use super::mounts::Mounts;
 use super::pinned::Pinned;
-use super::process::join_keyring;
+use super::process::{join_keyring, label_failed};
 use super::rootfs;
 use super::runtime::{ContainerRuntime, Libcontainer, ProcessStdio};
 use super::supervise::{Checker, Container, Forward, Output};
@@ -28,7 +28,7 @@ use crate::launch::{Handover, adopt};
 use crate::logs::{LogWriter, Stream};
 use crate::spec::{Launch, LaunchFds, StdioConfig};
 use crate::state::{EXIT_FILE, ProcessId, SOCKET_FILE, STATE_FILE, State};
-use crate::{rootless, seccomp};
+use crate::{rootless, seccomp, selinux};
 
 /// A container that did not come up, after everything of it has been removed.
 pub(super) struct Failure {
@@ -95,7 +95,16 @@ fn bring_up(
     let user = UserNamespace::take_from(&mut spec)?;
     let cgroup = Cgroup::within(hierarchies.clone(), launch.cgroup, &cgroup_path);
     let cgroup = cgroup.map_err(cgroup_failed)?;
-    if let Err(error) = join_keyring(None) {
+    let label = spec
+        .process()
+        .as_ref()
+        .and_then(|process| process.selinux_label().as_deref())
+        .filter(|label| !label.is_empty());
+    let joined = selinux::with_keys(label, || join_keyring(None)).map_err(|e| {
+        let errno = e.raw_os_error().unwrap_or(libc::EIO);
+        label_failed(label.unwrap_or_default(), errno)
+    })?;
+    if let Err(error) = joined {
         warnings.push(format!(
             "the container has its caller's session keyring: no other can be made: {error}"
         ));

@@ -26,6 +26,7 @@ pub fn container(id: &str, name: &str) -> Container {
         restart_count: 0,
         restarts: Default::default(),
         pod: None,
+        selinux: None,
         cgroup_driver: "cgroupfs".to_owned(),
         cgroup_path: String::new(),
     }

@@ -44,6 +44,7 @@ pub(crate) fn facts() -> HostFacts {
     facts.cpus = "0-3".into();
     facts.mems = "0".into();
     facts.apparmor = false;
+    facts.selinux = false;
     facts
 }
 
@@ -89,6 +90,7 @@ pub(crate) fn container() -> Container {
         restart_count: 0,
         restarts: Default::default(),
         pod: None,
+        selinux: None,
         cgroup_driver: "cgroupfs".into(),
         cgroup_path: "/rctr/0123".into(),
     }
@@ -360,6 +362,33 @@ fn privileged() {
             .iter()
             .any(|d| d["path"].as_str().unwrap().starts_with("/dev/pts"))
     );
+}
+
+#[test]
+fn the_privileged_have_files_with_a_label_and_processes_with_the_policy_s() {
+    let (process, files) = ("u:r:container_t:s0:c1,c2", "u:object_r:file_t:s0:c1,c2");
+    let labelled = |process: &str, privileged, selinux| {
+        let mut container = container();
+        container.options.privileged = privileged;
+        container.selinux = Some(SelinuxLabels {
+            process: process.into(),
+            mount: files.into(),
+        });
+        let mut facts = facts();
+        facts.selinux = selinux;
+        try_make(&container, &identity(), &facts).unwrap()
+    };
+    let label = |built: &Built, pointer: &str| built.json.pointer(pointer).cloned();
+    let plain = labelled(process, false, true);
+    assert_eq!(label(&plain, "/process/selinuxLabel"), Some(process.into()));
+    for unlabelled in [labelled(process, true, true), labelled("", false, true)] {
+        assert_eq!(label(&unlabelled, "/process/selinuxLabel"), None);
+        assert_eq!(label(&unlabelled, "/linux/mountLabel"), Some(files.into()));
+    }
+    // It has been turned off since.
+    let off = labelled(process, false, false);
+    assert_eq!(label(&off, "/process/selinuxLabel"), None);
+    assert_eq!(label(&off, "/linux/mountLabel"), None);
 }
 
 #[test]

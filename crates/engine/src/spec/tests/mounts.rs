@@ -33,10 +33,10 @@ fn dockers_mounts() {
 #[test]
 fn mounts_of_the_user() {
     let spec = make(|c| {
-        with_mount(c, MountSpec::from_volume("/h/deep:/a/b/c:ro").unwrap().0);
-        with_mount(c, MountSpec::from_volume("/h:/a").unwrap().0);
+        with_mount(c, MountSpec::from_volume("/h/deep:/a/b/c:ro").unwrap());
+        with_mount(c, MountSpec::from_volume("/h:/a").unwrap());
         with_mount(c, MountSpec::from_tmpfs("/run:size=64mb,exec").unwrap());
-        with_mount(c, MountSpec::from_volume("/h/hosts:/etc/hosts").unwrap().0);
+        with_mount(c, MountSpec::from_volume("/h/hosts:/etc/hosts").unwrap());
         with_mount(c, MountSpec::from_tmpfs("/dev/shm").unwrap());
     });
     let targets = spec.targets();
@@ -58,7 +58,7 @@ fn mounts_of_the_user() {
         spec.mount_options("/run"),
         ["nosuid", "nodev", "size=67108864", "exec"]
     );
-    let dev = make(|c| with_mount(c, MountSpec::from_volume("/h:/dev").unwrap().0));
+    let dev = make(|c| with_mount(c, MountSpec::from_volume("/h:/dev").unwrap()));
     assert_eq!(
         dev.targets()
             .iter()
@@ -66,7 +66,7 @@ fn mounts_of_the_user() {
             .count(),
         1
     );
-    let shared = make(|c| with_mount(c, MountSpec::from_volume("/h:/c:rshared").unwrap().0));
+    let shared = make(|c| with_mount(c, MountSpec::from_volume("/h:/c:rshared").unwrap()));
     assert!(shared.mount_options("/c").contains(&"rshared"));
 }
 

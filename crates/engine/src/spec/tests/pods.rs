@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::pod::{
-    NamespaceScope, Pod, PodContainerOptions, PodDevice, PodLabels, PodNamespaces, PodOptions,
-    PodState, Propagation,
+    NamespaceScope, Pod, PodContainerOptions, PodDevice, PodNamespaces, PodOptions, PodState,
+    Propagation,
 };
 
 fn in_pod() -> InPod {
@@ -29,7 +29,6 @@ fn in_pod() -> InPod {
         options: PodContainerOptions::default(),
         pid: None,
         mounts: Vec::new(),
-        labels: None,
     }
 }
 
@@ -156,27 +155,6 @@ fn parents_are_mounted_first_files_under_etc_among_them() {
         1
     );
     assert_eq!(built.mount("/etc/hosts").unwrap()["source"], "/source");
-}
-
-#[test]
-fn the_privileged_have_files_with_a_label_and_processes_with_the_policy_s() {
-    let labelled = |privileged| {
-        make_in(|c| {
-            c.options.security.privileged = privileged;
-            c.labels = Some(PodLabels {
-                process: "u:r:container_t:s0:c1,c2".into(),
-                mount: "u:object_r:container_file_t:s0:c1,c2".into(),
-            });
-        })
-    };
-    let label = "/process/selinuxLabel";
-    assert_eq!(labelled(false).at(label), "u:r:container_t:s0:c1,c2");
-    assert!(labelled(true).json.pointer(label).is_none());
-    for built in [labelled(false), labelled(true)] {
-        let files = built.at("/linux/mountLabel");
-        assert_eq!(files, "u:object_r:container_file_t:s0:c1,c2");
-    }
-    assert!(make_in(|_| ()).json.pointer("/linux/mountLabel").is_none());
 }
 
 #[test]

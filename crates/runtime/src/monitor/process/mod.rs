@@ -39,7 +39,7 @@ use crate::seccomp::Program;
 use crate::selinux;
 use crate::spec::WindowSize;
 
-pub(super) use self::report::{ExecReport, message, read_report};
+pub(super) use self::report::{ExecReport, label_failed, message, read_report};
 pub(super) use self::steps::join_keyring;
 pub(crate) use self::steps::{ended_child, reset_signals};
 
@@ -104,11 +104,16 @@ pub(super) struct Keyring {
 }
 
 impl Alone {
-    fn join_keyring(&self) -> Result<Option<(libc::c_long, &Keyring)>, Failure> {
+    fn join_keyring(
+        &self,
+        label: Option<&str>,
+    ) -> Result<Option<(libc::c_long, &Keyring)>, Failure> {
         let Some(keyring) = &self.keyring else {
             return Ok(None);
         };
-        let joined = join_keyring(Some(&keyring.name)).map_err(Failure::at(Step::Keyring))?;
+        let joined = selinux::with_keys(label, || join_keyring(Some(&keyring.name)))
+            .map_err(|e| Failure::label(label.unwrap_or_default(), &e))?
+            .map_err(Failure::at(Step::Keyring))?;
         Ok(joined.map(|number| (number, keyring)))
     }
 }
@@ -232,14 +237,15 @@ impl Prepared {
             // A further process is told to go on by its maker, or by nobody.
             return self.share_fate();
         };
-        if let Some((number, keyring)) = alone.join_keyring()? {
-            let shown = show_keyring(number, keyring.other_users);
-            shown.map_err(Failure::at(Step::Keyring))?;
-        }
         if alone.loopback {
             set_loopback_up().map_err(Failure::at(Step::Loopback))?;
         }
         mounts.make().map_err(Failure::Mounts)?;
+        // Its label is written below /proc.
+        if let Some((number, keyring)) = alone.join_keyring(self.selinux.as_deref())? {
+            let shown = show_keyring(number, keyring.other_users);
+            shown.map_err(Failure::at(Step::Keyring))?;
+        }
         self.look_for_program()
     }
 
@@ -288,7 +294,7 @@ impl Prepared {
         }
         if let (Fate::Alone(alone), None) = (&self.fate, &self.mounts) {
             // By its name it is found in the container's user namespace only.
-            alone.join_keyring()?;
+            alone.join_keyring(self.selinux.as_deref())?;
         }
         set_groups(&self.groups).map_err(Failure::at(Step::Groups))?;
         become_user(self.uid, self.gid).map_err(Failure::at(Step::User))?;

@@ -101,7 +101,7 @@ impl Failure {
                 return StartError::Hook { reason };
             }
             Self::Label { label, errno } => {
-                return init_failed(&format!("set the SELinux label {label}"), &message(*errno));
+                return label_failed(label, *errno);
             }
             Self::Step { step, errno } => (*step, *errno),
         };
@@ -136,6 +136,11 @@ impl Failure {
             Step::Capabilities => init_failed("set capabilities", &reason),
         }
     }
+}
+
+/// What the kernel says of an SELinux label.
+pub(in crate::monitor) fn label_failed(label: &str, errno: i32) -> StartError {
+    init_failed(&format!("set the SELinux label {label}"), &message(errno))
 }
 
 pub(super) fn init_failed(step: &str, reason: &str) -> StartError {

@@ -2,54 +2,25 @@
 //!
 //! The policy names the labels of containers in its `lxc_contexts`; the kernel alone decides what they allow.
 
+mod files;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
-use rustix::fs::{
-    CWD, Dir, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, StatVfsMountFlags, XattrFlags,
-};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, StatVfsMountFlags};
 
-use crate::{Error, Result};
+pub(crate) use self::files::label_file;
+pub use self::files::{may_relabel, relabel, relabel_once, relabel_opened};
 
 const FILESYSTEM: &str = "/sys/fs/selinux";
 const SELINUX_MAGIC: u32 = 0xf97c_ff8c;
 const CONFIG: &str = "/etc/selinux/config";
 /// The contexts of a policy of containers' own go before those of the system's.
 const CONTEXTS: &str = "/usr/share/containers/selinux/contexts";
-const ATTRIBUTE: &str = "security.selinux";
-/// Giving these to a container would take them from the host.
-const KEPT: [&str; 24] = [
-    "/",
-    "/bin",
-    "/boot",
-    "/dev",
-    "/etc",
-    "/etc/passwd",
-    "/etc/pki",
-    "/etc/shadow",
-    "/home",
-    "/lib",
-    "/lib64",
-    "/media",
-    "/opt",
-    "/proc",
-    "/root",
-    "/run",
-    "/sbin",
-    "/srv",
-    "/sys",
-    "/tmp",
-    "/usr",
-    "/var",
-    "/var/lib",
-    "/var/log",
-];
 
 /// Whether the kernel has a policy, and lets labels be set: in a container its files are read-only or not there.
 pub fn is_enabled() -> bool {
@@ -148,8 +119,19 @@ pub fn is_level(text: &str) -> bool {
     }
 }
 
-/// The labels of a container's processes and files, as the policy has them; none if it has none for containers.
-pub fn defaults() -> Option<(Label, Label)> {
+/// The labels that a policy has for containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    /// Of processes.
+    pub process: Label,
+    /// Of files.
+    pub file: Label,
+    /// Of files that all containers may read and none may write.
+    pub read_only: Label,
+}
+
+/// The policy's labels; none if it has none for containers.
+pub fn defaults() -> Option<Defaults> {
     let system = || {
         let config = fs::read_to_string(CONFIG).ok()?;
         let policy = *settings(&config).get("SELINUXTYPE")?;
@@ -161,10 +143,15 @@ pub fn defaults() -> Option<(Label, Label)> {
     contexts(&fs::read_to_string(CONTEXTS).ok().or_else(system)?)
 }
 
-fn contexts(text: &str) -> Option<(Label, Label)> {
+fn contexts(text: &str) -> Option<Defaults> {
     let contexts = settings(text);
-    let label = |name| contexts.get(name)?.parse().ok();
-    Some((label("process")?, label("file")?))
+    let label = |name| contexts.get(name)?.parse::<Label>().ok();
+    let file = label("file")?;
+    Some(Defaults {
+        process: label("process")?,
+        read_only: label("ro_file").unwrap_or_else(|| file.clone()),
+        file,
+    })
 }
 
 /// Lines of `name = "value"`.
@@ -177,9 +164,28 @@ fn settings(text: &str) -> HashMap<&str, &str> {
         .collect()
 }
 
-/// Has the next program of the calling process, which has one thread, run under a label. The container may have put
-/// anything where /proc is seen: only the kernel's own file is written to (CVE-2019-16884).
+/// Has the next program of the calling process, which has one thread, run under a label.
 pub(crate) fn label_program(label: &str) -> io::Result<()> {
+    set_attribute("exec", label)
+}
+
+/// Has the keyrings that the calling process, which has one thread, makes meanwhile be of a label: a container may look
+/// into no others. Without /proc they are the caller's.
+pub(crate) fn with_keys<T>(label: Option<&str>, make: impl FnOnce() -> T) -> io::Result<T> {
+    let Some(label) = label else {
+        return Ok(make());
+    };
+    match set_attribute("keycreate", label) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(make()),
+        other => other?,
+    }
+    let made = make();
+    set_attribute("keycreate", "")?;
+    Ok(made)
+}
+
+/// The container may have put anything where /proc is seen: only the kernel's own file is written to (CVE-2019-16884).
+fn set_attribute(name: &str, label: &str) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
     if rustix::fs::fstatfs(&proc)?.f_type != PROC_SUPER_MAGIC {
@@ -187,12 +193,19 @@ pub(crate) fn label_program(label: &str) -> io::Result<()> {
     }
     let file = rustix::fs::openat2(
         &proc,
-        "thread-self/attr/exec",
+        format!("thread-self/attr/{name}"),
         OFlags::WRONLY | OFlags::CLOEXEC,
         Mode::empty(),
         ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS,
     )?;
-    fs::File::from(file).write_all(label.as_bytes())
+    let mut file = fs::File::from(file);
+    // Nothing is written where there are no bytes, and the old label would stay.
+    let bytes = if label.is_empty() {
+        b"\n"
+    } else {
+        label.as_bytes()
+    };
+    file.write_all(bytes)
 }
 
 /// Whether a label can be an option of a mount, which knows no way to quote what would end it.
@@ -205,99 +218,6 @@ pub(crate) fn mount_options(options: &str, label: &str) -> String {
     let separator = if options.is_empty() { "" } else { "," };
     // A level's commas are not between options.
     format!("{options}{separator}context=\"{label}\"")
-}
-
-/// Labels what a descriptor leads to; it may be one with `O_PATH`.
-pub(crate) fn label_file(file: BorrowedFd<'_>, label: &str) -> rustix::io::Result<()> {
-    let path = through(file);
-    rustix::fs::setxattr(&path, ATTRIBUTE, label.as_bytes(), XattrFlags::empty())
-}
-
-fn has_label(file: BorrowedFd<'_>, label: &str) -> bool {
-    let mut value = [0; 4096];
-    let got = rustix::fs::getxattr(through(file), ATTRIBUTE, &mut value);
-    let got = got.ok().and_then(|length| value.get(..length));
-    got.is_some_and(|value| value.strip_suffix(b"\0").unwrap_or(value) == label.as_bytes())
-}
-
-/// Leads to the very file, be it a link.
-fn through(file: BorrowedFd<'_>) -> PathBuf {
-    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
-}
-
-/// Whether [`relabel`] takes a path: none that the host itself lives in.
-pub fn may_relabel(path: &Path) -> bool {
-    // Compared by component: a slash at the end does not matter.
-    !KEPT.iter().any(|kept| path == Path::new(kept))
-}
-
-/// Labels a file, or a directory with all that is in it, the directory last: once it has the label, only what has another
-/// is labelled. Links are not followed. What is on a filesystem without labels stays as it is.
-///
-/// # Errors
-/// [`Error::Relabel`].
-pub fn relabel(path: &Path, label: &str) -> Result<()> {
-    let failed = |reason: String| Error::Relabel {
-        path: path.to_owned(),
-        reason,
-    };
-    if !may_relabel(path) {
-        return Err(failed("it is the host's".to_owned()));
-    }
-    let walk = || -> rustix::io::Result<()> {
-        let top = open(CWD, path)?;
-        let only_others = has_label(top.as_fd(), label);
-        let set = |file: &OwnedFd| match only_others && has_label(file.as_fd(), label) {
-            true => Ok(()),
-            false => label_file(file.as_fd(), label),
-        };
-        relabel_below(&top, &set)?;
-        set(&top)
-    };
-    match walk() {
-        Ok(()) | Err(Errno::NOTSUP) => Ok(()),
-        Err(e) => Err(failed(e.to_string())),
-    }
-}
-
-/// Everything in a directory, if it is one, at whatever depth.
-fn relabel_below(
-    top: &OwnedFd,
-    set: &impl Fn(&OwnedFd) -> rustix::io::Result<()>,
-) -> rustix::io::Result<()> {
-    let mut open_directories: Vec<Dir> = Vec::from_iter(directory(top)?);
-    while let Some(current) = open_directories.last_mut() {
-        let Some(entry) = current.next() else {
-            open_directories.pop();
-            continue;
-        };
-        let entry = entry?;
-        if [c".", c".."].contains(&entry.file_name()) {
-            continue;
-        }
-        let file = match open(current.fd()?, entry.file_name()) {
-            // It has been removed meanwhile.
-            Err(Errno::NOENT) => continue,
-            other => other?,
-        };
-        set(&file)?;
-        open_directories.extend(directory(&file)?);
-    }
-    Ok(())
-}
-
-fn open(at: BorrowedFd<'_>, path: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(at, path, flags, Mode::empty())
-}
-
-fn directory(file: &OwnedFd) -> rustix::io::Result<Option<Dir>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat(file, ".", flags, Mode::empty()) {
-        Ok(opened) => Dir::new(opened).map(Some),
-        Err(Errno::NOTDIR | Errno::LOOP) => Ok(None),
-        Err(e) => Err(e),
-    }
 }
 
 #[cfg(test)]
@@ -363,11 +283,15 @@ mod tests {
     #[test]
     fn the_policy_names_the_labels_of_containers() {
         let text = "# of containers\nprocess = \"system_u:system_r:container_t:s0\"\n\
-            ; more\nfile=\"system_u:object_r:container_file_t:s0\"\nro_file = \"x\"\n";
-        let (process, file) = contexts(text).unwrap();
-        assert_eq!(process.kind, "container_t");
-        assert_eq!(file.kind, "container_file_t");
-        assert_eq!(file.level.as_deref(), Some("s0"));
+            ; more\nfile=\"system_u:object_r:container_file_t:s0\"\n";
+        let found = contexts(text).unwrap();
+        assert_eq!(found.process.kind, "container_t");
+        assert_eq!(found.file.kind, "container_file_t");
+        assert_eq!(found.file.level.as_deref(), Some("s0"));
+        assert_eq!(found.read_only, found.file);
+        let text = text.to_owned() + "ro_file = \"system_u:object_r:container_ro_file_t:s0\"\n";
+        let found = contexts(&text).unwrap();
+        assert_eq!(found.read_only.kind, "container_ro_file_t");
         assert!(contexts("process = \"u:r:t\"\n").is_none());
         assert_eq!(
             settings("SELINUXTYPE=targeted\n")["SELINUXTYPE"],
@@ -384,39 +308,5 @@ mod tests {
             "mode=755,context=\"u:r:t:s0:c1,c2\""
         );
         assert!(fits_mount(label) && !fits_mount("a\",size=1"));
-    }
-
-    #[test]
-    fn what_the_host_lives_in_is_not_relabelled() {
-        for path in ["/", "/usr", "/etc/", "/var/lib"] {
-            let error = relabel(Path::new(path), "u:r:t").unwrap_err().to_string();
-            assert!(error.contains(path), "{error}");
-        }
-        assert!(may_relabel(Path::new("/var/lib/app")) && may_relabel(Path::new("/etc/app")));
-    }
-
-    /// With another attribute in its place, which any kernel has: the walk is the same.
-    #[test]
-    fn everything_below_is_labelled_and_nothing_that_a_link_leads_to() {
-        let dir = tempfile::tempdir().unwrap();
-        let outside = dir.path().join("outside");
-        let tree = dir.path().join("tree");
-        fs::create_dir_all(tree.join("a/b")).unwrap();
-        fs::create_dir(&outside).unwrap();
-        fs::write(outside.join("kept"), "").unwrap();
-        fs::write(tree.join("a/b/file"), "").unwrap();
-        std::os::unix::fs::symlink(&outside, tree.join("a/link")).unwrap();
-        let seen = std::cell::RefCell::new(Vec::new());
-        let top = open(CWD, &tree).unwrap();
-        relabel_below(&top, &|file| {
-            let path = fs::read_link(through(file.as_fd())).unwrap();
-            seen.borrow_mut()
-                .push(path.strip_prefix(&tree).unwrap().to_owned());
-            Ok(())
-        })
-        .unwrap();
-        let mut seen = seen.into_inner();
-        seen.sort();
-        assert_eq!(seen, ["a", "a/b", "a/b/file", "a/link"].map(PathBuf::from));
     }
 }
