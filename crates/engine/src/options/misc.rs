@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::{
     AddHost, AttachTo, LimitError, NetworkFlagError, NetworkMode, ParseError, PullPolicy,
-    SeccompChoice, SecurityOptions, SelinuxOptions, Ulimit,
+    SeccompChoice, SecurityOptions, Ulimit,
 };
 
 /// The resource limits that `--ulimit` knows.
@@ -101,23 +101,6 @@ impl SecurityOptions {
         }
         self.raw.push(text.to_owned());
         Ok(())
-    }
-}
-
-impl SelinuxOptions {
-    /// Takes `type:NAME` and the like; none if it is none that a label can have, whether there are labels here or not.
-    fn set(&mut self, text: &str) -> Option<()> {
-        let (kind, value) = text.split_once(':')?;
-        let word = match kind {
-            "user" => &mut self.user,
-            "role" => &mut self.role,
-            "type" => &mut self.r#type,
-            "level" => &mut self.level,
-            "filetype" => &mut self.file_type,
-            _ => return None,
-        };
-        value.clone_into(word);
-        (!value.is_empty() && self.wrong().is_none()).then_some(())
     }
 }
 

@@ -25,6 +25,7 @@ mod name;
 mod network;
 mod port;
 mod restart;
+mod selinux;
 mod signal;
 mod size;
 mod validate;
@@ -53,6 +54,7 @@ pub use network::{
 };
 pub use port::parse_expose;
 pub use restart::{RestartMode, RestartPolicy};
+pub use selinux::{Relabel, SelinuxOptions};
 pub use signal::parse_signal;
 pub use size::{check_cpuset, deserialize_size, parse_memory_swap, parse_size};
 pub use volume::{check_volume_driver, check_volume_options};
@@ -277,21 +279,6 @@ pub enum BindRecursion {
     Readonly,
 }
 
-/// Whose SELinux label the files of a mount get.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Relabel {
-    /// Nothing was said: a volume is shared, a bind stays as it is.
-    #[default]
-    Unsaid,
-    /// `z`: one that every container may use.
-    Shared,
-    /// `Z`: the container's own.
-    Private,
-    /// They stay as they are.
-    Never,
-}
-
 /// One `-v`, `--mount` or `--tmpfs`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountSpec {
@@ -443,25 +430,6 @@ pub struct SecurityOptions {
     pub selinux: SelinuxOptions,
     /// As written, for `inspect`.
     pub raw: Vec<String>,
-}
-
-/// What is asked for instead of the policy's SELinux labels of containers; what is empty is theirs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SelinuxOptions {
-    /// No label: processes run as what the policy makes of their programs.
-    #[serde(default)]
-    pub disable: bool,
-    /// User.
-    pub user: String,
-    /// Role.
-    pub role: String,
-    /// Type.
-    pub r#type: String,
-    /// Level.
-    pub level: String,
-    /// Type of files.
-    #[serde(default)]
-    pub file_type: String,
 }
 
 /// Which seccomp profile.

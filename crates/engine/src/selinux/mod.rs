@@ -3,24 +3,22 @@
 //! Each has a level of its own, two categories that nobody else has, so that the processes of one cannot touch another's
 //! files. The containers of a pod have its label, or one of their own at its level.
 
-use std::collections::BTreeSet;
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+mod files;
 
-use rctr_runtime::selinux::{self, Defaults, Label, is_level, is_word};
+use std::collections::BTreeSet;
+
+use rctr_runtime::selinux::{self, Defaults, Label};
 use rctr_store::Tx;
 use serde::{Deserialize, Serialize};
 
-use crate::files::EtcFiles;
-use crate::model::{Container, ResolvedMount};
-use crate::mounts::OpenedMounts;
+use crate::model::Container;
 use crate::names::random_pair;
-use crate::options::{
-    IpcMode, MountKind, NetworkMode, PidMode, Relabel, RunOptions, SelinuxOptions,
-};
-use crate::pod::{Pod, PodMountSource, PodSecurity};
+use crate::options::{IpcMode, PidMode, RunOptions, SelinuxOptions};
+use crate::pod::{Pod, PodSecurity};
 use crate::spec::HostFacts;
-use crate::{Engine, Error, Result};
+use crate::{Error, Result};
+
+pub(crate) use files::label_upper;
 
 /// Categories of a policy, as distributions have it.
 const CATEGORIES: u32 = 1024;
@@ -93,26 +91,6 @@ impl SelinuxLabels {
             level: label.level.unwrap_or_default(),
             ..SelinuxOptions::default()
         })
-    }
-}
-
-impl SelinuxOptions {
-    /// The first word that no label has, be there SELinux or not.
-    pub(crate) fn wrong(&self) -> Option<(&'static str, &str)> {
-        let words = [
-            ("user", &self.user, is_word as fn(&str) -> bool),
-            ("role", &self.role, is_word),
-            ("type", &self.r#type, is_word),
-            ("level", &self.level, is_level),
-            ("filetype", &self.file_type, is_word),
-        ];
-        let mut words = words.into_iter();
-        let wrong = words.find(|(_, word, valid)| !word.is_empty() && !valid(word));
-        wrong.map(|(name, word, _)| (name, word.as_str()))
-    }
-
-    pub(crate) fn is_said(&self) -> bool {
-        *self != Self::default()
     }
 }
 
@@ -287,103 +265,10 @@ fn unused(taken: impl Fn(&str) -> bool) -> String {
     }
 }
 
-impl Engine {
-    /// The labels of a container, where SELinux is enabled.
-    pub(crate) fn labels_of<'a>(&self, container: &'a Container) -> Option<&'a SelinuxLabels> {
-        container.selinux.as_ref().filter(|_| self.facts().selinux)
-    }
-
-    /// Gives layers the label of what every container may read: a program that is executed from an overlay is, to the
-    /// kernel, in part that of the layer.
-    ///
-    /// # Errors
-    /// [`rctr_runtime::Error::Relabel`].
-    pub(crate) fn label_layers(&self, layers: &[PathBuf]) -> Result<()> {
-        let policy = match self.facts().selinux {
-            true => selinux::defaults(),
-            false => None,
-        };
-        if let Some(Defaults { read_only, .. }) = policy {
-            let label = read_only.to_string();
-            for layer in layers {
-                selinux::relabel_once(layer, &label)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives what a container is shown its label: what it has changed, its files under /etc, volumes, and the places of the host that are to
-    /// have it.
-    ///
-    /// # Errors
-    /// [`rctr_runtime::Error::Relabel`].
-    pub(crate) fn relabel(
-        &self,
-        container: &Container,
-        files: &EtcFiles,
-        opened: &OpenedMounts,
-    ) -> Result<()> {
-        let Some(labels) = self.labels_of(container) else {
-            return Ok(());
-        };
-        let dir = self.store.container_dir(&container.id)?;
-        label_upper(&dir, labels)?;
-        let shared = labels.shared();
-        let of_etc = match container.options.network {
-            NetworkMode::Container(_) => &shared,
-            _ => &labels.mount,
-        };
-        for file in [&files.hostname, &files.hosts, &files.resolv_conf] {
-            selinux::relabel(file, of_etc)?;
-        }
-        for (index, mount) in container.mounts.iter().enumerate() {
-            let label = match relabelling(mount, container.pod.is_some()) {
-                Relabel::Private => &labels.mount,
-                Relabel::Shared => &shared,
-                Relabel::Unsaid | Relabel::Never => continue,
-            };
-            match opened.mounts.iter().find(|(other, _)| *other == index) {
-                Some((_, fd)) => selinux::relabel_opened(fd.as_fd(), &mount.source, label)?,
-                None => selinux::relabel(&real(&mount.source)?, label)?,
-            }
-        }
-        if let Some(member) = &container.pod {
-            for mount in member.options.mounts.iter().filter(|mount| mount.relabel) {
-                if let PodMountSource::Host(path) = &mount.source {
-                    selinux::relabel(&real(path)?, &labels.mount)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What is written there other than by the container is then its own, too.
-///
-/// # Errors
-/// [`rctr_runtime::Error::Relabel`].
-pub(crate) fn label_upper(dir: &Path, labels: &SelinuxLabels) -> Result<()> {
-    Ok(selinux::relabel_once(&dir.join("upper"), &labels.mount)?)
-}
-
-/// As with Docker a volume may be others', too, unless something else is said; in a pod nobody else can have it.
-fn relabelling(mount: &ResolvedMount, in_pod: bool) -> Relabel {
-    match mount.spec.relabel {
-        Relabel::Unsaid if mount.spec.kind == MountKind::Volume => match in_pod {
-            true => Relabel::Private,
-            false => Relabel::Shared,
-        },
-        said => said,
-    }
-}
-
-/// Where links lead to, as on the host.
-fn real(path: &Path) -> Result<PathBuf> {
-    path.canonicalize().map_err(Error::file("find", path))
-}
-
 #[cfg(test)]
 mod tests {
+    use rctr_runtime::selinux::is_level;
+
     use super::*;
 
     fn defaults() -> Defaults {
