@@ -329,8 +329,10 @@ fn a_container_outlives_its_keeper() {
     kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
     user.rctr(["exec", "one", "true"]).ok();
     // The next one keeps the same namespaces: nothing of the network has gone.
-    let next = program("rctr-keeper").expect("another keeper");
-    assert_ne!(next, keeper);
+    // Its name it gets a moment after it is there.
+    wait_for_some("another keeper", || {
+        program("rctr-keeper").filter(|next| *next != keeper)
+    });
     assert_eq!(program("pasta"), Some(pasta));
     let page = wait_for_some("an answer", || {
         http_get(format!("127.0.0.1:{port}"), "/passwd").ok()
