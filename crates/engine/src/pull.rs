@@ -283,13 +283,7 @@ impl StoreSink {
 }
 
 fn spec_of(layer: &PulledLayer) -> LayerSpec {
-    LayerSpec {
-        blob: layer.descriptor.digest().clone(),
-        size: layer.descriptor.size(),
-        media_type: layer.descriptor.media_type().to_string(),
-        diff_id: layer.diff_id.clone(),
-        chain_id: layer.chain_id.clone(),
-    }
+    LayerSpec::from(&image_layer(layer))
 }
 
 /// One layer on its way into the store.

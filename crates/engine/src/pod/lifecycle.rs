@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use oci_spec::runtime::LinuxResources;
 use rctr_runtime::cgroup::Cgroup;
 use rctr_runtime::namespaces;
 
@@ -213,16 +214,22 @@ impl Engine {
         pod.options.resources = resources.cloned().or(pod.options.resources);
         // A cgroup that a kubelet has made is for the kubelet to change.
         if let Some(cgroup) = self.cgroup_of(&pod)?.filter(|_| pod.cgroup_made) {
-            let total = sum(
-                pod.options.resources.as_ref(),
-                pod.options.overhead.as_ref(),
-            );
-            let mut warnings = Vec::new();
-            let limits = spec::limits_of_pod(&total, self.facts(), &mut warnings)?;
+            let (limits, mut warnings) = self.limits_of(&pod)?;
             warnings.extend(cgroup.update(&limits)?);
             tell(&pod.id, &warnings);
         }
         self.save_pod(&pod)
+    }
+
+    /// The limits of a pod's cgroup, and a line for each that this host cannot keep.
+    pub(super) fn limits_of(&self, pod: &Pod) -> Result<(LinuxResources, Vec<String>)> {
+        let total = sum(
+            pod.options.resources.as_ref(),
+            pod.options.overhead.as_ref(),
+        );
+        let mut warnings = Vec::new();
+        let limits = spec::limits_of_pod(&total, self.facts(), &mut warnings)?;
+        Ok((limits, warnings))
     }
 
     /// What this host can do for pods; found out by trying, so better remembered.
@@ -289,7 +296,7 @@ impl Engine {
 }
 
 /// What a pod and its overhead may use together; what only one of them says is no limit for both.
-pub(super) fn sum(resources: Option<&Resources>, overhead: Option<&Resources>) -> Resources {
+fn sum(resources: Option<&Resources>, overhead: Option<&Resources>) -> Resources {
     let Some(resources) = resources else {
         return Resources::default();
     };

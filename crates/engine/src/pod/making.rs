@@ -7,11 +7,11 @@ use std::thread::{self, ScopedJoinHandle};
 use rctr_runtime::cgroup::CgroupDriver;
 use rctr_runtime::namespaces::{self, PinRequest};
 
-use super::lifecycle::{make_dir, sum, tell};
+use super::lifecycle::{make_dir, tell};
 use super::network::Plugins;
 use super::{NamespaceScope, PidScope, Pod, PodNamespaces, PodOptions, PodState};
 use crate::events::pods as events;
-use crate::{Engine, Error, Result, files, names, selinux, spec, time};
+use crate::{Engine, Error, Result, files, names, selinux, time};
 
 /// Size of a pod's /dev/shm, as everybody has it.
 const SHM_SIZE: u64 = 64 << 20;
@@ -151,12 +151,7 @@ impl Engine {
         let Some(cgroup) = self.cgroup_of(pod)?.filter(|_| pod.cgroup_made) else {
             return Ok(());
         };
-        let total = sum(
-            pod.options.resources.as_ref(),
-            pod.options.overhead.as_ref(),
-        );
-        let mut warnings = Vec::new();
-        let limits = spec::limits_of_pod(&total, self.facts(), &mut warnings)?;
+        let (limits, mut warnings) = self.limits_of(pod)?;
         warnings.extend(cgroup.create(&limits)?);
         tell(&pod.id, &warnings);
         Ok(())
