@@ -349,15 +349,19 @@ def runtime_pauses(runtime):
 
 
 def pulls(runtimes, rounds, table):
-    took = {r.name: [] for r in runtimes}
+    """Before the first pod: containerd keeps the pause image from then on, which has the very layer of busybox, so that its pulls
+    would fetch no layer any more."""
+    fetched, present = {r.name: [] for r in runtimes}, {r.name: [] for r in runtimes}
     for turn in range(rounds + 1):
         for runtime in runtimes:
             runtime.call("RemoveImage", {"image": {"image": runtime.image("busybox")}})
-            begun = time.perf_counter()
-            runtime.image_id = runtime.pull()
-            if turn:
-                took[runtime.name].append((time.perf_counter() - begun) * 1000)
-    table.row("PullImage of busybox", {name: statistics.median(values) for name, values in took.items()}, 1)
+            for times in (fetched, present):
+                begun = time.perf_counter()
+                runtime.image_id = runtime.pull()
+                if turn:
+                    times[runtime.name].append((time.perf_counter() - begun) * 1000)
+    table.row("PullImage of busybox", {name: statistics.median(values) for name, values in fetched.items()}, 1)
+    table.row("PullImage of busybox, which is there", {name: statistics.median(values) for name, values in present.items()}, 1)
 
 
 def main():
@@ -384,8 +388,8 @@ def main():
             runtimes[-1].image_id = runtimes[-1].pull()
             print(f"{name}: {runtimes[-1].call('Version', {}).runtime_version}")
         table = Table()
-        single(runtimes, args.rounds, table)
         pulls(runtimes, args.rounds, table)
+        single(runtimes, args.rounds, table)
         many(runtimes, args.pods, table)
     finally:
         for runtime in runtimes:
