@@ -1,15 +1,12 @@
-use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use oci_spec::image::Digest;
-use rustix::fs::Mode;
 
 use super::feed::Feed;
+use super::staging::{Source, Staging};
 use super::unpack::{self, Done, Failure};
 use super::{LayerBlob, LayerSpec};
 use crate::digest::{chain_id, hex};
@@ -34,25 +31,6 @@ pub struct LayerIngest {
     staging: Staging,
     worker: Option<Worker>,
     cancelled: Arc<AtomicBool>,
-}
-
-/// Where the compressed bytes are kept.
-#[derive(Debug)]
-struct Source {
-    file: File,
-    path: PathBuf,
-    /// The file is the complete blob, not a partial download.
-    complete: bool,
-}
-
-/// The directory the layer is unpacked in. Its lock is the layer's lock.
-#[derive(Debug)]
-struct Staging {
-    lock: OwnedFd,
-    path: PathBuf,
-    /// The tree within, which becomes `diff`. Each try has a name of its own: ext4 chooses a place by the name, and
-    /// another place than that of a tree just removed is what we want ([`fs::spread_subdirs`]).
-    tree: PathBuf,
 }
 
 #[derive(Debug)]
@@ -372,115 +350,6 @@ impl Drop for LayerIngest {
             let _ = rustix::fs::unlink(&self.source.path);
         }
         let _ = self.staging.remove(&self.store);
-    }
-}
-
-impl Source {
-    /// The blob if it is in the store, else the partial download, locked.
-    fn open(store: &Store, blob: &LayerBlob) -> Result<Self> {
-        if let Some(source) = Self::complete(store, blob)? {
-            return Ok(source);
-        }
-        let path = Self::partial(store, blob)?;
-        let file = File::from(fs::lock_file(&path)?);
-        // Another layer with the same blob may just have finished it.
-        match Self::complete(store, blob)? {
-            Some(source) => {
-                rustix::fs::unlink(&path).at("remove", &path)?;
-                Ok(source)
-            }
-            None => Ok(Source {
-                file,
-                path,
-                complete: false,
-            }),
-        }
-    }
-
-    /// Where a download keeps what has come.
-    fn partial(store: &Store, blob: &LayerBlob) -> Result<PathBuf> {
-        let name = format!("partial-{}", hex(&blob.digest)?);
-        Ok(store.tmp_dir().join(name))
-    }
-
-    fn complete(store: &Store, blob: &LayerBlob) -> Result<Option<Self>> {
-        let path = store.blob_path(&blob.digest)?;
-        match store.open_blob(&blob.digest) {
-            Ok(file) if file.metadata().at("look at", &path)?.len() == blob.size => {
-                Ok(Some(Source {
-                    file,
-                    path,
-                    complete: true,
-                }))
-            }
-            // Damaged on disk: it is fetched again.
-            Ok(_) => {
-                store.remove_blob(&blob.digest)?;
-                Ok(None)
-            }
-            Err(Error::NoSuchBlob { .. }) => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-}
-
-impl Staging {
-    fn lock(path: PathBuf) -> Result<Self> {
-        Ok(Staging {
-            lock: fs::lock_dir(&path)?,
-            tree: path.join("diff"),
-            path,
-        })
-    }
-
-    /// Where a layer is unpacked of which only the blob is known.
-    fn early(store: &Store, blob: &LayerBlob) -> Result<PathBuf> {
-        let name = format!("early-{}", hex(&blob.digest)?);
-        Ok(store.tmp_dir().join(name))
-    }
-
-    /// Removes what an early try left that was killed; its bytes are gone on with elsewhere.
-    fn clear_early(store: &Store, blob: &LayerBlob) -> Result<()> {
-        let path = Self::early(store, blob)?;
-        match fs::try_lock_entry(&path)? {
-            Some(lock) => Staging {
-                lock,
-                tree: path.join("diff"),
-                path,
-            }
-            .remove(store),
-            None => Ok(()),
-        }
-    }
-
-    /// Makes a new tree, in place of what an earlier try, perhaps of a process that was killed, left there.
-    fn make_tree(&mut self, store: &Store) -> Result<OwnedFd> {
-        for name in fs::list(&self.path)? {
-            fs::remove_all(&self.lock, name.as_bytes(), &self.path.join(&name))?;
-        }
-        fs::spread_subdirs(&self.path)?;
-        let unique = store.temp_path("tree");
-        self.tree = self.path.join(unique.file_name().unwrap_or_default());
-        fs::make_dirs(&self.tree, 0o755)?;
-        let fd = fs::open_dir(&self.tree)?;
-        // Whatever the umask, and whatever was inherited from above.
-        rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o755)).at("create", &self.tree)?;
-        Ok(fd)
-    }
-
-    /// Removes the directory if it is still there; the lock is held, so nobody else uses it.
-    fn remove(&self, store: &Store) -> Result<()> {
-        let Some(name) = self.path.file_name() else {
-            return Ok(());
-        };
-        let tmp = fs::open_dir(&store.tmp_dir())?;
-        let here = rustix::fs::fstat(&self.lock).at("look at", &self.path)?;
-        match rustix::fs::statat(&tmp, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(there) if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) => {
-                fs::remove_all(&tmp, name.as_encoded_bytes(), &self.path)
-            }
-            _ => Ok(()),
-        }
     }
 }
 

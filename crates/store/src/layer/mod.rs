@@ -3,6 +3,7 @@
 mod decompress;
 mod feed;
 mod ingest;
+mod staging;
 mod unpack;
 
 #[cfg(test)]

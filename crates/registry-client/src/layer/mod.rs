@@ -1,58 +1,20 @@
 //! One layer: from the first registry that has it, through breaks and resumptions, into the sink.
 
+mod writer;
+
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use oci_spec::image::{Descriptor, Digest};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE};
 use reqwest::{Method, StatusCode};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+
+use writer::{Place, SinkGone, Writer};
 
 use crate::hosts::Endpoint;
 use crate::repository::{Object, Repository, all_failed};
 use crate::retry::{Backoff, Failure};
 use crate::{Corrupt, Error, LayerEvent, LayerIngest, Progress, PulledLayer, Sink, SinkError};
-
-/// What the sink gets at once, at least: small writes would cost more than the copying.
-const CHUNK: usize = 256 << 10;
-/// Chunks on their way to the sink; more would only be memory.
-const CHUNKS_IN_FLIGHT: usize = 8;
-
-enum Command {
-    Write(Bytes),
-    Reset,
-    /// Tells when all before it has been taken.
-    Complete(oneshot::Sender<()>),
-    /// What a layer is that was begun early.
-    Name(Box<Place>),
-    Commit,
-}
-
-/// The sink's side: one blocking thread per layer, which ends without a commit if the download is dropped.
-struct Writer {
-    commands: mpsc::Sender<Command>,
-    thread: JoinHandle<Result<(), SinkError>>,
-    /// Bytes handed to the sink, those of earlier tries included.
-    offset: u64,
-    buffer: BytesMut,
-    /// A commit that is under way when the pull is given up is given up, too.
-    _cancel: CancelOnDrop,
-}
-
-struct CancelOnDrop(Box<dyn Fn() + Send + Sync>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
-
-/// What the sink's thread tells of a layer it wants: how many bytes it has, and how to stop it.
-type Begun = (u64, CancelOnDrop);
-
-/// The sink takes no more: its thread knows why.
-struct SinkGone;
 
 pub(crate) struct LayerPull<'a> {
     pub repository: &'a Repository<'a>,
@@ -67,12 +29,6 @@ pub(crate) struct LayerPull<'a> {
 
 /// The layers of the image, base first, once its configuration is here.
 pub(crate) type Image = watch::Receiver<Option<Arc<[PulledLayer]>>>;
-
-/// What a layer is in an image.
-struct Place {
-    layer: PulledLayer,
-    parent: Option<Digest>,
-}
 
 /// Why a download stopped short.
 enum Stop {
@@ -147,10 +103,9 @@ impl LayerPull<'_> {
             }
             self.event(LayerEvent::Unpacking);
             self.await_parent(&writer).await;
-            // If the thread is gone, joining it says why.
-            let _ = writer.send(Command::Commit).await;
+            writer.commit().await;
         }
-        match joined(writer.thread).await {
+        match writer.end().await {
             Ok(()) => {
                 self.event(LayerEvent::Done);
                 Ok(Ok(()))
@@ -169,7 +124,7 @@ impl LayerPull<'_> {
         tokio::select! {
             // The sender outlives all layers, so this ends by its value only.
             _ = finished.wait_for(|done| *done) => {}
-            () = writer.commands.closed() => {}
+            () = writer.closed() => {}
         }
     }
 
@@ -195,8 +150,7 @@ impl LayerPull<'_> {
             current: writer.offset,
             total: self.size(),
         });
-        // If the thread is gone, joining it says why.
-        let _ = writer.send(Command::Name(Box::new(place))).await;
+        writer.name(place).await;
     }
 
     /// Starts the sink's thread before the image is known; `None` if it is known, or the sink wants to know it first.
@@ -221,32 +175,9 @@ impl LayerPull<'_> {
         + Send
         + 'static,
     ) -> Result<Option<Writer>, Error> {
-        let (ready, begun) = oneshot::channel();
-        let (commands, received) = mpsc::channel(CHUNKS_IN_FLIGHT);
-        let sink = Arc::clone(self.sink);
-        let thread =
-            tokio::task::spawn_blocking(move || write_layer(begin(&*sink)?, ready, received));
-        match begun.await {
-            Ok(Some((offset, cancel))) => {
-                let mut writer = Writer {
-                    commands,
-                    thread,
-                    offset,
-                    buffer: BytesMut::new(),
-                    _cancel: cancel,
-                };
-                if offset > self.size() && writer.reset().await.is_err() {
-                    let error = joined(writer.thread).await.err();
-                    return Err(self.sink_error(error.unwrap_or_else(|| "it stopped".into())));
-                }
-                Ok(Some(writer))
-            }
-            Ok(None) => Ok(None),
-            Err(_) => match joined(thread).await {
-                Ok(()) => Ok(None),
-                Err(source) => Err(self.sink_error(source)),
-            },
-        }
+        Writer::start(Arc::clone(self.sink), self.size(), begin)
+            .await
+            .map_err(|source| self.sink_error(source))
     }
 
     /// Brings all bytes to the sink, from one source after the other. `Err(None)`: the sink's thread knows why.
@@ -408,95 +339,12 @@ impl LayerPull<'_> {
     }
 }
 
-impl Writer {
-    /// Bytes that came, whether the sink has them yet or not.
-    fn arrived(&self) -> u64 {
-        self.offset + self.buffer.len() as u64
-    }
-
-    async fn write(&mut self, chunk: Bytes) -> Result<(), SinkGone> {
-        if self.buffer.is_empty() && chunk.len() >= CHUNK {
-            return self.hand_over(chunk).await;
-        }
-        self.buffer.reserve(CHUNK.max(chunk.len()));
-        self.buffer.extend_from_slice(&chunk);
-        if self.buffer.len() >= CHUNK {
-            self.flush().await?;
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), SinkGone> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let full = self.buffer.split().freeze();
-        self.hand_over(full).await
-    }
-
-    async fn hand_over(&mut self, chunk: Bytes) -> Result<(), SinkGone> {
-        let length = chunk.len() as u64;
-        self.send(Command::Write(chunk)).await?;
-        self.offset += length;
-        Ok(())
-    }
-
-    async fn reset(&mut self) -> Result<(), SinkGone> {
-        self.buffer.clear();
-        self.offset = 0;
-        self.send(Command::Reset).await
-    }
-
-    /// Waits until the sink has all that was written, or is gone.
-    async fn taken(&self) {
-        let (complete, taken) = oneshot::channel();
-        if self.send(Command::Complete(complete)).await.is_ok() {
-            let _ = taken.await;
-        }
-    }
-
-    async fn send(&self, command: Command) -> Result<(), SinkGone> {
-        self.commands.send(command).await.map_err(|_| SinkGone)
-    }
-}
-
 /// Only bytes no earlier try brought count.
 fn note_progress(writer: &Writer, furthest: &mut u64, backoff: &mut Backoff) {
     if writer.offset > *furthest {
         *furthest = writer.offset;
         backoff.progress();
     }
-}
-
-/// Runs on the layer's own thread. The offset goes out once the sink is ready, `None` if it needs nothing.
-fn write_layer(
-    begun: Option<Box<dyn LayerIngest>>,
-    ready: oneshot::Sender<Option<Begun>>,
-    mut commands: mpsc::Receiver<Command>,
-) -> Result<(), SinkError> {
-    // The receiver is gone if the pull was given up meanwhile; then there are no commands either.
-    let about = begun
-        .as_ref()
-        .map(|ingest| (ingest.offset(), CancelOnDrop(ingest.canceller())));
-    let _ = ready.send(about);
-    let Some(mut ingest) = begun else {
-        return Ok(());
-    };
-    while let Some(command) = commands.blocking_recv() {
-        match command {
-            Command::Write(chunk) => ingest.write(&chunk)?,
-            Command::Reset => ingest.reset()?,
-            // Nobody waits any more if the pull was given up.
-            Command::Complete(told) => drop(told.send(())),
-            Command::Name(place) => ingest.name(&place.layer, place.parent.as_ref())?,
-            Command::Commit => return ingest.commit(),
-        }
-    }
-    Ok(())
-}
-
-async fn joined(thread: JoinHandle<Result<(), SinkError>>) -> Result<(), SinkError> {
-    thread.await.unwrap_or_else(|e| Err(e.into()))
 }
 
 /// Whether `Content-Range` is the rest we asked for: `bytes 10-99/100`.
