@@ -51,7 +51,9 @@ class Side:
         # A subnet that the other one does not use.
         net = {"docker": "10.77.1", "rctr": "10.77.2"}[peer.name]
         self.words = {"work": str(work), "port": port, "busy": busy, "net": net}
-        self.aside = [(str(peer.work), "<root>"), (str(work), "<work>"), (str(port), "<port>"), (str(busy), "<busy>")]
+        # A port's digits may occur in an id, too.
+        self.aside = [(re.escape(str(peer.work)), "<root>"), (re.escape(str(work)), "<work>"),
+                      (rf"\b{port}\b", "<port>"), (rf"\b{busy}\b", "<busy>")]
 
     def ask(self, argv: list[str], seconds=60) -> tuple[int, str, str]:
         argv = self.peer.argv(*[self.fill(word) for word in argv])
@@ -68,9 +70,7 @@ class Side:
 
     def plain(self, text) -> str:
         text = text.decode(errors="replace") if isinstance(text, bytes) else text
-        for value, name in self.aside:
-            text = text.replace(value, name)
-        for pattern, name in VARIABLE:
+        for pattern, name in (*self.aside, *VARIABLE):
             text = re.sub(pattern, name, text)
         # Columns are as wide as their widest entry.
         return re.sub(r" {2,}", "  ", text)
