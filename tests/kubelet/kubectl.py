@@ -68,12 +68,6 @@ class Cluster(Node):
         self.until("pods may be made", lambda: self.kubectl("get", "serviceaccount", "default", "-o", "name").stdout, 60)
         self.until("and have their certificate", lambda: self.kubectl("get", "configmap", "kube-root-ca.crt", "-o", "name").stdout, 60)
 
-    def stop(self):
-        super().stop()
-        for link in Path("/var/log/containers").glob("*"):
-            if link.is_symlink() and os.readlink(link).startswith(f"{self.work}/"):
-                link.unlink()
-
     # -- kubectl --------------------------------------------------------------------------------------------------
 
     def kubectl_command(self, transport, *args):

@@ -185,6 +185,9 @@ class Node:
             peers.call([self.rctr, "rm", "-f", *left], self.env, check=False)
         for logs in [*Path("/var/log/pods").glob("default_*-node_*"), *Path("/var/log/containers").glob("*-node_default_*")]:
             shutil.rmtree(logs) if logs.is_dir() and not logs.is_symlink() else logs.unlink()
+        for link in Path("/var/log/containers").glob("*"):
+            if link.is_symlink() and os.readlink(link).startswith(f"{self.work}/"):
+                link.unlink()
 
 
 def options(description, binary):
@@ -242,7 +245,7 @@ def show(args, make, shown):
         for name, value in sysctls.items():
             Path("/proc/sys", name).write_text(value)
         if failed:
-            shutil.copytree(work, "/tmp/rctr-kubelet-failed", dirs_exist_ok=True, ignore=shutil.ignore_patterns("root", "state", "kubelet", "etcd"))
+            shutil.copytree(work, "/tmp/rctr-kubelet-failed", dirs_exist_ok=True, ignore=shutil.ignore_patterns("root", "state", "kubelet", "etcd", "*-upper", "*-work", "*.sock"))
         peers.unmount_below(work)
         if not was_running:
             peers.call([registry_tool, "stop"])
