@@ -1,8 +1,11 @@
 //! What `rctr-oci`'s commands and options do, beyond a container's plain life ([`oci_runtime`](../oci_runtime.rs)).
 
 mod caller;
+mod ends;
 mod exec;
 mod handed_over;
+mod limits;
+mod shown;
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,13 +19,6 @@ use rctr_tests::{
     Bundle, Running, Terminal, entries, oci_binary, receive, shown_by, text, wait_for,
 };
 use serde_json::{Value, json};
-
-/// Says `NAME` in a file of the container's when it gets SIGTERM.
-fn told(name: &str) -> String {
-    format!(
-        "trap 'echo {name} >> /told' TERM; echo {name} >> /ready; while true; do sleep 0.05; done"
-    )
-}
 
 fn read(bundle: &Bundle, name: &str) -> String {
     fs::read_to_string(bundle.path("rootfs").join(name)).unwrap_or_default()
@@ -172,270 +168,12 @@ fn sockets_of_activation_are_those_that_were_passed_to_it() {
 }
 
 #[test]
-fn errors_reach_the_log_in_the_format_that_was_asked_for() {
-    let mut bundle = Bundle::new(&["nosuch"]);
-    let log = bundle.path("log");
-    let (file, last) = (text(&log), || {
-        let said = fs::read_to_string(&log).expect("a log");
-        said.lines().last().expect("a line").to_owned()
-    });
-    let with = |format: &str, words: &[&str]| {
-        let options = ["--log", &file, "--log-format", format];
-        bundle.oci(&[&options, words].concat()).exits(1);
-        last()
-    };
-    let entry = |line: &str| -> Value { serde_json::from_str(line).expect("JSON") };
-    let missing = entry(&with("json", &["create", "one"]));
-    assert_eq!(missing["level"], "error");
-    let message = missing["msg"].as_str().expect("text");
-    assert!(message.contains("executable file not found"), "{message}");
-    assert!(missing["time"].as_str().is_some_and(|t| t.contains('T')));
-    let line = with("text", &["state", "none"]);
-    assert!(
-        line.contains("level=error msg=\"container does not exist\""),
-        "{line}"
-    );
-    let before = fs::read_to_string(&log).expect("a log");
-    assert!(!before.contains("level=debug"), "{before}");
-    let debugged = with("text", &["--debug", "state", "none"]);
-    assert!(
-        debugged.contains("level=debug msg=\"exit code 1\""),
-        "{debugged}"
-    );
-    // Also what is wrong with its words: whoever drives it looks nowhere else.
-    let unknown = entry(&with("json", &["create", "--bogus", "one"]));
-    assert!(
-        unknown["msg"].as_str().expect("text").contains("--bogus"),
-        "{unknown}"
-    );
-    with("json", &["frobnicate"]);
-    bundle.oci(&["start"]).exits(1).stderr_has("CONTAINER");
-    bundle.config["process"]["args"] = json!(["true"]);
-    bundle
-        .oci(&["--version"])
-        .ok()
-        .stdout_has("rctr-oci version ");
-    bundle
-        .oci(&["create", "--help"])
-        .ok()
-        .stdout_has("--console-socket");
-}
-
-#[test]
-fn lists_and_tables_show_what_there_is() {
-    let bundle = running(&["sleep", "1000"]);
-    bundle.oci(&["create", "two"]).exits(1);
-    let list = bundle.oci(&["list"]).ok().lines();
-    let words =
-        |line: &str| -> Vec<String> { line.split_whitespace().map(str::to_owned).collect() };
-    assert_eq!(
-        words(&list[0]),
-        ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
-    );
-    let row = words(&list[1]);
-    let pid = bundle.oci(&["state", "one"]).ok().json()["pid"].to_string();
-    assert_eq!((&*row[0], &row[1], &*row[2]), ("one", &pid, "running"));
-    assert_eq!(
-        row[3],
-        text(bundle.path("").as_path()).trim_end_matches('/')
-    );
-    assert_eq!(row[5], "root");
-    bundle.oci(&["list", "--quiet"]).ok().stdout_is("one");
-    let table = bundle.oci(&["ps", "one"]).ok().lines();
-    assert!(table[0].contains("PID") && table.len() == 2, "{table:?}");
-    assert!(table[1].contains("sleep 1000") && table[1].contains(&pid));
-    let own = bundle.oci(&["ps", "one", "-o", "pid,args"]).ok().lines();
-    assert_eq!(words(&own[1]), [&*pid, "sleep", "1000"]);
-    bundle
-        .oci(&["ps", "one", "-o", "args"])
-        .exits(1)
-        .stderr_has("PID");
-    // What is not there is an empty list.
-    let mut elsewhere = Command::new(oci_binary());
-    elsewhere.args(["--root", "/nosuch/root", "list", "-f", "json"]);
-    Running::start(elsewhere, None)
-        .finish()
-        .ok()
-        .stdout_is("null");
-}
-
-#[test]
-fn a_signal_goes_to_init_or_to_all() {
-    let bundle = running(&["sh", "-c", &told("init")]);
-    quietly(bundle.command(&["exec", "--detach", "one", "sh", "-c", &told("second")]));
-    wait_for("both to listen", || {
-        read(&bundle, "ready").lines().count() == 2
-    });
-    // Nothing is sent: it is only asked whether it could be.
-    bundle.oci(&["kill", "one", "0"]).ok();
-    bundle.oci(&["kill", "one", "sigterm"]).ok();
-    wait_for("init to be told", || read(&bundle, "told") == "init\n");
-    bundle.oci(&["kill", "--all", "one", "15"]).ok();
-    wait_for("both to be told", || {
-        read(&bundle, "told").lines().count() == 3
-    });
-    assert!(read(&bundle, "told").contains("second"));
-    bundle
-        .oci(&["kill", "one", "NOSUCH"])
-        .exits(1)
-        .stderr_has("unknown signal");
-    bundle.oci(&["kill", "--all", "one", "KILL"]).ok();
-    wait_for("the end", || bundle.status("one") == "stopped");
-    // With nobody left that is no error of `--all`'s.
-    bundle.oci(&["kill", "--all", "one", "KILL"]).ok();
-}
-
-#[test]
-fn events_go_on_until_the_end_and_tell_of_a_lack_of_memory() {
-    let mut bundle = Bundle::new(&["sleep", "1000"]);
-    bundle.config["linux"]["resources"]["memory"] = json!({"limit": 24 << 20, "swap": 24 << 20});
-    quietly(bundle.command(&["run", "--detach", "one"]));
-    let out = fs::File::create(bundle.path("events")).expect("a file");
-    let mut events = bundle.command(&["events", "--interval", "50ms", "one"]);
-    let mut events = events.stdout(out).spawn().expect("it runs");
-    let seen = || -> Vec<Value> {
-        let said = fs::read_to_string(bundle.path("events")).expect("a file");
-        let whole = said
-            .split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'));
-        whole
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect()
-    };
-    let count = |kind: &str| seen().iter().filter(|event| event["type"] == kind).count();
-    wait_for("more than one look", || count("stats") > 2);
-    assert_eq!(count("oom"), 0);
-    let hog = [
-        "exec",
-        "one",
-        "sh",
-        "-c",
-        "x=a; while true; do x=$x$x; done",
-    ];
-    bundle.oci(&hog).exits(137);
-    wait_for("the lack of memory to be told", || count("oom") > 0);
-    let stats = seen().into_iter().find(|event| event["type"] == "stats");
-    let stats = stats.expect("some");
-    assert_eq!(stats["id"], "one");
-    assert_eq!(stats["data"]["memory"]["usage"]["limit"], 24 << 20);
-    bundle.oci(&["kill", "one", "KILL"]).ok();
-    assert!(events.wait().expect("a status").success());
-    bundle
-        .oci(&["events", "one"])
-        .exits(1)
-        .stderr_has("container not running");
-    bundle
-        .oci(&["events", "--interval", "0s", "one"])
-        .exits(1)
-        .stderr_has("interval");
-}
-
-#[test]
-fn a_container_may_have_one_process() {
-    let mut bundle = Bundle::new(&["sleep", "1000"]);
-    bundle.config["linux"]["resources"]["pids"] = json!({"limit": 1});
-    quietly(bundle.command(&["run", "--detach", "one"]));
-    let stats = bundle.oci(&["events", "--stats", "one"]).ok().json();
-    assert_eq!(stats["data"]["pids"]["limit"], 1);
-    assert_eq!(stats["data"]["pids"]["current"], 1);
-    let exec = |words: &[&str]| bundle.oci(&[&["exec", "one"], words].concat());
-    exec(&["busybox", "cmp", "/proc/1/cgroup", "/proc/self/cgroup"]).ok();
-    exec(&["sh", "-c", "true & wait"])
-        .exits(2)
-        .stderr_has("can't fork");
-}
-
-#[test]
-fn limits_are_changed_by_flags_and_by_a_file() {
-    let bundle = running(&["sleep", "1000"]);
-    let pids = |limit: &str| {
-        let stats = bundle.oci(&["events", "--stats", "one"]).ok().json();
-        assert_eq!(stats["data"]["pids"]["limit"].to_string(), limit);
-    };
-    fs::write(
-        bundle.path("limits"),
-        r#"{"pids": {"limit": 41}, "cpu": null}"#,
-    )
-    .expect("a file");
-    bundle.oci(&["update", "--resources", "limits", "one"]).ok();
-    pids("41");
-    let mut update = Running::start(bundle.command(&["update", "-r", "-", "one"]), None);
-    update.write(br#"{"pids": {"limit": 42}}"#);
-    update.close_stdin();
-    update.finish().ok();
-    pids("42");
-    let limit = |option: &str, value: &str, wanted: u64| {
-        bundle.oci(&["update", option, value, "one"]).ok();
-        let stats = bundle.oci(&["events", "--stats", "one"]).ok().json();
-        let memory = &stats["data"]["memory"]["usage"]["limit"];
-        assert_eq!(memory, wanted, "{option} {value}");
-    };
-    limit("--memory", "64m", 64 << 20);
-    limit("--memory", "1.5GiB", 3 << 29);
-    // 0 stands for no change, as with runc.
-    limit("--memory", "0", 3 << 29);
-    bundle
-        .oci(&["update", "--kernel-memory", "9m", "one"])
-        .ok()
-        .stderr_has("kernel memory");
-    bundle
-        .oci(&["update", "--memory", "many", "one"])
-        .exits(1)
-        .stderr_has("many");
-    bundle
-        .oci(&["update", "-r", "nosuch", "one"])
-        .exits(1)
-        .stderr_has("nosuch");
-    pids("42");
-}
-
-#[test]
 fn without_a_pivot_the_root_is_the_container_s_all_the_same() {
     let bundle = Bundle::new(&["sh", "-c", "ls /; ls /.. | grep -c rootfs"]);
     bundle
         .oci(&["run", "--no-pivot", "one"])
         .exits(1)
         .stdout_is("bin\ndev\nproc\nsys\n0");
-}
-
-#[test]
-fn a_create_that_is_killed_leaves_nothing_that_cannot_be_deleted() {
-    let mut bundle = Bundle::new(&["sleep", "1000"]);
-    let (pid, script) = (
-        bundle.path("hook"),
-        "echo $$ > hook.new; mv hook.new hook; exec sleep 1000",
-    );
-    let hook =
-        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}]);
-    bundle.config["hooks"] = json!({"createRuntime": hook});
-    let create = Running::start(bundle.command(&["create", "one"]), Some(b""));
-    wait_for("the hook to run", || pid.exists());
-    create.signal(Signal::SIGKILL);
-    bundle.oci(&["state", "one"]).exits(1);
-    bundle.oci(&["list", "-q"]).ok().stdout_is("");
-    let path = bundle.config["linux"]["cgroupsPath"]
-        .as_str()
-        .expect("a path")
-        .to_owned();
-    let left = || -> Vec<String> {
-        let hierarchies = entries(Path::new("/sys/fs/cgroup"));
-        let of = |name: &String| format!("/sys/fs/cgroup/{name}{path}");
-        let all = hierarchies.iter().map(of);
-        all.chain([format!("/sys/fs/cgroup{path}")])
-            .filter(|place| Path::new(place).exists())
-            .collect()
-    };
-    assert!(!left().is_empty(), "it had a cgroup");
-    let hook = fs::read_to_string(&pid).expect("a pid");
-    let hook = nix::unistd::Pid::from_raw(hook.trim().parse().expect("a number"));
-    nix::sys::signal::kill(hook, Signal::SIGKILL).expect("the hook runs");
-    bundle.oci(&["delete", "--force", "one"]).ok();
-    assert_eq!(left(), Vec::<String>::new());
-    create.finish();
-    // And the name is free.
-    bundle.config["hooks"] = Value::Null;
-    bundle.config["process"]["args"] = json!(["true"]);
-    bundle.oci(&["run", "one"]).ok();
 }
 
 #[test]
@@ -480,33 +218,4 @@ fn read_only_paths_are_no_more_than_that() {
         .stderr_has("Read-only file system");
     bundle.config["process"]["oomScoreAdj"] = 1001.into();
     bundle.oci(&["run", "one"]).exits(1).stderr_has("1001");
-}
-
-#[test]
-fn a_start_that_takes_long_or_cannot_be_keeps_nobody_from_deleting() {
-    let mut bundle = Bundle::new(&["sleep", "1000"]);
-    quietly(bundle.command(&["create", "one"]));
-    bundle.oci(&["pause", "one"]).ok();
-    bundle
-        .oci(&["start", "one"])
-        .exits(1)
-        .stderr_has("cannot start a container in the paused state");
-    bundle.oci(&["delete", "--force", "one"]).ok();
-
-    let (pid, script) = (
-        bundle.path("hook"),
-        "echo $$ > hook.new; mv hook.new hook; exec sleep 1000",
-    );
-    let hook =
-        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}]);
-    bundle.config["hooks"] = json!({"poststart": hook});
-    quietly(bundle.command(&["create", "one"]));
-    let start = Running::start(bundle.command(&["start", "one"]), Some(b""));
-    wait_for("the hook to run", || pid.exists());
-    bundle.oci(&["delete", "--force", "one"]).ok();
-    bundle.oci(&["list", "-q"]).ok().stdout_is("");
-    let hook = fs::read_to_string(&pid).expect("a pid");
-    let hook = nix::unistd::Pid::from_raw(hook.trim().parse().expect("a number"));
-    nix::sys::signal::kill(hook, Signal::SIGKILL).expect("the hook runs");
-    start.finish();
 }
