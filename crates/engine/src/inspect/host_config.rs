@@ -1,19 +1,20 @@
 //! `HostConfig`: what the host gives a container, as the user asked for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod resources;
+mod security;
+
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use self::resources::{device, device_limits, device_requests, memory_swap, ulimits};
+use self::security::{capabilities, security_options, shares};
 use super::mount_request::{MountRequest, bind, mount_request};
 use super::{PortBinding, PortMap, none_if_empty};
 use crate::model::Container;
-use crate::options::{
-    CgroupnsMode, DeviceLimit, DeviceSpec, Devices, IpcMode, MountKind, NetworkMode, PidMode,
-    PortSpec, RunOptions, SecurityOptions,
-};
-use crate::selinux::SelinuxLabels;
+use crate::options::{CgroupnsMode, MountKind, NetworkMode, PortSpec, RunOptions};
 
 /// Docker's default for `--shm-size`.
 const DEFAULT_SHM_SIZE: u64 = 64 << 20;
@@ -22,7 +23,7 @@ const DEFAULT_SHM_SIZE: u64 = 64 << 20;
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct LogConfig {
-    /// `json-file` or `none`.
+    /// `json-file`, `none`, …
     pub r#type: String,
     /// Options of the driver.
     pub config: BTreeMap<String, String>,
@@ -257,7 +258,7 @@ impl HostConfig {
 }
 
 /// Docker's spelling of a network mode.
-pub(super) fn network_mode(mode: &NetworkMode) -> String {
+fn network_mode(mode: &NetworkMode) -> String {
     match mode {
         NetworkMode::Bridge => "bridge".into(),
         NetworkMode::None => "none".into(),
@@ -267,7 +268,6 @@ pub(super) fn network_mode(mode: &NetworkMode) -> String {
     }
 }
 
-/// A memory limit alone allows as much swap again.
 fn volumes_from(container: &Container) -> Option<Vec<String>> {
     let from = container.options.volumes_from.iter();
     let words = from.map(|from| match from.read_only {
@@ -276,71 +276,6 @@ fn volumes_from(container: &Container) -> Option<Vec<String>> {
     });
     let words: Vec<String> = words.collect();
     (!words.is_empty()).then_some(words)
-}
-
-fn memory_swap(options: &RunOptions) -> i64 {
-    match (options.resources.memory_swap, options.resources.memory) {
-        (Some(swap), _) if swap != 0 => swap,
-        (_, Some(memory)) => i64::try_from(memory.saturating_mul(2)).unwrap_or(i64::MAX),
-        _ => 0,
-    }
-}
-
-/// As Docker's command line writes them: upper case, with `CAP_`, in order, each once; what is added is not dropped.
-fn capabilities(options: &RunOptions) -> (Vec<String>, Vec<String>) {
-    let names = |list: &[String]| -> BTreeSet<String> {
-        let upper = list.iter().map(|name| name.trim().to_ascii_uppercase());
-        let full = upper.map(|name| match name.as_str() {
-            "ALL" => name,
-            _ if name.starts_with("CAP_") => name,
-            _ => format!("CAP_{name}"),
-        });
-        let all: BTreeSet<String> = full.collect();
-        match all.contains("ALL") {
-            true => BTreeSet::from(["ALL".to_owned()]),
-            false => all,
-        }
-    };
-    let (add, drop) = (names(&options.cap_add), names(&options.cap_drop));
-    let drop = drop
-        .into_iter()
-        .filter(|name| name == "ALL" || !add.contains(name))
-        .collect();
-    (add.into_iter().collect(), drop)
-}
-
-/// `systempaths` shows in the paths; a container that is privileged or sees the host's processes has no label unless
-/// something else was asked for, and one that sees another container's has that one's.
-fn security_options(
-    security: &SecurityOptions,
-    unlabelled: bool,
-    shared: Option<&SelinuxLabels>,
-) -> Vec<String> {
-    if unlabelled && security.raw.is_empty() {
-        return vec!["label=disable".to_owned()];
-    }
-    let shown = security
-        .raw
-        .iter()
-        .filter(|option| !option.starts_with("systempaths"));
-    let mut shown: Vec<String> = shown.cloned().collect();
-    let others = shared.filter(|_| !unlabelled && !security.selinux.is_said());
-    if let Some(label) = others.and_then(SelinuxLabels::as_options) {
-        let words = [
-            ("user", label.user),
-            ("role", label.role),
-            ("type", label.r#type),
-            ("level", label.level),
-        ];
-        let said = words.into_iter().filter(|(_, word)| !word.is_empty());
-        shown.extend(said.map(|(name, word)| format!("label={name}:{word}")));
-    }
-    shown
-}
-
-fn shares(options: &RunOptions) -> bool {
-    let shared = &options.isolation;
-    matches!(shared.ipc, IpcMode::Container(_)) || matches!(shared.pid, PidMode::Container(_))
 }
 
 fn port_bindings(publish: &[PortSpec]) -> PortMap {
@@ -378,45 +313,6 @@ fn extra_hosts(options: &RunOptions) -> Vec<String> {
         .collect()
 }
 
-fn device(device: &DeviceSpec) -> Value {
-    json!({
-        "PathOnHost": device.host,
-        "PathInContainer": device.container,
-        "CgroupPermissions": device.permissions,
-    })
-}
-
-fn device_requests(devices: &Devices) -> Vec<Value> {
-    let cdi = (!devices.cdi.is_empty()).then(|| {
-        json!({"Driver": "cdi", "Count": 0, "DeviceIDs": devices.cdi, "Capabilities": null, "Options": null})
-    });
-    let gpus = devices.gpus.as_ref().map(|gpus| {
-        let ids = none_if_empty(&gpus.ids);
-        json!({"Driver": "", "Count": gpus.count, "DeviceIDs": ids, "Capabilities": [["gpu"]], "Options": {}})
-    });
-    cdi.into_iter().chain(gpus).collect()
-}
-
-fn device_limits(limits: &[DeviceLimit], value: &str) -> Vec<Value> {
-    let limit = |limit: &DeviceLimit| json!({"Path": limit.path, value: limit.value});
-    limits.iter().map(limit).collect()
-}
-
-/// In the order of their names.
-fn ulimits(options: &RunOptions) -> Vec<UlimitJson> {
-    let mut limits: Vec<UlimitJson> = options
-        .ulimits
-        .iter()
-        .map(|limit| UlimitJson {
-            name: limit.name.clone(),
-            hard: limit.hard,
-            soft: limit.soft,
-        })
-        .collect();
-    limits.sort_by(|a, b| a.name.cmp(&b.name));
-    limits
-}
-
 fn strings<T: Display>(items: &[T]) -> Vec<String> {
     items.iter().map(T::to_string).collect()
 }
@@ -447,62 +343,6 @@ mod tests {
         assert_eq!(
             bindings(&["8000-8010:80"]),
             r#"{"80/tcp":[{"HostIp":"","HostPort":"8000-8010"}]}"#
-        );
-    }
-
-    #[test]
-    fn swap_is_twice_the_memory() {
-        let mut options = RunOptions::default();
-        assert_eq!(memory_swap(&options), 0);
-        options.resources.memory = Some(64 << 20);
-        assert_eq!(memory_swap(&options), 128 << 20);
-        options.resources.memory_swap = Some(-1);
-        assert_eq!(memory_swap(&options), -1);
-    }
-
-    #[test]
-    fn capabilities_as_docker_writes_them() {
-        let shown = |add: &[&str], drop: &[&str]| {
-            let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
-            let (add, drop) = capabilities(&RunOptions {
-                cap_add: words(add),
-                cap_drop: words(drop),
-                ..RunOptions::default()
-            });
-            format!("+{} -{}", add.join(","), drop.join(","))
-        };
-        assert_eq!(
-            shown(
-                &["sys_time", "NET_ADMIN", "cap_net_admin"],
-                &["CAP_MKNOD", "net_admin"]
-            ),
-            "+CAP_NET_ADMIN,CAP_SYS_TIME -CAP_MKNOD"
-        );
-        assert_eq!(shown(&["chown", "all"], &["ALL"]), "+ALL -ALL");
-    }
-
-    #[test]
-    fn what_is_privileged_has_no_label_and_hides_nothing() {
-        let raw = |words: &[&str]| SecurityOptions {
-            raw: words.iter().map(|word| (*word).to_owned()).collect(),
-            ..SecurityOptions::default()
-        };
-        assert_eq!(security_options(&raw(&[]), true, None), ["label=disable"]);
-        assert!(security_options(&raw(&[]), false, None).is_empty());
-        let said = raw(&["systempaths=unconfined", "no-new-privileges"]);
-        assert_eq!(security_options(&said, true, None), ["no-new-privileges"]);
-        let labels = SelinuxLabels {
-            process: "u:r:t:s0:c1,c2".into(),
-            mount: "u:object_r:f:s0:c1,c2".into(),
-        };
-        assert_eq!(
-            security_options(&raw(&[]), false, Some(&labels)),
-            [
-                "label=user:u",
-                "label=role:r",
-                "label=type:t",
-                "label=level:s0:c1,c2"
-            ]
         );
     }
 }

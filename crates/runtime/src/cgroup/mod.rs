@@ -3,10 +3,12 @@
 
 mod cleanup;
 mod device;
+mod driver;
 mod hierarchies;
 mod limits;
 mod oom;
 mod stats;
+mod tree;
 
 use std::fs::{self, File};
 use std::io;
@@ -16,68 +18,19 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::rootless;
 
 pub use cleanup::{await_release, clean_up_dead, clean_up_ended, clear, is_abandoned};
 pub(crate) use device::attach_device_filter;
+use driver::expand_slice;
+pub use driver::{CgroupDriver, cgroups_path, detect_driver};
 pub use hierarchies::Hierarchies;
 pub(crate) use limits::{V1_CONTROLLERS, fit};
 pub(crate) use oom::OomWatch;
 pub use stats::{BlockIo, HugePages, Pressure, Stall, Stats};
-
-/// Who makes cgroups on this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CgroupDriver {
-    /// We make directories below /sys/fs/cgroup ourselves.
-    Cgroupfs,
-    /// systemd makes a scope for us, asked over D-Bus (cgroup v2 only).
-    Systemd,
-    /// Nobody: an ordinary user, or the root of some user namespace, to whom no part of the hierarchy was delegated. There
-    /// are no limits then.
-    None,
-}
-
-/// The driver for a host: systemd where it is init and cgroups are v2, else cgroupfs.
-pub fn detect_driver() -> CgroupDriver {
-    if let Some(session) = rootless::session() {
-        return match session.delegated() {
-            true => CgroupDriver::Systemd,
-            false => CgroupDriver::None,
-        };
-    }
-    if !rootless::in_initial_namespace() && Hierarchies::detect().is_ok_and(|all| !all.is_ours()) {
-        return CgroupDriver::None;
-    }
-    if !Path::new("/run/systemd/system").is_dir() {
-        return CgroupDriver::Cgroupfs;
-    }
-    match Hierarchies::detect() {
-        Ok(Hierarchies::V2 { .. }) => CgroupDriver::Systemd,
-        _ => CgroupDriver::Cgroupfs,
-    }
-}
-
-/// The value of `linux.cgroupsPath` for a container. `parent` is `--cgroup-parent`: a path for
-/// cgroupfs (default `/rctr`), a slice for systemd (default `system.slice`).
-pub fn cgroups_path(driver: CgroupDriver, parent: Option<&str>, id: &str) -> PathBuf {
-    match driver {
-        CgroupDriver::Cgroupfs | CgroupDriver::None => {
-            let parent = parent.unwrap_or("rctr").trim_matches('/');
-            PathBuf::from(format!("/{parent}/{id}"))
-        }
-        CgroupDriver::Systemd => {
-            let usual = match rootless::session() {
-                Some(_) => "user.slice",
-                None => "system.slice",
-            };
-            PathBuf::from(format!("{}:rctr:{id}", parent.unwrap_or(usual)))
-        }
-    }
-}
+use tree::{collect_processes, is_gone, remove_tree};
 
 /// One container's cgroup, or a pod's.
 #[derive(Clone, Debug)]
@@ -393,77 +346,6 @@ impl Cgroup {
             Some(error) => Err(error),
             None => Ok(()),
         }
-    }
-}
-
-/// Whether an error on a cgroup's file says that the cgroup has been removed.
-fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
-}
-
-/// `a-b.slice` lies in `a.slice/a-b.slice`; `-.slice` is the root.
-fn expand_slice(slice: &str) -> PathBuf {
-    let Some(name) = slice.strip_suffix(".slice") else {
-        return PathBuf::from(slice);
-    };
-    let mut path = PathBuf::new();
-    let mut prefix = String::new();
-    for part in name.split('-').filter(|part| !part.is_empty()) {
-        if !prefix.is_empty() {
-            prefix.push('-');
-        }
-        prefix.push_str(part);
-        path.push(format!("{prefix}.slice"));
-    }
-    path
-}
-
-fn collect_processes(directory: &Path, pids: &mut Vec<i32>) -> io::Result<()> {
-    let list = match fs::read_to_string(directory.join("cgroup.procs")) {
-        Ok(list) => list,
-        // A v2 cgroup in threaded mode, or one that has just been removed, perhaps between being opened and read.
-        Err(e) if is_gone(&e) || e.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    pids.extend(list.lines().filter_map(|line| line.parse::<i32>().ok()));
-    for child in subdirectories(directory)? {
-        collect_processes(&child, pids)?;
-    }
-    Ok(())
-}
-
-fn subdirectories(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(found),
-        Err(e) => return Err(e),
-    };
-    for entry in entries {
-        let entry = match entry {
-            Err(e) if is_gone(&e) => break,
-            other => other?,
-        };
-        if entry.file_type()?.is_dir() {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
-}
-
-fn remove_tree(directory: &Path) -> io::Result<()> {
-    // The usual case first: nothing below it.
-    match fs::remove_dir(directory) {
-        Ok(()) => return Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(_) => {}
-    }
-    for child in subdirectories(directory)? {
-        remove_tree(&child)?;
-    }
-    match fs::remove_dir(directory) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
     }
 }
 
