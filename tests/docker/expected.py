@@ -11,7 +11,6 @@ EXPECTED = (
     (r"^inspect (?!joined)", r"\.HostConfig\.NetworkMode$", "\"default\" is \"bridge\" since Docker 26"),
     (r"^inspect ", r"\.HostConfig\.OomKillDisable$", "null as on cgroup v2"),
     (r"^inspect ", r"\.HostConfig\.CgroupnsMode$", "rctr's containers have a cgroup namespace on cgroup v1, too"),
-    (r"^inspect ", r"\.HostConfig\.Runtime$", "rctr's runtime is its own"),
     (r"^inspect ", r"\.(GwPriority|DNSNames)$", "new since Docker 25"),
     (r"^inspect -f", r"stdout", "a template prints a whole structure with its fields' names"),
     (r"^inspect joined", r"\.Config\.Hostname$", "the hostname of a joined network is the other container's to tell"),

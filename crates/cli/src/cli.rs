@@ -117,7 +117,7 @@ pub enum Command {
     Login(LoginArgs),
     /// Log out from a registry
     Logout(LogoutArgs),
-    /// Return low-level information on containers and images
+    /// Return low-level information on containers, images, volumes and networks
     Inspect(InspectArgs),
     /// Manage networks
     #[command(subcommand_required = true, arg_required_else_help = true)]
