@@ -192,7 +192,7 @@ impl LayerIngest {
         let done = match self.finish() {
             Ok(done) => done,
             Err(failure) if failure.is_content() => {
-                let actual = self.digest_of_source()?;
+                let actual = self.source.digest()?;
                 self.forget_source()?;
                 return Err(if actual == self.blob.digest {
                     failure.of_layer(&self.blob.digest, &self.source.path)
@@ -309,10 +309,14 @@ impl LayerIngest {
         }
     }
 
-    /// Drops the bytes that are there; a damaged complete blob too.
+    /// Drops the bytes that are there; a complete blob only if it is damaged: whatever an image says of it, others may
+    /// have it, too.
     fn forget_source(&mut self) -> Result<()> {
         self.stop();
         if self.source.complete {
+            if self.source.digest()? == self.blob.digest {
+                return Ok(());
+            }
             self.store.remove_blob(&self.blob.digest)?;
             self.source = Source::open(&self.store, &self.blob)?;
         }
@@ -322,10 +326,6 @@ impl LayerIngest {
             .at("truncate", &self.source.path)?;
         self.present = 0;
         Ok(())
-    }
-
-    fn digest_of_source(&self) -> Result<Digest> {
-        crate::blob::digest_of_file(&self.source.file).at("read", &self.source.path)
     }
 
     fn mismatch(&self, actual: Digest) -> Error {

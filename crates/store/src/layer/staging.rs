@@ -4,9 +4,11 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use oci_spec::image::Digest;
 use rustix::fs::Mode;
 
 use super::LayerBlob;
+use crate::blob::digest_of_file;
 use crate::digest::hex;
 use crate::error::At;
 use crate::store::Store;
@@ -53,6 +55,11 @@ impl Source {
         }
     }
 
+    /// Of the bytes that are there.
+    pub fn digest(&self) -> Result<Digest> {
+        digest_of_file(&self.file).at("read", &self.path)
+    }
+
     /// Where a download keeps what has come.
     pub fn partial(store: &Store, blob: &LayerBlob) -> Result<PathBuf> {
         let name = format!("partial-{}", hex(&blob.digest)?);
@@ -61,21 +68,30 @@ impl Source {
 
     fn complete(store: &Store, blob: &LayerBlob) -> Result<Option<Self>> {
         let path = store.blob_path(&blob.digest)?;
-        match store.open_blob(&blob.digest) {
-            Ok(file) if file.metadata().at("look at", &path)?.len() == blob.size => {
-                Ok(Some(Source {
-                    file,
-                    path,
-                    complete: true,
-                }))
-            }
+        let file = match store.open_blob(&blob.digest) {
+            Err(Error::NoSuchBlob { .. }) => return Ok(None),
+            other => other?,
+        };
+        let source = Source {
+            file,
+            path,
+            complete: true,
+        };
+        let actual = source.file.metadata().at("look at", &source.path)?.len();
+        if actual == blob.size {
+            return Ok(Some(source));
+        }
+        let (digest, expected) = (blob.digest.clone(), blob.size);
+        match source.digest()? == digest {
+            // Other images have it, too, and say rightly how long it is.
+            true if actual > expected => Err(Error::TooLong { digest, expected }),
+            true => Err(Error::Truncated {
+                digest,
+                expected,
+                actual,
+            }),
             // Damaged on disk: it is fetched again.
-            Ok(_) => {
-                store.remove_blob(&blob.digest)?;
-                Ok(None)
-            }
-            Err(Error::NoSuchBlob { .. }) => Ok(None),
-            Err(e) => Err(e),
+            false => store.remove_blob(&digest).map(|()| None),
         }
     }
 }

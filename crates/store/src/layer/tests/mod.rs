@@ -136,6 +136,51 @@ fn what_came_is_kept_for_the_next_try() {
 }
 
 #[test]
+fn a_blob_that_others_have_stays_whatever_an_image_says_of_it() {
+    let (_dir, store) = store();
+    let packed = Packed::gzip(&archive(&[("a", 300_000)]));
+    packed.ingest(&store, None).unwrap();
+    let config = br#"{"architecture":"amd64"}"#;
+    store.put_blob(&sha256(config), config).unwrap();
+    let begin = |spec: &LayerSpec| {
+        let other = sha256(b"another layer");
+        store.begin_layer(LayerSpec {
+            chain_id: chain_id(None, &other),
+            diff_id: other,
+            ..spec.clone()
+        })
+    };
+    let no_layer = LayerSpec {
+        blob: sha256(config),
+        size: config.len() as u64,
+        ..packed.spec.clone()
+    };
+    for spec in [&packed.spec, &no_layer] {
+        let error = begin(spec).unwrap().unwrap().commit(None).unwrap_err();
+        match spec.blob == packed.spec.blob {
+            true => assert!(matches!(error, Error::DiffIdMismatch { .. }), "{error}"),
+            false => assert!(matches!(error, Error::BadArchive { .. }), "{error}"),
+        }
+    }
+    let sized = |size| LayerSpec {
+        size,
+        ..packed.spec.clone()
+    };
+    let size = packed.spec.size;
+    let error = begin(&sized(size - 1)).unwrap_err();
+    assert!(matches!(error, Error::TooLong { .. }), "{error}");
+    let error = begin(&sized(size + 1)).unwrap_err();
+    assert!(
+        matches!(error, Error::Truncated { actual, .. } if actual == size),
+        "{error}"
+    );
+    for blob in [&packed.spec.blob, &no_layer.blob] {
+        assert!(store.read_blob(blob).unwrap().is_some());
+    }
+    assert!(tmp(&store).is_empty(), "{:?}", tmp(&store));
+}
+
+#[test]
 fn an_ingest_without_a_byte_leaves_nothing() {
     let (_dir, store) = store();
     let packed = Packed::gzip(&archive(&[("a", 10)]));
