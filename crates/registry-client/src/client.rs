@@ -9,7 +9,7 @@ use oci_spec::image::{Descriptor, ImageManifest};
 use tokio::sync::watch;
 
 use crate::auth::{Account, Auth};
-use crate::layer::{Image, LayerPull};
+use crate::layer::{Image, LayerPull, Stage, reaches};
 use crate::manifest::{self, Document, MAX_MANIFEST};
 use crate::repository::{Lookup, Repository, Resolved};
 use crate::retry::Timing;
@@ -292,19 +292,18 @@ impl Pull<'_> {
         image: &Image,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
-        let finished: Vec<watch::Sender<bool>> =
-            blobs.iter().map(|_| watch::channel(false).0).collect();
+        let stages: Vec<watch::Sender<Stage>> =
+            blobs.iter().map(|_| watch::Sender::default()).collect();
         stream::iter(0..blobs.len())
             .map(|index| {
-                let (blob, finished) = (&blobs[index], &finished);
+                let (blob, stages) = (&blobs[index], &stages);
                 // One blob may occur twice in an image: the second waits, and finds it downloaded.
                 let twin = blobs[..index]
                     .iter()
                     .rposition(|earlier| earlier.digest() == blob.digest());
                 async move {
                     if let Some(twin) = twin {
-                        // Only fails if the sender is gone, and all outlive this.
-                        let _ = finished[twin].subscribe().wait_for(|done| *done).await;
+                        reaches(&stages[twin], Stage::Done).await;
                     }
                     let pull = LayerPull {
                         repository: self.repository,
@@ -313,10 +312,11 @@ impl Pull<'_> {
                         blob,
                         index,
                         image: image.clone(),
-                        parent: index.checked_sub(1).map(|below| &finished[below]),
+                        stage: &stages[index],
+                        parent: index.checked_sub(1).map(|below| &stages[below]),
                     };
                     pull.run().await?;
-                    finished[index].send_replace(true);
+                    stages[index].send_replace(Stage::Done);
                     Ok(())
                 }
             })

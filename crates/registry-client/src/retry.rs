@@ -18,6 +18,8 @@ pub(crate) struct Timing {
     pub longest_pause: Duration,
     /// A registry that asks for a longer wait than this is not waited for.
     pub longest_retry_after: Duration,
+    /// How long what others may want is held for a layer beneath that another process is at.
+    pub patience: Duration,
 }
 
 impl Default for Timing {
@@ -28,6 +30,7 @@ impl Default for Timing {
             pause: Duration::from_millis(400),
             longest_pause: Duration::from_secs(10),
             longest_retry_after: Duration::from_secs(60),
+            patience: Duration::from_secs(2),
         }
     }
 }

@@ -23,8 +23,27 @@ pub(crate) struct LayerPull<'a> {
     pub blob: &'a Descriptor,
     pub index: usize,
     pub image: Image,
-    /// True once the layer beneath is committed, or was there already.
-    pub parent: Option<&'a watch::Sender<bool>>,
+    /// How far it is, for the layer above.
+    pub stage: &'a watch::Sender<Stage>,
+    /// How far the layer beneath is.
+    pub parent: Option<&'a watch::Sender<Stage>>,
+}
+
+/// Waits until a layer is so far.
+pub(crate) async fn reaches(layer: &watch::Sender<Stage>, stage: Stage) {
+    // The sender outlives the waiting, so this ends by its value only.
+    let _ = layer.subscribe().wait_for(|now| *now == stage).await;
+}
+
+/// How far a layer is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The sink has not begun it; another process may be at it.
+    #[default]
+    Waiting,
+    Begun,
+    /// It is committed, or was there already.
+    Done,
 }
 
 /// The layers of the image, base first, once its configuration is here.
@@ -91,6 +110,7 @@ impl LayerPull<'_> {
             self.event(LayerEvent::Exists);
             return Ok(Ok(()));
         };
+        self.stage.send_replace(Stage::Begun);
         let downloaded = self.download(sources, &mut writer).await;
         if let Err(Some(error)) = downloaded {
             return Err(error);
@@ -102,7 +122,15 @@ impl LayerPull<'_> {
                 self.named(&writer).await;
             }
             self.event(LayerEvent::Unpacking);
-            self.await_parent(&writer).await;
+            if !self.await_parent(&writer).await {
+                self.stage.send_replace(Stage::Waiting);
+                // What has come is kept.
+                drop(writer);
+                if let Some(parent) = self.parent {
+                    reaches(parent, Stage::Done).await;
+                }
+                return Box::pin(self.fetch(sources, None)).await;
+            }
             writer.commit().await;
         }
         match writer.end().await {
@@ -118,13 +146,27 @@ impl LayerPull<'_> {
     }
 
     /// A parent that is fetched again, being corrupt, must not fail its child: only here is it known that it will be.
-    async fn await_parent(&self, writer: &Writer) {
-        let Some(parent) = &self.parent else { return };
-        let mut finished = parent.subscribe();
+    ///
+    /// False if it does not begin: then another process is at it, which may be waiting for what we hold. Of two images
+    /// that have the same blobs in another order each could wait for the other for ever.
+    async fn await_parent(&self, writer: &Writer) -> bool {
+        let Some(parent) = self.parent else {
+            return true;
+        };
+        let stuck = async {
+            loop {
+                reaches(parent, Stage::Waiting).await;
+                let begun = reaches(parent, Stage::Begun);
+                let patience = self.repository.timing.patience;
+                if tokio::time::timeout(patience, begun).await.is_err() {
+                    return;
+                }
+            }
+        };
         tokio::select! {
-            // The sender outlives all layers, so this ends by its value only.
-            _ = finished.wait_for(|done| *done) => {}
-            () = writer.closed() => {}
+            () = reaches(parent, Stage::Done) => true,
+            () = writer.closed() => true,
+            () = stuck => false,
         }
     }
 

@@ -94,6 +94,22 @@ async fn one_blob_may_occur_twice() {
     }
 }
 
+/// As in two pulls, of images whose blobs are in another order.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_another_process_holds_nothing_that_it_waits_for() {
+    let layers = [noise(1, 1000), noise(2, 300_000), noise(3, 10)];
+    let server = serve(Content::image(&layers)).await;
+    let sink = MemorySink::default();
+    let (let_go, held) = std::sync::mpsc::channel();
+    sink.state().elsewhere = Some((sha(&layers[0]), held));
+    sink.state().let_go = Some(let_go);
+    pull_into(&sink, &server).await.unwrap();
+    assert_eq!(sink.state().layers.len(), 3);
+    for layer in &layers {
+        assert_eq!(server.count("GET", &sha(layer)), 1, "it is fetched once");
+    }
+}
+
 /// Its answer for the configuration waits until a layer was asked for.
 async fn slow_to_tell(content: Content, config: String) -> Server {
     let (asked, wanted) = std::sync::mpsc::channel();

@@ -1,6 +1,7 @@
 //! A sink in memory that checks what a real one would, and what every test needs to pull into it.
 
 use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -27,6 +28,10 @@ pub struct State {
     /// Fail writes of layers beyond this many bytes.
     pub full_at: Option<usize>,
     pub events: Vec<LayerEvent>,
+    /// A blob that another process is at, which first waits for all that come here.
+    pub elsewhere: Option<(String, Receiver<String>)>,
+    /// Is told of what is no longer held.
+    pub let_go: Option<Sender<String>>,
 }
 
 #[derive(Clone, Default)]
@@ -82,6 +87,14 @@ impl Sink for MemorySink {
         layer: &PulledLayer,
         parent: Option<&Digest>,
     ) -> Result<Option<Box<dyn LayerIngest>>, SinkError> {
+        let blob = layer.descriptor.digest();
+        let elsewhere = self
+            .state()
+            .elsewhere
+            .take_if(|(at, _)| at == blob.as_ref());
+        if let Some((_, let_go)) = elsewhere {
+            let_go.recv_timeout(Duration::from_secs(20))?;
+        }
         let mut state = self.state();
         if state.layers.contains_key(layer.chain_id.as_ref()) {
             return Ok(None);
@@ -147,7 +160,11 @@ impl Drop for Ingest {
         if !self.bytes.is_empty() {
             let bytes = std::mem::take(&mut self.bytes);
             let digest = std::mem::take(&mut self.blob);
-            self.sink.state().partial.insert(digest, bytes);
+            let mut state = self.sink.state();
+            if let Some(let_go) = &state.let_go {
+                let_go.send(digest.clone()).unwrap();
+            }
+            state.partial.insert(digest, bytes);
         }
     }
 }
@@ -168,6 +185,7 @@ pub fn quick() -> Timing {
         pause: Duration::from_millis(2),
         longest_pause: Duration::from_millis(10),
         longest_retry_after: Duration::from_secs(2),
+        patience: Duration::from_millis(20),
     }
 }
 
