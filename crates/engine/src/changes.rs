@@ -141,15 +141,18 @@ fn is_place(upper: &OwnedFd, name: &[u8], lower: Option<&Merged>, path: &[u8]) -
     Ok(true)
 }
 
-/// Extended attributes but the overlay's own.
+/// Extended attributes but the overlay's own, and labels: a container's own differ from those of layers.
 fn attributes(dir: &OwnedFd) -> Walked<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut names = vec![0; 1 << 16];
     let length = rustix::fs::flistxattr(dir, &mut names)?;
     let names = names[..length].split(|&byte| byte == 0);
-    let of_overlay =
-        |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
+    let of_host = |name: &[u8]| {
+        name.starts_with(b"trusted.overlay.")
+            || name.starts_with(b"user.overlay.")
+            || name == b"security.selinux"
+    };
     let mut found = Vec::new();
-    for name in names.filter(|name| !name.is_empty() && !of_overlay(name)) {
+    for name in names.filter(|name| !name.is_empty() && !of_host(name)) {
         let mut value = vec![0; 1 << 16];
         let length = rustix::fs::fgetxattr(dir, name, &mut value)?;
         value.truncate(length);

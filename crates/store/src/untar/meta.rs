@@ -90,17 +90,21 @@ fn owner(attributes: &Attributes) -> (Uid, Gid) {
     (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid))
 }
 
-/// All but those that would make overlayfs see something in the layer that the archive has no right to say.
+/// All but those that the archive has no right to say.
 fn wanted_xattrs(attributes: &Attributes) -> impl Iterator<Item = (&[u8], &[u8])> {
     attributes
         .xattrs
         .iter()
-        .filter(|(name, _)| !is_overlay(name))
+        .filter(|(name, _)| !is_hosts(name))
         .map(|(name, value)| (&name[..], &value[..]))
 }
 
-fn is_overlay(name: &[u8]) -> bool {
-    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+/// What would make overlayfs see something else in the layer; and labels, which the host gives its files: one on the
+/// layer's root says that all its files have been labelled.
+fn is_hosts(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.overlay.")
+        || name.starts_with(b"user.overlay.")
+        || name == b"security.selinux"
 }
 
 /// An attribute that this file system or kind of file cannot have is left out, as containerd and Docker do.
@@ -132,7 +136,7 @@ pub(crate) fn inherit(
     Ok(())
 }
 
-/// Gives an open file or directory mode, owner, attributes and time of another; overlayfs's own attributes stay behind.
+/// Gives an open file or directory mode, owner, attributes and time of another; what is the host's stays behind.
 pub(crate) fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> rustix::io::Result<()> {
     let stat = fstat(from)?;
     fchown(
@@ -142,7 +146,7 @@ pub(crate) fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> rustix::io::Resul
     )?;
     fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
     for name in xattr_names(from)? {
-        if !is_overlay(name.to_bytes()) {
+        if !is_hosts(name.to_bytes()) {
             let mut value = vec![0; 64 << 10];
             let length = rustix::fs::fgetxattr(from, &name, &mut value[..])?;
             tolerate(

@@ -202,11 +202,12 @@ fn directories_get_mode_owner_and_time_last() {
 }
 
 #[test]
-fn overlay_attributes_of_the_archive_are_dropped() {
+fn attributes_that_the_archive_has_no_right_to_are_dropped() {
     let place = Place::new();
     let hostile = [
         ("SCHILY.xattr.trusted.overlay.redirect", &b"/etc"[..]),
         ("SCHILY.xattr.user.overlay.opaque", b"y"),
+        ("SCHILY.xattr.security.selinux", b"u:r:other_t"),
         ("SCHILY.xattr.user.kept", b"1"),
     ];
     place
@@ -222,6 +223,10 @@ fn overlay_attributes_of_the_archive_are_dropped() {
         let path = place.path(name);
         assert_eq!(xattr(&path, "trusted.overlay.redirect"), None);
         assert_eq!(xattr(&path, "user.overlay.opaque"), None);
+        assert_ne!(
+            xattr(&path, "security.selinux"),
+            Some(b"u:r:other_t".to_vec())
+        );
         assert_eq!(xattr(&path, "user.kept"), Some(b"1".to_vec()));
     }
 }
