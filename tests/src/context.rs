@@ -1,5 +1,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::{Env, Output};
 
@@ -23,6 +24,24 @@ impl Context {
         let above = path.parent().expect("a file is in a directory");
         fs::create_dir_all(above).expect("directories");
         fs::write(path, text).expect("a file");
+    }
+
+    /// Copies a program of this machine to `dir` in it, and what it needs: `DIR/ld.so --library-path DIR DIR/PROGRAM`.
+    pub fn copy_program(&self, dir: &str, program: &str) {
+        let listed = Command::new("ldd").arg(program).output().expect("ldd");
+        let listed = String::from_utf8(listed.stdout).expect("UTF-8");
+        let libraries = listed.split_whitespace().filter(|w| w.starts_with('/'));
+        fs::create_dir_all(self.file(dir)).expect("directories");
+        for path in libraries.chain([program]) {
+            let name = path.rsplit('/').next().expect("a name");
+            let name = if name.starts_with("ld-") {
+                "ld.so"
+            } else {
+                name
+            };
+            let to = self.file(dir).join(name);
+            fs::copy(path, &to).unwrap_or_else(|e| panic!("copy {path}: {e}"));
+        }
     }
 }
 

@@ -233,3 +233,25 @@ fn a_private_key_is_an_agent_for_the_time_of_the_build() {
     .exits(125)
     .stderr_has("the key cannot be used");
 }
+
+#[test]
+fn an_agent_answers_steps_of_any_user() {
+    let env = Env::new();
+    let dir = env.dockerfile(
+        "FROM busybox\nCOPY host /h\nUSER 1000\n\
+         RUN --mount=type=ssh,uid=1000,mode=0660 stat -c '%a %u %F' $SSH_AUTH_SOCK \\\n\
+         \x20   && /h/ld.so --library-path /h /h/ssh-add -l > /tmp/keys\n\
+         RUN --mount=type=ssh ! /h/ld.so --library-path /h /h/ssh-add -l\n",
+    );
+    dir.copy_program("host", "/usr/bin/ssh-add");
+    let key = text(&env.path("key"));
+    let generate = ["-q", "-t", "ed25519", "-N", "", "-C", "mine", "-f", &key];
+    tool("ssh-keygen", &generate);
+    let ssh = format!("default={key}");
+    build(&env, &dir, &["--ssh", &ssh])
+        .ok()
+        .stderr_has("660 1000 socket");
+    env.run_alone(&["built", "cat", "/tmp/keys"])
+        .ok()
+        .stdout_has("mine (ED25519)");
+}

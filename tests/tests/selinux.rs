@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rctr_tests::{Env, Output};
 
@@ -306,6 +307,126 @@ fn volumes_that_the_image_fills_are_for_all_too() {
     ])
     .ok()
     .stdout_is("content");
+}
+
+#[test]
+fn layers_are_labelled_upon_those_that_are_already() {
+    if !enabled() {
+        return;
+    }
+    let env = Env::new();
+    env.build_image(
+        "made",
+        "FROM busybox\nRUN mkdir /made && cp /bin/busybox /made/true\n",
+    );
+    let archive = env.path("made.tar").display().to_string();
+    env.rctr(["save", "-o", &archive, "made"]).ok();
+    env.rctr(["rmi", "made"]).ok();
+    env.rctr(["builder", "prune", "-af"]).ok();
+    env.rctr(["load", "-i", &archive]).ok();
+    env.run_alone(&["made", "/made/true"]).ok();
+    let layers = env.root().join("layers");
+    let programs = rctr_tests::entries(&layers).into_iter();
+    let programs = programs.map(|layer| layers.join(layer).join("diff/made/true"));
+    let labels: Vec<String> = programs
+        .filter(|p| p.exists())
+        .map(|p| label_of(&p))
+        .collect();
+    assert_eq!(labels, ["system_u:object_r:container_ro_file_t:s0"]);
+}
+
+#[test]
+fn steps_of_builds_have_levels_of_their_own() {
+    if !enabled() {
+        return;
+    }
+    let env = Env::new();
+    // A program is run by the step that makes it, too.
+    let dockerfile = env.dockerfile(
+        "FROM busybox\n\
+         RUN mkdir /made && cp /bin/busybox /made/true && /made/true && cat /proc/self/attr/current > /one\n\
+         RUN --mount=type=tmpfs,target=/t /made/true && cat /proc/self/attr/current > /two && cat /proc/mounts > /mounts\n\
+         RUN --security=insecure cat /proc/self/attr/current > /insecure\n",
+    );
+    let allow = ["-q", "-t", "built", "--allow", "security.insecure"];
+    env.build(&allow, &dockerfile).ok();
+    let written = |name: &str| plain(&env.run_alone(&["built", "cat", name]).ok().stdout());
+    for name in ["/one", "/two"] {
+        let label = written(name);
+        let level = label.strip_prefix("system_u:system_r:container_t:s0:c");
+        assert!(level.is_some_and(|level| level.contains(",c")), "{label}");
+    }
+    let context = format!("context=\"{}\"", files_of(&written("/two")));
+    let shown = written("/mounts");
+    for place in ["/", "/dev", "/t"] {
+        let line = shown.lines().find(|l| l.split(' ').nth(1) == Some(place));
+        let line = line.unwrap_or_else(|| panic!("{place} in {shown}"));
+        assert!(line.contains(&context), "{line}");
+    }
+    assert_eq!(written("/insecure"), own());
+}
+
+#[test]
+fn steps_of_builds_reach_what_is_mounted_for_them() {
+    if !enabled() {
+        return;
+    }
+    let env = Env::new();
+    let dockerfile = "FROM busybox AS made\nRUN echo made > /file\nFROM scratch AS none\nFROM busybox\nCOPY host /h\n\
+        RUN --mount=target=/context cat /context/file\n\
+        RUN --mount=from=made,target=/made,rw cat /made/file && echo more > /made/more && cat /made/more\n\
+        RUN --mount=from=none,target=/one --mount=from=none,target=/two ls /one /two\n\
+        RUN --mount=type=secret,id=token cat /run/secrets/token\n\
+        RUN --mount=type=cache,target=/cache echo kept > /cache/file\n\
+        RUN --mount=type=cache,target=/cache cat /cache/file\n\
+        RUN --mount=type=ssh /h/ld.so --library-path /h /h/ssh-add -l\n\
+        RUN <<EOF\n#!/bin/sh\ntrue\nEOF\n";
+    let context = env.context(&[("Dockerfile", dockerfile), ("file", "content\n")]);
+    context.copy_program("host", "/usr/bin/ssh-add");
+    let key = env.path("key");
+    let generate = ["-q", "-t", "ed25519", "-N", "", "-f"];
+    let generated = Command::new("ssh-keygen").args(generate).arg(&key).status();
+    assert!(generated.expect("ssh-keygen").success());
+    let secret = format!("id=token,src={}", context.file("file").display());
+    let ssh = format!("default={}", key.display());
+    env.build(&["--secret", &secret, "--ssh", &ssh], &context)
+        .ok();
+}
+
+#[test]
+fn labels_are_no_part_of_layers() {
+    if !enabled() {
+        return;
+    }
+    let made = |env: &Env| {
+        let dockerfile = env.context(&[
+            (
+                "Dockerfile",
+                "FROM busybox\nCOPY file /\nRUN mkdir /made && echo made > /made/file\n",
+            ),
+            ("file", "content\n"),
+        ]);
+        let reproducible = [
+            "-q",
+            "--build-arg",
+            "SOURCE_DATE_EPOCH=1000000",
+            "-o",
+            "type=image,name=built,rewrite-timestamp=true",
+        ];
+        env.build(&reproducible, &dockerfile).ok();
+        let change = "echo changed > /changed && touch -d @1000000 /changed";
+        env.rctr(["run", "--name", "one", "built", "sh", "-c", change])
+            .ok();
+        env.rctr(["commit", "one", "committed"]).ok();
+        let exported = env.rctr(["export", "one"]).ok().stdout_bytes().to_owned();
+        let label = b"security.selinux";
+        assert!(!exported.windows(label.len()).any(|found| found == label));
+        env.inspect("committed")["RootFS"]["Layers"].clone()
+    };
+    let without = Env::builder()
+        .config("[security]\nselinux = false\n")
+        .build();
+    assert_eq!(made(&Env::new()), made(&without));
 }
 
 #[test]

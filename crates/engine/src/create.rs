@@ -129,7 +129,7 @@ impl Engine {
             }
             selinux::settle(self.facts(), &mut container, tx)?;
             if let Some(labels) = &container.selinux {
-                selinux::label_upper(&dir, labels)?;
+                selinux::label_upper(&dir.join("upper"), labels)?;
             }
             if container.pod.is_none() {
                 mark(&dir.join("upper"))?;

@@ -114,7 +114,7 @@ pub use rctr_store::{CacheFilter, CacheUsage, Compression, sum};
 pub use selinux::SelinuxLabels;
 pub use start::{RunError, Started, Streams};
 pub use stats::Sample;
-pub use step::{Step, StepEnd, StepRunner};
+pub use step::{Step, StepEnd, StepLabels, StepRunner};
 pub use top::Top;
 pub use update::Update;
 pub use volumes::{PrunedVolumes, Volume, VolumeRequest};

@@ -211,7 +211,7 @@ impl Engine {
         };
         let joined_namespaces = self.join_namespaces(container)?;
         let opened = self.open_mounts(container, container.options.isolation.userns.mappings())?;
-        self.relabel(container, &files, &opened)?;
+        self.relabel(container, &bundle.join("upper"), &files, &opened)?;
         let mut fds = Inherited::default();
         let (shown, copy_up) = opened.show(container, |fd| fds.add(fd));
         let mut output = spec::build(&spec::SpecInput {

@@ -18,10 +18,14 @@ use rctr_runtime::{
 use rctr_store::Lease;
 
 use crate::model::{Container, ResolvedMount, ResolvedProcess, State};
+use crate::mounts::OpenedMounts;
 use crate::options::{NetworkMode, RunOptions};
 use crate::rootfs_view::RootfsView;
 use crate::start::seccomp_policy;
-use crate::{Engine, Error, LogStream, Result, apparmor, files, names, settle, spec, time, user};
+use crate::{
+    Engine, Error, LogStream, Result, SelinuxLabels, apparmor, files, names, selinux, settle, spec,
+    time, user,
+};
 
 /// What a step runs, and on what.
 pub struct Step<'a> {
@@ -45,6 +49,22 @@ pub struct Step<'a> {
     pub options: RunOptions,
     /// What is mounted besides.
     pub mounts: Vec<ResolvedMount>,
+    /// Those of its process and of its files ([`StepRunner::labels`]).
+    pub labels: Option<&'a StepLabels>,
+}
+
+/// The SELinux labels of a step. As long as this lives nobody else has its level.
+#[derive(Debug)]
+pub struct StepLabels {
+    labels: SelinuxLabels,
+    _lease: Lease,
+}
+
+impl StepLabels {
+    /// Of its process; none for one that has all rights.
+    pub fn process(&self) -> Option<&str> {
+        Some(self.labels.process.as_str()).filter(|label| !label.is_empty())
+    }
 }
 
 /// How a step ended.
@@ -126,11 +146,30 @@ impl StepRunner<'_> {
         end
     }
 
-    /// Mounts layers (base first) for reading, attached nowhere; `None` if there are none.
+    /// The labels for a step with these options, where SELinux is enabled and its policy has some for containers.
+    ///
+    /// # Errors
+    /// [`Error::Selinux`], [`Error::Store`].
+    pub fn labels(&self, options: &RunOptions) -> Result<Option<StepLabels>> {
+        let facts = self.engine.facts();
+        if !facts.selinux {
+            return Ok(None);
+        }
+        let store = &self.engine.store;
+        let lease = store.lease([])?;
+        let labels = store.write(|tx| selinux::of_step(facts, options, &lease, tx))?;
+        Ok(labels.map(|labels| StepLabels {
+            labels,
+            _lease: lease,
+        }))
+    }
+
+    /// Mounts layers (base first) for reading, attached nowhere, for a step with these labels if one is to see it; `None`
+    /// if there are no layers.
     ///
     /// # Errors
     /// [`Error::Store`] if a layer is missing; [`Error::File`] if the kernel refuses.
-    pub fn mount(&self, layers: &[Digest]) -> Result<Option<OwnedFd>> {
+    pub fn mount(&self, layers: &[Digest], labels: Option<&StepLabels>) -> Result<Option<OwnedFd>> {
         let mut lower = self.engine.lower_dirs(layers)?;
         if lower.is_empty() {
             return Ok(None);
@@ -141,14 +180,20 @@ impl StepRunner<'_> {
                 short: None,
             });
         }
-        self.detached(&lower, None).map(Some)
+        self.detached(&lower, None, labels).map(Some)
     }
 
-    /// Mounts layers (base first) below `upper`, attached nowhere, for a step without a process.
+    /// Mounts layers (base first) below `upper`, attached nowhere, for a step with these labels or one without a process.
     ///
     /// # Errors
     /// As [`mount`](Self::mount).
-    pub fn mount_writable(&self, layers: &[Digest], upper: &Path, work: &Path) -> Result<OwnedFd> {
+    pub fn mount_writable(
+        &self,
+        layers: &[Digest],
+        upper: &Path,
+        work: &Path,
+        labels: Option<&StepLabels>,
+    ) -> Result<OwnedFd> {
         let mut lower = self.engine.lower_dirs(layers)?;
         if lower.is_empty() {
             lower.push(LowerDir {
@@ -161,14 +206,19 @@ impl StepRunner<'_> {
             work,
             volatile: true,
         };
-        self.detached(&lower, Some(writable))
+        self.detached(&lower, Some(writable), labels)
     }
 
-    fn detached(&self, lower: &[LowerDir], writable: Option<Writable<'_>>) -> Result<OwnedFd> {
+    fn detached(
+        &self,
+        lower: &[LowerDir],
+        writable: Option<Writable<'_>>,
+        labels: Option<&StepLabels>,
+    ) -> Result<OwnedFd> {
         overlay::mount_detached(Overlay {
             lower,
             writable,
-            label: None,
+            label: labels.map(|of_step| of_step.labels.mount.as_str()),
         })
         .map_err(Error::file("mount an overlay of", &self.engine.config.root))
     }
@@ -207,7 +257,7 @@ impl StepRunner<'_> {
             restart_count: 0,
             restarts: Default::default(),
             pod: None,
-            selinux: None,
+            selinux: step.labels.map(|of_step| of_step.labels.clone()),
             id,
         }
     }
@@ -260,6 +310,7 @@ impl StepRunner<'_> {
         }
         let gateway = engine.bridge()?.gateway();
         let files = files::write(step.dir, container, None, gateway)?;
+        engine.relabel(container, step.upper, &files, &OpenedMounts::default())?;
         let mut output = spec::build(&spec::SpecInput {
             container,
             user: &identity,

@@ -155,6 +155,13 @@ const MIGRATIONS: &[&str] = &["
     ) WITHOUT ROWID;
 ", "
     ALTER TABLE pods ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+", "
+    -- SELinux levels of what has no record of its own.
+    CREATE TABLE lease_levels (
+        lease INTEGER NOT NULL,
+        level TEXT NOT NULL,
+        PRIMARY KEY (lease, level)
+    ) WITHOUT ROWID;
 "];
 
 /// Opens the database of the store in `root`, and creates it if there is none.

@@ -1,11 +1,12 @@
 # needs: selinux
-# SELinux, which the guest's kernel has: labels of containers, of pods, and of what is mounted for them. The policy is the
-# smallest one in which they are labels, and keeps from a container only to read files that are not labelled for it. Until
-# the last tests it is not enforced.
+# SELinux, which the guest's kernel has: labels of containers, of pods, of builds' steps, and of what is mounted for them.
+# The policy is the smallest one in which they are labels, and keeps from a container only to read files, and to connect to
+# sockets, that are not labelled for it. Until the last tests it is not enforced.
 . "$GUEST/cases.sh"
 . "$GUEST/unit-tests.sh"
 policy=$(mktemp -d)
-classes='security process system capability filesystem file dir fd lnk_file chr_file blk_file sock_file fifo_file'
+classes='security process system capability filesystem file dir fd lnk_file chr_file blk_file sock_file fifo_file
+    unix_stream_socket'
 # In the kernel's order.
 sids='kernel security unlabeled fs file file_labels init any_socket port netif netmsg node igmp_packet icmp_socket
     tcp_socket sysctl_modprobe sysctl sysctl_fs sysctl_kernel sysctl_net sysctl_net_unix sysctl_vm sysctl_dev kmod policy
@@ -14,7 +15,11 @@ sids='kernel security unlabeled fs file file_labels init any_socket port netif n
     for class in $classes; do echo "class $class"; done
     for sid in $sids; do echo "sid $sid"; done
     for class in $classes; do
-        case $class in process) echo "class $class { transition dyntransition }";; *) echo "class $class { read }";; esac
+        case $class in
+            process) echo "class $class { transition dyntransition }";;
+            unix_stream_socket) echo "class $class { connectto }";;
+            *) echo "class $class { read }";;
+        esac
     done
     echo 'sensitivity s0; dominance { s0 }'
     for ((category = 0; category < 1024; category++)); do echo "category c$category;"; done
@@ -22,6 +27,7 @@ sids='kernel security unlabeled fs file file_labels init any_socket port netif n
 level s0:c0.c1023;
 mlsconstrain process dyntransition (t1 == host_t);
 mlsconstrain file read (t1 != container_t or h1 dom h2);
+mlsconstrain unix_stream_socket connectto (t1 != container_t or (t2 == container_t and h1 dom h2));
 policycap nnp_nosuid_transition;
 attribute any;
 type host_t, any;

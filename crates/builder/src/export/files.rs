@@ -184,7 +184,7 @@ fn copy(from: &Files, directory: &Path) -> Result<()> {
 
 /// The image's root directory, mounted where nobody else sees it.
 pub(super) fn mounted(solver: &Solver<'_>, solved: &Solved) -> Result<OwnedFd> {
-    match solver.runner.mount(&solved.chain_ids())? {
+    match solver.runner.mount(&solved.chain_ids(), None)? {
         Some(root) => Ok(root),
         None => {
             let empty = solver.scratch.join("empty");

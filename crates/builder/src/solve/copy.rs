@@ -68,7 +68,7 @@ impl Work<'_> {
             false => base.chain_ids(),
         };
         let runner = &self.solver.runner;
-        let root = runner.mount_writable(&below, step.upper(), step.work())?;
+        let root = runner.mount_writable(&below, step.upper(), step.work(), None)?;
         let chown = self.owner(copy, &base, &root)?;
         place(copy, &groups, &root, chown)?;
         drop(root);
@@ -145,7 +145,7 @@ impl Work<'_> {
                     self.solver.fetch(origin)?;
                 }
                 let chain_ids = origin.map(Solved::chain_ids).unwrap_or_default();
-                let root = match self.solver.runner.mount(&chain_ids)? {
+                let root = match self.solver.runner.mount(&chain_ids, None)? {
                     Some(mounted) => mounted,
                     None => self.empty()?,
                 };
@@ -265,7 +265,7 @@ impl Work<'_> {
             false => root
                 .try_clone()
                 .map_err(BuildError::io("open", Path::new("the step's files")))?,
-            true => match self.solver.runner.mount(&base.chain_ids())? {
+            true => match self.solver.runner.mount(&base.chain_ids(), None)? {
                 Some(mounted) => mounted,
                 None => self.empty()?,
             },

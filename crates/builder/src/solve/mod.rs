@@ -1,6 +1,7 @@
 //! Doing what a plan says: each node once, side by side where they do not wait for one another, and not at all where
 //! the cache has the result.
 
+mod agent;
 mod cancel;
 mod copy;
 mod definition;

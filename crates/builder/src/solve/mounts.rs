@@ -6,12 +6,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use rctr_engine::StepLabels;
 use rctr_engine::model::ResolvedMount;
-use rctr_engine::options::{MountKind, MountSpec};
+use rctr_engine::options::{MountKind, MountSpec, Relabel};
 use rctr_store::BuildStep;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MoveMountFlags, UnmountFlags, mount, move_mount, unmount};
 
+use super::agent::Agent;
 use super::{Solved, Solver};
 use crate::cachemount::{CacheMount, Initial, Wanted};
 use crate::dockerfile::RunMount;
@@ -28,12 +30,14 @@ pub(super) struct Mounts<'s> {
     pub(super) env: Vec<String>,
     /// Room for mount points.
     dir: PathBuf,
+    points: usize,
     mounted: Vec<PathBuf>,
     /// Files that `rw` mounts write to, and nobody keeps.
     scratch: Vec<BuildStep>,
     /// Held while the step runs.
     caches: Vec<CacheMount>,
-    agents: usize,
+    agents: Vec<Agent>,
+    labels: Option<&'s StepLabels>,
 }
 
 impl<'s> Mounts<'s> {
@@ -43,16 +47,19 @@ impl<'s> Mounts<'s> {
         run: &Run,
         shown: &[Option<&Solved>],
         dir: &Path,
+        labels: Option<&'s StepLabels>,
     ) -> Result<Mounts<'s>> {
         let mut mounts = Mounts {
             solver,
             list: Vec::new(),
             env: Vec::new(),
             dir: dir.join("mounts"),
+            points: 0,
             mounted: Vec::new(),
             scratch: Vec::new(),
             caches: Vec::new(),
-            agents: 0,
+            agents: Vec::new(),
+            labels,
         };
         if run.script.is_some() || !run.mounts.is_empty() {
             fs::create_dir(&mounts.dir).map_err(BuildError::io("create", &mounts.dir))?;
@@ -60,7 +67,7 @@ impl<'s> Mounts<'s> {
         if let Some((name, content)) = &run.script {
             let path = mounts.dir.join("script");
             put(&path, content.as_bytes(), 0o755, (0, 0))?;
-            mounts.bind(&format!("/dev/pipes/{name}"), &path, true);
+            mounts.bind(&format!("/dev/pipes/{name}"), &path, true, Relabel::Private);
         }
         for (planned, shown) in run.mounts.iter().zip(shown) {
             mounts.add(planned, *shown, &run.working_dir)?;
@@ -85,7 +92,12 @@ impl<'s> Mounts<'s> {
                 ..
             } => {
                 let path = self.show(shown, source, *read_only)?;
-                self.bind(&at(target)?, &path, *read_only);
+                // What is mounted here has its label from that, and takes no other.
+                let relabel = match self.mounted.last().is_some_and(|on| path.starts_with(on)) {
+                    true => Relabel::Never,
+                    false => Relabel::Private,
+                };
+                self.bind(&at(target)?, &path, *read_only, relabel);
             }
             RunMount::Cache {
                 target,
@@ -113,7 +125,7 @@ impl<'s> Mounts<'s> {
                     owner: (*uid, *gid),
                 };
                 let path = self.cache(&wanted)?;
-                self.bind(&target, &path, *read_only);
+                self.bind(&target, &path, *read_only, Relabel::Shared);
             }
             RunMount::Tmpfs { target, size } => {
                 let mut options = vec!["exec".to_owned()];
@@ -180,7 +192,7 @@ impl<'s> Mounts<'s> {
         if let Some(target) = target {
             let path = self.memory()?.join(self.list.len().to_string());
             put(&path, &value, *mode, (*uid, *gid))?;
-            self.bind(&place(target, cwd)?, &path, true);
+            self.bind(&place(target, cwd)?, &path, true, Relabel::Private);
         }
         Ok(())
     }
@@ -190,7 +202,9 @@ impl<'s> Mounts<'s> {
             id,
             target,
             required,
-            ..
+            mode,
+            uid,
+            gid,
         } = mount
         else {
             return Ok(());
@@ -204,14 +218,17 @@ impl<'s> Mounts<'s> {
         };
         let target = match target {
             Some(target) => place(target, cwd)?,
-            None => format!("/run/buildkit/ssh_agent.{}", self.agents),
+            None => format!("/run/buildkit/ssh_agent.{}", self.agents.len()),
         };
-        self.agents += 1;
-        if self.agents == 1 {
+        if self.agents.is_empty() {
             self.env.push(format!("SSH_AUTH_SOCK={target}"));
         }
-        let socket = socket.clone();
-        self.bind(&target, &socket, false);
+        let path = self.dir.join(format!("agent-{}", self.agents.len()));
+        let label = self.labels.and_then(StepLabels::process);
+        let agent = Agent::listen(&path, (*mode, *uid, *gid), socket, label)
+            .map_err(BuildError::io("listen on", &path))?;
+        self.agents.push(agent);
+        self.bind(&target, &path, false, Relabel::Private);
         Ok(())
     }
 
@@ -222,7 +239,7 @@ impl<'s> Mounts<'s> {
         }
         let chain_ids = shown.map(Solved::chain_ids).unwrap_or_default();
         let runner = &self.solver.runner;
-        let mounted = match (read_only, runner.mount(&chain_ids)?) {
+        let mounted = match (read_only, runner.mount(&chain_ids, self.labels)?) {
             (true, Some(mounted)) => Some(mounted),
             (true, None) => None,
             (false, _) => {
@@ -231,7 +248,8 @@ impl<'s> Mounts<'s> {
                     .engine
                     .store()
                     .begin_build_step(chain_ids.last())?;
-                let mounted = runner.mount_writable(&chain_ids, step.upper(), step.work())?;
+                let (upper, work) = (step.upper(), step.work());
+                let mounted = runner.mount_writable(&chain_ids, upper, work, self.labels)?;
                 self.scratch.push(step);
                 Some(mounted)
             }
@@ -264,20 +282,23 @@ impl<'s> Mounts<'s> {
         Ok(path)
     }
 
-    fn mount_point(&self) -> Result<PathBuf> {
-        let path = self.dir.join(self.mounted.len().to_string());
+    fn mount_point(&mut self) -> Result<PathBuf> {
+        let path = self.dir.join(self.points.to_string());
         fs::create_dir(&path).map_err(BuildError::io("create", &path))?;
+        self.points += 1;
         Ok(path)
     }
 
-    fn bind(&mut self, target: &str, source: &Path, read_only: bool) {
-        self.list.push(resolved(
+    fn bind(&mut self, target: &str, source: &Path, read_only: bool, relabel: Relabel) {
+        let mut mount = resolved(
             MountKind::Bind,
             target,
             source.into(),
             read_only,
             Vec::new(),
-        ));
+        );
+        mount.spec.relabel = relabel;
+        self.list.push(mount);
     }
 }
 

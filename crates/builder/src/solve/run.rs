@@ -57,8 +57,10 @@ impl Work<'_> {
             });
         }
         let build_step = self.begin(&base)?;
-        let mounts = Mounts::prepare(self.solver, run, &shown, build_step.dir())?;
         let mut options = self.options(run);
+        let labels = self.solver.runner.labels(&options)?;
+        let labels = labels.as_ref();
+        let mounts = Mounts::prepare(self.solver, run, &shown, build_step.dir(), labels)?;
         let chain_ids = base.chain_ids();
         let mut env = run.env.clone();
         env.extend(mounts.env.iter().cloned());
@@ -75,6 +77,7 @@ impl Work<'_> {
             working_dir: run.working_dir.clone(),
             options,
             mounts: mounts.list.clone(),
+            labels,
         };
         let end = self.solver.runner.run(
             &step,

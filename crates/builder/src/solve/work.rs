@@ -76,10 +76,12 @@ impl Work<'_> {
             HitOrTurn::Turn(turn) => turn,
         };
         let step = self.begin(&base)?;
-        let root =
-            self.solver
-                .runner
-                .mount_writable(&base.chain_ids(), step.upper(), step.work())?;
+        let root = self.solver.runner.mount_writable(
+            &base.chain_ids(),
+            step.upper(),
+            step.work(),
+            None,
+        )?;
         let again = root
             .try_clone()
             .map_err(BuildError::io("open", step.upper()))?;

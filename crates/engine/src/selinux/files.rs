@@ -46,14 +46,14 @@ impl Engine {
     pub(crate) fn relabel(
         &self,
         container: &Container,
+        upper: &Path,
         files: &EtcFiles,
         opened: &OpenedMounts,
     ) -> Result<()> {
         let Some(labels) = self.labels_of(container) else {
             return Ok(());
         };
-        let dir = self.store.container_dir(&container.id)?;
-        label_upper(&dir, labels)?;
+        label_upper(upper, labels)?;
         let shared = labels.shared();
         let of_etc = match container.options.network {
             NetworkMode::Container(_) => &shared,
@@ -88,8 +88,8 @@ impl Engine {
 ///
 /// # Errors
 /// [`rctr_runtime::Error::Relabel`].
-pub(crate) fn label_upper(dir: &Path, labels: &SelinuxLabels) -> Result<()> {
-    Ok(selinux::relabel_once(&dir.join("upper"), &labels.mount)?)
+pub(crate) fn label_upper(upper: &Path, labels: &SelinuxLabels) -> Result<()> {
+    Ok(selinux::relabel_once(upper, &labels.mount)?)
 }
 
 /// As with Docker a volume may be others', too, unless something else is said; in a pod nobody else can have it.

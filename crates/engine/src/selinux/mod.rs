@@ -8,7 +8,7 @@ mod files;
 use std::collections::BTreeSet;
 
 use rctr_runtime::selinux::{self, Defaults, Label};
-use rctr_store::Tx;
+use rctr_store::{Lease, Tx};
 use serde::{Deserialize, Serialize};
 
 use crate::model::Container;
@@ -136,6 +136,23 @@ pub(crate) fn settle(facts: &HostFacts, container: &mut Container, tx: &Tx<'_>) 
     Ok(())
 }
 
+/// The labels of a build's step, as of a container that has no record: `lease` keeps its level from others.
+///
+/// # Errors
+/// [`Error::Selinux`]; the store's.
+pub(crate) fn of_step(
+    facts: &HostFacts,
+    options: &RunOptions,
+    lease: &Lease,
+    tx: &Tx<'_>,
+) -> Result<Option<SelinuxLabels>> {
+    let labels = choose(facts, &wanted(options, tx)?, None, tx)?;
+    if let Some(level) = labels.as_ref().and_then(SelinuxLabels::level) {
+        lease.take_level(tx, &level)?;
+    }
+    Ok(labels)
+}
+
 /// The labels of a pod's container.
 fn in_pod(
     facts: &HostFacts,
@@ -230,13 +247,14 @@ fn policy(facts: &HostFacts, wanted: &SelinuxOptions) -> Result<Option<Defaults>
     }
 }
 
-/// The categories that pods and containers have, whether they run or not.
+/// The categories that pods and containers have, whether they run or not, and those of builds' steps.
 fn taken(tx: &Tx<'_>) -> Result<BTreeSet<BTreeSet<u32>>> {
     let pods = tx.pods::<Pod>("")?.into_iter();
     let pods = pods.filter_map(|pod| pod.selinux);
     let containers = tx.containers::<Container>()?.into_iter();
     let containers = containers.filter_map(|container| container.doc.selinux);
     let levels = pods.chain(containers).filter_map(|labels| labels.level());
+    let levels = levels.chain(tx.leased_levels()?);
     Ok(levels.map(|level| categories(&level)).collect())
 }
 

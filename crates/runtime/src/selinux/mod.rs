@@ -172,15 +172,27 @@ pub(crate) fn label_program(label: &str) -> io::Result<()> {
 /// Has the keyrings that the calling process, which has one thread, makes meanwhile be of a label: a container may look
 /// into no others. Without /proc they are the caller's.
 pub(crate) fn with_keys<T>(label: Option<&str>, make: impl FnOnce() -> T) -> io::Result<T> {
+    with_attribute("keycreate", label, make)
+}
+
+/// The same for sockets, of a calling thread: whoever connects to one needs the right for that label.
+///
+/// # Errors
+/// What the kernel says of the label.
+pub fn with_sockets<T>(label: Option<&str>, make: impl FnOnce() -> T) -> io::Result<T> {
+    with_attribute("sockcreate", label, make)
+}
+
+fn with_attribute<T>(name: &str, label: Option<&str>, make: impl FnOnce() -> T) -> io::Result<T> {
     let Some(label) = label else {
         return Ok(make());
     };
-    match set_attribute("keycreate", label) {
+    match set_attribute(name, label) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(make()),
         other => other?,
     }
     let made = make();
-    set_attribute("keycreate", "")?;
+    set_attribute(name, "")?;
     Ok(made)
 }
 

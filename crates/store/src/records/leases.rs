@@ -38,6 +38,15 @@ impl Lease {
     ) -> Result<()> {
         tx.insert_lease_items(self.id, digests)
     }
+
+    /// Keeps an SELinux level from others as long as it lives; see [`Tx::leased_levels`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Database`].
+    pub fn take_level(&self, tx: &Tx<'_>, level: &str) -> Result<()> {
+        let sql = "INSERT OR IGNORE INTO lease_levels (lease, level) VALUES (?, ?)";
+        tx.execute(sql, (self.id, level)).map(drop)
+    }
 }
 
 fn owner_name(lease: i64) -> String {
@@ -96,6 +105,7 @@ impl Tx<'_> {
             "DELETE FROM addresses WHERE container = ?",
             [owner_name(id)],
         )?;
+        self.execute("DELETE FROM lease_levels WHERE lease = ?", [id])?;
         self.execute("DELETE FROM leases WHERE id = ?", [id])
             .map(drop)
     }
@@ -121,6 +131,14 @@ impl Tx<'_> {
         })?;
         let dead = leases.into_iter().filter(|(_, owner)| !owner.is_alive());
         Ok(dead.map(|(id, _)| id).collect())
+    }
+
+    /// The SELinux levels that leases keep.
+    ///
+    /// # Errors
+    /// [`crate::Error::Database`].
+    pub fn leased_levels(&self) -> Result<Vec<String>> {
+        self.all("SELECT level FROM lease_levels", [], |row| row.get(0))
     }
 
     pub(crate) fn leased(&self) -> Result<HashSet<String>> {

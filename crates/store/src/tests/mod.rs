@@ -403,3 +403,22 @@ fn every_change_is_another_generation_and_looking_is_none() {
     other.remove_container(&id).unwrap();
     assert_ne!(store.generation().unwrap(), second);
 }
+
+#[test]
+fn levels_are_kept_as_long_as_their_leases() {
+    let (_dir, store) = store();
+    let levels = || store.read(|tx| tx.leased_levels()).unwrap();
+    let take = |level: &str| {
+        let lease = store.lease([]).unwrap();
+        store.write(|tx| lease.take_level(tx, level)).unwrap();
+        lease
+    };
+    let one = take("s0:c1,c2");
+    let other = take("s0:c3,c4");
+    store.write(|tx| tx.drop_dead_leases()).unwrap();
+    assert_eq!(levels(), ["s0:c1,c2", "s0:c3,c4"]);
+    drop(one);
+    assert_eq!(levels(), ["s0:c3,c4"]);
+    drop(other);
+    assert!(levels().is_empty());
+}
