@@ -14,7 +14,7 @@ export RCTR_TEST_REGISTRY
 for case in "$@"; do
     name=$(basename "$case" .sh)
     from=$SECONDS status=0
-    timeout -k 10 "${CASE_LIMIT:-360}" bash "$case" > "$TMPDIR/out" 2>&1 </dev/null || status=$?
+    timeout -k 10 "${CASE_LIMIT:-480}" bash "$case" > "$TMPDIR/out" 2>&1 </dev/null || status=$?
     case $status in
         0) echo "ok - $name ($((SECONDS - from)) s)";;
         77) echo "ok - $name # SKIP $(tail -n 1 "$TMPDIR/out")";;

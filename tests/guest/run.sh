@@ -50,7 +50,7 @@ boot() { # [VM OPTION...] -- CASE...
     shift
     [ $# -gt 0 ] || return 0
     local start=$SECONDS status=0
-    "$here/vm" "${options[@]}" -t $((300 + 120 * $#)) -m 3072 -e RCTR_BIN="$rctr" -e RCTR_TEST_CACHE \
+    "$here/vm" "${options[@]}" -t $((300 + 240 * $#)) -m 3072 -e RCTR_BIN="$rctr" -e RCTR_TEST_CACHE \
         -- bash "$here/inside.sh" "$@" | tee -a "$report" || status=$?
     echo "# guest ${options[*]:-plain}: $((SECONDS - start)) s, status $status"
 }
