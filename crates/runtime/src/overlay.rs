@@ -123,6 +123,8 @@ pub fn mount_mapped(
 pub(crate) fn by_context(overlay: Overlay<'_>) -> io::Result<OwnedFd> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let context = context.as_fd();
+    // What `df` and `mount` call it.
+    fsconfig_set_string(context, "source", "overlay")?;
     for layer in overlay.lower {
         fsconfig_set_string(context, "lowerdir+", &layer.path)?;
     }

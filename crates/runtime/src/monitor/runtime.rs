@@ -207,6 +207,11 @@ impl Libcontainer {
     /// libcontainer's cause chain on one line, with the first thing it logged.
     fn describe(&self, error: &LibcontainerError) -> StartError {
         let mut words = causes(error);
+        // The kernel's answer is at the end of it, and what was logged says the same less well.
+        if let Some((_, reason)) = words.join(": ").split_once("cgroup error: ") {
+            let reason = reason.to_owned();
+            return StartError::Cgroup { reason };
+        }
         if let Some(logged) = self.errors.first() {
             words.push(logged);
         }

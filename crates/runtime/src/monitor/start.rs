@@ -315,9 +315,9 @@ fn prepare_bundle(
     let cwd = adapted.process.cwd();
     rootfs::prepare(root.as_fd(), cwd, &launch.copy_up, user)?;
     match user {
-        None => mounts.mount_dev(root.as_fd())?,
+        None => mounts.mount_dev(root.as_fd(), &adapted.spec)?,
         Some(user) => {
-            user.as_root(|| mounts.mount_dev(root.as_fd()))?;
+            user.as_root(|| mounts.mount_dev(root.as_fd(), &adapted.spec))?;
             user.make_devices(&mut adapted.spec, root.as_fd())?;
         }
     }

@@ -279,7 +279,7 @@ impl Mounts {
     /// Mounts /dev and /dev/pts, where libcontainer puts devices and opens a terminal before the container's init
     /// comes to the rest. Call in the monitor's mount namespace; `root` has been checked by
     /// [`check_image`](super::rootfs::check_image).
-    pub(super) fn mount_dev(&self, root: BorrowedFd<'_>) -> Result<(), StartError> {
+    pub(super) fn mount_dev(&self, root: BorrowedFd<'_>, spec: &Spec) -> Result<(), StartError> {
         let mount = |path: &str, filesystem: &Filesystem| {
             let mounted = filesystem.mount(root, Path::new(path), Kind::System);
             mounted.map_err(|e| StartError::Rootfs {
@@ -294,7 +294,8 @@ impl Mounts {
         let mounted = mount("/dev/pts", pts);
         // Do not keep what is mounted busy.
         let _ = rustix::process::chdir("/");
-        mounted
+        mounted?;
+        make_device_directories(root, spec)
     }
 
     /// Makes the mounts in the container's init, which has its namespaces, its root and all capabilities yet.
@@ -409,6 +410,21 @@ pub(super) fn make_mount_points(root: BorrowedFd<'_>, spec: &Spec) -> Result<(),
             let source = std::fs::File::open(source).map_err(failed)?;
             target::open(source.as_fd(), below, kind).map_err(failed)?;
         }
+    }
+    Ok(())
+}
+
+/// Makes the directories below /dev that devices are to be in: libcontainer would let everybody write to them.
+fn make_device_directories(root: BorrowedFd<'_>, spec: &Spec) -> Result<(), StartError> {
+    let devices = spec.linux().iter().flat_map(|linux| linux.devices());
+    let parents = devices
+        .flatten()
+        .filter_map(|device| device.path().parent());
+    for directory in parents.filter(|path| path.starts_with("/dev")) {
+        super::rootfs::create_directory(root, directory).map_err(|e| StartError::Rootfs {
+            step: format!("create {}", directory.display()),
+            reason: e.to_string(),
+        })?;
     }
     Ok(())
 }

@@ -419,7 +419,7 @@ fn prepare(
     }
     in_root(&|| {
         rootfs::create_working_directory(root.as_fd(), adapted.process.cwd())?;
-        mounts.mount_dev(root.as_fd())
+        mounts.mount_dev(root.as_fd(), &adapted.spec)
     })?;
     if let Some(user) = user.filter(|_| mounts.has_dev()) {
         user.make_devices(&mut adapted.spec, root.as_fd())?;
