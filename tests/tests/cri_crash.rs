@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::mount::{MntFlags, umount2};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rctr_cri::api;
 use rctr_tests::cri::{Cri, run_in, sharing, shell};
 use rctr_tests::entries;
@@ -175,6 +176,31 @@ fn reboot(cri: &Cri, containers: &[&str]) {
 
 fn detach(path: &Path) {
     umount2(path, MntFlags::MNT_DETACH).expect("it is mounted");
+}
+
+#[test]
+fn an_end_that_nobody_saw_is_told_with_the_start_before_it() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let config = cri.pod_config("unseen");
+    let pod = cri.run_pod(&config);
+    let id = cri.run(&pod, &config, shell("c", "sleep 1000"));
+    let running = cri.status(&id);
+    let monitor = cri.env().monitor_of(&id).expect("a monitor");
+    kill(Pid::from_raw(monitor), Signal::SIGKILL).expect("it lives");
+    let ended = cri.wait_exit(&id);
+    assert_eq!(
+        (ended.reason.as_str(), ended.exit_code),
+        ("Unknown", 255),
+        "{ended:?}"
+    );
+    assert!(ended.message.contains("monitor"), "{ended:?}");
+    assert!(
+        (running.started_at..=ended.finished_at).contains(&ended.started_at),
+        "{ended:?}"
+    );
+    cri.remove_pod(&pod);
+    cri.assert_no_leftovers();
 }
 
 #[test]

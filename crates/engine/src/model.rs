@@ -268,6 +268,9 @@ pub struct HealthResult {
     pub output: String,
 }
 
+/// What the error of a container says first whose end nobody has seen.
+pub(crate) const UNKNOWN_END: &str = "how it ended is not known";
+
 /// Docker's zero time.
 pub const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 
@@ -285,6 +288,11 @@ impl State {
             ran: None,
             health: None,
         }
+    }
+
+    /// Whether it has ended unseen, so that its exit code is made up.
+    pub fn has_unknown_end(&self) -> bool {
+        self.error.starts_with(UNKNOWN_END)
     }
 
     /// How long the last run was, at least.
@@ -370,9 +378,6 @@ pub struct EndpointState {
     /// Addresses besides.
     #[serde(default)]
     pub link_local: Vec<IpAddr>,
-    /// Kernel parameters of the interface, `net.ipv4.conf.IFNAME.log_martians=1`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sysctls: Vec<String>,
     /// Interface on the host.
     pub host_ifname: String,
     /// `02:42:0a:58:00:02`.

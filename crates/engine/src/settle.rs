@@ -14,7 +14,7 @@ use rctr_runtime::cgroup::CgroupDriver;
 use rctr_store::Tx;
 
 use crate::lock::ContainerLock;
-use crate::model::{Container, State, Status, ZERO_TIME};
+use crate::model::{Container, State, Status, UNKNOWN_END, ZERO_TIME};
 use crate::restart::{self, Asked};
 use crate::{Engine, Error, Result, events, health, lifecycle, time};
 
@@ -41,11 +41,7 @@ impl Engine {
             return Ok(None);
         };
         let container = self.refresh_locked(container, &lock)?;
-        if container.state.status.is_live() {
-            return Ok(None);
-        }
-        self.sweep();
-        Ok(Some(container.state.exit_code))
+        Ok((!container.state.status.is_live()).then_some(container.state.exit_code))
     }
 
     /// The container with its live state filled in; settles it first if it ended unnoticed. `None` if that
@@ -271,7 +267,7 @@ fn unknown_end(state: &mut State, why: &str) {
     state.pid = 0;
     state.exit_code = UNKNOWN_EXIT;
     state.finished_at = time::now();
-    state.error = format!("how it ended is not known: {why}");
+    state.error = format!("{UNKNOWN_END}: {why}");
 }
 
 /// Removes a state directory and what a killed monitor left; one that is not there is fine.

@@ -20,7 +20,7 @@ use crate::rootfs_view::RootfsView;
 use crate::user::Identity;
 use crate::{
     Engine, Error, Result, apparmor, events, files, health, lifecycle, rootless, selinux, settle,
-    spec, user,
+    spec, time, user,
 };
 
 /// Which of a container's standard streams a front door wants.
@@ -162,8 +162,16 @@ impl Engine {
         })?;
         let joined = self.join_network(container)?;
         let started = self.launch(container, lock, &state_dir, joined, &held, streams)?;
+        let told = self.store.write(|tx| -> Result<()> {
+            events::started(tx, container)?;
+            // What its monitor knows better is lost with that, or with the machine.
+            tx.update_container(&container.id, |record: &mut Container| {
+                record.state.started_at = time::now();
+                Ok(())
+            })
+        });
         // It runs already: whoever ends it tells of its start too, if this cannot.
-        if let Err(e) = self.store.write(|tx| events::started(tx, container)) {
+        if let Err(e) = told {
             tracing::warn!(container = container.id, error = %e, "its start is not told of yet");
         }
         Ok(started)

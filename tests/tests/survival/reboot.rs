@@ -21,6 +21,7 @@ fn containers_are_found_again_after_a_reboot() {
         "-c",
         "echo > /kept; sleep 1000",
     ]);
+    let started = env.inspect("up")["State"]["StartedAt"].take();
     env.run_detached(["--rm", "--name", "brief", "busybox", "sleep", "1000"]);
     env.rctr(["create", "--name", "made", "busybox", "true"])
         .ok();
@@ -47,6 +48,9 @@ fn containers_are_found_again_after_a_reboot() {
             .is_some_and(|why| why.contains("restarted")),
         "{state}"
     );
+    let second = |time: &serde_json::Value| time.as_str().map(|time| time[..19].to_owned());
+    let times = [&started, &state["StartedAt"], &state["FinishedAt"]].map(second);
+    assert!(times.is_sorted() && times[0].is_some(), "{times:?}");
     assert_eq!(env.published(), [""; 0]);
     let store = rctr_store::Store::open(&env.root()).expect("the store opens");
     assert_eq!(store.addresses("bridge").expect("addresses"), []);
