@@ -77,6 +77,16 @@ fn datagrams_too() {
 }
 
 #[test]
+fn a_port_that_nothing_can_listen_on_is_refused_and_leaves_nothing() {
+    let cri = Cri::new();
+    let mut config = cri.pod_config("zero");
+    config.port_mappings = vec![mapping(api::Protocol::Tcp, 0, port(&cri), "")];
+    let said = refused(cri.try_run_pod(&config, ""), Code::InvalidArgument);
+    assert!(said.contains("container port 0"), "{said}");
+    assert!(cri.pods(None).is_empty());
+}
+
+#[test]
 fn a_port_is_one_address_s_where_it_says_so() {
     let cri = Cri::new();
     cri.pull("busybox");

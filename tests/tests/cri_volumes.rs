@@ -59,7 +59,8 @@ fn images_are_volumes() {
     }
     for mount in pod.cri.status(&id).mounts {
         let volume = mount.image.expect("an image");
-        assert_eq!(volume.image_ref, volume.image, "{}", mount.container_path);
+        let digested = pod.cri.digested(&volume.image);
+        assert_eq!(volume.image_ref, digested, "{}", mount.container_path);
     }
     let error = pod.refused(sleeper("c", vec![volume("/v", &busybox, "no/such")]));
     assert!(error.contains("no/such"), "{error}");
@@ -374,6 +375,13 @@ fn mounts_that_make_no_sense_are_refused() {
         container_path: "/x".into(),
         ..Default::default()
     });
+    for root in ["/", "//", "/.", "/../"] {
+        let said = refuse(mount(root, Path::new("/tmp")));
+        assert!(said.contains("root"), "{said}");
+    }
+    // Whose working directory would it be in?
+    let said = refuse(mount("/x", Path::new("relative/here")));
+    assert!(said.contains("not absolute"), "{said}");
     let said = refuse(api::Mount {
         recursive_read_only: true,
         ..mount("/x", Path::new("/tmp"))

@@ -303,9 +303,7 @@ impl Engine {
             }
             other => other?,
         }
-        self.store.remove_container_dir(&container.id)?;
-        self.sweep();
-        Ok(())
+        Ok(self.store.remove_container_dir(&container.id)?)
     }
 
     /// Attaches to a running container's streams.

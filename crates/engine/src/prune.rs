@@ -65,7 +65,6 @@ impl Engine {
             }
             pruned.removed.extend(removed);
         }
-        self.sweep();
         self.tell_of_prune("image", pruned.bytes)?;
         Ok(pruned)
     }
@@ -94,7 +93,6 @@ impl Engine {
             pruned.bytes += bytes;
             pruned.removed.push(container.id);
         }
-        self.sweep();
         self.tell_of_prune("container", pruned.bytes)?;
         Ok(pruned)
     }

@@ -127,11 +127,7 @@ impl Engine {
             Err(rctr_store::Error::VolumeInUse { name, by }) => {
                 Err(Error::VolumeInUse { name, by })
             }
-            other => {
-                other?;
-                self.sweep();
-                Ok(())
-            }
+            other => Ok(other?),
         }
     }
 
@@ -154,7 +150,6 @@ impl Engine {
             pruned.bytes += bytes;
             pruned.removed.push(volume.name);
         }
-        self.sweep();
         Ok(pruned)
     }
 

@@ -46,7 +46,7 @@ pub(crate) fn options(config: api::ContainerConfig) -> Result<PodContainerOption
         stdin: config.stdin,
         stdin_once: config.stdin_once,
         tty: config.tty,
-        resources: resources::resources(limits)?,
+        resources: resources::of_container(limits)?,
         security: security::security(context)?,
         stop_signal: signal::name(config.stop_signal)?,
     })
@@ -79,6 +79,9 @@ fn mount(from: api::Mount) -> Result<PodMount, Status> {
             sub_path: said(from.image_sub_path),
         },
         None if from.host_path.is_empty() => return Err(bad("no source")),
+        None if !from.host_path.starts_with('/') => {
+            return Err(bad("the path on the host is not absolute"));
+        }
         None => PodMountSource::Host(from.host_path.into()),
     };
     let mapped = !from.uid_mappings.is_empty() || !from.gid_mappings.is_empty();
@@ -159,6 +162,16 @@ impl<'a> Member<'a> {
         }
     }
 
+    /// What a pod's status calls the image's id: scanners and people pull by it.
+    fn image_ref(&self) -> String {
+        let digested = self
+            .container
+            .pod
+            .as_ref()
+            .and_then(|p| p.image_ref.clone());
+        digested.unwrap_or_else(|| self.container.image_id.clone())
+    }
+
     /// A start that failed is an end: a kubelet shows its reason and tries again.
     pub fn state(&self) -> ContainerState {
         let state = &self.container.state;
@@ -178,7 +191,7 @@ impl<'a> Member<'a> {
             pod_sandbox_id: self.pod.to_owned(),
             metadata: Some(self.metadata()),
             image: Some(self.image()),
-            image_ref: self.container.image_id.clone(),
+            image_ref: self.image_ref(),
             image_id: self.container.image_id.clone(),
             state: self.state().into(),
             created_at: time::nanos(&self.container.created),
@@ -211,7 +224,7 @@ impl<'a> Member<'a> {
                 user_specified_image: self.options.image_name.clone(),
                 ..Default::default()
             }),
-            image_ref: container.image_id.clone(),
+            image_ref: self.image_ref(),
             image_id: container.image_id.clone(),
             reason,
             message,
@@ -236,7 +249,7 @@ impl<'a> Member<'a> {
         let reason = match self.state() {
             ContainerState::ContainerExited if state.started_at == ZERO_TIME => "StartError",
             ContainerState::ContainerExited if state.oom_killed => "OOMKilled",
-            ContainerState::ContainerExited if state.status == State::Dead => "Unknown",
+            ContainerState::ContainerExited if state.has_unknown_end() => "Unknown",
             ContainerState::ContainerExited if state.exit_code == 0 => "Completed",
             ContainerState::ContainerExited => "Error",
             _ => "",
@@ -244,13 +257,13 @@ impl<'a> Member<'a> {
         (reason.into(), state.error.clone())
     }
 
-    /// Its mounts; those of images with the id of what is mounted.
+    /// Its mounts; those of images with the reference of what is mounted.
     fn mounts(&self) -> Vec<api::Mount> {
-        let ids = self.container.pod.as_ref().map(|pod| &pod.image_volumes);
+        let references = self.container.pod.as_ref().map(|pod| &pod.image_volumes);
         let mut mounts: Vec<_> = self.options.mounts.iter().map(mount_status).collect();
         for image in mounts.iter_mut().filter_map(|mount| mount.image.as_mut()) {
-            let id = ids.and_then(|ids| ids.get(&image.image)).cloned();
-            image.image_ref = id.unwrap_or_default();
+            let reference = references.and_then(|all| all.get(&image.image)).cloned();
+            image.image_ref = reference.unwrap_or_default();
         }
         mounts
     }

@@ -1,9 +1,11 @@
 //! Pod sandboxes.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use rctr_engine::options::Protocol;
 use rctr_engine::pod::{Pod, PodDns, PodOptions, PodPort, PodState};
+use serde_json::{Value, json};
 use tonic::Status;
 
 use super::{known, number, required, said, sorted, time, unsorted};
@@ -67,9 +69,14 @@ fn port(from: api::PortMapping) -> Result<PodPort, Status> {
                 .map_err(|_| Status::invalid_argument(format!("{text:?} is no address")))
         })
         .transpose()?;
+    let container_port = match number(from.container_port.into(), "container port")? {
+        // Network plugins choke on it, also when they are to let the pod go.
+        0 => return Err(Status::invalid_argument("container port 0 is out of range")),
+        port => port,
+    };
     Ok(PodPort {
         protocol,
-        container_port: number(from.container_port.into(), "container port")?,
+        container_port,
         host_port: number(from.host_port.into(), "host port")?,
         host_ip,
     })
@@ -137,6 +144,28 @@ pub(crate) fn status(pod: &Pod) -> api::PodSandboxStatus {
         annotations: unsorted(&options.annotations),
         runtime_handler: options.handler.clone(),
     }
+}
+
+/// Where a pod's namespaces are, in the words of the OCI's configuration, as scripts look for them with every runtime.
+pub(crate) fn spec(pod: &Pod) -> Value {
+    let kept = &pod.namespaces;
+    let of = |kind: &str, path: &Option<PathBuf>| {
+        let path = path.as_ref()?;
+        Some(json!({ "type": kind, "path": path }))
+    };
+    let namespaces = [
+        of("network", &kept.net),
+        of("ipc", &kept.ipc),
+        of("uts", &kept.uts),
+        of("user", &kept.user),
+    ];
+    json!({
+        "hostname": pod.options.hostname,
+        "linux": {
+            "cgroupsPath": pod.cgroup,
+            "namespaces": namespaces.into_iter().flatten().collect::<Vec<_>>(),
+        },
+    })
 }
 
 /// Addresses, the primary one apart. A pod that was stopped has none any more.

@@ -37,12 +37,26 @@ pub(crate) fn resources(from: api::LinuxContainerResources) -> Result<Resources,
     })
 }
 
+/// The same for a container: who limits memory and says nothing of swap means none, with every runtime of pods.
+pub(crate) fn of_container(from: api::LinuxContainerResources) -> Result<Resources, Status> {
+    let mut limits = resources(from)?;
+    if limits.memory_swap.is_none() && !limits.unified.contains_key("memory.swap.max") {
+        let memory = limits.memory.and_then(|bytes| i64::try_from(bytes).ok());
+        limits.memory_swap = memory.map(unlimited);
+    }
+    Ok(limits)
+}
+
 /// What is to be otherwise; 0 and empty are what stays, as a kubelet that moves a container to other processors names
 /// these alone. A score is kept by a process, not by a cgroup: it stays.
-pub(crate) fn changes(from: api::LinuxContainerResources) -> Result<Resources, Status> {
+pub(crate) fn changes(mut from: api::LinuxContainerResources) -> Result<Resources, Status> {
+    if from.memory_limit_in_bytes < 0 {
+        // A limit that goes is one that nothing reaches.
+        from.memory_limit_in_bytes = i64::MAX;
+    }
     Ok(Resources {
         oom_score_adj: None,
-        ..resources(from)?
+        ..of_container(from)?
     })
 }
 
@@ -53,7 +67,7 @@ pub(crate) fn message(from: &Resources) -> api::LinuxContainerResources {
         cpu_period: signed(from.cpu_period),
         cpu_quota: from.cpu_quota.unwrap_or(0),
         cpu_shares: signed(from.cpu_shares),
-        memory_limit_in_bytes: signed(from.memory),
+        memory_limit_in_bytes: unlimited(signed(from.memory)),
         memory_swap_limit_in_bytes: from.memory_swap.unwrap_or(0),
         oom_score_adj: from.oom_score_adj.unwrap_or(0).into(),
         cpuset_cpus: from.cpuset_cpus.clone().unwrap_or_default(),
@@ -68,6 +82,11 @@ pub(crate) fn message(from: &Resources) -> api::LinuxContainerResources {
             .collect(),
         unified: super::unsorted(&from.unified),
     }
+}
+
+/// -1 for what nothing reaches.
+fn unlimited(bytes: i64) -> i64 {
+    if bytes == i64::MAX { -1 } else { bytes }
 }
 
 fn score(score: i64) -> i32 {

@@ -1,5 +1,6 @@
 //! Containers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rctr_engine::model::Container;
@@ -158,6 +159,7 @@ impl Service {
         &self,
         request: api::ContainerStatusRequest,
     ) -> Result<api::ContainerStatusResponse, Status> {
+        let engine = Arc::clone(&self.engine);
         self.look(move |snapshot| {
             let container = snapshot.container(&request.container_id)?;
             let mut answer = api::ContainerStatusResponse::default();
@@ -170,6 +172,7 @@ impl Service {
                         "options": member.options(),
                         "process": container.process,
                         "cgroupPath": container.cgroup_path,
+                        "runtimeSpec": engine.spec_of(container),
                     });
                     answer.info.insert("info".into(), info.to_string());
                 }

@@ -96,6 +96,7 @@ impl Service {
                     "netns": pod.netns(),
                     "options": pod.options,
                     "network": pod.network,
+                    "runtimeSpec": pod::spec(pod),
                 });
                 answer.info.insert("info".into(), info.to_string());
             }

@@ -10,13 +10,13 @@ use rctr_store::Tx;
 
 use super::{
     GroupsPolicy, MemberIdentity, NamespaceScope, PidScope, Pod, PodApparmor, PodContainerOptions,
-    PodMember, PodMountSource, PodSeccomp, PodState, cdi, profiles,
+    PodMember, PodMountSource, PodSeccomp, PodSecurity, PodState, cdi, profiles,
 };
 use crate::create::{Created, NewRecord};
 use crate::model::Container;
 use crate::options::{NetworkMode, Resources, RunOptions, SeccompChoice, SecurityOptions};
 use crate::rootfs_view::RootfsView;
-use crate::spec::{InPod, InPodMount};
+use crate::spec::{InPod, InPodMount, caps};
 use crate::user::{self, Identity};
 use crate::{Engine, Error, Result, lifecycle, resolve, settle, spec, update};
 
@@ -49,6 +49,7 @@ impl Engine {
                 gid: identity.gid,
                 groups: identity.groups,
             }),
+            image_ref: Some(image.digested(&options.image_name).to_owned()),
             image_volumes,
         };
         let (container, warnings) = self.insert_record(NewRecord {
@@ -66,8 +67,8 @@ impl Engine {
         })
     }
 
-    /// Images that are mounted, what is asked of them, and devices that are named must be there. Gives the ids of the
-    /// images under the names they were asked for by.
+    /// Images that are mounted, what is asked of them, and devices that are named must be there. Gives the images'
+    /// digested references under the names they were asked for by.
     fn check_mounts(
         &self,
         pod: &Pod,
@@ -80,6 +81,15 @@ impl Engine {
                 return Err(Error::PodOption {
                     what: format!(
                         "mount {:?}: the path in the container is not absolute",
+                        mount.target
+                    ),
+                });
+            }
+            let is_root = |part: &str| matches!(part, "" | "." | "..");
+            if mount.target.split('/').all(is_root) {
+                return Err(Error::PodOption {
+                    what: format!(
+                        "mount {:?}: nothing is mounted over the container's root",
                         mount.target
                     ),
                 });
@@ -98,7 +108,8 @@ impl Engine {
                 });
             }
             if let PodMountSource::Image { image, sub_path } = &mount.source {
-                images.insert(image.clone(), self.image(image)?.id);
+                let reference = self.image(image)?.digested(image).to_owned();
+                images.insert(image.clone(), reference);
                 if sub_path.is_some() {
                     self.image_volume(pod, image, sub_path.as_deref(), mount.mappings.as_ref())?;
                 }
@@ -120,6 +131,12 @@ impl Engine {
             }
         }
         Ok(containers)
+    }
+
+    /// The OCI configuration that a container was last started with, if it was.
+    pub fn spec_of(&self, container: &Container) -> Option<serde_json::Value> {
+        let dir = self.store.container_dir(&container.id).ok()?;
+        serde_json::from_slice(&std::fs::read(dir.join("config.json")).ok()?).ok()
     }
 
     /// Changes what a container may use, at once if it runs. What is not said stays as it is.
@@ -278,7 +295,7 @@ fn run_options(pod: &Pod, options: &PodContainerOptions) -> Result<RunOptions> {
             NamespaceScope::Node => NetworkMode::Host,
         },
         resources: options.resources.clone(),
-        cap_add: security.cap_add.clone(),
+        cap_add: added(security),
         cap_drop: security.cap_drop.clone(),
         privileged: security.privileged,
         security: SecurityOptions {
@@ -297,6 +314,14 @@ fn run_options(pod: &Pod, options: &PodContainerOptions) -> Result<RunOptions> {
         stop_signal: options.stop_signal.clone(),
         ..Default::default()
     })
+}
+
+/// What is dropped is not added: other runtimes of pods add first and drop then, Docker does it the other way round.
+fn added(security: &PodSecurity) -> Vec<String> {
+    let parsed = |name: &String| caps::parse(name).ok();
+    let dropped: Vec<_> = security.cap_drop.iter().filter_map(parsed).collect();
+    let stays = |name: &&String| parsed(name).is_none_or(|named| !dropped.contains(&named));
+    security.cap_add.iter().filter(stays).cloned().collect()
 }
 
 /// `user[:group]` instead of the image's, if there is to be another.

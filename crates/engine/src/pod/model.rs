@@ -103,7 +103,10 @@ pub struct PodMember {
     pub log: Option<PathBuf>,
     /// Whom its first process ran as when it was last started.
     pub identity: Option<MemberIdentity>,
-    /// The ids of the images it has as volumes, under the names they were asked for by.
+    /// Its image as [`Image::digested`](crate::Image::digested) had it when it was made.
+    #[serde(default)]
+    pub image_ref: Option<String>,
+    /// The same of the images it has as volumes, under the names they were asked for by.
     #[serde(default)]
     pub image_volumes: BTreeMap<String, String>,
 }

@@ -165,7 +165,9 @@ fn memory(
         let unsaid = (unsaid == Swap::AsMuchAgain).then(|| limit.saturating_mul(2));
         said.or(unsaid)
     });
-    if swap.is_some() && !facts.limits.swap {
+    // With a kubelet every limit comes with this one.
+    let usual = unsaid == Swap::AsSaid && swap == limit;
+    if swap.is_some() && !facts.limits.swap && !usual {
         discard(
             warnings,
             "swap limit capabilities",
