@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rctr_tests::{Env, Proxy, Verdict, http_get, processes_naming, wait_for};
+use rctr_tests::{Env, Mounted, Proxy, Verdict, http_get, processes_naming, wait_for};
 
 const TAGS: &str = "/v2/library/busybox/tags/list";
 
@@ -47,6 +47,21 @@ fn a_process_left_behind_is_found_and_ended() {
     assert!(message.contains("left behind: process"), "{message}");
     child.wait().expect("it was killed");
     assert!(processes_naming(&mark).is_empty());
+}
+
+/// A monitor has a copy of each of the host's mounts.
+#[test]
+fn a_monitor_is_of_its_own_environment_only() {
+    let (one, two) = (Env::new(), Env::new());
+    one.rctr(["pull", "--quiet", "busybox"]).ok();
+    let place = two.root().join("mounted");
+    std::fs::create_dir(&place).expect("a directory");
+    let mounted = Mounted::tmpfs(&place, "1m");
+    one.rctr(["run", "-d", "busybox", "sleep", "1000"]).ok();
+    let of = |env: &Env| processes_naming(&env.root().to_string_lossy());
+    assert_eq!(of(&two), []);
+    assert!(!of(&one).is_empty());
+    drop(mounted);
 }
 
 #[test]
