@@ -44,8 +44,9 @@ fn links(slot: &Slot) -> Vec<String> {
     found
 }
 
-/// Pids and command lines of all processes, zombies aside, whose command line or environment contains `text`.
-/// This process and its parents are left out.
+/// Pids and command lines of all processes, zombies aside, whose command line or environment contains `text`, and of
+/// monitors that have a container's files mounted below it: a monitor has neither arguments nor an environment, and what
+/// it starts when everybody else is done would come unseen. This process and its parents are left out.
 pub fn processes_naming(text: &str) -> Vec<(i32, String)> {
     let own = std::process::id().cast_signed();
     // Only its own overlay is a monitor's: of the host's mounts, other tests' among them, each has a copy.
@@ -62,7 +63,11 @@ pub fn processes_naming(text: &str) -> Vec<(i32, String)> {
     pids.filter(|pid| *pid != own)
         .filter(|pid| {
             let process = PathBuf::from(format!("/proc/{pid}"));
-            contains(process.join("cmdline")) || contains(process.join("environ"))
+            let is_monitor =
+                fs::read(process.join("comm")).is_ok_and(|name| name == b"rctr-monitor\n");
+            contains(process.join("cmdline"), text)
+                || contains(process.join("environ"), text)
+                || is_monitor && contains(process.join("mountinfo"), &upper)
         })
         .map(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -104,6 +104,131 @@ fn a_connection_has_the_addresses_that_were_asked_for() {
     assert_eq!(lab.links("me"), ["eth0", "eth1", "lo"]);
 }
 
+/// The values of kernel parameters of an interface, `ipv4/conf` and the like with a name.
+fn parameters(lab: &Lab<'_>, container: &str, interface: &str, names: &[&str]) -> String {
+    let files = names.iter().map(|name| {
+        let (kind, name) = name.rsplit_once('/').expect("a kind and a name");
+        format!("/proc/sys/net/{kind}/{interface}/{name}")
+    });
+    let files: Vec<String> = files.collect();
+    let values = lab.exec(container, &format!("cat {}", files.join(" ")));
+    values.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn kernel_parameters_of_an_interface() {
+    const OPTION: &str = "com.docker.network.endpoint.sysctls";
+    const NAMES: [&str; 2] = ["ipv4/conf/log_martians", "ipv4/conf/forwarding"];
+    let env = Env::new();
+    let lab = Lab::new(&env);
+    let both = "net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.conf.IFNAME.forwarding=0";
+    // As one field the option holds commas.
+    lab.rctr(&format!(
+        "run -d --name me --network name=two,\"driver-opt={OPTION}={both}\",alias=deux healthz"
+    ))
+    .ok();
+    assert_eq!(parameters(&lab, "me", "eth0", &NAMES), "1 0");
+    let of_default = parameters(&lab, "me", "default", &NAMES);
+    assert_ne!(of_default, "1 0", "only the interface is meant");
+    let neighbours = "net.ipv4.neigh.ifname.gc_stale_time=77";
+    lab.rctr(&format!(
+        "network connect --driver-opt {OPTION}={neighbours} one me"
+    ))
+    .ok();
+    let stale = ["ipv4/neigh/gc_stale_time"];
+    assert_eq!(parameters(&lab, "me", "eth1", &stale), "77");
+    assert_ne!(parameters(&lab, "me", "eth0", &stale), "77");
+    let options = |network: &str| {
+        let json = lab.rctr("inspect me").ok().json()[0].take();
+        json["NetworkSettings"]["Networks"][network]["DriverOpts"].clone()
+    };
+    assert_eq!(options("two"), serde_json::json!({ OPTION: both }));
+    assert_eq!(options("one"), serde_json::json!({ OPTION: neighbours }));
+    // In each run, whichever name the interface has.
+    lab.rctr("restart -t 0 me").ok();
+    let interface = |network: &str| {
+        let subnet = if network == "one" { "10.71." } else { "10.72." };
+        let script = format!("ip -o addr | awk '/{subnet}/ {{print $2}}'");
+        lab.exec("me", &script)
+    };
+    assert_eq!(parameters(&lab, "me", &interface("two"), &NAMES), "1 0");
+    assert_eq!(parameters(&lab, "me", &interface("one"), &stale), "77");
+
+    let represent = "represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V'";
+    for (option, words) in [
+        (
+            format!("{OPTION}=net.ipv4.conf.eth0.forwarding=1"),
+            represent,
+        ),
+        (
+            format!("{OPTION}=net.ipv4.conf.IFNAME.forwarding"),
+            represent,
+        ),
+        (format!("{OPTION}=net.ipv4.ip_forward=1"), represent),
+        (format!("{OPTION}=kernel.ipv4.conf.IFNAME.x=1"), represent),
+        (
+            format!("{OPTION}=net.ipv4.../../../kernel.IFNAME.panic=1"),
+            represent,
+        ),
+        (
+            format!("{OPTION}=net.ipv4.conf.IFNAME./../../ip_forward=1"),
+            represent,
+        ),
+        ("com.example=1".to_owned(), "com.example"),
+    ] {
+        let out = lab.rctr(&format!(
+            "create --name no --network name=one,driver-opt={option} healthz"
+        ));
+        out.refused(1, words);
+        lab.rctr("network disconnect one me").ok();
+        lab.rctr(&format!("network connect --driver-opt {option} one me"))
+            .refused(1, words);
+        lab.rctr("network connect one me").ok();
+    }
+    // What the kernel does not have or take is found out when it is to be set.
+    lab.rctr("network disconnect one me").ok();
+    for (sysctl, words) in [
+        (
+            "net.ipv4.conf.IFNAME.nonsense=1",
+            "nonsense is not a sysctl file",
+        ),
+        (
+            "net.ipv4.conf.IFNAME.forwarding=maybe",
+            "forwarding to maybe",
+        ),
+    ] {
+        let option = format!("{OPTION}={sysctl}");
+        lab.rctr(&format!("network connect --driver-opt {option} one me"))
+            .refused(1, words);
+        assert_eq!(lab.links("me").len(), 2, "taken back");
+        lab.rctr(&format!(
+            "run --rm --network name=one,driver-opt={option} healthz true"
+        ))
+        .refused(125, words);
+    }
+}
+
+#[test]
+fn an_interface_without_ipv6() {
+    let env = Env::new();
+    let lab = Lab::new(&env);
+    lab.rctr("network create --subnet 10.73.0.0/24 --subnet fd00:73::/64 --ipv6 six")
+        .ok();
+    let off = "com.docker.network.endpoint.sysctls=net.ipv6.conf.IFNAME.disable_ipv6=1";
+    lab.rctr(&format!(
+        "run -d --name me --network name=six,driver-opt={off} healthz"
+    ))
+    .ok();
+    let shown = lab.exec("me", "ip addr show eth0");
+    assert!(
+        shown.contains("10.73.0.") && !shown.contains("inet6"),
+        "{shown}"
+    );
+    lab.rctr("inspect -f {{.NetworkSettings.Networks.six.GlobalIPv6Address}} me")
+        .ok()
+        .stdout_is("");
+}
+
 #[test]
 fn the_way_out_and_its_ports_move() {
     let env = Env::new();

@@ -1,5 +1,7 @@
 //! `system check`: nothing to find where all is well, each kind of damage found, told and mended.
 
+use std::process::Stdio;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rctr_tests::Env;
@@ -52,6 +54,37 @@ fn files_without_records_go() {
         .stdout_has("Repaired: 5");
     env.rctr(["system", "check"]).ok().stdout_is("");
     assert!(!env.state().join(&id).exists());
+}
+
+#[test]
+fn a_step_of_a_build_is_nothing_wrong() {
+    let env = Env::new();
+    env.rctr(["pull", "busybox"]).ok();
+    let context = env.path("context");
+    std::fs::create_dir(&context).expect("a new directory");
+    std::fs::write(context.join("Dockerfile"), "FROM busybox\nRUN sleep 1000\n").expect("a file");
+    let mut command = env.command(["build".as_ref(), context.as_os_str()]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut build = command.spawn().expect("a build");
+    let steps = || {
+        std::fs::read_dir(env.state())
+            .into_iter()
+            .flatten()
+            .flatten()
+    };
+    let runs = |entry: std::fs::DirEntry| entry.path().join("state.json").exists();
+    rctr_tests::wait_for("the step", || steps().any(runs));
+    env.rctr(["system", "check"]).ok().stdout_is("");
+    env.rctr(["system", "check", "--repair"]).ok().stdout_is("");
+    // Nor do those who sweep take it for a leftover.
+    env.rctr(["run", "--rm", "busybox", "true"]).ok();
+    assert!(steps().any(runs), "the step was taken away");
+    assert_eq!(build.try_wait().expect("a status"), None);
+    build.kill().expect("it runs");
+    build.wait().expect("an end");
+    rctr_tests::wait_for("the step to end with it", || !steps().any(runs));
+    env.rctr(["container", "prune", "-f"]).ok();
+    env.rctr(["system", "check"]).ok().stdout_is("");
 }
 
 #[test]

@@ -96,6 +96,7 @@ impl Service {
         }
         let engine = Arc::clone(&self.engine);
         tokio::task::spawn_blocking(move || {
+            engine.sweep();
             if let Err(failure) = engine.collect_pod_networks() {
                 let failure = error::chain(&failure);
                 tracing::warn!(

@@ -1,8 +1,6 @@
 //! Whether all that rctr keeps agrees: records with directories, layers, the state directory, the firewall.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,8 +8,7 @@ use rctr_runtime::cgroup::{self, Cgroup};
 use rctr_store::Finding;
 
 use crate::model::{Container, EndpointState};
-use crate::pod::Pod;
-use crate::{Engine, Error, Result, settle};
+use crate::{Engine, Error, Result, settle, sweep};
 
 /// How long the kernel may take to remove what a container left when it ended.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -112,7 +109,7 @@ impl Engine {
         for container in &containers {
             problems.extend(self.check_run(container)?);
         }
-        problems.extend(self.check_state_dirs(&containers)?);
+        problems.extend(self.check_state_dirs()?);
         problems.extend(self.check_firewall(&containers)?);
         Ok(problems)
     }
@@ -141,28 +138,14 @@ impl Engine {
         Ok(None)
     }
 
-    fn check_state_dirs(&self, containers: &[Container]) -> Result<Vec<Problem>> {
-        let pods = self.store.pods::<Pod>("")?;
-        let known: HashSet<&str> = containers
-            .iter()
-            .map(|container| container.id.as_str())
-            .chain(pods.iter().map(|pod| pod.id.as_str()))
-            .collect();
-        let dir = &self.config.state;
-        let entries = match fs::read_dir(dir) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.map_err(Error::file("list", dir))?,
-        };
+    fn check_state_dirs(&self) -> Result<Vec<Problem>> {
         let mut found = Vec::new();
-        for entry in entries.filter_map(std::io::Result::ok) {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            let is_id = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
-            if is_id && !known.contains(&*name) {
-                found.push(Problem::StateLeftover { path: entry.path() });
+        for path in self.unknown_state_dirs()? {
+            // A build that runs a step holds the lock.
+            if sweep::lock_dir(&path)?.is_some() {
+                found.push(Problem::StateLeftover { path });
             }
         }
-        found.sort_by_key(ToString::to_string);
         Ok(found)
     }
 

@@ -1,6 +1,7 @@
 //! A container's places on networks: addresses and ports before it starts, the cables when it does.
 
 mod addresses;
+mod driver_options;
 mod firewall;
 mod ports;
 
@@ -20,6 +21,7 @@ use crate::options::NetworkMode;
 use crate::{Engine, Error, NetworkError, Result, isolation, rootless};
 
 pub(crate) use addresses::address_key;
+pub(crate) use driver_options::DriverOptions;
 pub(crate) use ports::{HeldPorts, network_protocol, published};
 
 /// The network's name in `inspect` and in the store's address table.
@@ -342,5 +344,8 @@ pub(crate) fn wire(state: &EndpointState) -> Result<Endpoint> {
         address_v6,
         link_local: state.link_local.clone(),
         default_via: Vec::new(),
+        sysctls: (state.sysctls.iter().map(|text| text.parse()))
+            .collect::<rctr_network::Result<_>>()
+            .map_err(|_| corrupt())?,
     })
 }

@@ -445,6 +445,10 @@ impl Error {
             Error::RemoveRunning { name, .. } => {
                 Some(format!("`rctr rm -f {name}` kills and removes it"))
             }
+            Error::Spec(crate::spec::SpecError::CpuController)
+            | Error::Runtime(rctr_runtime::Error::MissingController { .. }) => {
+                crate::rootless::undelegated().map(str::to_owned)
+            }
             other => crate::rootless::hint(other),
         }
     }

@@ -61,6 +61,7 @@ mod spec;
 mod start;
 mod stats;
 mod step;
+mod sweep;
 mod tag;
 mod time;
 mod top;
@@ -70,7 +71,8 @@ mod volumes;
 mod wait;
 
 use std::path::PathBuf;
-use std::sync::{OnceLock, RwLock};
+use std::sync::{Mutex, OnceLock, RwLock};
+use std::time::Instant;
 
 use rctr_runtime::cgroup::CgroupDriver;
 use rctr_store::Store;
@@ -126,6 +128,8 @@ pub struct Engine {
     layer_inodes: image_fs::LayerInodes,
     /// Held for reading by who attaches pods to networks, for writing by who collects what is attached no more.
     attaching: RwLock<()>,
+    /// When it was last looked for what killed commands have left.
+    swept: Mutex<Option<Instant>>,
 }
 
 impl Engine {
@@ -141,6 +145,7 @@ impl Engine {
             facts: OnceLock::new(),
             layer_inodes: Default::default(),
             attaching: RwLock::default(),
+            swept: Mutex::default(),
         })
     }
 

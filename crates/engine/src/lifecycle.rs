@@ -303,7 +303,9 @@ impl Engine {
             }
             other => other?,
         }
-        Ok(self.store.remove_container_dir(&container.id)?)
+        self.store.remove_container_dir(&container.id)?;
+        self.sweep();
+        Ok(())
     }
 
     /// Attaches to a running container's streams.

@@ -378,6 +378,9 @@ pub struct EndpointState {
     /// Addresses besides.
     #[serde(default)]
     pub link_local: Vec<IpAddr>,
+    /// Kernel parameters of the interface, `net.ipv4.conf.IFNAME.log_martians=1`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sysctls: Vec<String>,
     /// Interface on the host.
     pub host_ifname: String,
     /// `02:42:0a:58:00:02`.

@@ -65,6 +65,7 @@ impl Engine {
             }
             pruned.removed.extend(removed);
         }
+        self.sweep();
         self.tell_of_prune("image", pruned.bytes)?;
         Ok(pruned)
     }
@@ -93,6 +94,7 @@ impl Engine {
             pruned.bytes += bytes;
             pruned.removed.push(container.id);
         }
+        self.sweep();
         self.tell_of_prune("container", pruned.bytes)?;
         Ok(pruned)
     }

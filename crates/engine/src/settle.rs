@@ -41,7 +41,11 @@ impl Engine {
             return Ok(None);
         };
         let container = self.refresh_locked(container, &lock)?;
-        Ok((!container.state.status.is_live()).then_some(container.state.exit_code))
+        if container.state.status.is_live() {
+            return Ok(None);
+        }
+        self.sweep();
+        Ok(Some(container.state.exit_code))
     }
 
     /// The container with its live state filled in; settles it first if it ended unnoticed. `None` if that

@@ -2,11 +2,10 @@
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
@@ -111,36 +110,6 @@ impl Engine {
         })
     }
 
-    /// Removes the state directories of steps whose builder was killed before they ran.
-    pub(crate) fn sweep_steps(&self) -> Result<()> {
-        let state = &self.config.state;
-        let entries = match fs::read_dir(state) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            other => other.map_err(Error::file("read", state))?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(Error::file("read", state))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let is_id = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
-            if !is_id || self.record(&name)?.is_some() {
-                continue;
-            }
-            let dir = entry.path();
-            // Whoever starts one holds the lock; one that runs has a monitor.
-            let Some(_lock) = lock_dir(&dir)? else {
-                continue;
-            };
-            match rctr_runtime::status(&dir)? {
-                rctr_runtime::Status::Running { .. } => {}
-                _ => {
-                    rctr_runtime::await_release(&dir)?;
-                    settle::discard_state_dir(&dir)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// The store beneath, for the builder.
     pub fn store(&self) -> &rctr_store::Store {
         &self.store
@@ -159,15 +128,7 @@ impl StepRunner<'_> {
         output: &mut dyn FnMut(LogStream, &[u8]),
     ) -> Result<StepEnd> {
         let container = self.container(step);
-        let state_dir = self.engine.state_dir(&container.id);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&state_dir)
-            .map_err(Error::file("create", &state_dir))?;
-        let held = lock_dir(&state_dir)?.ok_or_else(|| Error::BadRecord {
-            what: state_dir.display().to_string(),
-        })?;
+        let (state_dir, held) = self.engine.locked_state_dir(&container.id)?;
         let netns = self.network(&step.options.network)?;
         let stream = self
             .launch(step, &container, &state_dir, netns.as_ref(), &held)
@@ -453,19 +414,6 @@ fn follow(
         if fds[1].revents().is_some_and(|events| !events.is_empty()) {
             return Ok(StepEnd::Cancelled);
         }
-    }
-}
-
-/// The lock of a state directory, unless somebody has it or the directory is gone.
-fn lock_dir(dir: &Path) -> Result<Option<Flock<File>>> {
-    let file = match File::open(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(Error::file("open", dir))?,
-    };
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, nix::Error::EWOULDBLOCK)) => Ok(None),
-        Err((_, errno)) => Err(Error::file("lock", dir)(errno.into())),
     }
 }
 

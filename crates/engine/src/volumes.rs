@@ -127,7 +127,11 @@ impl Engine {
             Err(rctr_store::Error::VolumeInUse { name, by }) => {
                 Err(Error::VolumeInUse { name, by })
             }
-            other => Ok(other?),
+            other => {
+                other?;
+                self.sweep();
+                Ok(())
+            }
         }
     }
 
@@ -150,6 +154,7 @@ impl Engine {
             pruned.bytes += bytes;
             pruned.removed.push(volume.name);
         }
+        self.sweep();
         Ok(pruned)
     }
 

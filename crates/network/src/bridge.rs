@@ -306,7 +306,7 @@ pub(crate) fn configure_inside(
     let v6 = host::kernel_has_ipv6();
     let addresses = endpoint.addresses(v6);
     let has_v6 = addresses.iter().any(|net| matches!(net, IpNet::V6(_)));
-    let inside = netns::within(netns, || prepare_inside(&endpoint.ifname, has_v6, medium))?;
+    let inside = netns::within(netns, || prepare_inside(endpoint, has_v6, medium))?;
     let wanted = Addressing {
         name: &endpoint.ifname,
         index: inside.index,
@@ -351,7 +351,8 @@ pub fn set_default_routes(
 }
 
 /// What only a thread inside the namespace can do: its kernel parameters, and a socket that stays there.
-fn prepare_inside(ifname: &str, with_ipv6: bool, medium: Medium) -> Result<Inside> {
+fn prepare_inside(endpoint: &Endpoint, with_ipv6: bool, medium: Medium) -> Result<Inside> {
+    let ifname = endpoint.ifname.as_str();
     let mut quiet = None;
     let v6 = sysctl::Family::v6();
     let key = |name: &str| format!("conf/{ifname}/{name}");
@@ -366,6 +367,9 @@ fn prepare_inside(ifname: &str, with_ipv6: bool, medium: Medium) -> Result<Insid
         }
     } else {
         v6.ensure_if_present(&key("disable_ipv6"), "1")?;
+    }
+    for sysctl in &endpoint.sysctls {
+        sysctl.set(ifname)?;
     }
     let socket = Socket::route()?;
     let index = inside_index(&socket, ifname)?;

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, InterfaceSysctl, Result};
 
 /// All our generated IPv6 networks lie in this one (RFC 4193: `fd`, then the letters r, c, t, r).
 pub(crate) const GENERATED_V6: Ipv6Net =
@@ -143,6 +143,9 @@ pub struct Endpoint {
     /// Where packets to the world go; empty where another interface takes them, or none.
     #[serde(default)]
     pub default_via: Vec<IpAddr>,
+    /// Kernel parameters that somebody asked for; they count more than this crate's own.
+    #[serde(skip)]
+    pub sysctls: Vec<InterfaceSysctl>,
 }
 
 impl Endpoint {

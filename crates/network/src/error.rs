@@ -192,9 +192,23 @@ pub enum Error {
         /// The file below /proc/sys.
         path: PathBuf,
         /// The value it should have.
-        value: &'static str,
+        value: String,
         /// The error of read or write.
         source: io::Error,
+    },
+    /// A kernel parameter of an interface that the kernel does not have.
+    #[error("{} is not a sysctl file", path.display())]
+    NoSysctl {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// No kernel parameter of an interface.
+    #[error(
+        "unrecognised network interface sysctl '{text}'; represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'"
+    )]
+    UnknownInterfaceSysctl {
+        /// What was given.
+        text: String,
     },
     /// A network namespace could not be made or entered.
     #[error("cannot {operation}")]

@@ -41,3 +41,4 @@ pub use host::{host_has_ipv6, kernel_has_ipv6};
 pub use netns::{new_netns, traffic};
 pub use port::{free_port, reserve};
 pub use sublink::{SubKind, SubLink, connect_sublink, ensure_parent, lacks_parent, remove_parent};
+pub use sysctl::InterfaceSysctl;

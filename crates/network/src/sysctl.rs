@@ -1,5 +1,7 @@
 //! Kernel parameters below /proc/sys/net.
 
+mod interface;
+
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
@@ -8,6 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::{Error, Result};
+
+pub use interface::InterfaceSysctl;
 
 const ROOT: &str = "/proc/sys/net";
 
@@ -63,7 +67,7 @@ impl Family {
         };
         written().map_err(|source| Error::Sysctl {
             path: self.path(key),
-            value,
+            value: value.into(),
             source,
         })
     }
@@ -86,7 +90,7 @@ impl Family {
         let file = self.file(key, OFlags::WRONLY);
         let file = file.map_err(|source| Error::Sysctl {
             path: self.path(key),
-            value,
+            value: value.into(),
             source,
         })?;
         Ok(Some(Held { file, before }))

@@ -1,6 +1,7 @@
 //! Garbage collection: what no image, container or lease leads to goes.
 
 mod check;
+mod leftovers;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -24,8 +25,6 @@ pub use check::Finding;
 
 /// How long a partial download is kept for a pull to go on with.
 const KEEP_PARTIAL: Duration = Duration::from_secs(24 * 3600);
-/// A container's directory without a record may belong to a container just being made.
-const KEEP_UNRECORDED: Duration = Duration::from_secs(60);
 
 /// What a garbage collection removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,7 +59,7 @@ impl Store {
     pub fn gc_keeping_partials(&self, age: Duration) -> Result<GcReport> {
         let trash = Trash::new(self)?;
         let mut report = self.write(|tx| self.sweep(tx, &trash))?;
-        self.sweep_tmp(&trash, age, &mut report)?;
+        self.sweep_partials(&trash, age, &mut report)?;
         trash.empty()?;
         report.layers.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
         report.blobs.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
@@ -127,12 +126,6 @@ impl Store {
         for row in &live.dead_packed {
             tx.delete_packed(row)?;
         }
-        for name in fs::list(&self.layers_dir())? {
-            if name != "link" && !live.layers.contains_key(&format!("sha256:{name}")) {
-                trash.put(&self.layers_dir().join(&name))?;
-                report.leftovers.push(format!("layers/{name}"));
-            }
-        }
         let numbers: HashSet<String> = live
             .layers
             .values()
@@ -162,21 +155,11 @@ impl Store {
                 }
             }
         }
-        for name in fs::list(&self.containers_dir())? {
-            let path = self.containers_dir().join(&name);
-            if !live.containers.contains(&name) && older_than(&path, KEEP_UNRECORDED)? {
-                trash.put(&path)?;
-                report.leftovers.push(format!("containers/{name}"));
-            }
-        }
-        for name in fs::list(&self.volumes_dir())? {
-            // A volume that somebody named is never taken for a leftover.
-            let anonymous = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
-            if anonymous && tx.volume(&name)?.is_none() {
-                trash.put(&self.volumes_dir().join(&name))?;
-                report.leftovers.push(format!("volumes/{name}"));
-            }
-        }
+        self.each_leftover(tx, |path| {
+            trash.put(&self.root().join(path))?;
+            report.leftovers.push(path.into());
+            Ok(())
+        })?;
         Ok(report)
     }
 
@@ -186,14 +169,17 @@ impl Store {
         trash.put(&self.layer_dir(&row.chain_id)?)
     }
 
-    fn sweep_tmp(&self, trash: &Trash, age: Duration, report: &mut GcReport) -> Result<()> {
+    fn sweep_partials(&self, trash: &Trash, age: Duration, report: &mut GcReport) -> Result<()> {
         for name in fs::list(&self.tmp_dir())? {
+            if !name.starts_with("partial-") {
+                continue;
+            }
             let path = self.tmp_dir().join(&name);
             // Held while it is moved, so that nobody begins to work in it.
             let Some(_lock) = fs::try_lock_entry(&path)? else {
                 continue;
             };
-            if name.starts_with("partial-") && !older_than(&path, age)? {
+            if !older_than(&path, age)? {
                 continue;
             }
             trash.put(&path)?;
@@ -306,7 +292,6 @@ pub(crate) struct Live {
     kept_blobs: HashSet<String>,
     /// Packed forms of layers that no kept one has the content of.
     dead_packed: Vec<PackedRow>,
-    containers: HashSet<String>,
 }
 
 impl Live {
@@ -327,8 +312,7 @@ impl Live {
             kept_blobs.extend(image.record.blobs().map(ToString::to_string));
             roots.extend(image.record.layers.iter().map(|l| l.chain_id.to_string()));
         }
-        let (containers, tops) = tx.container_roots()?;
-        roots.extend(tops);
+        roots.extend(tx.container_tops()?);
         roots.extend(tx.pod_layers()?);
         let kept_otherwise = with_lower(&layers, roots.iter());
         let mut kept_layers = kept_otherwise.clone();
@@ -349,7 +333,6 @@ impl Live {
             leased,
             kept_blobs,
             dead_packed,
-            containers,
             layers,
         })
     }

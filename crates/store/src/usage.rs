@@ -91,7 +91,7 @@ impl Store {
                 let users = tx.volume_users(&volume.name)?.len();
                 volumes.push((volume, users));
             }
-            let (ids, _) = tx.container_roots()?;
+            let ids = tx.container_ids()?;
             Ok((tx.layers()?, tx.images()?, tx.image_users()?, ids, volumes))
         })?;
         let mut sharers: HashMap<&Digest, u32> = HashMap::new();

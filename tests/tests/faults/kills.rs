@@ -1,5 +1,6 @@
 //! Killed before each call.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use rctr_tests::{Env, wait_for};
@@ -53,6 +54,76 @@ fn create() {
     );
     let undo: &[&[&str]] = &[&["rm", "-f", "-v", "cc"], &["volume", "rm", "-f", "vv"]];
     sweep(&[], &args, &["already in use"], undo);
+}
+
+/// What no record leads to is not there for long: whoever ends, removes or prunes something takes it away.
+#[test]
+fn what_is_left_half_made_goes_with_an_ordinary_command() {
+    if !can_trace() {
+        return;
+    }
+    let env = Env::new();
+    env.rctr(["pull", "-q", "busybox"]).ok();
+    let is_well = || env.rctr(["system", "check"]).status() == 0;
+    let job = ["--network", "none", "busybox", "true"];
+    let foreground = words(&["run", "--rm"], &job);
+    let background = words(&["run", "-d", "--name", "later"], &job);
+    let made = words(&["create", "--name", "other"], &job);
+    let ordinary: [&dyn Fn(); 5] = [
+        &|| give(&env, &foreground),
+        &|| {
+            give(&env, &background);
+            // Its end is written down behind it.
+            wait_for("what was left to go", is_well);
+        },
+        &|| give(&env, &["rm", "other"]),
+        &|| give(&env, &["container", "prune", "-f", "--filter", "label=no"]),
+        &|| give(&env, &["volume", "prune", "-f"]),
+    ];
+    let create = words(
+        &["create", "-v", "vv:/data", "-v", "/anon"],
+        &words(&SLEEPER, &["1000"]),
+    );
+    let none: &[&[&str]] = &[];
+    let cases: [(&[&[&str]], &[&str]); 4] = [
+        (none, &create),
+        (&[&create], &["rm", "-v", "cc"]),
+        (&[&create], &["commit", "cc", "kept"]),
+        (none, &["volume", "create"]),
+    ];
+    let mut kinds = BTreeSet::new();
+    let mut round = 0;
+    for (prepare, args) in cases {
+        let make = || {
+            prepare.iter().for_each(|words| give(&env, words));
+            give(&env, &made);
+        };
+        make();
+        Traced::new(&env, args).at_every_call(&DURABLE, KILL, |call, _| {
+            let when = format!("{} killed before its {call}", args.join(" "));
+            let found = env.rctr(["system", "check"]).lines();
+            for line in found {
+                let left = line.strip_suffix(": no record leads to it");
+                let path = left.unwrap_or_else(|| panic!("{when}: {line}"));
+                kinds.insert(path.split('/').next().unwrap_or_default().to_owned());
+                round += 1;
+            }
+            if !is_well() {
+                ordinary[round % ordinary.len()]();
+                env.rctr(["system", "check"]).ok().stdout_is("");
+            }
+            give(&env, &["rm", "-f", "-v", "cc", "other", "later"]);
+            give(&env, &["volume", "prune", "-a", "-f"]);
+            env.rctr(["rmi", "-f", "kept"]);
+            make();
+        });
+        give(&env, &["rm", "-f", "-v", "cc", "other"]);
+    }
+    assert_eq!(
+        Vec::from_iter(kinds),
+        ["containers", "layers", "tmp", "volumes"]
+    );
+    assert!(round > 10, "{round} findings");
 }
 
 #[test]

@@ -367,6 +367,10 @@ fn limits_that_nobody_delegated_are_told() {
     ]);
     out.ok().stderr_has("memory limit");
     out.stderr_has("loginctl enable-linger");
+    let words = ["run", "--rm", "--network", "none", "--cpus", "1"];
+    let refused = user.rctr([&words[..], &["busybox", "true"]].concat());
+    refused.exits(125).stderr_has("NanoCPUs can not be set");
+    refused.stderr_has("loginctl enable-linger");
     user.rctr([
         "run",
         "--rm",

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use rctr_network::BridgeConfig;
+use rctr_network::{BridgeConfig, InterfaceSysctl};
 use rctr_store::{AddressPool, Tx};
 
-use super::{DEFAULT_NETWORK, Planned, free_interface};
+use super::{DEFAULT_NETWORK, DriverOptions, Planned, free_interface};
 use crate::model::{Connection, Container, EndpointState, PublishedPort};
 use crate::network::{Driver, Network, Pool};
 use crate::options::EndpointRequest;
@@ -61,9 +61,15 @@ impl Engine {
             true => pools_of(&self.settle_bridge(tx)?),
             false => self.settle_pools(tx, network)?,
         };
+        let options = DriverOptions::read(&request.driver_opts, network.driver);
+        let options = options.map_err(|what| Error::BadRecord { what })?;
+        let without_v6 = options.sysctls.iter().any(InterfaceSysctl::disables_ipv6);
         let key = address_key(network);
         let (mut v4, mut v6) = (None, None);
         for pool in &pools {
+            if without_v6 && matches!(pool.subnet, IpNet::V6(_)) {
+                continue;
+            }
             let wanted = match pool.subnet {
                 IpNet::V4(_) => request.ip.map(IpAddr::from),
                 IpNet::V6(_) => request.ip6.map(IpAddr::from),
@@ -96,6 +102,7 @@ impl Engine {
             leads_out: network.leads_out(),
             gw_priority: request.gw_priority,
             link_local: request.link_local.clone(),
+            sysctls: options.sysctls.iter().map(ToString::to_string).collect(),
             // Not the container's id: the kernel may still be removing the interface of its last run.
             host_ifname: format!("rv{}", &names::new_id()[..10]),
             mac,

@@ -89,7 +89,7 @@ pub struct EndpointSettings {
     pub aliases: Option<Vec<String>>,
     /// Hardware address.
     pub mac_address: String,
-    /// Unused.
+    /// Options of the driver, as given.
     pub driver_opts: Option<BTreeMap<String, String>>,
     /// Of several networks the one with the highest leads to the world.
     pub gw_priority: i64,
@@ -210,6 +210,7 @@ impl EndpointSettings {
             aliases: (!request.aliases.is_empty()).then(|| request.aliases.clone()),
             mac_address: request.mac.clone().unwrap_or_default(),
             gw_priority: request.gw_priority,
+            driver_opts: (!request.driver_opts.is_empty()).then(|| request.driver_opts.clone()),
             ..EndpointSettings::default()
         };
         if has_been_started(container) || connection.is_custom() {

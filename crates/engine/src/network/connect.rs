@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::{Driver, Network};
-use crate::endpoint::{self, DEFAULT_NETWORK};
+use crate::endpoint::{self, DEFAULT_NETWORK, DriverOptions};
 use crate::events::NetworkEvent;
 use crate::model::{Connection, Container, EndpointState, PublishedPort};
 use crate::options::{EndpointRequest, NetworkFlagError, NetworkMode, ParseError, RunOptions};
@@ -72,12 +72,7 @@ impl Engine {
                 }
             }
         }
-        if let Some(option) = request.driver_opts.keys().next() {
-            return Err(wrong(format!(
-                "driver {} has no option {option} for an endpoint",
-                network.driver.as_str()
-            )));
-        }
+        DriverOptions::read(&request.driver_opts, network.driver).map_err(&wrong)?;
         if request.mac.is_some() && network.driver == Driver::Ipvlan {
             return Err(wrong(
                 "all interfaces of an ipvlan network have the hardware address of their parent"

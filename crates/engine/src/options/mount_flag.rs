@@ -316,7 +316,7 @@ fn parse_bool(text: &str) -> Option<bool> {
 }
 
 /// Splits one line of comma-separated values; `"a,b"` is one field, `""` inside it a quotation mark.
-fn split_csv(line: &str) -> Vec<String> {
+pub(super) fn split_csv(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
     let mut chars = line.chars().peekable();

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::mount_flag::split_csv;
 use super::{NetworkFlagError, NetworkMode, ParseError};
 
 /// A place on a network that somebody asks for: one `--network`, or a `network connect`.
@@ -63,9 +64,9 @@ impl FromStr for EndpointRequest {
             return Ok(EndpointRequest::on(text));
         }
         let mut request = EndpointRequest::default();
-        for field in text.split(',') {
+        for field in &split_csv(text) {
             let unknown = || NetworkFlagError::Field {
-                field: field.to_owned(),
+                field: field.clone(),
             };
             let (key, value) = field.split_once('=').ok_or_else(unknown)?;
             let value = value.trim();
@@ -84,7 +85,8 @@ impl FromStr for EndpointRequest {
                             .ok_or_else(|| NetworkFlagError::DriverOption {
                                 value: value.to_owned(),
                             })?;
-                    request.driver_opts.insert(name.into(), value.into());
+                    let (name, value) = (name.trim().into(), value.trim().into());
+                    request.driver_opts.insert(name, value);
                 }
                 "gw-priority" => {
                     request.gw_priority =
@@ -321,6 +323,10 @@ mod tests {
         assert_eq!(request.mac.as_deref(), Some("02:42:ac:00:00:09"));
         assert_eq!(request.driver_opts["x"], "y");
         assert_eq!((request.link_local.len(), request.gw_priority), (1, -3));
+        let text = "name=x,\"driver-opt=o=a=1,b=2\",alias=y";
+        let request: EndpointRequest = text.parse().unwrap();
+        assert_eq!(request.driver_opts["o"], "a=1,b=2");
+        assert_eq!(request.aliases, ["y"]);
         for (text, message) in [
             ("alias=x", "network name/id is not specified"),
             ("name=x,foo=1", "invalid field key foo"),

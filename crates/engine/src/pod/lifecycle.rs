@@ -75,12 +75,20 @@ impl Engine {
     /// # Errors
     /// The records cannot be read.
     pub fn recover_pods(&self) -> Result<()> {
+        let files = fs::read_dir(self.pod_files(""));
+        let files = files.into_iter().flatten().flatten();
+        let mut half_made: Vec<String> = files
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
         for pod in self.store.pods::<Pod>("")? {
-            if pod.state != PodState::Creating {
-                continue;
+            half_made.retain(|id| *id != pod.id);
+            if pod.state == PodState::Creating {
+                half_made.push(pod.id);
             }
-            if let Err(error) = self.clear_half_made(&pod.id) {
-                tracing::warn!(pod = pod.id, error = %crate::chain(&error), "what is left of a pod that was being made");
+        }
+        for id in half_made {
+            if let Err(error) = self.clear_half_made(&id) {
+                tracing::warn!(pod = id, error = %crate::chain(&error), "what is left of a pod that was being made");
             }
         }
         Ok(())

@@ -169,6 +169,7 @@ pub fn endpoint(bridge: &BridgeConfig, n: u8) -> Endpoint {
         address: Ipv4Net::new(address, bridge.subnet.prefix_len()).unwrap(),
         address_v6,
         link_local: Vec::new(),
+        sysctls: Vec::new(),
         default_via: [
             Some(bridge.gateway().into()),
             bridge.gateway_v6().map(IpAddr::from),

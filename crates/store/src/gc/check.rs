@@ -1,7 +1,5 @@
 //! Whether records and directories agree, and making them agree.
 
-use std::path::Path;
-
 use oci_spec::image::Digest;
 
 use super::{Live, Trash};
@@ -130,7 +128,10 @@ impl Store {
             }
         }
         found.extend(tx.held_for_nobody()?);
-        self.leftovers(&live, tx, found)
+        self.each_leftover(tx, |path| {
+            found.push(Finding::Leftover { path: path.into() });
+            Ok(())
+        })
     }
 
     /// Whether a blob is there and is what its digest says.
@@ -141,33 +142,6 @@ impl Store {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(e) => Err(e).at("read", &path),
         }
-    }
-
-    fn leftovers(&self, live: &Live, tx: &Tx<'_>, found: &mut Vec<Finding>) -> Result<()> {
-        let mut leftover = |path: String| found.push(Finding::Leftover { path });
-        for name in fs::list(&self.layers_dir())? {
-            if name != "link" && !live.layers.contains_key(&format!("sha256:{name}")) {
-                leftover(format!("layers/{name}"));
-            }
-        }
-        for name in fs::list(&self.containers_dir())? {
-            let known = live.containers.contains(&name);
-            if !known && unlocked(&self.containers_dir().join(&name))? {
-                leftover(format!("containers/{name}"));
-            }
-        }
-        for name in fs::list(&self.volumes_dir())? {
-            let anonymous = name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
-            if anonymous && tx.volume(&name)?.is_none() {
-                leftover(format!("volumes/{name}"));
-            }
-        }
-        for name in fs::list(&self.tmp_dir())? {
-            if !name.starts_with("partial-") && unlocked(&self.tmp_dir().join(&name))? {
-                leftover(format!("tmp/{name}"));
-            }
-        }
-        Ok(())
     }
 
     /// Makes records and directories agree; what could not be mended, in the words of [`check`](Self::check).
@@ -221,11 +195,6 @@ impl Store {
             | Finding::VolumeHeld { .. } => Ok(()),
         }
     }
-}
-
-/// Whether nobody is at work on it.
-fn unlocked(path: &Path) -> Result<bool> {
-    Ok(fs::try_lock_entry(path)?.is_some())
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
+use std::collections::HashSet;
+
 use oci_spec::image::Digest;
 
 use super::Tx;
 use crate::Result;
 use crate::gc::Finding;
 
-/// Containers and pods, who may hold addresses; volumes only containers.
-const HOLDERS: &str = "SELECT id FROM containers UNION SELECT id FROM pods";
+/// Containers, pods and builds, who may hold addresses; volumes only containers.
+const HOLDERS: &str =
+    "SELECT id FROM containers UNION SELECT id FROM pods UNION SELECT 'lease-' || id FROM leases";
 
 impl Tx<'_> {
     /// What SQLite says of the database.
@@ -42,6 +45,25 @@ impl Tx<'_> {
         self.execute(&sql, [])?;
         let sql = "DELETE FROM volume_uses WHERE container NOT IN (SELECT id FROM containers)";
         self.execute(sql, []).map(drop)
+    }
+
+    /// The ids of all containers.
+    pub(crate) fn container_ids(&self) -> Result<HashSet<String>> {
+        self.names("SELECT id FROM containers")
+    }
+
+    /// The names of all volumes.
+    pub(crate) fn volume_names(&self) -> Result<HashSet<String>> {
+        self.names("SELECT name FROM volumes")
+    }
+
+    /// The names of all layers' directories.
+    pub(crate) fn layer_dirs(&self) -> Result<HashSet<String>> {
+        self.names("SELECT replace(chain_id, 'sha256:', '') FROM layers")
+    }
+
+    fn names(&self, sql: &str) -> Result<HashSet<String>> {
+        Ok(self.all(sql, [], |row| row.get(0))?.into_iter().collect())
     }
 
     /// The ids of all containers, and the topmost layer each stands on.

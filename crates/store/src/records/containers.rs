@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use oci_spec::image::Digest;
 use serde::Serialize;
@@ -241,14 +241,10 @@ impl Tx<'_> {
 }
 
 impl Tx<'_> {
-    /// The ids of all containers, and the layers they stand on.
-    pub(crate) fn container_roots(&self) -> Result<(HashSet<String>, Vec<String>)> {
-        let rows: Vec<(String, Option<String>)> =
-            self.all("SELECT id, layer FROM containers", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })?;
-        let (ids, layers): (_, Vec<_>) = rows.into_iter().unzip();
-        Ok((ids, layers.into_iter().flatten().collect()))
+    /// The topmost layers that containers stand on.
+    pub(crate) fn container_tops(&self) -> Result<Vec<String>> {
+        let sql = "SELECT layer FROM containers WHERE layer IS NOT NULL";
+        self.all(sql, [], |row| row.get(0))
     }
 
     /// How many containers use each image.

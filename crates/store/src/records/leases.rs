@@ -115,6 +115,12 @@ impl Tx<'_> {
     /// # Errors
     /// [`crate::Error::Database`].
     pub fn drop_dead_leases(&self) -> Result<()> {
+        let dead = self.dead_leases()?;
+        dead.into_iter().try_for_each(|id| self.delete_lease(id))
+    }
+
+    /// The leases of processes that live no more.
+    pub(crate) fn dead_leases(&self) -> Result<Vec<i64>> {
         let leases = self.all("SELECT id, boot, pid, started FROM leases", [], |row| {
             let owner = Owner {
                 boot: row.get(1)?,
@@ -123,12 +129,8 @@ impl Tx<'_> {
             };
             Ok((row.get(0)?, owner))
         })?;
-        for (id, owner) in leases {
-            if !owner.is_alive() {
-                self.delete_lease(id)?;
-            }
-        }
-        Ok(())
+        let dead = leases.into_iter().filter(|(_, owner)| !owner.is_alive());
+        Ok(dead.map(|(id, _)| id).collect())
     }
 
     /// The SELinux levels that leases keep.

@@ -154,12 +154,14 @@ fn collection_spares_what_is_leased_or_used() {
     std::fs::create_dir_all(store.tmp_dir().join("trash-1/deep")).unwrap();
     std::fs::write(store.tmp_dir().join("partial-1"), "x").unwrap();
     std::os::unix::fs::symlink("x", store.links_dir().join("zz")).unwrap();
-    let fresh = store.create_container_dir("fresh", None).unwrap();
+    let busy = store.create_container_dir("busy", None).unwrap();
+    let lock = fs::try_lock_entry(&busy).unwrap();
+    let stray = store.create_container_dir("stray", None).unwrap();
 
     let report = store.gc().unwrap();
     assert_eq!(report.layers, std::slice::from_ref(&loose.chain_id));
     assert_eq!(report.blobs, std::slice::from_ref(&loose.blob));
-    assert_eq!(report.leftovers.len(), 4, "{report:?}");
+    assert_eq!(report.leftovers.len(), 5, "{report:?}");
     assert!(report.bytes >= 5 + 1024);
     assert!(
         store.has_layer(&leased.chain_id).unwrap(),
@@ -172,13 +174,13 @@ fn collection_spares_what_is_leased_or_used() {
     assert!(store.has_blob(&sha256(data)).unwrap());
     assert!(store.layer_paths(&kept.chain_ids()).is_ok());
     assert_eq!(store.read_blob(&kept.id).unwrap().unwrap(), b"config kept");
-    assert!(fresh.exists(), "may belong to a container just being made");
+    assert!(busy.exists() && !stray.exists(), "somebody removes it");
     assert_eq!(fs::list(&store.tmp_dir()).unwrap(), ["partial-1"]);
 
-    drop(lease);
+    drop((lease, lock));
     let report = store.gc_keeping_partials(Duration::ZERO).unwrap();
     assert_eq!((report.layers.len(), report.blobs.len()), (2, 3));
-    assert_eq!(report.leftovers, ["tmp/partial-1"]);
+    assert_eq!(report.leftovers, ["containers/busy", "tmp/partial-1"]);
     assert_eq!(store.gc().unwrap(), crate::GcReport::default());
 }
 

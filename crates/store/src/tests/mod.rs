@@ -375,11 +375,13 @@ fn a_container_s_volumes_go_with_it_or_with_the_next_collection() {
     assert!(store.container::<Value>("c1").unwrap().is_none());
     assert_eq!(paths.each_ref().map(|path| path.exists()), [false, true]);
     // As if this process had been killed between record and directory.
-    for name in [lost.as_str(), "named"] {
+    for name in [lost.as_str(), "named", "unused"] {
         std::fs::create_dir_all(store.volumes_dir().join(name).join("_data")).unwrap();
     }
+    std::fs::write(store.volumes_dir().join("named/_data/precious"), "x").unwrap();
     let report = store.gc().unwrap();
-    assert_eq!(report.leftovers, [format!("volumes/{lost}")]);
+    let leftovers = [&lost, "unused"].map(|name| format!("volumes/{name}"));
+    assert_eq!(report.leftovers, leftovers);
     assert!(!store.volumes_dir().join(&lost).exists());
     assert!(store.volumes_dir().join("named").exists() && paths[1].exists());
 }

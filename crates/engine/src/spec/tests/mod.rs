@@ -78,6 +78,7 @@ pub(crate) fn container() -> Container {
             leads_out: true,
             gw_priority: 0,
             link_local: Vec::new(),
+            sysctls: Vec::new(),
             host_ifname: "veth0".into(),
             mac: "02:42:0a:58:00:02".into(),
             address: "10.88.0.2".parse().unwrap(),

@@ -180,8 +180,9 @@ impl Forward {
             return false;
         };
         let late = give_up_at <= Instant::now();
+        let told = self.writer.is_none();
         // One that has just ended may have left something in the pipe.
-        if late || self.queue.is_empty() && self.pid.is_some() {
+        if told || late || self.queue.is_empty() && self.pid.is_some() {
             self.reader = None;
             self.writer = None;
             return true;
@@ -273,6 +274,18 @@ mod tests {
         assert!(lines.iter().any(|l| l.contains("lines were dropped here")));
         assert!(lines.last().unwrap().ends_with("99"), "{lines:?}");
         assert!(lines.len() < 20);
+    }
+
+    #[test]
+    fn a_program_that_has_all_and_ends_is_not_waited_for() {
+        let mut forward = forward(None);
+        forward.pid = Some(7);
+        forward.push(b"last\n".to_vec());
+        assert!(!forward.is_done(), "there may be more");
+        forward.finish();
+        assert!(forward.is_done());
+        assert!(forward.has_ended(7));
+        assert!(forward.is_done());
     }
 
     #[test]
