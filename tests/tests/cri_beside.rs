@@ -42,7 +42,7 @@ fn what_is_in_a_pod_is_not_pruned_and_can_be_removed_by_hand() {
     let env = cri.env();
     env.rctr(["system", "prune", "-a", "-f"]).ok();
     env.rctr(["system", "df"]).ok();
-    assert_eq!(cri.status(&ended).image_id, busybox);
+    assert_eq!(cri.status(&ended).image_ref, busybox);
     env.rctr(["logs", &ended]).ok().stdout_is("done");
     env.rctr(["inspect", &running]).ok();
     env.rctr(["exec", &running, "true"]).ok();

@@ -106,7 +106,7 @@ fn a_container_is_written_to_an_archive_and_goes_on() {
             (&origin["id"], &origin["name"]),
             (&container.as_str().into(), &"counts".into())
         );
-        assert_eq!(origin["rootfsImageRef"], cri.status(&container).image_id);
+        assert_eq!(origin["rootfsImageRef"], cri.status(&container).image_ref);
         let spec = parsed(of("spec.dump"));
         assert_eq!(spec["process"]["args"][2], script);
         let changes = self::members(of("rootfs-diff.tar").as_slice());

@@ -1,7 +1,7 @@
 //! What kubelets, crictl and people's scripts take for granted since containerd does it, and the interface's words leave open.
 
 use rctr_cri::api;
-use rctr_tests::cri::{Cri, Pod, host, image, limits, secured, shell};
+use rctr_tests::cri::{Cri, Pod, host, limits, secured, shell};
 
 /// A container's `info` of a verbose status.
 fn info(cri: &Cri, id: &str) -> serde_json::Value {
@@ -20,35 +20,6 @@ fn pod_info(cri: &Cri, id: &str) -> serde_json::Value {
     };
     let answer = cri.runtime(async |c| c.pod_sandbox_status(request).await);
     serde_json::from_str(&answer.expect("PodSandboxStatus").info["info"]).expect("JSON")
-}
-
-/// What `kubectl get pod -o yaml` has as `imageID`.
-#[test]
-fn an_image_is_told_as_others_can_pull_it_also_when_its_name_has_gone() {
-    let pod = Pod::new("references");
-    let digested = pod.cri.digested("busybox");
-    assert!(
-        digested.starts_with("docker.io/library/busybox@sha256:"),
-        "{digested}"
-    );
-    let id = pod.run(shell("c", "sleep 1000"));
-    pod.cri.env().rctr(["rmi", "-f", "busybox"]).ok();
-    assert_eq!(pod.cri.status(&id).image_ref, digested);
-    assert_eq!(pod.cri.containers(None)[0].image_ref, digested);
-}
-
-#[test]
-fn an_image_that_only_the_node_has_is_told_by_its_id() {
-    let pod = Pod::new("local");
-    let env = pod.cri.env();
-    env.rctr(["create", "--name", "made", "busybox"]).ok();
-    env.rctr(["commit", "made", "local/image:1"]).ok();
-    env.rctr(["rm", "made"]).ok();
-    let mut config = shell("c", "sleep 1000");
-    config.image = Some(image("local/image:1"));
-    let status = pod.cri.status(&pod.run(config));
-    assert_eq!(status.image_ref, status.image_id);
-    assert!(status.image_id.starts_with("sha256:"), "{status:?}");
 }
 
 #[test]

@@ -40,18 +40,6 @@ impl Image {
     pub fn raw_config(&self) -> &serde_json::Value {
         &self.raw
     }
-
-    /// The image as others can pull it, by repository and digest, of the repository that `name` is in if it is known by
-    /// that; its id, if only this host knows it.
-    pub fn digested(&self, name: &str) -> &str {
-        let repository = parse_reference(name)
-            .map(|reference| format!("{}/{}@", reference.registry(), reference.repository()));
-        let named = repository.ok().and_then(|start| {
-            let mut digests = self.digests.iter();
-            digests.find(|digest| digest.starts_with(&start))
-        });
-        named.or(self.digests.first()).unwrap_or(&self.id)
-    }
 }
 
 /// A line of `images`.

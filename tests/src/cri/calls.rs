@@ -17,17 +17,6 @@ impl Cri {
             .image_ref
     }
 
-    /// What an image that is there is known by in its registry: repository and digest.
-    pub fn digested(&self, name: &str) -> String {
-        let request = api::ImageStatusRequest {
-            image: Some(image(name)),
-            verbose: false,
-        };
-        let found = self.images(async |c| c.image_status(request).await);
-        let found = found.unwrap_or_else(|e| self.fail(&format!("ImageStatus {name}"), &e));
-        found.image.expect("an image").repo_digests[0].clone()
-    }
-
     /// RunPodSandbox: the pod's id.
     pub fn run_pod(&self, config: &api::PodSandboxConfig) -> String {
         self.try_run_pod(config, "")

@@ -162,16 +162,6 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// What a pod's status calls the image's id: scanners and people pull by it.
-    fn image_ref(&self) -> String {
-        let digested = self
-            .container
-            .pod
-            .as_ref()
-            .and_then(|p| p.image_ref.clone());
-        digested.unwrap_or_else(|| self.container.image_id.clone())
-    }
-
     /// A start that failed is an end: a kubelet shows its reason and tries again.
     pub fn state(&self) -> ContainerState {
         let state = &self.container.state;
@@ -191,7 +181,7 @@ impl<'a> Member<'a> {
             pod_sandbox_id: self.pod.to_owned(),
             metadata: Some(self.metadata()),
             image: Some(self.image()),
-            image_ref: self.image_ref(),
+            image_ref: self.container.image_id.clone(),
             image_id: self.container.image_id.clone(),
             state: self.state().into(),
             created_at: time::nanos(&self.container.created),
@@ -224,7 +214,7 @@ impl<'a> Member<'a> {
                 user_specified_image: self.options.image_name.clone(),
                 ..Default::default()
             }),
-            image_ref: self.image_ref(),
+            image_ref: container.image_id.clone(),
             image_id: container.image_id.clone(),
             reason,
             message,
@@ -257,13 +247,13 @@ impl<'a> Member<'a> {
         (reason.into(), state.error.clone())
     }
 
-    /// Its mounts; those of images with the reference of what is mounted.
+    /// Its mounts; those of images with the id of what is mounted.
     fn mounts(&self) -> Vec<api::Mount> {
-        let references = self.container.pod.as_ref().map(|pod| &pod.image_volumes);
+        let ids = self.container.pod.as_ref().map(|pod| &pod.image_volumes);
         let mut mounts: Vec<_> = self.options.mounts.iter().map(mount_status).collect();
         for image in mounts.iter_mut().filter_map(|mount| mount.image.as_mut()) {
-            let reference = references.and_then(|all| all.get(&image.image)).cloned();
-            image.image_ref = reference.unwrap_or_default();
+            let id = ids.and_then(|ids| ids.get(&image.image)).cloned();
+            image.image_ref = id.unwrap_or_default();
         }
         mounts
     }

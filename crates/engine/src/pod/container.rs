@@ -49,7 +49,6 @@ impl Engine {
                 gid: identity.gid,
                 groups: identity.groups,
             }),
-            image_ref: Some(image.digested(&options.image_name).to_owned()),
             image_volumes,
         };
         let (container, warnings) = self.insert_record(NewRecord {
@@ -67,8 +66,8 @@ impl Engine {
         })
     }
 
-    /// Images that are mounted, what is asked of them, and devices that are named must be there. Gives the images'
-    /// digested references under the names they were asked for by.
+    /// Images that are mounted, what is asked of them, and devices that are named must be there. Gives the ids of the
+    /// images under the names they were asked for by.
     fn check_mounts(
         &self,
         pod: &Pod,
@@ -108,8 +107,7 @@ impl Engine {
                 });
             }
             if let PodMountSource::Image { image, sub_path } = &mount.source {
-                let reference = self.image(image)?.digested(image).to_owned();
-                images.insert(image.clone(), reference);
+                images.insert(image.clone(), self.image(image)?.id);
                 if sub_path.is_some() {
                     self.image_volume(pod, image, sub_path.as_deref(), mount.mappings.as_ref())?;
                 }

@@ -103,10 +103,7 @@ pub struct PodMember {
     pub log: Option<PathBuf>,
     /// Whom its first process ran as when it was last started.
     pub identity: Option<MemberIdentity>,
-    /// Its image as [`Image::digested`](crate::Image::digested) had it when it was made.
-    #[serde(default)]
-    pub image_ref: Option<String>,
-    /// The same of the images it has as volumes, under the names they were asked for by.
+    /// The ids of the images it has as volumes, under the names they were asked for by.
     #[serde(default)]
     pub image_volumes: BTreeMap<String, String>,
 }
