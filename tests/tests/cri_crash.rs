@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rctr_cri::api;
 use rctr_tests::cri::{Cri, run_in, sharing, shell};
-use rctr_tests::entries;
+use rctr_tests::{entries, wait_for};
 use tonic::Code;
 
 /// How long after the request the service is killed, in microseconds.
@@ -72,6 +72,34 @@ fn a_pod_whose_making_was_interrupted_is_made_again() {
         );
         cri.remove_pod(&pod);
     }
+    cri.assert_no_leftovers();
+}
+
+#[test]
+fn what_a_killed_service_has_left_goes_with_the_next_one() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let config = cri.pod_config("there");
+    let pod = cri.run_pod(&config);
+    cri.end(Signal::SIGKILL);
+    let id = "0".repeat(64);
+    let (root, state) = (cri.env().root(), cri.env().state());
+    let left = [
+        state.join(".pod-files").join(&id),
+        root.join("containers").join(&id),
+        root.join("volumes").join(&id),
+    ];
+    for path in &left {
+        std::fs::create_dir(path).expect("a new directory");
+    }
+    cri.start();
+    wait_for("all of it to go", || left.iter().all(|path| !path.exists()));
+    assert!(
+        state.join(".pod-files").join(&pod).exists(),
+        "it has a record"
+    );
+    cri.env().rctr(["system", "check"]).ok().stdout_is("");
+    cri.remove_pod(&pod);
     cri.assert_no_leftovers();
 }
 

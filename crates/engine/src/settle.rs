@@ -44,6 +44,7 @@ impl Engine {
         if container.state.status.is_live() {
             return Ok(None);
         }
+        drop(lock);
         self.sweep();
         Ok(Some(container.state.exit_code))
     }
