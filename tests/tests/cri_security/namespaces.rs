@@ -174,3 +174,46 @@ fn processes_of_another_pod_s_container_are_not_to_be_had() {
     let said = refused(pod.cri.try_start(&id), Code::InvalidArgument);
     assert!(said.contains("another pod"), "{said}");
 }
+
+/// `hostUsers: false` with `privileged: true`: all capabilities, over nothing of the host's.
+#[test]
+fn a_privileged_container_may_have_a_user_namespace() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let map = api::IdMapping {
+        host_id: 1_000_000,
+        container_id: 0,
+        length: 65_536,
+    };
+    let namespaces = api::NamespaceOption {
+        pid: api::NamespaceMode::Container.into(),
+        userns_options: Some(api::UserNamespace {
+            mode: api::NamespaceMode::Pod.into(),
+            uids: vec![map],
+            gids: vec![map],
+        }),
+        ..Default::default()
+    };
+    let mut config = cri.pod_config("usernspriv");
+    config.linux.as_mut().expect("linux").security_context =
+        Some(api::LinuxSandboxSecurityContext {
+            namespace_options: Some(namespaces.clone()),
+            privileged: true,
+            ..Default::default()
+        });
+    let pod = cri.run_pod(&config);
+    let mut container = shell("c", "sleep 1000");
+    container.linux = Some(secured(|context| {
+        context.privileged = true;
+        context.namespace_options = Some(namespaces);
+    }));
+    let id = cri.run(&pod, &config, container);
+    let script = "tr -s ' ' < /proc/self/uid_map
+        echo > /dev/null && head -c 1 /dev/zero | wc -c && test -c /dev/tty && echo devices
+        mount -t tmpfs none /tmp && echo mounted
+        (echo 1 > /proc/sys/vm/swappiness) 2>/dev/null || echo no";
+    assert_eq!(
+        cri.sh(&id, script),
+        " 0 1000000 65536\n1\ndevices\nmounted\nno"
+    );
+}

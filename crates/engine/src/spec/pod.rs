@@ -99,8 +99,9 @@ fn namespaces(in_pod: &InPod) -> Result<Vec<LinuxNamespace>, SpecError> {
     let kept = &in_pod.pod.namespaces;
     let mut namespaces = Vec::new();
     namespaces.push(LinuxNamespaceBuilder::default().typ(Mount).build()?);
-    // A node's agents are privileged, and look for themselves and others in the node's hierarchy.
-    if !in_pod.options.security.privileged {
+    // A node's agents are privileged, and look for themselves and others in the node's hierarchy. In a user namespace
+    // nobody is let mount that.
+    if !in_pod.options.security.privileged || kept.user.is_some() {
         namespaces.push(LinuxNamespaceBuilder::default().typ(Cgroup).build()?);
     }
     let joined = [

@@ -174,7 +174,8 @@ impl UserNamespace {
         let Some(mut linux) = spec.linux().clone() else {
             return Ok(());
         };
-        for device in linux.devices().iter().flatten() {
+        let devices = linux.devices().iter().flatten();
+        for device in devices.filter(|device| !is_everybody_s(device.path())) {
             let made = self.make_device(device, root);
             made.map_err(|e| failed(format!("make {}", device.path().display()), e))?;
         }
@@ -216,6 +217,15 @@ impl UserNamespace {
         }
         Ok(())
     }
+}
+
+/// Those that libcontainer binds from the host in any case. It opens what is there already, which a /dev/tty without a
+/// terminal refuses.
+fn is_everybody_s(path: &Path) -> bool {
+    let names = ["null", "zero", "full", "tty", "random", "urandom"];
+    names
+        .iter()
+        .any(|name| path == Path::new("/dev").join(name))
 }
 
 impl AsFd for UserNamespace {
