@@ -11,8 +11,6 @@ mod reboot;
 use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::Signal;
-use nix::sys::stat::{UtimensatFlags, utimensat};
-use nix::sys::time::TimeSpec;
 use rctr_tests::{Env, Output, Running, entries};
 
 /// Random numbers that can be had again (xorshift64).
@@ -64,19 +62,6 @@ pub fn assert_clean(env: &Env) {
     states.retain(|name| !name.starts_with('.'));
     assert!(states.is_empty(), "state directories stay: {states:?}");
 
-    // Directories of containers that never were are kept for a minute.
-    for name in entries(&env.root().join("containers")) {
-        let old = TimeSpec::new(1, 0);
-        let path = env.root().join("containers").join(name);
-        utimensat(
-            nix::fcntl::AT_FDCWD,
-            &path,
-            &old,
-            &old,
-            UtimensatFlags::NoFollowSymlink,
-        )
-        .expect("a time is set");
-    }
     env.rctr(["internal", "gc"]).ok();
     assert_eq!(entries(&env.root().join("containers")), [""; 0]);
     let mut temporary = entries(&env.root().join("tmp"));
