@@ -120,9 +120,14 @@ impl Client {
         let target = resolved.descriptor.clone();
         let found = pull.find_manifest(resolved).await?;
         let config = found.manifest.config().clone();
+        let here = pull.present(&config).await?;
         let (tell, image) = watch::channel(None);
         let configured = async {
-            let (config_json, is_new) = pull.config(&config).await?;
+            // One that is here tells the layers at once what they are, so that none is fetched that is here, too.
+            let (config_json, is_new) = match here {
+                Some(bytes) => (bytes, false),
+                None => (repository.blob(&config).await?, true),
+            };
             let (platform, layers) = manifest::image(&found.manifest, &config_json)
                 .map_err(|reason| pull.unsupported(reason))?;
             let warning = pull.check_platform(&platform)?;
@@ -237,14 +242,6 @@ impl Pull<'_> {
         match self.present(descriptor).await? {
             Some(bytes) => Ok((bytes, false)),
             None => Ok((self.repository.manifest(descriptor).await?, true)),
-        }
-    }
-
-    /// The configuration, and whether it had to be fetched.
-    async fn config(&self, descriptor: &Descriptor) -> Result<(Vec<u8>, bool), Error> {
-        match self.present(descriptor).await? {
-            Some(bytes) => Ok((bytes, false)),
-            None => Ok((self.repository.blob(descriptor).await?, true)),
         }
     }
 

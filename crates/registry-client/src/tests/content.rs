@@ -94,6 +94,18 @@ async fn one_blob_may_occur_twice() {
     }
 }
 
+/// It says what the layers are, whatever they were packed as when they came: `rctr load` may have brought them.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_begun_early_if_the_configuration_is_here() {
+    let server = serve(Content::image(&[noise(1, 1000), noise(2, 10)])).await;
+    let sink = MemorySink::default();
+    sink.state().early = true;
+    pull_into(&sink, &server).await.unwrap();
+    assert_eq!(server.count("GET", "/blobs/"), 3);
+    pull_into(&sink, &server).await.unwrap();
+    assert_eq!(server.count("GET", "/blobs/"), 3);
+}
+
 /// As in two pulls, of images whose blobs are in another order.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_another_process_holds_nothing_that_it_waits_for() {
