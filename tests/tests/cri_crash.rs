@@ -146,29 +146,29 @@ fn a_container_whose_making_was_interrupted_is_made_by_the_retry() {
         let client = cri.runtime_client();
         let run = run_in(client, pod.clone(), config.clone(), container.clone());
         let _ = interrupted(&cri, after, run);
-        let id = match cri.try_create(&pod, &config, container.clone()) {
-            Ok(id) => {
-                cri.start_container(&id);
-                id
-            }
-            // It has been started, too.
+        let there = match cri.try_create(&pod, &config, container.clone()) {
+            Ok(id) => cri.try_start(&id).map(|()| id),
             Err(e) => {
                 assert_eq!(e.code(), Code::AlreadyExists, "{e}");
-                let mut all = cri.containers(None).into_iter();
-                let there = all.find(|c| c.metadata == container.metadata);
-                let there = there.expect("it is listed");
-                match there.state() {
-                    // Its start was interrupted: a kubelet makes the next attempt.
-                    api::ContainerState::ContainerExited => {
-                        cri.remove(&there.id);
-                        let mut next = container;
-                        next.metadata.as_mut().expect("metadata").attempt += 1;
-                        cri.run(&pod, &config, next)
-                    }
-                    _ => there.id,
-                }
+                Err(e)
             }
         };
+        let id = there.unwrap_or_else(|_| {
+            // It has been started, too.
+            let mut all = cri.containers(None).into_iter();
+            let there = all.find(|c| c.metadata == container.metadata);
+            let there = there.expect("it is listed");
+            match there.state() {
+                // Its start was interrupted: a kubelet makes the next attempt.
+                api::ContainerState::ContainerExited => {
+                    cri.remove(&there.id);
+                    let mut next = container;
+                    next.metadata.as_mut().expect("metadata").attempt += 1;
+                    cri.run(&pod, &config, next)
+                }
+                _ => there.id,
+            }
+        });
         let status = cri.status(&id);
         let running = status.state() == api::ContainerState::ContainerRunning;
         assert!(running, "after {after} µs: {status:?}");

@@ -48,10 +48,8 @@ fn processes_of_another_container_and_of_the_host() {
     );
 }
 
-#[test]
-fn user_namespaces_map_owners() {
-    let cri = Cri::new();
-    cri.pull("busybox");
+/// A pod's user namespace: its mapping, alone and among the options of namespaces.
+fn of_users() -> (api::IdMapping, api::UserNamespace, api::NamespaceOption) {
     let map = api::IdMapping {
         host_id: 1_000_000,
         container_id: 0,
@@ -67,6 +65,14 @@ fn user_namespaces_map_owners() {
         userns_options: Some(user.clone()),
         ..Default::default()
     };
+    (map, user, namespaces)
+}
+
+#[test]
+fn user_namespaces_map_owners() {
+    let cri = Cri::new();
+    cri.pull("busybox");
+    let (map, user, namespaces) = of_users();
     let mut config = cri.pod_config("userns");
     config.linux.as_mut().expect("linux").security_context =
         Some(api::LinuxSandboxSecurityContext {
@@ -180,20 +186,7 @@ fn processes_of_another_pod_s_container_are_not_to_be_had() {
 fn a_privileged_container_may_have_a_user_namespace() {
     let cri = Cri::new();
     cri.pull("busybox");
-    let map = api::IdMapping {
-        host_id: 1_000_000,
-        container_id: 0,
-        length: 65_536,
-    };
-    let namespaces = api::NamespaceOption {
-        pid: api::NamespaceMode::Container.into(),
-        userns_options: Some(api::UserNamespace {
-            mode: api::NamespaceMode::Pod.into(),
-            uids: vec![map],
-            gids: vec![map],
-        }),
-        ..Default::default()
-    };
+    let (_, _, namespaces) = of_users();
     let mut config = cri.pod_config("usernspriv");
     config.linux.as_mut().expect("linux").security_context =
         Some(api::LinuxSandboxSecurityContext {
