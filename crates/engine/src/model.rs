@@ -228,7 +228,10 @@ pub struct State {
     pub exit_code: i32,
     /// Whether the kernel killed it for memory.
     pub oom_killed: bool,
-    /// Why the last start failed; empty if it did not.
+    /// Nobody has seen the end of the last run: the exit code is made up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unseen_end: bool,
+    /// Why the last start failed, or its end was not seen; empty if neither.
     pub error: String,
     /// Start of the last run, RFC 3339; `0001-01-01T00:00:00Z` if there was none.
     pub started_at: String,
@@ -268,9 +271,6 @@ pub struct HealthResult {
     pub output: String,
 }
 
-/// What the error of a container says first whose end nobody has seen.
-pub(crate) const UNKNOWN_END: &str = "how it ended is not known";
-
 /// Docker's zero time.
 pub const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 
@@ -282,17 +282,13 @@ impl State {
             pid: 0,
             exit_code: 0,
             oom_killed: false,
+            unseen_end: false,
             error: String::new(),
             started_at: ZERO_TIME.into(),
             finished_at: ZERO_TIME.into(),
             ran: None,
             health: None,
         }
-    }
-
-    /// Whether it has ended unseen, so that its exit code is made up.
-    pub fn has_unknown_end(&self) -> bool {
-        self.error.starts_with(UNKNOWN_END)
     }
 
     /// How long the last run was, at least.

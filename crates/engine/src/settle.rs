@@ -14,7 +14,7 @@ use rctr_runtime::cgroup::CgroupDriver;
 use rctr_store::Tx;
 
 use crate::lock::ContainerLock;
-use crate::model::{Container, State, Status, UNKNOWN_END, ZERO_TIME};
+use crate::model::{Container, State, Status, ZERO_TIME};
 use crate::restart::{self, Asked};
 use crate::{Engine, Error, Result, events, health, lifecycle, time};
 
@@ -242,6 +242,7 @@ impl Seen {
                 state.pid = 0;
                 state.exit_code = exit.code;
                 state.oom_killed = exit.oom_killed;
+                state.unseen_end = false;
                 state.started_at = time::format(exit.started_at);
                 state.finished_at = time::format(exit.finished_at);
                 state.ran = exit.ran;
@@ -272,7 +273,8 @@ fn unknown_end(state: &mut State, why: &str) {
     state.pid = 0;
     state.exit_code = UNKNOWN_EXIT;
     state.finished_at = time::now();
-    state.error = format!("{UNKNOWN_END}: {why}");
+    state.unseen_end = true;
+    state.error = format!("how it ended is not known: {why}");
 }
 
 /// Removes a state directory and what a killed monitor left; one that is not there is fine.

@@ -155,6 +155,7 @@ impl Engine {
             selinux::settle(self.facts(), container, tx)?;
             container.state.status = Status::Running;
             container.state.error.clear();
+            container.state.unseen_end = false;
             container.restarts.due.clear();
             health::starting(container);
             events::starting(tx, container, streams.any())?;

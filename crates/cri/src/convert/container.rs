@@ -239,7 +239,7 @@ impl<'a> Member<'a> {
         let reason = match self.state() {
             ContainerState::ContainerExited if state.started_at == ZERO_TIME => "StartError",
             ContainerState::ContainerExited if state.oom_killed => "OOMKilled",
-            ContainerState::ContainerExited if state.has_unknown_end() => "Unknown",
+            ContainerState::ContainerExited if state.unseen_end => "Unknown",
             ContainerState::ContainerExited if state.exit_code == 0 => "Completed",
             ContainerState::ContainerExited => "Error",
             _ => "",
